@@ -1,0 +1,1 @@
+"""Benchmarks: datasets, and the measurements made with them."""

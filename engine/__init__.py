@@ -1,0 +1,1 @@
+"""The engine: collections on disk, ingest, the graph of spaces, plans and their execution, the command line."""

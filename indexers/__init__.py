@@ -1,0 +1,1 @@
+"""Indexes behind one contract: exact (the default and the oracle), faiss, lance."""

@@ -1,0 +1,107 @@
+"""A name is a module. Found by its spelling, imported on use, configured by key=value.
+
+``quiver.encoders.timm`` is the encoder ``timm``; a dotted name such as ``my_company.encoder`` is a module of
+somebody else's. Modules whose name starts with ``_`` are invisible here.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import shlex
+import types
+import typing
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from quiver.errors import BadSpec
+
+
+def names(kind: str) -> list[str]:
+    """List the modules of a folder, such as ``encoders`` or ``benchmarks.datasets``, importing none of them."""
+    package = importlib.import_module(f"quiver.{kind}")
+    return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
+
+
+def module(kind: str, name: str) -> types.ModuleType:
+    """Import the module a name stands for.
+
+    Raises:
+        BadSpec: no such module; the message lists those there are.
+    """
+    path = name if "." in name else f"quiver.{kind}.{name}"
+    if "." not in name and name not in names(kind):
+        near = get_close_matches(name, names(kind), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names(kind))}"
+        raise BadSpec(f"no {kind} module is called {name!r}: {hint}")
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (path == error.name or path.startswith(error.name + ".")):
+            raise BadSpec(f"no module {path!r} can be imported: is it installed?") from error
+        raise
+
+
+def split(spec: str) -> tuple[str, dict[str, str]]:
+    """Split a spec into its name and options.
+
+    >>> split("timm model=mobilenetv2_100 checkpoint='my model.safetensors'")
+    ('timm', {'model': 'mobilenetv2_100', 'checkpoint': 'my model.safetensors'})
+    """
+    try:
+        words = shlex.split(spec)
+    except ValueError as error:
+        raise BadSpec(f"cannot read {spec!r}: {error}") from error
+    if not words:
+        raise BadSpec("an empty spec: give a name and key=value options")
+    options: dict[str, str] = {}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise BadSpec(f"in {spec!r}, {word!r} is not key=value")
+        options[key] = value
+    return words[0], options
+
+
+def load(kind: str, spec: str, *, entry: str = "load") -> Any:
+    """Call ``entry`` of the module a spec names, with its options converted to the annotated types."""
+    name, options = split(spec)
+    function = getattr(module(kind, name), entry, None)
+    if function is None:
+        raise BadSpec(f"{name} has no {entry}() and cannot be used as one of {kind}")
+    return function(**convert(function, options, name=name))
+
+
+def convert(function: Callable[..., Any], options: dict[str, str], *, name: str) -> dict[str, Any]:
+    """Turn option strings into the types a function's keyword-only parameters declare."""
+    accepted = {
+        key: parameter
+        for key, parameter in inspect.signature(function, eval_str=True).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    if unknown := [key for key in options if key not in accepted]:
+        raise BadSpec(f"{name} has no option {unknown[0]!r}; it takes {', '.join(accepted) or 'none'}")
+    missing = [key for key, p in accepted.items() if p.default is p.empty and key not in options]
+    if missing:
+        raise BadSpec(f"{name} needs {missing[0]}=...")
+    return {key: _value(value, accepted[key].annotation, f"{name} {key}") for key, value in options.items()}
+
+
+def _value(text: str, annotation: Any, where: str) -> Any:
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if type(None) in options and text.lower() == "none":
+        return None
+    kind = next((option for option in options if option is not type(None)), str)
+    if typing.get_origin(kind) is typing.Literal:
+        if text not in typing.get_args(kind):
+            raise BadSpec(f"{where} must be one of {', '.join(typing.get_args(kind))}, not {text!r}")
+        return text
+    if kind is bool:
+        if text.lower() not in {"true", "false", "yes", "no", "1", "0"}:
+            raise BadSpec(f"{where} must be true or false, not {text!r}")
+        return text.lower() in {"true", "yes", "1"}
+    try:
+        return Path(text).expanduser() if kind is Path else kind(text)
+    except (TypeError, ValueError) as error:
+        raise BadSpec(f"{where} must be a {getattr(kind, '__name__', kind)}, not {text!r}") from error

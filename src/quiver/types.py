@@ -1,0 +1,179 @@
+"""The nouns: spaces, items, queries, vectors, probes and hits. Numpy only, nothing heavy.
+
+Shapes: n items, q queries, m probe vectors, dim the width of a space.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.errors import BadSpec, SpaceMismatch
+
+Metric = Literal["cosine", "dot", "l2"]
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
+#: What an item may hold: one reference (path, URI, or the text itself) per name.
+MEDIA = ("text", "image", "audio", "video", "before", "after")
+#: What an encoder may embed. A pair is the two images {"before", "after"} of one item.
+KEYS = ("text", "image", "audio", "video", "pair")
+
+
+def keys_of(media: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys an item or query offers, in the order of KEYS.
+
+    >>> keys_of({"text": "a red ball", "before": "a.jpg", "after": "b.jpg"})
+    ('text', 'pair')
+    """
+    pair = ("pair",) if media.get("before") is not None and media.get("after") is not None else ()
+    return tuple(key for key in KEYS[:-1] if media.get(key) is not None) + pair
+
+
+def source_of(media: Mapping[str, Any], key: str) -> Any:
+    """Return what a reader of this key is given: one reference, or (before, after) for a pair."""
+    return (media["before"], media["after"]) if key == "pair" else media[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A set of vectors that may be compared; equality is the only licence to compare.
+
+    Attributes:
+        name: what people call it, such as ``timm/mobilenetv2_100``.
+        dim: width of its vectors.
+        metric: ``cosine`` (vectors have unit length), ``dot``, or ``l2``.
+        revision: hexadecimal hash of weights and preprocessing: other weights, another space.
+    """
+
+    name: str
+    dim: int
+    metric: Metric
+    revision: str
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise BadSpec(f"space {self.name}: dim must be positive, not {self.dim}")
+        if self.metric not in METRICS:
+            raise BadSpec(f"space {self.name}: metric must be one of {', '.join(METRICS)}, not {self.metric}")
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing in a collection.
+
+    Attributes:
+        id: unique within its collection.
+        media: references by name, a subset of MEDIA.
+        meta: values of its metadata columns.
+    """
+
+    id: str
+    media: Mapping[str, str]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """Rows of one space.
+
+    Attributes:
+        space: the space they live in.
+        rows: (n,) int64 row numbers, unique.
+        data: (n, dim) float32, C-contiguous.
+
+    Raises:
+        SpaceMismatch: the width of data is not the width of the space, or rows do not match it.
+    """
+
+    space: Space
+    rows: Rows
+    data: Floats
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.data.shape[1] != self.space.dim:
+            raise SpaceMismatch(f"{self.space} takes (n, {self.space.dim}) vectors, not {self.data.shape}")
+        if self.rows.shape != self.data.shape[:1]:
+            raise SpaceMismatch(f"{len(self.rows)} row numbers for {len(self.data)} vectors of {self.space}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """What a route asks of an index: one vector, or several of which the best counts.
+
+    Attributes:
+        space: the space asked in.
+        vectors: (m, dim) float32.
+        reduce: ``max`` keeps an item's best score over the m vectors, ``mean`` averages the vectors first.
+    """
+
+    space: Space
+    vectors: Floats
+    reduce: Literal["max", "mean"] = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the user holds and what the user wants.
+
+    Attributes:
+        media: what is held: references, bytes or arrays by name, a subset of MEDIA; may be empty.
+        like: ids of stored items to use as examples; they are left out of the answer.
+        vectors: ready-made query vectors, (dim,) or (m, dim), by space name.
+        target: the key wanted (``video``), or None for anything.
+        k: how many hits.
+        where: SQL condition on metadata columns, or None.
+        budget_ms: milliseconds the whole answer may take, or None.
+        recall: share of the exact top k that recall must keep, in (0, 1].
+    """
+
+    media: Mapping[str, Any] = field(default_factory=dict)
+    like: tuple[str, ...] = ()
+    vectors: Mapping[str, Any] = field(default_factory=dict)
+    target: str | None = None
+    k: int = 10
+    where: str | None = None
+    budget_ms: float | None = None
+    recall: float = 0.95
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.media) - set(MEDIA):
+            raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(unknown))}")
+        if self.target is not None and self.target not in KEYS:
+            raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
+        if self.k < 1:
+            raise BadSpec(f"k must be at least 1, not {self.k}")
+        if not 0 < self.recall <= 1:
+            raise BadSpec(f"recall must be in (0, 1], not {self.recall}")
+        if ("before" in self.media) != ("after" in self.media):
+            raise BadSpec("a pair needs both before and after")
+        if not (self.media or self.like or self.vectors):
+            raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer.
+
+    Attributes:
+        id: the item.
+        score: larger is better, always; comparable within one answer only.
+        uri: its first media reference, or None.
+        meta: its metadata, text included.
+        trace: stage name to what that stage said of it, such as ``{"recall image": {"rank": 1, "score": 0.9}}``.
+    """
+
+    id: str
+    score: float
+    uri: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    trace: Mapping[str, Any] = field(default_factory=dict)
