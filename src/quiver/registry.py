@@ -73,6 +73,14 @@ def load(kind: str, spec: str, *, entry: str = "load") -> Any:
     return function(**convert(function, options, name=name))
 
 
+def canonical(spec: str) -> str:
+    """Write a spec so that it means the same from any folder: values that are paths on disk become absolute."""
+    name, options = split(spec)
+    paths = {key: Path(value).expanduser() for key, value in options.items() if "/" in value or Path(value).is_file()}
+    absolute = {key: str(path.resolve()) for key, path in paths.items() if path.exists()}
+    return shlex.join([name, *(f"{key}={value}" for key, value in {**options, **absolute}.items())])
+
+
 def convert(function: Callable[..., Any], options: dict[str, str], *, name: str) -> dict[str, Any]:
     """Turn option strings into the types a function's keyword-only parameters declare."""
     accepted = {

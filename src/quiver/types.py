@@ -3,9 +3,9 @@
 Shapes: n items, q queries, m probe vectors, dim the width of a space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,8 +132,8 @@ class Query:
         target: the key wanted (``video``), or None for anything.
         k: how many hits.
         where: SQL condition on metadata columns, or None.
-        budget_ms: milliseconds the whole answer may take, or None.
-        recall: share of the exact top k that recall must keep, in (0, 1].
+        spaces: names of the spaces to answer in; empty for every space that can.
+        index: the kind of index to use; None lets the planner choose.
     """
 
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -142,8 +142,8 @@ class Query:
     target: str | None = None
     k: int = 10
     where: str | None = None
-    budget_ms: float | None = None
-    recall: float = 0.95
+    spaces: tuple[str, ...] = ()
+    index: str | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.media) - set(MEDIA):
@@ -152,12 +152,53 @@ class Query:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
         if self.k < 1:
             raise BadSpec(f"k must be at least 1, not {self.k}")
-        if not 0 < self.recall <= 1:
-            raise BadSpec(f"recall must be in (0, 1], not {self.recall}")
         if ("before" in self.media) != ("after" in self.media):
             raise BadSpec("a pair needs both before and after")
         if not (self.media or self.like or self.vectors):
             raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
+
+
+class Ask(TypedDict, total=False):
+    """A query in keywords: ``search(image="a.jpg", target="video", k=5)``. See Query for what they mean."""
+
+    text: str
+    image: Any
+    audio: Any
+    video: Any
+    before: Any
+    after: Any
+    like: str | Sequence[str]
+    vectors: Mapping[str, Any]
+    target: str | None
+    k: int
+    where: str | None
+    spaces: Sequence[str]
+    index: str | None
+
+
+def query_of(ask: Ask) -> Query:
+    """Turn keywords into a query.
+
+    >>> query_of({"text": "a red dress", "like": "shop/7.jpg", "k": 3}).like
+    ('shop/7.jpg',)
+
+    Raises:
+        BadSpec: a keyword is unknown, or the query is empty or contradicts itself.
+    """
+    if unknown := set(ask) - set(Ask.__annotations__):
+        raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; it has no {', '.join(sorted(unknown))}")
+    media = {name: ask[name] for name in MEDIA if ask.get(name) is not None}  # type: ignore[literal-required]
+    like = ask.get("like", ())
+    return Query(
+        media=media,
+        like=(like,) if isinstance(like, str) else tuple(like),
+        vectors=ask.get("vectors", {}),
+        target=ask.get("target"),
+        k=ask.get("k", 10),
+        where=ask.get("where"),
+        spaces=tuple(ask.get("spaces", ())),
+        index=ask.get("index"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

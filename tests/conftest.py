@@ -1,0 +1,56 @@
+"""Shared by all tests: where the real data is, and small media made on the spot."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def packs() -> Path:
+    """The folder of real data packs; tests that ask for it are skipped where there is none."""
+    folder = Path(os.environ.get("QUIVER_DATA", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set QUIVER_DATA")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 24 small pictures: three colours, eight shades of each."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    for colour, base in {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 200)}.items():
+        for n in range(8):
+            pixels = np.clip(np.array(base) + rng.integers(-25, 25, (24, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{colour}{n}.png")
+    return folder
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package called lab, on the path of this test alone, for modules of a third party."""
+    folder = tmp_path / "site" / "lab"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(folder.parent)
+    yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "lab"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def prices(photos: Path) -> Path:
+    """A table of metadata for the photos."""
+    lines = ["file,colour,price,name"]
+    for n, path in enumerate(sorted(photos.iterdir())):
+        lines.append(f"{path.name},{path.stem[:-1]},{n},the {path.stem[:-1]} thing number {n}")
+    table = photos.parent / "prices.csv"
+    table.write_text("\n".join(lines) + "\n")
+    return table
