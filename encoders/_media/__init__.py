@@ -1,0 +1,26 @@
+"""Media readers: files, bytes and arrays in; numpy arrays in pixels, seconds and hertz out.
+
+Every reader is frozen, picklable and callable, and nothing here imports torch: readers run in spawned workers.
+Whatever is wrong with a file becomes BadMedia, in one line that names the file.
+"""
+
+from quiver.encoders._media.audio import AudioReader
+from quiver.encoders._media.fetch import digest, fetch, kind, locate, span
+from quiver.encoders._media.image import ImageReader, PairReader
+from quiver.encoders._media.text import TextReader
+from quiver.encoders._media.thumbnail import thumbnail
+from quiver.encoders._media.video import VideoReader
+
+__all__ = [
+    "AudioReader",
+    "ImageReader",
+    "PairReader",
+    "TextReader",
+    "VideoReader",
+    "digest",
+    "fetch",
+    "kind",
+    "locate",
+    "span",
+    "thumbnail",
+]

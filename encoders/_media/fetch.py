@@ -1,0 +1,200 @@
+"""References: where the bytes of an item lie, and how to read them without unpacking an archive.
+
+A reference is a path, a ``file://`` URI, or a span of a larger file such as a member of a tar shard:
+``shard.tar?offset=1536&size=7423#000001.jpg``. A real file whose name looks like a span opens as itself.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+from quiver.errors import BadMedia, MissingExtra, QuiverError
+
+Buffer = bytes | bytearray | memoryview
+BLOCK = 1 << 20
+_SPAN = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d{1,18})(?:&size=(?P<size>\d{1,18}))?(?:#[^?#]*)?", re.S)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+_SUFFIXES = {
+    "image": "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff ppm pgm pbm pnm pfm avif jp2 j2k jpf jpx "
+    "tga ico icns pcx sgi qoi dds psd",
+    "audio": "wav wave flac ogg oga opus mp3 mp2 m4a m4b aac aif aiff aifc au snd caf w64 rf64 amr wma wv ape ac3 "
+    "eac3 mka tta voc dts",
+    "video": "mp4 m4v mov qt mkv webm avi mpg mpeg mpe m2v ts mts m2ts ogv flv wmv asf 3gp 3g2 f4v mxf vob dv rm "
+    "rmvb divx",
+    "text": "txt text md rst caption cap",
+}
+_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+
+
+def kind(name: str | os.PathLike[str]) -> str | None:
+    """Tell from the extension whether a name is an ``image``, ``audio``, ``video`` or ``text``; None if unknown.
+
+    >>> kind("shard.tar?offset=1536&size=7423#000001.JPG"), kind("notes.pdf")
+    ('image', None)
+    """
+    return _KINDS.get(os.path.splitext(os.fspath(name))[1][1:].lower())
+
+
+def span(path: str | os.PathLike[str], member: str, *, offset: int, size: int | None = None) -> str:
+    """Write the reference of a part of a file.
+
+    Args:
+        path: the file that holds it.
+        member: what the part is called; its extension tells what it is.
+        offset: its first byte.
+        size: its bytes; None goes to the end of the file.
+
+    >>> span("shard.tar", "000001.jpg", offset=1536, size=7423)
+    'shard.tar?offset=1536&size=7423#000001.jpg'
+    """
+    length = "" if size is None else f"&size={size}"
+    return f"{os.fspath(path)}?offset={offset}{length}#{quote(member)}"
+
+
+def locate(ref: str | os.PathLike[str]) -> tuple[str, int, int | None]:
+    """Parse a reference.
+
+    Returns:
+        Path of the file, first byte, and number of bytes (None: to the end of the file).
+
+    Raises:
+        BadMedia: a URI that is not of a local file.
+    """
+    text = os.fspath(ref)
+    found = _SPAN.fullmatch(text)
+    if found and (_SCHEME.match(text) or not os.path.exists(text)):
+        size = found["size"]
+        return _path(found["path"]), int(found["offset"]), None if size is None else int(size)
+    return _path(text), 0, None
+
+
+def _path(text: str) -> str:
+    if not _SCHEME.match(text):
+        return text
+    parts = urlsplit(text)
+    if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+        raise BadMedia(f"{text}: only local files can be read: download it and give its path")
+    return url2pathname(parts.path)
+
+
+def fetch(ref: str | os.PathLike[str]) -> bytes:
+    """Read the bytes a reference points at, with one seek.
+
+    Raises:
+        BadMedia: the file is missing, unreadable, not a regular file, empty, or ends before the span does.
+    """
+    path, offset, size = locate(ref)
+    with decoding(ref), _open(path) as file:
+        length = _extent(file, offset, size)
+        if offset:
+            file.seek(offset)
+        data = file.read(length)
+        if len(data) != length:
+            raise BadMedia(f"{ref}: {len(data)} of {length} bytes could be read")
+        return data
+
+
+def digest(refs: Iterable[str | os.PathLike[str]]) -> str:
+    """Return the SHA-256 (hexadecimal) of the bytes of the references, one after the other."""
+    total = hashlib.sha256()
+    for ref in refs:
+        path, offset, size = locate(ref)
+        with decoding(ref), _open(path) as file:
+            left = _extent(file, offset, size)
+            file.seek(offset)
+            while left:
+                block = file.read(min(left, BLOCK))
+                if not block:
+                    raise BadMedia(f"{ref}: {left} bytes could not be read")
+                total.update(block)
+                left -= len(block)
+    return total.hexdigest()
+
+
+def content(source: Any) -> str | Buffer:
+    """Return the path of a reference to a whole file, else the bytes: what a decoder opens.
+
+    Raises:
+        BadMedia: neither a reference nor bytes, or missing, empty, or not a regular file.
+    """
+    if isinstance(source, str | os.PathLike):
+        path, offset, size = locate(source)
+        if offset or size is not None:
+            return fetch(source)
+        _regular(os.stat(path))
+        return path
+    if not isinstance(source, Buffer):
+        raise BadMedia(f"a path or bytes are needed, not a {type(source).__name__}")
+    if not len(source):
+        raise BadMedia("is empty")
+    return source
+
+
+def head(opened: str | Buffer, size: int = 16) -> bytes:
+    """Return the first bytes of what ``content`` gave."""
+    if not isinstance(opened, str):
+        return bytes(opened[:size])
+    with _open(opened) as file:
+        return file.read(size)
+
+
+def label(source: Any) -> str:
+    """Say what a source is, for messages."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, Buffer):
+        return f"<{len(source)} bytes>"
+    shape = getattr(source, "shape", getattr(source, "size", ""))
+    return f"<{type(source).__name__} {shape}>"
+
+
+@contextmanager
+def decoding(source: Any) -> Iterator[None]:
+    """Turn whatever a library raises into BadMedia that names the source."""
+    try:
+        yield
+    except QuiverError as error:
+        name = label(source)
+        if isinstance(error, BadMedia) and not str(error).startswith(name):
+            raise BadMedia(f"{name}: {error}") from error.__cause__
+        raise
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or str(error)) from error
+    except MemoryError as error:
+        raise BadMedia(f"{label(source)}: too large for memory") from error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadMedia(f"{label(source)}: cannot be read: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _open(path: str) -> IO[bytes]:
+    # A named pipe would block open() for ever, so the kind is asked first.
+    _regular(os.stat(path))
+    return Path(path).open("rb")
+
+
+def _regular(info: os.stat_result) -> None:
+    if stat.S_ISDIR(info.st_mode):
+        raise BadMedia("is a directory, not a file")
+    if not stat.S_ISREG(info.st_mode):
+        raise BadMedia("is not a regular file")
+    if not info.st_size:
+        raise BadMedia("is empty")
+
+
+def _extent(file: IO[bytes], offset: int, size: int | None) -> int:
+    held = os.fstat(file.fileno()).st_size
+    length = held - offset if size is None else size
+    if length == 0:
+        raise BadMedia("is empty")
+    if length < 0 or offset + length > held:
+        raise BadMedia(f"bytes {offset} to {offset + max(length, 0)} are asked of a file of {held} bytes")
+    return length
