@@ -1,0 +1,93 @@
+"""An encoder made of towers: one reader and one function per key, all of them into one space."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from quiver.encoders._pool import mean, unit
+from quiver.errors import BadSpec
+from quiver.protocols import Reader
+from quiver.types import KEYS, Floats, Space
+
+T = TypeVar("T")
+Features = Callable[[Sequence[Any]], Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """What becomes of one key.
+
+    Attributes:
+        reader: decodes it in a worker.
+        features: n outputs of the reader to (n, dim) float32, of any length; each row by itself.
+    """
+
+    reader: Reader
+    features: Features
+
+
+@dataclass(frozen=True, slots=True)
+class Towers:
+    """An encoder whose keys share one cosine space.
+
+    Attributes:
+        space: where every tower ends.
+        towers: by key.
+    """
+
+    space: Space
+    towers: Mapping[str, Tower]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What it embeds, in the order of KEYS."""
+        return tuple(key for key in KEYS if key in self.towers)
+
+    def spaces(self, key: str) -> tuple[Space, ...]:
+        """Return its one space, or () where the key is foreign."""
+        return (self.space,) if key in self.towers else ()
+
+    def reader(self, key: str) -> Reader:
+        """Return the decoder of one key."""
+        return self._tower(key).reader
+
+    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Embed n outputs of ``reader(key)`` as (n, dim) float32 rows of length 1."""
+        tower = self._tower(key)
+        if space != self.space:
+            raise BadSpec(f"{self.space} does not embed into {space}")
+        if not len(batch):
+            return np.empty((0, space.dim), np.float32)
+        return unit(tower.features(batch))
+
+    def _tower(self, key: str) -> Tower:
+        if key not in self.towers:
+            raise BadSpec(f"{self.space} embeds {', '.join(self.keys)}, not {key}")
+        return self.towers[key]
+
+
+def chunks(batch: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut a batch into runs of at most ``size``."""
+    for start in range(0, len(batch), size):
+        yield batch[start : start + size]
+
+
+def averaged(features: Features, *, at_once: int) -> Features:
+    """Make the features of sequences from those of their parts: the mean of their unit vectors.
+
+    Args:
+        features: of one part, such as a frame.
+        at_once: parts embedded together, which bounds memory whatever the number of sequences.
+
+    Returns:
+        A function from n sequences of parts, none empty, to (n, dim) float32.
+    """
+
+    def features_of_sequences(batch: Sequence[Any]) -> Floats:
+        parts = [part for sequence in batch for part in sequence]
+        rows = [unit(features(chunk)) for chunk in chunks(parts, at_once)]
+        return mean(np.concatenate(rows), [len(sequence) for sequence in batch])
+
+    return features_of_sequences

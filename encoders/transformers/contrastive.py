@@ -1,0 +1,123 @@
+"""Models with two towers trained against each other: text with images, audio or video."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from quiver.encoders._media import AudioReader, TextReader, VideoReader
+from quiver.encoders._tower import Features, Tower, averaged, chunks
+from quiver.encoders.transformers.checkpoint import Checkpoint, part
+from quiver.encoders.transformers.pixel import Eyes, eyes
+from quiver.encoders.transformers.word import words
+from quiver.errors import BadSpec
+from quiver.types import Floats
+
+IMAGE = ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2")
+AUDIO = ("clap",)
+VIDEO = ("xclip",)
+#: Frames, or windows of audio, that go through a network together.
+AT_ONCE = 64
+
+
+def towers(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+    """Return the towers of a checkpoint and what describes their preprocessing."""
+    if checkpoint.pooling != "auto":
+        raise BadSpec(f"a {checkpoint.kind} model pools as it was trained to: leave out pooling")
+    network = checkpoint.network
+    tokens = words(checkpoint, network.get_text_features, fixed=checkpoint.kind.startswith("siglip"))
+    text = Tower(TextReader(), _features(network.get_text_features, tokens))
+    other = _other(checkpoint.kind)(checkpoint, frames)
+    return {"text": text, **other[0]}, (str(tokens), *other[1])
+
+
+def _other(kind: str) -> Callable[[Checkpoint, int | None], tuple[dict[str, Tower], tuple[str, ...]]]:
+    return _audio if kind in AUDIO else _video if kind in VIDEO else _image
+
+
+def pooled(output: Any) -> Any:
+    """Take the (n, dim) vectors out of what a network returns; what has none is an error, never a guess."""
+    return output if hasattr(output, "shape") else output.pooler_output
+
+
+def _features(call: Callable[..., Any], inputs: Callable[[Sequence[Any]], dict[str, Any]]) -> Features:
+    import torch
+
+    @torch.inference_mode()
+    def features(batch: Sequence[Any]) -> Floats:
+        return pooled(call(**inputs(batch))).float().cpu().numpy()
+
+    return features
+
+
+def _image(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+    seen = eyes(checkpoint.folder, checkpoint.place)
+    features = _features(checkpoint.network.get_image_features, seen.inputs)
+    return seen_towers(seen, features, frames)
+
+
+def seen_towers(seen: Eyes, features: Features, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+    """Make the image tower and, of its frames, the video tower."""
+    video = VideoReader(frames=frames or 8, image=seen.reader)
+    return {
+        "image": Tower(seen.reader, features),
+        "video": Tower(video, averaged(features, at_once=AT_ONCE)),
+    }, (seen.settings, f"{frames or 8} frames")
+
+
+def _video(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+    """X-CLIP: a transformer over its own number of frames."""
+    seen, count = eyes(checkpoint.folder, checkpoint.place), checkpoint.config.vision_config.num_frames
+    if frames not in (None, count):
+        raise BadSpec(f"this X-CLIP model was made for {count} frames, not {frames}")
+
+    def clips(batch: Sequence[Any]) -> dict[str, Any]:
+        pixels = seen.inputs([frame for clip in batch for frame in clip])["pixel_values"]
+        return {"pixel_values": pixels.unflatten(0, (len(batch), count))}
+
+    features = _features(checkpoint.network.get_video_features, clips)
+
+    def few(batch: Sequence[Any]) -> Floats:
+        return np.concatenate([features(some) for some in chunks(batch, max(1, AT_ONCE // count))])
+
+    return {"video": Tower(VideoReader(frames=count, image=seen.reader), few)}, (seen.settings,)
+
+
+def _audio(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+    """CLAP: the mean over windows of its own length, where the library takes one window at random."""
+    import torch
+    from transformers import AutoFeatureExtractor
+
+    if frames is not None:
+        raise BadSpec("a CLAP model takes no video: leave out frames")
+    folder = checkpoint.folder
+    extractor = part(
+        "feature extractor", folder, lambda: AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+    )
+
+    def mel(batch: Sequence[Any]) -> dict[str, Any]:
+        found = extractor(list(batch), sampling_rate=extractor.sampling_rate, return_tensors="pt")
+        spectra = found["input_features"].float().to(checkpoint.place)
+        # With fusion the library marks one short sound of a batch, at random, as a long one.
+        return {"input_features": spectra, "is_longer": torch.zeros(len(batch), 1, dtype=torch.bool)}
+
+    windows = averaged(_features(checkpoint.network.get_audio_features, mel), at_once=AT_ONCE // 4)
+
+    def features(batch: Sequence[Any]) -> Floats:
+        return windows([cut(sound, int(extractor.nb_max_samples)) for sound in batch])
+
+    reader = AudioReader(rate=extractor.sampling_rate)
+    return {"audio": Tower(reader, features)}, (extractor.to_json_string(),)
+
+
+def cut(sound: Any, length: int) -> list[Any]:
+    """Cut (samples,) into the fewest windows of ``length`` that cover it, evenly spread; a short one stays whole.
+
+    >>> [window.tolist() for window in cut(np.arange(5), 2)]
+    [[0, 1], [1, 2], [3, 4]]
+    """
+    count = -(-len(sound) // length)
+    if count <= 1:
+        return [sound]
+    starts = np.linspace(0, len(sound) - length, count).astype(int)
+    return [sound[start : start + length] for start in starts]
