@@ -1,0 +1,69 @@
+"""Files of a made world: each appears whole or not at all, and is not made twice."""
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.types import Floats
+
+
+def once(path: Path, save: Callable[[Path], None]) -> None:
+    """Write a file unless it is there; ``save`` is given a name beside it that is then moved."""
+    if not path.exists():
+        anew(path, save)
+
+
+def anew(path: Path, save: Callable[[Path], None]) -> None:
+    """Write a file, over the old one if there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        save(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Save (H, W, 3) uint8 as PNG."""
+    from PIL import Image
+
+    Image.fromarray(image).save(path, compress_level=3)
+
+
+def save_sound(path: Path, wave: Floats, rate: int) -> None:
+    """Save mono float32 as 16-bit WAV at ``rate`` Hz."""
+    import soundfile
+
+    soundfile.write(path, wave, rate, subtype="PCM_16")
+
+
+def save_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
+    """Save (T, H, W, 3) uint8 as MP4: H.264 where this build of FFmpeg has it, else MPEG-4."""
+    import av
+
+    codec, options = "libx264", {"crf": "12", "preset": "veryfast"}
+    if codec not in av.codecs_available:
+        codec, options = "mpeg4", {"qscale": "2"}
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the same frames give the same bytes
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def save_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Save rows of one form as CSV with a header, in UTF-8."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
