@@ -1,0 +1,163 @@
+"""Sources: what the user points at, as a stream of Arrow record batches, never row by row.
+
+``open`` takes folders, globs, files, manifests and WebDataset shards; ``open_vectors`` ready-made vectors.
+Ids: a file below a folder is ``<folder name>/<path below it>``, a file by itself its name, a row of a manifest
+the id of the file it names, so that a folder and the manifest in it give the same ids.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from glob import glob, has_magic
+from itertools import groupby
+
+from quiver.encoders._media import kind
+from quiver.engine.source.chain import chain
+from quiver.engine.source.folder import Survey, empty, open_files, survey
+from quiver.engine.source.manifest import open_manifest
+from quiver.engine.source.meta import join
+from quiver.engine.source.record import Problem, Source
+from quiver.engine.source.role import Choice, choose
+from quiver.engine.source.table import SUFFIXES, is_table
+from quiver.engine.source.vector import VectorSource, open_vectors
+from quiver.engine.source.walk import Entry, Root, entries, walk
+from quiver.engine.source.webdataset import Shard, open_shards
+from quiver.errors import BadData, BadSpec
+
+__all__ = ["Problem", "Source", "VectorSource", "open", "open_vectors"]
+
+Surveyed = tuple[Root, Survey]
+
+
+def open(
+    paths: Sequence[str],
+    *,
+    meta: str | None = None,
+    key: str | None = None,
+    id_column: str | None = None,
+    path_column: str | None = None,
+    media: str | None = None,
+) -> Source:
+    """Open what the user points at: all folders and files as one, then shards, then manifests.
+
+    Args:
+        paths: folders, globs (``**`` for any depth), media files, ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``
+            manifests, ``.tar`` shards.
+        meta: a table whose rows are the metadata of the files.
+        key: its column that names the files, or None to look for it.
+        id_column: the column of ids; None for a column ``id`` where it tells all rows apart; "none" for ids
+            made from paths.
+        path_column: a manifest's column of paths, or None to look for it.
+        media: keys wanted (``image``), and columns that hold one (``audio=sound,text=caption``), with commas.
+
+    Raises:
+        BadData: a path is missing or holds nothing to add, or a table cannot be read.
+        BadSpec: ``media`` cannot be read, or an option names a column where nothing has columns.
+    """
+    choice = choose(id_column, path_column, media)
+    if isinstance(paths, str) or not paths:
+        raise BadData("nothing to add: give a list of paths")
+    found = [place for path in paths for place in _expand(path)]
+    files = [path for path in found if isinstance(path, str)]
+    roots = [place for place in found if isinstance(place, Root)] + _loose(files)
+    surveyed, shards = _survey(roots, choice)
+    shards += [Shard(path, os.path.basename(path)) for path in files if path.lower().endswith(".tar")]
+    if meta and not surveyed:
+        raise BadData(f"{meta} describes files, and none of {', '.join(paths)} is a folder, a glob or a file of media")
+    tables = [path for path in files if is_table(path)]
+    _refuse_idle(choice, key, meta=meta, tables=bool(tables), shards=bool(shards))
+    sources: list[Source] = [_files(surveyed, meta, key, choice)] if surveyed else []
+    if shards:
+        sources.append(open_shards(shards, choice))
+    sources += [open_manifest(path, choice) for path in tables]
+    return chain(sources)
+
+
+def _refuse_idle(choice: Choice, key: str | None, *, meta: str | None, tables: bool, shards: bool) -> None:
+    """An option that would change nothing was meant to."""
+    columns = bool(meta) or tables or shards
+    idle = {
+        "key": bool(key) and not meta,
+        "path_column": bool(choice.path_column) and not tables,
+        "id_column": choice.id_column not in (None, "none") and not columns,
+        "media": bool(choice.named) and not columns,
+    }
+    for option in (option for option, is_idle in idle.items() if is_idle):
+        raise BadSpec(f"{option} names a column, and there is no {'manifest' if meta else 'table'} that has one")
+
+
+def _files(surveyed: Sequence[Surveyed], meta: str | None, key: str | None, choice: Choice) -> Source:
+    roots = [root for root, _ in surveyed]
+
+    def walked() -> Iterator[Entry]:
+        for root in roots:
+            for folder in walk(root, lambda _: None):
+                yield from entries(folder, root, only=choice.files, ignored=Counter())
+
+    joined = join(meta, walked, key=key, choice=choice) if meta else None
+    return open_files(roots, [found for _, found in surveyed], only=choice.files, join=joined)
+
+
+def _expand(path: str) -> list[Root | str]:
+    """Return a folder or the folder of a glob as a root, and files as absolute paths."""
+    if "://" in path:
+        raise BadData(f"{path}: list the URIs in a manifest, as a column of a .csv or .jsonl file")
+    full = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(full):
+        return [Root(full, f"{os.path.basename(full)}/".lstrip("/"))]
+    if os.path.isfile(full):
+        return [_known(full)]
+    if not has_magic(full):
+        raise BadData(f"there is no file or folder {path}")
+    if is_table(full) or full.lower().endswith(".tar"):
+        matches: list[Root | str] = [os.path.abspath(match) for match in sorted(glob(full, recursive=True))]
+        if not matches:
+            raise BadData(f"{path} matches no file")
+        return matches
+    steps = full.split("/")
+    at = next(place for place, step in enumerate(steps) if has_magic(step))
+    folder = "/".join(steps[:at]) or "/"
+    if not os.path.isdir(folder):
+        raise BadData(f"{path} matches nothing: there is no folder {folder}")
+    return [Root(folder, f"{os.path.basename(folder)}/".lstrip("/"), pattern=tuple(steps[at:]))]
+
+
+def _known(path: str) -> str:
+    if path.lower().endswith((".npy", ".npz")):
+        raise BadData(f"{path} holds an array: vectors are added as vectors, not as media")
+    if kind(path) is None and not is_table(path) and not path.lower().endswith(".tar"):
+        raise BadData(f"{path} is no media file, no table ({', '.join(SUFFIXES)}) and no .tar of samples")
+    return path
+
+
+def _loose(files: Sequence[str]) -> list[Root]:
+    """Gather media files that were named one by one, folder by folder: their ids are their names."""
+    media = sorted(os.path.split(path) for path in set(files) if kind(path))
+    return [
+        Root(folder, "", names=tuple(name for _, name in group))
+        for folder, group in groupby(media, key=lambda parts: parts[0])
+    ]
+
+
+def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list[Shard]]:
+    """Count the items of every root; one that holds tars and nothing else is a folder of shards."""
+    surveyed: list[Surveyed] = []
+    shards: list[Shard] = []
+    for root in roots:
+        found = survey(root, choice.files)
+        if found.items:
+            surveyed.append((root, found))
+        elif found.ignored[".tar"]:
+            shards += _tars(root)
+        else:
+            raise empty(root, found, only=choice.files)
+    return surveyed, shards
+
+
+def _tars(root: Root) -> list[Shard]:
+    return [
+        Shard(os.path.join(folder.path, name), f"{root.prefix}{folder.below}{name}")
+        for folder in walk(root, lambda _: None)
+        for name in folder.names
+        if name.lower().endswith(".tar")
+    ]

@@ -1,0 +1,71 @@
+"""Several sources one after the other, under the union of their metadata columns."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from quiver.engine.source.column import union
+from quiver.engine.source.record import Gate, Problem, Source, columns, rebatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Sources in the order given; an id that an earlier one gave is a problem in a later one.
+
+    Attributes:
+        sources: the sources.
+        schema: all their metadata columns; a column that differs in type is a float64 or a string.
+    """
+
+    sources: tuple[Source, ...]
+    schema: "pa.Schema"
+    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def total(self) -> int | None:
+        """The sum of the sources' totals, or None if one does not know its own."""
+        totals = [source.total for source in self.sources]
+        return None if None in totals else sum(total for total in totals if total is not None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of all sources."""
+        return tuple(note for source in self.sources for note in source.notes)
+
+    def problems(self) -> list[Problem]:
+        """Return what the latest iteration turned away."""
+        return [*(problem for source in self.sources for problem in source.problems()), *self._problems]
+
+    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
+        """Yield the records of all sources."""
+        self._problems.clear()
+        yield from rebatch(self._records(size), size)
+
+    def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
+        gate = Gate(self._problems)
+        wanted = columns(self.schema)
+        for source in self.sources:
+            for batch in source.batches(size):
+                yield gate.admit(_widen(batch, wanted), uri="")
+
+
+def chain(sources: Sequence[Source]) -> Source:
+    """Return one source for several.
+
+    Raises:
+        BadData: a column is a list in one of them and not in another.
+    """
+    if len(sources) == 1:
+        return sources[0]
+    return Chain(tuple(sources), union([source.schema for source in sources]))
+
+
+def _widen(batch: "pa.RecordBatch", wanted: "pa.Schema") -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    have = set(batch.schema.names)
+    arrays = [batch.column(f.name).cast(f.type) if f.name in have else pa.nulls(len(batch), f.type) for f in wanted]
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted)

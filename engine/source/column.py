@@ -1,0 +1,218 @@
+"""Columns of tables: which type the whole of a column fits, and the name it gets.
+
+A column's kind is learnt value by value over the whole file: int (int64), float (float64), bool, date
+(date32), stamp and zoned (timestamp in microseconds, naive or UTC), list (of strings), string. Kinds that
+do not go together make a string, in which every value stays as it was written.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from quiver.errors import BadData
+from quiver.types import MEDIA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = "[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
+#: How a value of a kind is written. A number with a leading zero is a label, not a number.
+_WRITTEN = {
+    "int": "-?(0|[1-9][0-9]{0,18})",
+    "float": "-?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]+)?|[nN]a[nN]",
+    "bool": "true|false|True|False|TRUE|FALSE",
+    "date": _DAY,
+    "stamp": f"{_DAY}({_TIME})?",
+    "zoned": _DAY + _TIME + "(Z|[-+][0-9]{2}:?[0-9]{2})",
+}
+_LONG = "^-?[0-9]{17,}$"  # float64 would change its last digits
+_DATES = ("date", "stamp", "zoned")
+_WIDER = {frozenset(("int", "float")): "float", frozenset(("date", "stamp")): "stamp"}
+_RESERVED = frozenset(("id", "uri", "sha256", "words", "vector", *MEDIA))
+
+
+def datatype(kind: str | None) -> "pa.DataType":
+    """Return the Arrow type of a kind; a column without any value is a string."""
+    import pyarrow as pa
+
+    makers: dict[str | None, Callable[[], pa.DataType]] = {
+        "int": pa.int64,
+        "float": pa.float64,
+        "bool": pa.bool_,
+        "date": pa.date32,
+        "stamp": lambda: pa.timestamp("us"),
+        "zoned": lambda: pa.timestamp("us", "UTC"),
+        "list": lambda: pa.list_(pa.string()),
+    }
+    return makers.get(kind, pa.string)()
+
+
+class Inference:
+    """The kinds of a table's columns, learnt batch by batch, in the order in which columns appear."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str | None] = {}
+
+    def see_text(self, name: str, values: "pa.Array") -> None:
+        """Take in the strings of a text file, where an empty string says nothing."""
+        import pyarrow.compute as pc
+
+        known = self._kinds.setdefault(name, None)
+        if known != "string":
+            filled = values.filter(pc.fill_null(pc.not_equal(values, ""), False))
+            self._learn(name, _kind_of_text(filled, tuple(_WRITTEN)))
+
+    def see_values(self, name: str, values: Sequence[Any]) -> None:
+        """Take in values as JSON gives them, None where there is none; only dates are read out of strings."""
+        import pyarrow as pa
+
+        known = self._kinds.setdefault(name, None)
+        if known == "string":
+            return
+        found = set(map(type, values))
+        if str in found:
+            texts = [value for value in values if isinstance(value, str) and value]
+            self._learn(name, _kind_of_text(pa.array(texts, pa.string()), _DATES))
+        if found - {str, type(None)}:
+            others = [value for value in values if value is not None and not isinstance(value, str)]
+            for kind in set(map(_kind_of_value, others)):
+                self._learn(name, kind)
+
+    def schema(self) -> "pa.Schema":
+        """Return the columns seen so far."""
+        import pyarrow as pa
+
+        return pa.schema([(name, datatype(kind)) for name, kind in self._kinds.items()])
+
+    def _learn(self, name: str, kind: str | None) -> None:
+        known = self._kinds[name]
+        if kind is not None and kind != known:
+            self._kinds[name] = kind if known is None else _WIDER.get(frozenset((known, kind)), "string")
+
+
+def _kind_of_text(values: "pa.Array", among: Sequence[str]) -> str | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not len(values):
+        return None
+    for kind in among:
+        if pc.all(pc.match_substring_regex(values, f"^({_WRITTEN[kind]})$")).as_py():
+            try:
+                values.cast(datatype(kind))
+            except pa.ArrowInvalid:  # 31 February, or an integer of more than 64 bits
+                return "string"
+            lossy = kind == "float" and pc.any(pc.match_substring_regex(values, _LONG)).as_py()
+            return "string" if lossy else kind
+    return "string"
+
+
+def _kind_of_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if -(2**63) <= value < 2**63 else "string"
+    if isinstance(value, float):
+        return "float"
+    texts = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    return "list" if texts else "string"
+
+
+def from_text(values: "pa.Array", kind: "pa.DataType") -> "pa.Array":
+    """Cast strings; an empty one is null unless the column holds strings."""
+    import pyarrow as pa
+
+    return values if pa.types.is_string(kind) else filled(values).cast(kind)
+
+
+def from_values(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
+    """Build a column from JSON values; in a string column other values stand as their JSON text."""
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        plain = set(map(type, values)) <= {str, type(None)}
+        return pa.array(values if plain else [_as_text(value) for value in values], kind)
+    filled = [None if value == "" else value for value in values]
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return pa.array(filled, pa.string()).cast(kind)
+    return pa.array(filled, kind)
+
+
+def filled(values: "pa.Array") -> "pa.Array":
+    """Return strings with the empty ones as nulls."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Give every column a name of its own: ``column_2`` where the second has none, ``a_2`` for a second ``a``."""
+    taken: set[str] = set()
+    result = []
+    for position, name in enumerate(names, 1):
+        stem = fresh = name or f"column_{position}"
+        count = 1
+        while fresh in taken:
+            count += 1
+            fresh = f"{stem}_{count}"
+        taken.add(fresh)
+        result.append(fresh)
+    return result
+
+
+def rename(names: Sequence[str]) -> dict[str, str]:
+    """Map the columns of a file to metadata columns: letters, digits and _, and no name Quiver needs itself.
+
+    >>> rename(["base colour", "id", "Brand", "_rank"])
+    {'base colour': 'base_colour', 'id': 'meta_id', 'Brand': 'Brand', '_rank': 'meta__rank'}
+    """
+    return dict(zip(names, numbered(_sanitise(name) for name in names), strict=True))
+
+
+def _sanitise(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if not plain.strip("_"):
+        return ""
+    reserved = plain.lower() in _RESERVED or plain.lower().startswith(("_", "vec_"))
+    return f"meta_{plain}" if reserved else plain
+
+
+def renaming_notes(names: dict[str, str]) -> tuple[str, ...]:
+    """Say which columns got another name."""
+    return tuple(f"column {old!r} is stored as {new}" for old, new in names.items() if old != new)
+
+
+def known(column: str, names: Sequence[str], *, path: str) -> str:
+    """Return the column if the file has it."""
+    if column not in names:
+        raise BadData(f"{path} has no column {column!r}; its columns are {', '.join(names)}")
+    return column
+
+
+def union(schemas: Sequence["pa.Schema"]) -> "pa.Schema":
+    """Return all columns of several tables; one that differs in type is a float64 if numeric, else a string.
+
+    Raises:
+        BadData: a column is a list in one table and not in another.
+    """
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    fields: dict[str, pa.DataType] = {}
+    for field in (field for schema in schemas for field in schema):
+        other = fields.setdefault(field.name, field.type)
+        if other != field.type:
+            if pt.is_list(other) or pt.is_list(field.type):
+                raise BadData(f"column {field.name} is a list in one table and not in another: rename one of them")
+            numeric = {other, field.type} == {pa.int64(), pa.float64()}
+            fields[field.name] = pa.float64() if numeric else pa.string()
+    return pa.schema(list(fields.items()))

@@ -1,0 +1,165 @@
+"""Folders, globs and single files as a source: every media file an item, with the caption beside it.
+
+Files of one stem of which one is ``.txt``, ``.caption``, ``.cap`` or ``.json`` (with a string field caption or
+text) are one item, named by its media file; a ``.txt`` alone is a text item. Other text files (``.md``, ``.rst``)
+document data more often than they are data, so they are items only where ``media`` asks for text.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from quiver.engine.source.meta import Join
+from quiver.engine.source.place import read_text
+from quiver.engine.source.record import Gate, Problem, assemble, rebatch
+from quiver.engine.source.table import SUFFIXES
+from quiver.engine.source.walk import Entry, Report, Root, entries, walk
+from quiver.errors import BadData, BadMedia
+from quiver.types import MEDIA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHUNK = 4096  # files made into a batch at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one walk over a root found: the number of items, and the files that are none, by extension."""
+
+    items: int
+    ignored: Counter[str]
+
+
+def survey(root: Root, only: frozenset[str]) -> Survey:
+    """Count what lies below a root."""
+    ignored: Counter[str] = Counter()
+    items = sum(1 for _ in _entries(root, only, ignored=ignored, report=lambda _: None))
+    return Survey(items, ignored)
+
+
+def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
+    """Return the error of a root without items: what was looked for, and what is there instead."""
+    wanted = ", ".join(sorted(only)) or "images, sounds, videos and .txt files"
+    there = ", ".join(f"{count} {suffix}" for suffix, count in found.ignored.most_common(5)) or "nothing"
+    hint = ""
+    if found.ignored.keys() & {".npy", ".npz"}:
+        hint = "; arrays of vectors are added as vectors"
+    elif found.ignored.keys() & set(SUFFIXES):
+        hint = "; a table is added by its own path"
+    where = os.path.join(root.path, *root.pattern)
+    return BadData(f"nothing to add in {where}: looked for {wanted}, found {there}{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The media files below some roots.
+
+    Attributes:
+        roots: where they are.
+        only: media keys wanted; empty for all.
+        join: the table of their metadata, or None.
+        total: how many items there are.
+        schema: the metadata columns.
+        notes: what a user should be told.
+    """
+
+    roots: tuple[Root, ...]
+    only: frozenset[str]
+    join: Join | None
+    total: int | None
+    schema: "pa.Schema"
+    notes: tuple[str, ...]
+    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+
+    def problems(self) -> list[Problem]:
+        """Return what the latest iteration turned away."""
+        return list(self._problems)
+
+    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
+        """Yield the records of the files, walking as they are asked for."""
+        self._problems[:] = self.join.problems if self.join else ()
+        yield from rebatch(self._records(), size)
+
+    def _records(self) -> Iterator["pa.RecordBatch"]:
+        # A path is unique below its root: ids can only repeat across roots or come from a table.
+        gate = Gate(self._problems) if len(self.roots) > 1 or self.join else None
+        for root in self.roots:
+            stream = _entries(root, self.only, ignored=Counter(), report=self._problems.append)
+            while chunk := list(islice(stream, _CHUNK)):
+                if len(batch := self._batch(chunk)):
+                    yield gate.admit(batch, uri=root.path) if gate else batch
+
+    def _batch(self, chunk: list[Entry]) -> "pa.RecordBatch":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        texts = [_read(entry, self._problems.append) for entry in chunk]
+        kept = [pair for pair in zip(chunk, texts, strict=True) if pair[0].files or pair[1]]
+        files = [entry for entry, _ in kept]
+        ids = pa.array([entry.id for entry in files], pa.string())
+        media = {key: pa.array([entry.files.get(key) for entry in files], pa.string()) for key in MEDIA[1:]}
+        media["text"] = pa.array([text for _, text in kept], pa.string())
+        if not self.join:
+            return assemble(ids, media, meta=(), schema=self.schema)
+        rows = self.join.find(files)
+        for key, values in self.join.media.items():
+            media[key] = pc.coalesce(media[key], values.take(rows))
+        if self.join.ids is not None:
+            ids = pc.coalesce(self.join.ids.take(rows), ids)
+        return assemble(ids, media, meta=[values.take(rows) for values in self.join.columns], schema=self.schema)
+
+
+def _entries(root: Root, only: frozenset[str], *, ignored: Counter[str], report: Report) -> Iterator[Entry]:
+    for folder in walk(root, report):
+        yield from entries(folder, root, only=only, ignored=ignored)
+
+
+def _read(entry: Entry, report: Report) -> str | None:
+    """Return the text of an item; what cannot be read is reported, and the media beside it are kept."""
+    if entry.text is None:
+        return None
+    is_json = entry.text.lower().endswith(".json")
+    try:
+        content = read_text(entry.text)
+        text = _caption(content, entry.text) if is_json else content
+        if text is None and not entry.files:
+            raise BadMedia(f"{entry.text} is empty")
+    except BadMedia as error:
+        folder = os.path.dirname(entry.id)
+        report(Problem(os.path.join(folder, os.path.basename(entry.text)), entry.text, str(error)))
+        return None
+    return text
+
+
+def _caption(content: str | None, path: str) -> str | None:
+    """Return the caption in a JSON file beside a medium; a file without one is about something else."""
+    try:
+        value: Any = json.loads(content or "null")
+    except ValueError as error:
+        raise BadMedia(f"{path} is not JSON: {error}") from error
+    found = [value.get(name) for name in ("caption", "text")] if isinstance(value, dict) else []
+    return next((text.strip() for text in found if isinstance(text, str) and text.strip()), None)
+
+
+def open_files(roots: Sequence[Root], surveys: Sequence[Survey], *, only: frozenset[str], join: Join | None) -> Files:
+    """Make a source of roots that were surveyed."""
+    import pyarrow as pa
+
+    ignored: Counter[str] = sum((found.ignored for found in surveys), Counter())
+    if join and any(join.path.startswith(root.path.rstrip("/") + "/") for root in roots):
+        ignored[os.path.splitext(join.path)[1].lower()] -= 1
+    ignored = +ignored
+    notes = list(join.notes if join else ())
+    if ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common(8))
+        notes.append(f"files left out as no media: {kinds}")
+    if not join and ignored.keys() & set(SUFFIXES):
+        notes.append("a table beside the files becomes their metadata when it is given as meta")
+    schema = join.schema if join else pa.schema([])
+    total = sum(found.items for found in surveys)
+    return Files(tuple(roots), only, join, total, schema, tuple(notes))

@@ -1,0 +1,199 @@
+"""A table as a source: every row an item."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from quiver.encoders._media import kind
+from quiver.engine.source import column
+from quiver.engine.source.place import read_text
+from quiver.engine.source.record import Gate, Problem, assemble, first_reference, rebatch
+from quiver.engine.source.role import Choice, Roles, assign
+from quiver.engine.source.table import Table, open_table
+from quiver.errors import BadMedia
+from quiver.types import MEDIA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Which medium gives a row its id where no column does.
+_NAMING = ("image", "video", "audio", "before", "after")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The rows of a table.
+
+    Attributes:
+        table: the table.
+        roles: what its columns are for.
+        schema: the metadata columns.
+        notes: what a user should be told.
+    """
+
+    table: Table
+    roles: Roles
+    schema: "pa.Schema"
+    notes: tuple[str, ...]
+    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def total(self) -> int | None:
+        """The number of well-formed rows."""
+        return self.table.rows
+
+    def problems(self) -> list[Problem]:
+        """Return what the latest iteration turned away."""
+        return list(self._problems)
+
+    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
+        """Yield the records of the table."""
+        self._problems.clear()
+        yield from rebatch(self._records(), size)
+
+    def _records(self) -> Iterator["pa.RecordBatch"]:
+        import pyarrow as pa
+
+        path = self.table.path
+        gate = Gate(self._problems)
+        first = 0
+        for batch in self.table.read(self.roles.reading(self.table.schema), self._report):
+            fallback = f"{self.roles.place.name}/{os.path.basename(path)}".lstrip("/")
+            ids = pa.array([f"{fallback}#{row}" for row in range(first, first + len(batch))])
+            records, bad = to_records(batch, self.roles, schema=self.schema, fallback=ids)
+            yield gate.admit(turn_away(records, bad, problems=self._problems, uri=path), uri=path)
+            first += len(batch)
+
+    def _report(self, where: str, reason: str) -> None:
+        self._problems.append(Problem(where, self.table.path, reason))
+
+
+def open_manifest(path: str, choice: Choice) -> Manifest:
+    """Open a table as a source.
+
+    Raises:
+        BadData: it cannot be read, or no column holds media.
+    """
+    table = open_table(os.path.abspath(path))
+    roles, notes = assign(table, choice)
+    return Manifest(table, roles, roles.metadata(table.schema), notes)
+
+
+def to_records(
+    batch: "pa.RecordBatch", roles: Roles, *, schema: "pa.Schema", fallback: "pa.Array", required: bool = True
+) -> tuple["pa.RecordBatch", dict[int, str]]:
+    """Make records of the rows of a table.
+
+    Args:
+        batch: columns as ``roles.reading`` asks for them.
+        roles: what they are for.
+        schema: the metadata columns.
+        fallback: the ids of rows that have nothing else to be named by.
+        required: a row without media is a problem.
+
+    Returns:
+        One record per row, and row to reason for those that must be turned away.
+    """
+    import pyarrow.compute as pc
+
+    bad: dict[int, str] = {}
+    written = {key: column.filled(batch.column(name)) for key, name in roles.media.items()}
+    media = {key: values if key == "text" else roles.place.resolve(values) for key, values in written.items()}
+    names = [written[key] for key in _NAMING if key in written]
+    if roles.path:
+        names.insert(0, column.filled(batch.column(roles.path)))
+        _add_paths(media, names[0], roles, bad=bad if required else {})
+    if required:
+        _check_media(media, len(batch), roles, bad)
+    if roles.id:
+        ids = column.filled(batch.column(roles.id))
+        bad.update((row, f"its id is empty (column {roles.id})") for row in _rows(pc.is_null(ids)))
+        ids = pc.coalesce(ids, fallback)
+    elif names and required:
+        ids = pc.coalesce(roles.place.identify(pc.coalesce(*names)), fallback)
+    else:
+        ids = fallback
+    return assemble(ids, media, meta=[batch.column(name) for name in roles.meta], schema=schema), bad
+
+
+def turn_away(records: "pa.RecordBatch", bad: dict[int, str], *, problems: list[Problem], uri: str) -> "pa.RecordBatch":
+    """Return the good rows and report the bad ones; ``uri`` stands where a row has no media reference."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not bad:
+        return records
+    media = {key: records.column(key) for key in MEDIA}
+    keep = np.ones(len(records), bool)
+    for row in sorted(bad):
+        keep[row] = False
+        problems.append(Problem(records.column("id")[row].as_py(), first_reference(media, row) or uri, bad[row]))
+    return records.filter(pa.array(keep))
+
+
+def _rows(mask: "pa.Array") -> list[int]:
+    import pyarrow.compute as pc
+
+    return pc.indices_nonzero(mask).to_pylist()
+
+
+def _add_paths(media: dict[str, "pa.Array"], written: "pa.Array", roles: Roles, *, bad: dict[int, str]) -> None:
+    """Put every path under the kind its extension tells; columns that name their medium come first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kinds = _kinds(written, roles.choice.only_kind)
+    unknown = pc.and_(pc.is_valid(written), pc.is_null(kinds))
+    for row in _rows(unknown):
+        bad[row] = f"{written[row]} has no extension that tells its kind: say what it is with media=image or so"
+    paths = roles.place.resolve(written)
+    only = roles.choice.only
+    for key in pc.unique(kinds.drop_null()).to_pylist():
+        if only and key not in only:
+            continue
+        found = pc.if_else(pc.fill_null(pc.equal(kinds, key), False), paths, pa.scalar(None, pa.string()))
+        found = _contents(found, bad) if key == "text" else found
+        media[key] = pc.coalesce(media[key], found) if key in media else found
+
+
+def _kinds(written: "pa.Array", otherwise: str | None) -> "pa.Array":
+    """Return the kind of every path, judged once per extension."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    tails = pc.replace_substring_regex(written, r"^.*[.]([^./]*)$", r"\1").dictionary_encode()
+    kinds = [kind("x." + re.split("[?#]", tail)[0]) or otherwise for tail in tails.dictionary.to_pylist()]
+    return pa.array(kinds, pa.string()).take(tails.indices)
+
+
+def _contents(paths: "pa.Array", bad: dict[int, str]) -> "pa.Array":
+    import pyarrow as pa
+
+    texts: list[str | None] = []
+    for row, path in enumerate(paths.to_pylist()):
+        try:
+            texts.append(None if path is None else read_text(path))
+        except BadMedia as error:
+            bad[row] = str(error)
+            texts.append(None)
+    return pa.array(texts, pa.string())
+
+
+def _check_media(media: dict[str, "pa.Array"], rows: int, roles: Roles, bad: dict[int, str]) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    nothing = pa.nulls(rows, pa.string())
+    empty = pc.is_null(nothing)
+    for values in media.values():
+        empty = pc.and_(empty, pc.is_null(values))
+    columns = ", ".join(name for name in (roles.path, *roles.media.values()) if name)
+    wanted = f" that is {' or '.join(sorted(roles.choice.only))}" if roles.choice.only else ""
+    for row in _rows(empty):
+        bad.setdefault(row, f"it holds no media{wanted} (looked in {columns})")
+    if "before" in media or "after" in media:
+        halves = [pc.is_null(media.get(key, nothing)) for key in ("before", "after")]
+        for row in _rows(pc.xor(*halves)):
+            bad.setdefault(row, "a pair needs both before and after")

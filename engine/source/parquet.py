@@ -1,0 +1,88 @@
+"""Parquet: types as stored, brought to the few that metadata columns have; structs flattened one level."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from quiver.engine.source.delimited import Report
+from quiver.errors import BadData
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ROWS = 16384  # decoded at a time
+
+
+def plain_type(kind: "pa.DataType") -> "pa.DataType | None":
+    """Return the metadata type that holds a stored type, or None where there is none.
+
+    Unsigned 64-bit integers become strings: half of them do not fit int64.
+    """
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    if pt.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pt.is_list(kind) or pt.is_large_list(kind):
+        return pa.list_(pa.string()) if plain_type(kind.value_type) == pa.string() else None
+    if pt.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz)
+    tests = (
+        (pt.is_uint64, pa.string()),
+        (pt.is_integer, pa.int64()),
+        (pt.is_floating, pa.float64()),
+        (pt.is_decimal, pa.float64()),
+        (pt.is_boolean, pa.bool_()),
+        (pt.is_date, pa.date32()),
+        (lambda k: pt.is_string(k) or pt.is_large_string(k) or pt.is_string_view(k) or pt.is_null(k), pa.string()),
+    )
+    return next((plain for test, plain in tests if test(kind)), None)
+
+
+def open_file(path: str) -> "pq.ParquetFile":
+    """Open a Parquet file.
+
+    Raises:
+        BadData: it is not one, or it is cut off.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except pa.ArrowInvalid as error:
+        raise BadData(f"{path} is not a whole Parquet file: {error}") from error
+
+
+def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
+    """Return the columns that can be metadata, the number of rows, and which columns are left out."""
+    import pyarrow as pa
+
+    with open_file(path) as file:
+        stored = file.schema_arrow.empty_table().flatten().schema
+        types = {field.name: plain_type(field.type) for field in stored}
+        kept = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
+        notes = tuple(
+            f"column {field.name} is left out: {field.type} is not a type of metadata"
+            for field in stored
+            if types[field.name] is None
+        )
+        return kept, file.metadata.num_rows, notes
+
+
+def read(path: str, schema: "pa.Schema", report: Report) -> Iterator["pa.RecordBatch"]:
+    """Yield the named columns with the given types; a stored file has no bad rows, so none is reported."""
+    with open_file(path) as file:
+        yield from (convert(batch, schema) for batch in file.iter_batches(_ROWS, columns=schema.names))
+
+
+def convert(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
+    """Cast the columns of a stored batch to those of a schema."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([batch]).flatten()
+    # Nanoseconds are cut to microseconds: the one cast that may lose digits.
+    arrays = [
+        table.column(f.name).combine_chunks().cast(f.type, safe=not pa.types.is_timestamp(f.type)) for f in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,0 +1,91 @@
+"""Where a manifest stands: turns what it says of a file into a reference and an id.
+
+A file below the folder of the manifest has the id it would have if that folder itself were added,
+``<folder name>/<path below it>``; another local file has its absolute path, and a URI is its own id.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quiver.errors import BadMedia
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What a plain relative path does not have: a leading slash, a scheme, ``.``, ``..`` or an empty step.
+_ODD = r"^/|^~|://|//|(^|/)[.]{1,2}(/|$)"
+_TEXT_BYTES = 1 << 20
+
+
+def is_uri(reference: str) -> bool:
+    """Tell whether a reference names something elsewhere than on a local disk."""
+    return "://" in reference and not reference.startswith("file://")
+
+
+def read_text(path: str) -> str | None:
+    """Return the content of a text file without the space around it, or None if nothing is left.
+
+    Raises:
+        BadMedia: it cannot be read, is not UTF-8, or is over 1 MiB and so no caption or passage.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_TEXT_BYTES + 1)
+    except OSError as error:
+        raise BadMedia(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > _TEXT_BYTES:
+        raise BadMedia(f"{path} is over 1 MiB: split it into passages, one item each")
+    try:
+        return content.decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError as error:
+        raise BadMedia(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder that relative paths start from.
+
+    Attributes:
+        root: its absolute path.
+        name: what ids below it begin with.
+    """
+
+    root: str
+    name: str
+
+    @classmethod
+    def of(cls, path: str) -> "Place":
+        """Return the place of a file's folder."""
+        root = os.path.dirname(os.path.abspath(path))
+        return cls(root, os.path.basename(root))
+
+    def resolve(self, values: "pa.Array") -> "pa.Array":
+        """Make paths absolute; URIs and nulls stay."""
+        return self._each(values, self.root, self.absolute)
+
+    def identify(self, values: "pa.Array") -> "pa.Array":
+        """Return the ids of paths as they stand in the manifest."""
+        return self._each(values, self.name, self._id)
+
+    def _each(self, values: "pa.Array", prefix: str, otherwise: Callable[[str], str]) -> "pa.Array":
+        """Prefix all paths at once where all are plain, else go through them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        odd = pc.any(pc.match_substring_regex(values, _ODD)).as_py()
+        if not odd:
+            return pc.binary_join_element_wise(prefix, values, "/") if prefix else values
+        return pa.array([None if value is None else otherwise(value) for value in values.to_pylist()], pa.string())
+
+    def absolute(self, value: str) -> str:
+        """Make one path absolute; a URI stays."""
+        if is_uri(value):
+            return value
+        return os.path.normpath(os.path.join(self.root, os.path.expanduser(value.removeprefix("file://"))))
+
+    def _id(self, value: str) -> str:
+        path = self.absolute(value)
+        below = path.removeprefix(self.root.rstrip("/") + "/")
+        return path if below == path else f"{self.name}/{below}".lstrip("/")

@@ -1,0 +1,128 @@
+"""What every source gives: record batches of one form, and the problems met on the way.
+
+A record has the columns ``id`` (string, never null), the six media columns of ``quiver.types.MEDIA``
+(string, null where absent), then the metadata columns of its source.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from quiver.types import MEDIA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that was left out, and why.
+
+    Attributes:
+        id: the item's id, or the file and row where it has none.
+        uri: its first media reference, or the file that was being read.
+        reason: one line fit to be shown beside the id.
+    """
+
+    id: str
+    uri: str
+    reason: str
+
+
+class Source(Protocol):
+    """A stream of items as Arrow record batches; ``batches`` may be called again and starts anew."""
+
+    @property
+    def total(self) -> int | None:
+        """How many items there are before any is turned away, or None where counting costs too much."""
+        ...
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The metadata columns alone."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should be told: renamed columns, files left out, rows without a file."""
+        ...
+
+    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
+        """Yield records, ``size`` to a batch except in the last one."""
+        ...
+
+    def problems(self) -> list[Problem]:
+        """Return what the latest iteration turned away."""
+        ...
+
+
+def columns(schema: "pa.Schema") -> "pa.Schema":
+    """Return the schema of a source's batches, given that of its metadata."""
+    import pyarrow as pa
+
+    head = [pa.field("id", pa.string(), nullable=False), *(pa.field(key, pa.string()) for key in MEDIA)]
+    return pa.schema([*head, *schema])
+
+
+def assemble(
+    ids: "pa.Array", media: Mapping[str, "pa.Array"], *, meta: Sequence["pa.Array"], schema: "pa.Schema"
+) -> "pa.RecordBatch":
+    """Put the columns of one batch together; a media key that is missing is null throughout."""
+    import pyarrow as pa
+
+    empty = pa.nulls(len(ids), pa.string())
+    arrays = [ids, *(media.get(key, empty) for key in MEDIA), *meta]
+    return pa.RecordBatch.from_arrays(arrays, schema=columns(schema))
+
+
+def first_reference(media: Mapping[str, "pa.Array"], row: int) -> str | None:
+    """Return the first media reference of a row that is not its text."""
+    values = (media[key][row].as_py() for key in MEDIA[1:] if key in media)
+    return next((value for value in values if value), None)
+
+
+def rebatch(batches: Iterator["pa.RecordBatch"], size: int) -> Iterator["pa.RecordBatch"]:
+    """Cut and join a stream into batches of exactly ``size`` rows; the last may be smaller, none is empty."""
+    import pyarrow as pa
+
+    if size < 1:
+        raise ValueError(f"a batch has at least one row, not {size}")
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += len(batch)
+        if count >= size:
+            whole = pa.concat_batches(waiting)
+            cut = count - count % size
+            yield from (whole.slice(start, size) for start in range(0, cut, size))
+            waiting, count = [whole.slice(cut)], count - cut
+    if count:
+        yield pa.concat_batches(waiting)
+
+
+class Gate:
+    """Lets each id through once; what comes again is a problem. It keeps the ids it saw in memory."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._seen: set[str] = set()
+        self._problems = problems
+
+    def admit(self, batch: "pa.RecordBatch", *, uri: str) -> "pa.RecordBatch":
+        """Return the rows whose id is new; ``uri`` stands in a problem whose row holds text alone."""
+        import pyarrow as pa
+
+        ids = batch.column("id").to_pylist()
+        fresh = set(ids)
+        if len(fresh) == len(ids) and self._seen.isdisjoint(fresh):
+            self._seen |= fresh
+            return batch
+        media = {key: batch.column(key) for key in MEDIA}
+        keep = []
+        for row, item in enumerate(ids):
+            keep.append(item not in self._seen)
+            self._seen.add(item)
+            if not keep[-1]:
+                reason = "this id came before and the first one is kept: name a unique column with id_column"
+                self._problems.append(Problem(item, first_reference(media, row) or uri, reason))
+        return batch.filter(pa.array(keep))

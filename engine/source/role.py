@@ -1,0 +1,224 @@
+"""What the columns of a table are for: media, path, id, or metadata; and records made from them.
+
+Columns named as the media keys are media. If there is none, or ``path_column`` asks for it, a path column
+gives one reference per row, whose extension tells what it is. A ``caption`` (or ``captions``) column is the
+text of a table that has no other media, and metadata otherwise; ``media="text=caption"`` makes it the text.
+A column that became the id or a medium is not repeated among the metadata.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from quiver.encoders._media import kind
+from quiver.engine.source import column
+from quiver.engine.source.place import Place
+from quiver.engine.source.table import Table
+from quiver.errors import BadData, BadSpec
+from quiver.types import MEDIA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PATHS = [
+    "file",
+    "path",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "image_path",
+    "img_path",
+    "audio_path",
+    "video_path",
+    "uri",
+    "url",
+]
+_CAPTIONS = ("caption", "captions")
+_PROBED = 20  # paths looked up on disk before a manifest is believed
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a user said of the columns.
+
+    Attributes:
+        id_column: the column of ids; "none" for ids made from paths; None to use ``id`` where it is unique.
+        path_column: the column of paths, or None to look for it.
+        only: media keys wanted; empty for all.
+        named: media key to the column that holds it.
+    """
+
+    id_column: str | None = None
+    path_column: str | None = None
+    only: frozenset[str] = frozenset()
+    named: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The media keys wanted of a folder: one that a column gives is not also taken from files."""
+        return self.only - self.named.keys()
+
+    @property
+    def only_kind(self) -> str | None:
+        """What a path is whose extension does not tell: the one kind of file wanted, if it is one."""
+        files = self.only - {"text"}
+        return next(iter(files)) if len(files) == 1 else None
+
+
+def choose(id_column: str | None, path_column: str | None, media: str | None) -> Choice:
+    """Read the options of ``open``; ``media`` is like ``image`` or ``image=photo,text=caption``.
+
+    Raises:
+        BadSpec: a word of ``media`` names no media key.
+    """
+    only: set[str] = set()
+    named: dict[str, str] = {}
+    for word in (media or "").replace(",", " ").split():
+        key, equals, name = word.partition("=")
+        if key not in MEDIA or (equals and not name):
+            raise BadSpec(f"media takes key or key=column with a key of {', '.join(MEDIA)}, not {word!r}")
+        if equals:
+            named[key] = name
+        else:
+            only.add(key)
+    return Choice(id_column, path_column, frozenset(only), named)
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The use of every column of a table.
+
+    Attributes:
+        media: media key to column.
+        path: the column of paths typed by extension, or None.
+        id: the column of ids, or None.
+        meta: column to the name of its metadata column.
+        place: where relative paths start.
+        choice: what the user said.
+    """
+
+    media: Mapping[str, str]
+    path: str | None
+    id: str | None
+    meta: Mapping[str, str]
+    place: Place
+    choice: Choice
+
+    def reading(self, schema: "pa.Schema") -> "pa.Schema":
+        """Return the columns to read: strings where they become ids or media, typed where metadata."""
+        import pyarrow as pa
+
+        texts = dict.fromkeys(name for name in (self.id, self.path, *self.media.values()) if name)
+        typed = [(name, schema.field(name).type) for name in self.meta if name not in texts]
+        return pa.schema([*((name, pa.string()) for name in texts), *typed])
+
+    def metadata(self, schema: "pa.Schema") -> "pa.Schema":
+        """Return the metadata columns under their new names; a column that is also the id is a string."""
+        import pyarrow as pa
+
+        read = self.reading(schema)
+        return pa.schema([(new, read.field(old).type) for old, new in self.meta.items()])
+
+
+def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Roles, tuple[str, ...]]:
+    """Give every column of a table its role, and say what a user should know of it.
+
+    Args:
+        table: the table.
+        choice: what the user said.
+        vectors: its rows describe ready-made vectors, so they need no media, and ``key`` may be the id.
+
+    Raises:
+        BadData: a named column is missing, no column holds media, or no file it names is there.
+    """
+    names = table.schema.names
+    media = media_columns(table, choice)
+    path = _path_column(table, choice, media)
+    notes = []
+    caption = next((name for name in _CAPTIONS if name in names and name not in media.values()), None)
+    if caption and not media and not path:
+        media["text"] = caption
+    elif caption and "text" not in media:
+        notes.append(f"column {caption} is metadata; media=text={caption} makes it the items' text")
+    if not (media or path or vectors):
+        raise BadData(
+            f"{table.path}: no column holds media. Name one {', '.join(MEDIA)}, or give path_column; "
+            f"its columns are {', '.join(names)}"
+        )
+    ids, id_notes = identity(table, choice, among=("id", "key") if vectors else ("id",))
+    used = {path, *media.values(), *(("id",) if ids == "id" else ())}
+    meta = column.rename([name for name in names if name not in used])
+    roles = Roles(media, path, ids, meta, Place.of(table.path), choice)
+    if not vectors:
+        _check_files(table, roles)
+    return roles, (*table.notes, *notes, *id_notes, *column.renaming_notes(meta))
+
+
+def media_columns(table: Table, choice: Choice) -> dict[str, str]:
+    """Return media key to column: those the user named, then those named as a key that is wanted."""
+    names = table.schema.names
+    media = {key: column.known(name, names, path=table.path) for key, name in choice.named.items()}
+    for key in MEDIA:
+        if key in names and key not in media.values() and (not choice.only or key in choice.only):
+            media.setdefault(key, key)
+    return media
+
+
+def _path_column(table: Table, choice: Choice, media: Mapping[str, str]) -> str | None:
+    """Return the column of paths: the one named, or the first whose name and values both look like paths."""
+    if choice.path_column:
+        return column.known(choice.path_column, table.schema.names, path=table.path)
+    if any(key == name and key != "text" for key, name in media.items()):
+        return None
+    names = [name for name in PATHS if name in table.schema.names and name not in media.values()]
+    if not names:
+        return None
+    sample = next(table.texts(*names)).slice(0, 1000)
+    for name in names:
+        values = [value for value in sample.column(name).to_pylist() if value]
+        if values and 2 * sum(kind(value) is not None for value in values) >= len(values):
+            return name
+    return None
+
+
+def identity(table: Table, choice: Choice, *, among: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column of ids: the one named, else the first of ``among`` that tells all rows apart."""
+    if choice.id_column == "none":
+        return None, ()
+    if choice.id_column:
+        return column.known(choice.id_column, table.schema.names, path=table.path), ()
+    notes = []
+    for name in (name for name in among if name in table.schema.names):
+        if _tells_apart(table, name):
+            return name, ()
+        notes.append(f"column {name} is empty or repeats in some rows, so it is not the items' id")
+    return None, tuple(notes)
+
+
+def _tells_apart(table: Table, name: str) -> bool:
+    seen: set[str] = set()
+    count = 0
+    for batch in table.texts(name):
+        seen.update(value for value in batch.column(0).to_pylist() if value)
+        count += len(batch)
+        if len(seen) < count:
+            return False
+    return True
+
+
+def _check_files(table: Table, roles: Roles) -> None:
+    """Refuse a manifest of which the first files are all missing: it is read from the wrong folder."""
+    columns = [name for name in (roles.path, *(roles.media[key] for key in roles.media if key != "text")) if name]
+    if not columns:
+        return
+    sample = next(table.texts(*columns)).slice(0, _PROBED)
+    written = [value for name in columns for value in sample.column(name).to_pylist() if value]
+    paths = [roles.place.absolute(value) for value in written]
+    local = [path for path in paths if "://" not in path and "?offset=" not in path]
+    if local and len(local) == len(paths) and not any(os.path.exists(path) for path in local):
+        raise BadData(
+            f"{table.path}: none of the first {len(local)} files is there, such as {local[0]}; "
+            "relative paths start from the manifest's folder"
+        )
