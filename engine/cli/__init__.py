@@ -1,0 +1,45 @@
+"""The command line: one file per command, each a thin face of a method of Collection.
+
+Nothing heavy is imported until a command needs it, so that ``quiver --help`` answers at once.
+"""
+
+import sys
+
+import typer
+
+from quiver.engine.cli.add import add
+from quiver.engine.cli.delete import delete
+from quiver.engine.cli.demo import demo
+from quiver.engine.cli.doctor import doctor
+from quiver.engine.cli.get import get
+from quiver.engine.cli.index import index
+from quiver.engine.cli.info import info
+from quiver.engine.cli.search import search
+from quiver.engine.cli.version import versions
+from quiver.errors import QuiverError
+
+app = typer.Typer(
+    name="quiver",
+    help="Find anything with anything: images, video, audio, text and pairs in typed vector spaces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (add, search, index, info, get, delete, versions, doctor, demo):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; what a user can put right is one line on standard error and exit status 2."""
+    try:
+        app()
+    except QuiverError as error:
+        print(f"quiver: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("quiver: stopped; what was committed stays, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

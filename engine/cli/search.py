@@ -1,0 +1,72 @@
+"""``quiver search``: find items by example, by words, by id, and by metadata."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quiver.engine.cli import show
+from quiver.errors import BadSpec
+
+
+def search(
+    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    text: Annotated[str | None, typer.Option(help="Words.")] = None,
+    image: Annotated[str | None, typer.Option(help="An image file.")] = None,
+    audio: Annotated[str | None, typer.Option(help="A sound file.")] = None,
+    video: Annotated[str | None, typer.Option(help="A video file.")] = None,
+    before: Annotated[str | None, typer.Option(help="First image of a pair.")] = None,
+    after: Annotated[str | None, typer.Option(help="Second image of a pair.")] = None,
+    id: Annotated[
+        list[str] | None, typer.Option(help="An item of the collection, as example; may be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="What to find: text, image, audio, video or pair.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition, such as \"price < 50 AND colour = 'Red'\".")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    space: Annotated[list[str] | None, typer.Option(help="Answer in this space only; may be repeated.")] = None,
+    index: Annotated[str | None, typer.Option(help="Use this kind of index: exact, faiss or lance.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the plan instead of searching.")] = False,
+    analyze: Annotated[bool, typer.Option("--analyze", help="Search, and print the plan with what it cost.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page of pictures, waveforms and key frames.")] = None,
+) -> None:
+    """Search. Several things held at once are each searched and fused by rank."""
+    import quiver
+    from quiver.types import MEDIA, Query
+
+    held = {"text": text, "image": image, "audio": audio, "video": video, "before": before, "after": after}
+    media = {name: held[name] for name in MEDIA if held[name] is not None}
+    _check(media)
+    query = Query(media, like=tuple(id or ()), target=target, k=k, where=where, spaces=tuple(space or ()), index=index)
+    opened = quiver.open(collection)
+    if explain:
+        plan = opened.explain(query)
+        show.write_json({"hits": [], "plan": plan.to_dict(), "partial": False}) if json else print(plan)
+        return
+    result = opened.search(query)
+    if html is not None:
+        from quiver.engine.sheet import write
+
+        write(html, [(query, result)], collection=opened)
+    _print(result, json=json, analyze=analyze)
+
+
+def _check(media: dict[str, str | None]) -> None:
+    for name, value in media.items():
+        if value and name != "text" and "://" not in value and not Path(value.split("?offset=")[0]).exists():
+            raise BadSpec(f"--{name}: there is no file {value}")
+
+
+def _print(result: Any, *, json: bool, analyze: bool) -> None:
+    from quiver.engine.plan import render
+
+    if json:
+        show.write_json(result.to_dict())
+        return
+    if analyze:
+        print(render(result.plan, result.actual))
+    else:
+        for note in result.plan.notes:
+            show.warn(note)
+    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(dict(hit.meta))) for n, hit in enumerate(result, 1)]
+    show.write_table(("", "score", "id", "metadata"), rows)

@@ -1,0 +1,311 @@
+"""A collection: items, their vectors in typed spaces, and everything one does with them."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+from quiver import registry
+from quiver.engine import source
+from quiver.engine.block import Block, Known
+from quiver.engine.build import build
+from quiver.engine.cache import Cache
+from quiver.engine.column import Column
+from quiver.engine.encoding import load
+from quiver.engine.execute import describe, execute
+from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
+from quiver.engine.library import Library
+from quiver.engine.plan import Plan, Result
+from quiver.engine.planner import plan
+from quiver.engine.progress import track
+from quiver.engine.quarantine import Quarantine
+from quiver.engine.source.given import Given, Stored
+from quiver.engine.table import Table, quoted
+from quiver.errors import BadCollection, BadSpec
+from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of
+
+#: The encoder of a collection that was given none: it needs no weights.
+DEFAULT_ENCODER = "classic"
+
+
+def open(uri: str | Path) -> "Collection":
+    """Open a collection: a folder, or a URI that Lance takes (``s3://``, ``gs://``, ``az://``).
+
+    The first ``add`` creates it.
+    """
+    return Collection(str(uri) if "://" in str(uri) else os.path.abspath(os.path.expanduser(uri)))
+
+
+class Collection:
+    """Items and their vectors, on disk as one Lance dataset.
+
+    Attributes:
+        uri: where it is.
+    """
+
+    def __init__(self, uri: str, *, version: int | None = None) -> None:
+        self.uri = uri
+        self._version = version
+        self._quarantine = Quarantine(f"{uri}/quarantine.lance")
+        self._opened: Library | None = None
+
+    def __repr__(self) -> str:
+        return f"Collection({self.uri!r})"
+
+    def __len__(self) -> int:
+        return self._library().count(None)
+
+    def add(
+        self,
+        *sources: str | Path | Item,
+        encoder: str | Sequence[str] = (),
+        meta: str | Path | None = None,
+        key: str | None = None,
+        media: str | None = None,
+        workers: int | None = None,
+        progress: bool | None = None,
+    ) -> Report:
+        """Add items, or give the items that are here the vectors of another encoder.
+
+        Args:
+            sources: folders, files, globs, manifests (CSV, TSV, JSONL, Parquet), webdataset tars, or Items. Without
+                any, the items already here are embedded by the given encoder.
+            encoder: spec or specs, such as ``"timm model=mobilenetv2_100"``. Without any, the encoders the collection
+                has, or ``classic``.
+            meta: a table of metadata to join to files.
+            key: the column of that table that names the files; found by its content otherwise.
+            media: the keys wanted (``"video"``), and columns that hold one (``"audio=sound,text=caption"``).
+            workers: processes that decode; by default one per core, at most 8.
+            progress: whether to show a progress bar; by default where a terminal is watching.
+
+        Returns:
+            What was added, updated, skipped and quarantined.
+
+        Raises:
+            BadData: a source cannot be read, or its metadata contradicts the collection's column types.
+            BadSpec: an encoder cannot be named so.
+            MissingWeights: an encoder's weights are not here.
+        """
+        items = [each for each in sources if isinstance(each, Item)]
+        paths = [str(each) for each in sources if not isinstance(each, Item)]
+        origins: list[source.Source] = [Given.of(items)] if items else []
+        if paths:
+            origins.append(source.open(paths, meta=None if meta is None else str(meta), key=key, media=media))
+        table = self._create().table if origins else self._library().table
+        specs = [encoder] if isinstance(encoder, str) else list(encoder)
+        encoders = [load(spec) for spec in dict.fromkeys(map(registry.canonical, specs))]
+        encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
+        report = Report()
+        for origin in origins or [Stored(table)]:
+            ingest = Ingest(table, encoders, quarantine=self._quarantine, workers=workers or _workers())
+            for _ in track(ingest.run(origin), total=origin.total, show=progress):
+                pass
+            report = report.plus(ingest.report)
+        self._settle(table)
+        return report
+
+    def add_vectors(
+        self,
+        path: str | Path,
+        *,
+        space: str,
+        key: str = "image",
+        metric: Metric = "cosine",
+        meta: str | Path | None = None,
+        progress: bool | None = None,
+    ) -> Report:
+        """Add ready-made vectors: npy, npz, Parquet, or a folder of them.
+
+        Args:
+            path: where they are.
+            space: what to call their space.
+            key: what was embedded: text, image, audio, video or pair.
+            metric: how they are compared.
+            meta: a table of metadata with one row per vector, in order.
+            progress: whether to show a progress bar; by default where a terminal is watching.
+        """
+        if key not in KEYS:
+            raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
+        origin = source.open_vectors(str(path), metadata=None if meta is None else str(meta))
+        column = Column(key, Space(space, origin.dim, metric, "given"), None)
+        table = self._create().table
+        report = Report()
+        taking = take_vectors(table, origin, column, report, quarantine=self._quarantine)
+        for _ in track(taking, total=origin.total, show=progress):
+            pass
+        self._settle(table)
+        return report
+
+    def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
+        """Set metadata of items by id; new columns are made as needed. Returns how many items changed.
+
+        Raises:
+            BadSpec: an id is not here.
+            BadData: a value does not fit its column's type.
+        """
+        table = self._library().table
+        origin = Given.of([Item(id, {}, meta) for id, meta in values.items()])
+        absent = set(values).difference(item.id for item in self.get(list(values)))
+        if absent:
+            raise BadSpec(f"no item has the id {min(absent)!r}")
+        agree(table, origin.schema)
+        report = Report()
+        for batch in origin.batches(4096):
+            block = Block(table.schema)
+            block.add(Known.look_up(table, batch, ()), dict.fromkeys(range(len(batch))), {})
+            commit(table, block, report)
+        self._settle(table)
+        return report.updated
+
+    def delete(self, ids: Iterable[str] = (), *, where: str | None = None) -> int:
+        """Delete items by id or by condition; returns how many."""
+        table, named = self._library().table, list(ids)
+        if bool(named) == (where is not None):
+            raise BadSpec("delete takes either ids or a condition")
+        return table.delete(where if where is not None else f"id IN {quoted(named)}")
+
+    def index(self, spec: str = "faiss", *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Build an index of every vector column, or of those in some spaces; the old one serves until it is done.
+
+        Args:
+            spec: a kind of index and its options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``.
+            spaces: names of spaces.
+
+        Returns:
+            What was built: column, kind, options, vectors, seconds.
+        """
+        kind, options = registry.split(spec)
+        library = self._library()
+        columns = [column for column in library.graph.columns if not spaces or column.space.name in spaces]
+        if not columns:
+            raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
+        built = [build(library, column, kind, options) for column in columns]
+        library.refresh()
+        return built
+
+    def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:
+        """Answer a query, given whole or in keywords: ``search(image="a.jpg", target="video", k=5)``.
+
+        Raises:
+            NoRoute: nothing held leads to what is wanted; the message names the missing arrow.
+            BadMedia: what is held cannot be decoded.
+            BadSpec: the query or its condition cannot be read.
+        """
+        return self.search_batch([query or query_of(ask)])[0]
+
+    def search_batch(self, queries: Sequence[Query]) -> list[Result]:
+        """Answer many queries; those of one shape are encoded and searched together."""
+        library = self._library()
+        results: dict[int, Result] = {}
+        shapes: dict[Any, list[int]] = {}
+        for n, query in enumerate(queries):
+            shapes.setdefault(_shape(query), []).append(n)
+        for members in shapes.values():
+            batch = [queries[n] for n in members]
+            found = execute(library, batch, plan(batch[0], library.facts(batch[0])))
+            results |= dict(zip(members, found, strict=True))
+        return [results[n] for n in range(len(queries))]
+
+    def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
+        """Return the plan of a query with its reasons, without searching. Conditions are counted."""
+        query, library = query or query_of(ask), self._library()
+        return plan(query, library.facts(query))
+
+    def get(self, ids: Sequence[str]) -> list[Item]:
+        """Return the items of these ids that are here, in the order asked."""
+        library = self._library()
+        if not ids:
+            return []
+        rows = library.table.rows(f"id IN {quoted(list(ids))}").tolist()
+        found = {item["id"]: Item(**item) for item in describe(library, rows).values()}
+        return [found[id] for id in ids if id in found]
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Return every version: number, time and how many items it has."""
+        return self._library().table.history()
+
+    def checkout(self, version: int) -> "Collection":
+        """Return the collection as it was at a version, to be read only.
+
+        Raises:
+            BadCollection: there is no such version.
+        """
+        past = Collection(self.uri, version=version)
+        past._library()
+        return past
+
+    def info(self) -> dict[str, Any]:
+        """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
+        library = self._library()
+        table = library.table
+        held = {name: library.count(f"{name} IS NOT NULL") for name in MEDIA}
+        return {
+            "uri": self.uri,
+            "version": table.version,
+            "items": library.count(None),
+            "media": {name: count for name, count in held.items() if count},
+            "columns": [_describe(library, column) for column in library.graph.columns],
+            "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
+            "meta": {name: str(table.schema.field(name).type) for name in table.meta},
+            "quarantine": [
+                {name: str(row[name]) if name == "at" else row[name] for name in ("id", "uri", "reason", "at")}
+                for row in self._quarantine.rows()
+            ],
+        }
+
+    def _library(self) -> Library:
+        """Open, or move to the newest version.
+
+        Raises:
+            BadCollection: there is nothing here yet.
+        """
+        if self._opened is None:
+            try:
+                table = Table(f"{self.uri}/items.lance", version=self._version)
+            except BadCollection as error:
+                if self._version is not None:
+                    raise
+                raise BadCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
+            self._opened = Library(table, cache=Cache(self.uri))
+        self._opened.refresh()
+        return self._opened
+
+    def _create(self) -> Library:
+        try:
+            return self._library()
+        except BadCollection:
+            if self._version is not None:
+                raise
+            Table.create(f"{self.uri}/items.lance")
+            return self._library()
+
+    def _settle(self, table: Table) -> None:
+        """Index ids and words, and join what many small commits left behind."""
+        table.index("id", "BTREE")
+        table.index("words", "INVERTED")
+        table.tidy()
+
+
+def _shape(query: Query) -> Any:
+    wanted = (query.target, query.k, query.where, query.spaces, query.index)
+    return (keys_of(query.media), bool(query.like), tuple(sorted(query.vectors)), wanted)
+
+
+def _describe(library: Library, column: Column) -> dict[str, Any]:
+    space = column.space
+    return {
+        "key": column.key,
+        "space": space.name,
+        "dim": space.dim,
+        "metric": space.metric,
+        "revision": space.revision,
+        "encoder": column.encoder,
+        "indexes": ["exact", *library.built(column)],
+    }
+
+
+def _workers() -> int:
+    return max(1, min(8, os.cpu_count() or 1))
+
+
+__all__ = ["DEFAULT_ENCODER", "Collection", "open"]

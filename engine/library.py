@@ -1,0 +1,77 @@
+"""What a collection keeps in memory between queries: its graph, its columns, and what conditions select."""
+
+from collections.abc import Callable
+from typing import Any
+
+from quiver.engine.cache import Cache
+from quiver.engine.column import Column
+from quiver.engine.graph import Graph
+from quiver.engine.planner import Facts
+from quiver.engine.resident import Resident
+from quiver.engine.table import Table
+from quiver.types import Query, Rows
+
+#: Conditions whose rows are remembered for the version in view.
+_CONDITIONS = 64
+
+
+class Library:
+    """A table with everything that was read from it so far, dropped where a new version makes it wrong."""
+
+    def __init__(self, table: Table, *, cache: Cache) -> None:
+        self.table = table
+        self.cache = cache
+        self._residents: dict[Column, Resident] = {}
+        self._version = -1
+        self._known: dict[tuple[str, Any], Any] = {}
+
+    def refresh(self) -> None:
+        """Move to the newest version."""
+        self.table.refresh()
+        if self.table.version != self._version:
+            self._known.clear()
+            self._version = self.table.version
+
+    def resident(self, column: Column) -> Resident:
+        """A column, ready to be searched."""
+        if column not in self._residents:
+            self._residents[column] = Resident(self.table, column, cache=self.cache)
+        return self._residents[column]
+
+    def matching(self, where: str) -> Rows:
+        """Row numbers a condition selects, sorted."""
+        rows: Rows = self._once("rows", where, lambda: self.table.rows(where))
+        return rows
+
+    def count(self, where: str | None) -> int:
+        """How many rows a condition selects, exactly."""
+        count: int = self._once("count", where, lambda: self.table.count(where))
+        return count
+
+    @property
+    def graph(self) -> Graph:
+        """The spaces and arrows."""
+        graph: Graph = self._once("graph", None, lambda: Graph.of(self.table.encoders, self.table.columns))
+        return graph
+
+    def built(self, column: Column) -> tuple[str, ...]:
+        """The kinds of index that exist for a column, besides exact, preferred first."""
+        return self._once("built", column, lambda: self._built(column))
+
+    def _built(self, column: Column) -> tuple[str, ...]:
+        lance = ("lance",) if self.table.has_index(column.name) else ()
+        return (*sorted(self.cache.kinds(column)), *lance)
+
+    def facts(self, query: Query) -> Facts:
+        """Gather what the planner needs for a query."""
+        matching = self.count(query.where) if query.where is not None else None
+        examples = self.table.held(query.like) if query.like else ()
+        built = {column.name: self.built(column) for column in self.graph.columns}
+        return Facts(self.graph, self.count(None), self.table.version, matching, examples, built)
+
+    def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:
+        if (what, of) not in self._known:
+            if len(self._known) > _CONDITIONS:
+                self._known.clear()
+            self._known[what, of] = read()
+        return self._known[what, of]

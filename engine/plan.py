@@ -1,0 +1,147 @@
+"""A plan is a value: stages in order, why they were chosen, and what was refused.
+
+It prints, compares and turns into JSON; the command line, the server and the benchmarks run the same one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Protocol
+
+from quiver.types import Hit
+
+
+class Stage(Protocol):
+    """One step of a plan: a frozen dataclass that says what it does and does it."""
+
+    @property
+    def reason(self) -> str:
+        """Why the planner chose it."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """A short name, unique within its plan: the key of its part in a hit's trace."""
+        ...
+
+    def run(self, run: Any) -> int:
+        """Do it, and return how many rows it passes on (summed over the queries of a batch)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An alternative that was not taken."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done for a query.
+
+    Attributes:
+        stages: in order of execution.
+        refused: alternatives and why they were not taken.
+        notes: what the user should know, such as that words are searched by full text.
+        version: the version of the collection it was made for.
+        items: how many items that version holds.
+    """
+
+    stages: tuple[Stage, ...]
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
+    version: int = 0
+    items: int = 0
+
+    def __str__(self) -> str:
+        return render(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-able values."""
+        return {
+            "version": self.version,
+            "items": self.items,
+            "stages": [describe(stage) for stage in self.stages],
+            "refused": [asdict(refused) for refused in self.refused],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """What a stage did: rows passed on, and milliseconds of wall time."""
+
+    label: str
+    rows: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An answer, with the plan that made it.
+
+    Attributes:
+        hits: best first.
+        plan: what was done.
+        actual: rows and milliseconds of each stage, and of fetching the hits.
+        partial: whether anything that should have been searched was not; the notes say what.
+    """
+
+    hits: tuple[Hit, ...]
+    plan: Plan
+    actual: tuple[Actual, ...] = ()
+    partial: bool = False
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Any:
+        return iter(self.hits)
+
+    def __getitem__(self, n: int) -> Hit:
+        return self.hits[n]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return hits, plan and measurements as JSON-able values."""
+        plan = self.plan.to_dict()
+        plan["actual"] = [asdict(actual) for actual in self.actual]
+        return {"hits": [plain(asdict(hit)) for hit in self.hits], "plan": plan, "partial": self.partial}
+
+
+def describe(stage: Stage) -> dict[str, Any]:
+    """Return a stage as JSON-able values, its kind first."""
+    values = {field.name: plain(getattr(stage, field.name)) for field in fields(stage)}  # type: ignore[arg-type]
+    return {"stage": type(stage).__name__.lower(), "label": stage.label, **values}
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses, tuples, dates and numpy scalars into what json.dumps takes."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(each) for each in value]
+    if hasattr(value, "item"):
+        return value.item()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def render(plan: Plan, actual: Sequence[Actual] = ()) -> str:
+    """Write a plan for people, in order of execution, with measurements where given."""
+
+    def cost(measured: Actual | None) -> str:
+        return f" [{measured.rows:,} rows, {measured.ms:.2f} ms]" if measured else ""
+
+    done = {each.label: each for each in actual}
+    lines = [f"plan for version {plan.version} ({plan.items:,} items)"]
+    for number, stage in enumerate(plan.stages, 1):
+        lines.append(f"  {number}. {stage.label}: {stage.reason}{cost(done.get(stage.label))}")
+    fetched = done.get("fetch")
+    if fetched:
+        total = sum(each.ms for each in actual)
+        lines.append(f"  {len(plan.stages) + 1}. fetch: metadata of the hits{cost(fetched)}; all {total:.2f} ms")
+    lines += [f"refused {refused.what}: {refused.why}" for refused in plan.refused]
+    lines += [f"note: {note}" for note in plan.notes]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""Ranked lists for a batch of queries, and how several become one. Numpy only.
+
+Shapes: q queries, n candidates. Where a list is shorter than its neighbours in the batch, its tail is row -1 with
+score -inf. Ties go to the lower row number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.types import Rows, Space
+
+Scores = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Candidates of each query, best first.
+
+    Attributes:
+        label: the stage that made it.
+        scores: (q, n), larger is better.
+        rows: (q, n) int64.
+        space: where the scores come from; None where they are no similarities, as after fusion.
+    """
+
+    label: str
+    scores: Scores
+    rows: Rows
+    space: Space | None = None
+
+    @property
+    def count(self) -> int:
+        """How many candidates there are over all queries."""
+        return int((self.rows >= 0).sum())
+
+    def cut(self, k: int) -> "Ranked":
+        """Keep the best k."""
+        return Ranked(self.label, self.scores[:, :k], self.rows[:, :k], self.space)
+
+    def without(self, rows: Sequence[Rows], k: int) -> "Ranked":
+        """Drop some rows of each query, and keep the best k of the others."""
+        drop = np.stack([np.isin(ours, theirs) for ours, theirs in zip(self.rows, rows, strict=True)])
+        scores = np.where(drop, -np.inf, self.scores)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        kept = np.take_along_axis(np.where(drop, -1, self.rows), order, 1)
+        return Ranked(self.label, np.take_along_axis(scores, order, 1), kept, self.space)
+
+
+def combine(scores: Scores, rows: Rows, *, how: Literal["max", "sum"]) -> tuple[Scores, Rows]:
+    """Join candidates that are named more than once, and rank.
+
+    Args:
+        scores: (q, n).
+        rows: (q, n), -1 where there is no candidate.
+        how: what becomes of the scores of one row.
+
+    Returns:
+        scores and rows, (q, n), best first, each row once.
+
+    >>> combine(np.array([[0.5, 0.2, 0.4]]), np.array([[7, 7, 3]]), how="sum")[1]
+    array([[ 7,  3, -1]])
+    """
+    if not rows.shape[1]:
+        return scores, rows
+    order = np.argsort(rows, axis=1, kind="stable")
+    rows = np.take_along_axis(rows, order, 1)
+    scores = np.take_along_axis(scores, order, 1)
+    first = np.ones(rows.shape, dtype=bool)
+    first[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    starts = np.flatnonzero(first)
+    join = np.maximum if how == "max" else np.add
+    joined = np.full(rows.shape, -np.inf)
+    joined[first] = join.reduceat(scores.ravel(), starts)
+    valid = first & (rows >= 0)
+    joined[~valid] = -np.inf
+    best = np.argsort(-joined, axis=1, kind="stable")
+    return np.take_along_axis(joined, best, 1), np.take_along_axis(np.where(valid, rows, -1), best, 1)
+
+
+def reciprocal(ranked: Ranked, c: int) -> Scores:
+    """Score candidates by rank alone: 1 / (c + rank), ranks from 1, and 0 where there is none.
+
+    Cormack, Clarke and Buettcher 2009, "Reciprocal Rank Fusion outperforms Condorcet".
+    """
+    ranks = np.arange(1, ranked.rows.shape[1] + 1)
+    return np.where(ranked.rows >= 0, 1.0 / (c + ranks), 0.0)

@@ -1,0 +1,172 @@
+"""Vectors in memory, kept in step with the table.
+
+An index answers for the rows it was built on. What changed since is found fragment by fragment: rows deleted or
+rewritten are dead and never returned, rows added are the tail and scanned exactly, so an answer is never stale
+whatever the age of the index. A tail that has grown is folded into the exact index.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from quiver import registry
+from quiver.engine.cache import Cache
+from quiver.engine.column import Column
+from quiver.engine.rank import combine
+from quiver.engine.table import Fragment, Table, fragment_of
+from quiver.errors import BadSpec
+from quiver.protocols import Index
+from quiver.types import Floats, Rows, Vectors
+
+#: The exact index is rebuilt when dead rows and tail together exceed this share of it.
+FOLD = 0.25
+#: Dead rows that are simply asked for in excess; more of them are excluded by an allow-list.
+_SPARE = 64
+
+
+@dataclass(slots=True)
+class Held:
+    """An index, and what of it still counts.
+
+    Attributes:
+        index: the index.
+        files: the files of each fragment when it was built.
+        dead: rows of it that are gone or rewritten, sorted.
+        tail: vectors it lacks.
+    """
+
+    index: Index
+    files: Mapping[int, str]
+    dead: Rows
+    tail: Index | None = None
+
+    def search(self, queries: Floats, k: int, allow: Rows | None) -> tuple[Floats, Rows]:
+        """Search the live part of the index and the tail: (q, w) scores and rows, best first."""
+        spare = 0
+        within = allow
+        if len(self.dead) and (allow is not None or len(self.dead) > _SPARE):
+            within = np.setdiff1d(self.index.rows if allow is None else allow, self.dead)
+        elif len(self.dead):
+            spare = len(self.dead)
+        scores, rows = self.index.search(queries, k + spare, allow=within)
+        if spare:
+            scores = np.where(np.isin(rows, self.dead), -np.inf, scores)
+        if self.tail is not None:
+            more = self.tail.search(queries, k, allow=allow)
+            scores, rows = np.hstack([scores, more[0]]), np.hstack([rows, more[1]])
+        if spare or self.tail is not None:
+            rows = np.where(np.isneginf(scores), -1, rows)
+            best, rows = combine(scores, rows, how="max")
+            scores = best.astype(np.float32)
+        return scores[:, :k], rows[:, :k]
+
+
+class Resident:
+    """One vector column of a table, ready to be searched."""
+
+    def __init__(self, table: Table, column: Column, *, cache: Cache) -> None:
+        self.table = table
+        self.column = column
+        self.cache = cache
+        self._held: dict[str, Held] = {}
+        self._version = -1
+        self._fragments: dict[int, Fragment] = {}
+        self._rows: dict[int, Rows] = {}
+
+    def search(self, kind: str, queries: Floats, k: int, *, allow: Rows | None) -> tuple[Floats, Rows]:
+        """Search by one kind of index: (q, w) float32 scores and int64 rows, best first."""
+        if kind == "lance":
+            lance = registry.module("indexers", "lance")
+            found: tuple[Floats, Rows] = lance.attach(self.table.dataset, self.column.name, self.column.space).search(
+                queries, k, allow=allow
+            )
+            return found
+        return self.hold(kind).search(queries, k, allow)
+
+    def hold(self, kind: str) -> Held:
+        """Load an index where it is not loaded, and bring it up to date."""
+        self._look()
+        held = self._held.get(kind)
+        if held is None:
+            held = self._held[kind] = self._load(kind)
+        if kind == "exact" and self._changed(held) > FOLD * max(len(held.index.rows), 1):
+            held = self._held[kind] = self._exact()
+        return held
+
+    def forget(self, kind: str) -> None:
+        """Drop an index, so that the next search opens it anew."""
+        self._held.pop(kind, None)
+
+    def _changed(self, held: Held) -> int:
+        return len(held.dead) + (len(held.tail.rows) if held.tail is not None else 0)
+
+    def _look(self) -> None:
+        """Find out what changed since the last look."""
+        if self.table.version == self._version:
+            return
+        now = self.table.fragments(self.column.name)
+        for number in set(self._rows).difference(now):
+            del self._rows[number]
+        for number, fragment in now.items():
+            before = self._fragments.get(number)
+            if number in self._rows and before is not None and before.files == fragment.files:
+                if before.deleted != fragment.deleted:
+                    alive = self.table.rows(fragments=[fragment.handle])
+                    self._rows[number] = np.intersect1d(self._rows[number], alive)
+            else:
+                self._rows.pop(number, None)
+        self._fragments = now
+        self._version = self.table.version
+        for held in self._held.values():
+            self._renew(held)
+
+    def _renew(self, held: Held) -> None:
+        same = [n for n, fragment in self._fragments.items() if held.files.get(n) == fragment.files]
+        other = [n for n in self._fragments if n not in set(same)]
+        known = [n for n in same if n in self._rows]
+        unread = [n for n in same if n not in self._rows]
+        for number in unread:
+            alive = self.table.rows(fragments=[self._fragments[number].handle])
+            ours = held.index.rows[fragment_of(held.index.rows) == number]
+            self._rows[number] = np.intersect1d(ours, alive)
+        live = [self._rows[n] for n in (*known, *unread)]
+        held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
+        held.tail = self._tail(other)
+
+    def _tail(self, numbers: list[int]) -> Index | None:
+        if not numbers:
+            return None
+        vectors = self.table.vectors(self.column, fragments=[self._fragments[n].handle for n in numbers])
+        return _scan(vectors) if len(vectors) else None
+
+    def _load(self, kind: str) -> Held:
+        if kind == "exact":
+            return self._exact()
+        found = self.cache.open(self.column, kind)
+        if found is None:
+            raise BadSpec(f"there is no {kind} index for {self.column}: build one with `quiver index`")
+        index, files = found
+        held = Held(index, files, np.empty(0, np.int64))
+        self._renew(held)
+        return held
+
+    def _exact(self) -> Held:
+        return Held(_scan(self.vectors()), self.files(), np.empty(0, np.int64))
+
+    def vectors(self) -> Vectors:
+        """Read the whole column."""
+        vectors = self.table.vectors(self.column)
+        home = fragment_of(vectors.rows)
+        self._rows = {number: vectors.rows[home == number] for number in self._fragments}
+        return vectors
+
+    def files(self) -> dict[int, str]:
+        """Return the files of each fragment as they are now."""
+        return {number: fragment.files for number, fragment in self._fragments.items()}
+
+
+def _scan(vectors: Vectors) -> Index:
+    """Build the exact index; it brings torch, which those who only add or look things up can do without."""
+    index: Index = registry.module("indexers", "exact").build(vectors)
+    return index

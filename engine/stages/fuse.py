@@ -1,0 +1,33 @@
+"""Fuse: lists of different spaces become one by rank, since their scores cannot be compared."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from quiver.engine.rank import Ranked, combine, reciprocal
+
+if TYPE_CHECKING:
+    from quiver.engine.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Reciprocal rank fusion: an item scores the sum of 1 / (c + rank) over the lists it is in."""
+
+    c: int
+    reason: str
+
+    @property
+    def label(self) -> str:
+        """Its name in the trace."""
+        return "fuse"
+
+    def run(self, run: "Run") -> int:
+        """Replace all lists by one."""
+        scores = np.hstack([reciprocal(ranked, self.c) for ranked in run.lists])
+        rows = np.hstack([ranked.rows for ranked in run.lists])
+        fused = Ranked(self.label, *combine(scores, rows, how="sum"))
+        run.lists = [fused]
+        run.remember(fused)
+        return fused.count

@@ -1,0 +1,350 @@
+"""What is on disk: one Lance dataset, the one truth of a collection.
+
+One row per item: its id (the declared primary key), its media references, the hash of their bytes, the words that
+full-text search sees, its metadata, and one vector column per (key, space). What a vector column means is written
+in its own field metadata, and which encoders exist in the schema's metadata, so that a checked-out version always
+explains itself and a commit changes data and meaning together.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from quiver.engine.column import Column
+from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
+from quiver.types import MEDIA, Rows, Vectors
+
+FORMAT = 1
+#: Columns that every collection has; a metadata column may not take one of these names.
+RESERVED = ("id", *MEDIA, "sha256", "words")
+_PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
+_ATTEMPTS = 8
+_JOIN_ROWS = 512
+#: Up to so many fragments, those with fewer rows than this are joined.
+_TIERS = ((64, 16_384), (512, 131_072), (float("inf"), 1_048_576))
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A stretch of rows on disk.
+
+    Attributes:
+        files: names the files that hold one column of it; other files, other vectors.
+        deleted: names its deletion file; another one, other rows alive.
+        handle: Lance's own fragment.
+    """
+
+    files: str
+    deleted: str
+    handle: Any
+
+
+class Table:
+    """The dataset of a collection, at its newest version or at a chosen one."""
+
+    def __init__(self, uri: str, *, version: int | None = None) -> None:
+        try:
+            self.dataset = lance.dataset(uri, version=version)
+        except (ValueError, OSError) as error:
+            what = f"version {version} of {uri}" if version is not None else uri
+            raise BadCollection(f"no collection can be read at {what}") from error
+        self.uri = uri
+        self.pinned = version is not None
+        self._check_format()
+
+    @classmethod
+    def create(cls, uri: str) -> "Table":
+        """Create an empty dataset, or open the one that somebody else created meanwhile."""
+        header = {"quiver": json.dumps({"format": FORMAT, "encoders": {}})}
+        fields = [pa.field("id", pa.string(), nullable=False, metadata=_PRIMARY_KEY)]
+        fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
+        schema = pa.schema(fields, metadata=header)
+        try:
+            lance.write_dataset(schema.empty_table(), uri, mode="create")
+        except OSError as error:
+            if "already exists" not in str(error):
+                raise BadCollection(f"cannot create a collection at {uri}: {first_line(error)}") from error
+        return cls(uri)
+
+    def _check_format(self) -> None:
+        header = self._header()
+        if header.get("format", 0) > FORMAT:
+            raise BadCollection(f"{self.uri} has format {header['format']}; this Quiver reads {FORMAT}: upgrade it")
+        if "format" not in header:
+            raise BadCollection(f"{self.uri} is a Lance dataset, but not a Quiver collection")
+
+    def _header(self) -> dict[str, Any]:
+        stored: dict[str, Any] = json.loads((self.dataset.schema.metadata or {}).get(b"quiver", b"{}"))
+        return stored
+
+    @property
+    def version(self) -> int:
+        """The version of the dataset in view."""
+        return int(self.dataset.version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema in view."""
+        return self.dataset.schema
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every vector column."""
+        return tuple(column for column in map(Column.of, self.schema) if column is not None)
+
+    @property
+    def meta(self) -> tuple[str, ...]:
+        """Names of the metadata columns."""
+        return tuple(f.name for f in self.schema if f.name not in RESERVED and Column.of(f) is None)
+
+    @property
+    def encoders(self) -> dict[str, dict[str, Any]]:
+        """What each encoder spec embeds: ``{spec: {"keys": {key: [space, ...]}, "bridges": [...]}}``."""
+        return dict(self._header().get("encoders", {}))
+
+    def at(self, version: int) -> "Table":
+        """Return the table as it was at a version.
+
+        Raises:
+            BadCollection: there is no such version.
+        """
+        return Table(self.uri, version=version)
+
+    def refresh(self) -> None:
+        """Move to the newest version, unless a version was chosen."""
+        if not self.pinned and self.dataset.latest_version != self.dataset.version:
+            self.dataset.checkout_latest()
+
+    def commit(self, change: Callable[[lance.LanceDataset], Any]) -> Any:
+        """Apply a change to the newest version; start anew where another writer came first.
+
+        Raises:
+            QuiverError: the table shows a chosen version, or other writers won every time.
+        """
+        if self.pinned:
+            raise QuiverError(
+                f"version {self.version} of {self.uri} is checked out: open the collection anew to change it"
+            )
+        for attempt in range(_ATTEMPTS):
+            self.dataset.checkout_latest()
+            try:
+                done = change(self.dataset)
+            except (OSError, RuntimeError) as error:
+                if not _lost_race(error) or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.05 * 2**attempt)
+            else:
+                self.dataset.checkout_latest()
+                return done
+        raise AssertionError  # the last attempt raised
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return every version: number, time and rows."""
+        return [
+            {
+                "version": each["version"],
+                "at": each["timestamp"].isoformat(timespec="seconds"),
+                "items": int(each["metadata"].get("total_rows", 0)),
+            }
+            for each in self.dataset.versions()
+        ]
+
+    def has_index(self, column: str) -> bool:
+        """Say whether any index exists on a column."""
+        return any(column in index.field_names for index in self.dataset.describe_indices())
+
+    def index(self, column: str, kind: str) -> None:
+        """See that a scalar index exists: BTREE or BITMAP for values, INVERTED for words."""
+        if not self.has_index(column):
+            self.commit(lambda dataset: dataset.create_scalar_index(column, kind, replace=True))
+
+    def tidy(self) -> None:
+        """Join small fragments and bring the indexes up to date.
+
+        Fragments grow by tiers, so that many small adds do not each rewrite all that came before them.
+        """
+        count = len(self.dataset.get_fragments())
+        rows = next(rows for most, rows in _TIERS if count <= most)
+        # One thread and small batches: joining is rare, and what its threads allocate is not given back.
+        self.commit(
+            lambda dataset: dataset.optimize.compact_files(
+                target_rows_per_fragment=rows, num_threads=1, batch_size=_JOIN_ROWS
+            )
+        )
+        self.commit(lambda dataset: dataset.optimize.optimize_indices())
+
+    def add_fields(self, fields: Sequence[pa.Field]) -> None:
+        """Add empty columns, skipping those that exist.
+
+        Raises:
+            BadData: a column exists with another type.
+        """
+
+        def change(dataset: lance.LanceDataset) -> None:
+            known = {field.name: field for field in dataset.schema}
+            for field in fields:
+                if field.name in known and known[field.name].type != field.type:
+                    raise BadData(
+                        f"column {field.name} holds {known[field.name].type} here and {field.type} in the new data"
+                    )
+            new = [field for field in fields if field.name not in known]
+            if new:
+                dataset.add_columns(pa.schema(new))
+
+        self.commit(change)
+
+    def record(self, spec: str, described: Mapping[str, Any]) -> None:
+        """Write down an encoder: its spec, and the spaces it embeds each key in."""
+
+        def change(dataset: lance.LanceDataset) -> None:
+            header = json.loads(dataset.schema.metadata[b"quiver"])
+            if header["encoders"].get(spec) != described:
+                header["encoders"][spec] = described
+                dataset.update_schema_metadata({"quiver": json.dumps(header)})
+
+        self.commit(change)
+
+    def upsert(self, rows: pa.Table) -> dict[str, int]:
+        """Insert rows and replace those whose id exists; columns left out of rows keep their values."""
+
+        def change(dataset: lance.LanceDataset) -> Any:
+            merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            return merge.execute(rows)
+
+        done: dict[str, int] = self.commit(change)
+        return done
+
+    def update(self, rows: pa.Table) -> dict[str, int]:
+        """Replace the given columns of rows whose id exists."""
+        done: dict[str, int] = self.commit(lambda d: d.merge_insert("id").when_matched_update_all().execute(rows))
+        return done
+
+    def delete(self, where: str) -> int:
+        """Delete the rows a condition selects and return how many there were."""
+        before = self.count(where)
+        self.commit(lambda dataset: dataset.delete(where))
+        return before
+
+    def count(self, where: str | None = None) -> int:
+        """Count rows, exactly.
+
+        Raises:
+            BadSpec: the condition cannot be read, or names a column that does not exist.
+        """
+        with reading(where):
+            return int(self.dataset.count_rows(where))
+
+    def read(
+        self, columns: Sequence[str], *, where: str | None = None, fragments: Sequence[Any] | None = None
+    ) -> pa.Table:
+        """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
+        with reading(where):
+            return self._scanner(columns, where, fragments).to_table()
+
+    def _scanner(self, columns: Sequence[str], where: str | None, fragments: Sequence[Any] | None) -> Any:
+        chosen = None if fragments is None else list(fragments)
+        return self.dataset.scanner(columns=list(columns), filter=where, with_row_id=True, fragments=chosen)
+
+    def held(self, ids: Sequence[str]) -> list[str]:
+        """Return the names of the vector columns in which all these items have a vector.
+
+        Raises:
+            BadSpec: an item does not exist.
+        """
+        flags = {column.name: f"{column.name} IS NOT NULL" for column in self.columns}
+        found = self.dataset.scanner(columns={"id": "id", **flags}, filter=f"id IN {quoted(ids)}").to_table()
+        if absent := set(ids).difference(found["id"].to_pylist()):
+            raise BadSpec(f"no item has the id {min(absent)!r}")
+        return [name for name in flags if all(found[name].to_pylist())]
+
+    def fragments(self, column: str) -> dict[int, Fragment]:
+        """Describe the fragments, as far as one column is concerned, by their number."""
+        field = self.dataset.lance_schema.field(column).id()
+        return {
+            fragment.fragment_id: Fragment(
+                files=" ".join(file.path for file in fragment.data_files() if field in file.fields),
+                deleted=repr(fragment.deletion_file()),
+                handle=fragment,
+            )
+            for fragment in self.dataset.get_fragments()
+        }
+
+    def rows(self, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
+        """Return the row numbers a condition selects, sorted."""
+        return np.sort(self.read([], where=where, fragments=fragments)["_rowid"].to_numpy().astype(np.int64))
+
+    def vectors(self, column: Column, *, fragments: Sequence[Any] | None = None) -> Vectors:
+        """Read every vector of a column, streamed into one array; rows as they lie on disk."""
+        name = column.name
+        size = self.count() if fragments is None else sum(fragment.count_rows() for fragment in fragments)
+        data = np.empty((size, column.space.dim), dtype=np.float32)
+        rows = np.empty(size, dtype=np.int64)
+        n = 0
+        scanner = self._scanner([name], f"{name} IS NOT NULL", fragments)
+        for batch in scanner.to_batches():
+            end = n + len(batch)
+            rows[n:end] = batch["_rowid"].to_numpy()
+            data[n:end] = batch[name].flatten().to_numpy().reshape(len(batch), -1)
+            n = end
+        return Vectors(column.space, rows[:n], data[:n])
+
+    def search_words(self, text: str, k: int, *, where: str | None = None) -> pa.Table:
+        """Search ``words`` by BM25: ``_score`` and ``_rowid`` of the best k, rows newer than the index included."""
+        with reading(where):
+            return self.dataset.scanner(
+                columns=["_score"],
+                full_text_query={"columns": ["words"], "query": text},
+                filter=where,
+                prefilter=True,
+                limit=k,
+                with_row_id=True,
+            ).to_table()
+
+    def batches(self, columns: Sequence[str], *, where: str | None = None, size: int) -> Iterator[pa.RecordBatch]:
+        """Stream columns of the rows a condition selects."""
+        with reading(where):
+            yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
+
+
+@contextmanager
+def reading(where: str | None) -> Iterator[None]:
+    """Turn Lance's complaints about a user's condition into one clear line."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if where is None:
+            raise
+        text = first_line(error).removeprefix("Invalid user input: ")
+        raise BadSpec(f"cannot filter by {where!r}: {text}") from error
+
+
+def quoted(values: Sequence[str]) -> str:
+    """Write strings as an SQL list.
+
+    >>> quoted(["a", "it's"])
+    "('a', 'it''s')"
+    """
+    return "(" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + ")"
+
+
+def fragment_of(rows: Rows) -> Rows:
+    """Return the fragment each row number lies in: a row number is an address, fragment and offset."""
+    return rows >> 32
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a Lance error says, without the place in Lance's source."""
+    return re.split(r", \S+\.rs:\d+", str(error), maxsplit=1)[0].split("\n", 1)[0].rstrip(".")
+
+
+def _lost_race(error: Exception) -> bool:
+    text = str(error).lower()
+    return "conflict" in text or "already exists" in text or "concurrent" in text

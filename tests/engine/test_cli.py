@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import quiver
+from quiver.engine.cli import app, main
+
+
+@pytest.fixture
+def shop(tmp_path, photos, prices):
+    place = tmp_path / "shop"
+    quiver.open(place).add(photos, meta=prices, workers=1)
+    return place
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy():
+    heavy = "torch", "lance", "pyarrow", "PIL", "faiss"
+    code = f"import sys; from quiver.engine.cli import app; print([m for m in {heavy} if m in sys.modules])"
+    took = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        took.append(time.perf_counter() - started)
+    assert done.stdout.strip() == "[]"
+    assert min(took) < 0.5
+
+
+def test_add_reports_what_it_did_and_is_quiet_in_a_pipe(tmp_path, photos):
+    done = subprocess.run(
+        [sys.executable, "-m", "quiver.engine.cli", "add", tmp_path / "c", photos, "--workers", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("24 added, 0 updated, 0 unchanged, 24 embedded, 0 quarantined in ")
+    assert done.stderr == ""
+
+
+def test_search_as_json_has_the_promised_form(shop, photos):
+    answer = json.loads(run("search", shop, "--image", photos / "red0.png", "-k", "2", "--json").stdout)
+    assert set(answer) == {"hits", "plan", "partial"} and answer["partial"] is False
+    assert set(answer["hits"][0]) == {"id", "score", "uri", "meta", "trace"}
+    assert answer["hits"][0]["id"] == "photos/red0.png"
+    stages = [stage["stage"] for stage in answer["plan"]["stages"]]
+    assert stages == ["encode", "recall", "cut"]
+    assert [each["label"] for each in answer["plan"]["actual"]][-1] == "fetch"
+
+
+def test_the_command_line_and_python_give_the_same_hits(shop, photos):
+    answer = json.loads(run("search", shop, "--id", "photos/blue3.png", "--where", "price < 9", "--json").stdout)
+    hits = quiver.open(shop).search(like="photos/blue3.png", where="price < 9")
+    assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in hits]
+
+
+def test_explain_counts_and_analyze_measures(shop):
+    plan = run("search", shop, "--id", "photos/red0.png", "--where", "price < 5", "--explain").stdout
+    assert "price < 5: 5 of 24 items match (20.8%, counted)" in plan and " ms]" not in plan
+    assert " ms]" in run("search", shop, "--id", "photos/red0.png", "--analyze").stdout
+
+
+def test_info_get_versions_and_delete_tell_the_same_story(shop):
+    info = json.loads(run("info", shop, "--json").stdout)
+    assert info["items"] == 24 and info["media"] == {"image": 24} and info["meta"]["price"] == "int64"
+    (item,) = json.loads(run("get", shop, "photos/red0.png", "--json").stdout)
+    assert item["meta"]["colour"] == "red"
+    assert run("delete", shop, "photos/red0.png").stdout == "1 deleted\n"
+    assert json.loads(run("versions", shop, "--json").stdout)[-1]["items"] == 23
+
+
+def test_index_builds_what_a_spec_says(shop):
+    (built,) = json.loads(run("index", shop, "faiss factory=HNSW16", "--json").stdout)
+    assert built["kind"] == "faiss" and built["vectors"] == 24
+    assert "faiss" in json.loads(run("info", shop, "--json").stdout)["columns"][0]["indexes"]
+
+
+def test_a_page_shows_the_query_the_hits_and_the_plan(shop, photos, tmp_path):
+    page = tmp_path / "page.html"
+    run("search", shop, "--image", photos / "red0.png", "-k", "3", "--html", page)
+    text = page.read_text()
+    assert text.count("<img") == 4 and "photos/red0.png" in text and "recall image -&gt; classic/image" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["search", "nowhere", "--text", "a"], "no collection at"),
+        (["search", "{shop}"], "an empty query"),
+        (["search", "{shop}", "--image", "none.png"], "--image: there is no file none.png"),
+        (["search", "{shop}", "--text", "a", "--where", "cost <"], "cannot filter by 'cost <'"),
+        (["search", "{shop}", "--text", "a", "--space", "dino"], "no space is called 'dino'"),
+        (["add", "{shop}", "nothing-here"], "nothing-here"),
+        (["add", "{shop}", "--encoder", "tim model=x"], "did you mean timm?"),
+        (["get", "{shop}", "nobody"], "no item has the id 'nobody'"),
+        (["index", "{shop}", "exact"], "needs no building"),
+        (["index", "{shop}", "faiss factory=Nonsense"], "Nonsense"),
+        (["delete", "{shop}"], "either ids or a condition"),
+    ],
+)
+def test_what_a_user_can_put_right_is_one_line_without_a_traceback(shop, arguments, problem, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["quiver", *(each.format(shop=shop) for each in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("quiver: ") and problem in line
+
+
+def test_doctor_says_what_loads(tmp_path):
+    found = json.loads(run("doctor", "--json").stdout)
+    assert found["libraries"]["lance"]["problem"] is None and "classic" in found["encoders"]

@@ -1,0 +1,215 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+import quiver
+from quiver.errors import BadCollection, BadData, BadSpec, NoRoute, QuiverError
+from quiver.types import Item
+
+
+@pytest.fixture
+def shop(tmp_path, photos, prices):
+    collection = quiver.open(tmp_path / "shop")
+    collection.add(photos, meta=prices, workers=1)
+    return collection
+
+
+def ids(result):
+    return [hit.id for hit in result]
+
+
+def test_a_picture_finds_its_own_colour_and_never_itself(shop):
+    found = shop.search(like="photos/red3.png", k=7)
+    assert {hit.meta["colour"] for hit in found} == {"red"} and "photos/red3.png" not in ids(found)
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+
+
+def test_a_file_is_found_as_the_item_it_is(shop, photos):
+    best = shop.search(image=photos / "blue2.png", k=1)[0]
+    assert best.id == "photos/blue2.png" and best.score == pytest.approx(1.0, abs=1e-5)
+    assert best.uri == str(photos / "blue2.png")
+    assert best.trace["recall image -> classic/image (image)"] == {"rank": 1, "score": best.score}
+
+
+def test_a_condition_is_exact(shop):
+    found = shop.search(like="photos/red0.png", where="price >= 20 AND colour <> 'blue'", k=50)
+    assert {hit.meta["price"] for hit in found} == {20, 21, 22, 23}
+
+
+def test_a_condition_that_cannot_be_read_is_quoted_with_its_fault(shop):
+    with pytest.raises(BadSpec, match=r"cannot filter by 'cost < 5': .*No field named cost"):
+        shop.search(like="photos/red0.png", where="cost < 5")
+
+
+def test_words_search_the_metadata_by_full_text_and_say_so(shop):
+    found = shop.search(text="green", k=30)
+    assert [hit.meta["colour"] for hit in found] == ["green"] * 8
+    assert "full text" in found.plan.notes[0]
+
+
+def test_a_query_without_a_route_names_the_missing_arrow(shop, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(NoRoute, match="missing arrow: audio -> classic/image"):
+        shop.search(audio=tmp_path / "a.wav")
+
+
+def test_explain_and_search_make_the_same_plan(shop):
+    ask = {"like": "photos/red0.png", "where": "price < 5"}
+    assert shop.explain(**ask) == shop.search(**ask).plan
+    assert [each.label for each in shop.search(**ask).actual] == [
+        "filter",
+        "recall like -> classic/image (image)",
+        "cut",
+        "fetch",
+    ]
+
+
+def test_a_batch_gives_what_single_queries_give(shop, photos):
+    queries = [quiver.Query({"image": str(path)}, k=4) for path in sorted(photos.iterdir())[::5]]
+    queries.insert(2, quiver.Query(like=("photos/red1.png",), k=2))
+    for query, result in zip(queries, shop.search_batch(queries), strict=True):
+        single = shop.search(query)
+        assert ids(result) == ids(single)
+        assert [h.score for h in result] == pytest.approx([h.score for h in single], abs=1e-5)
+
+
+def test_more_than_there_is_gives_all_there_is(shop):
+    assert len(shop.search(like="photos/red0.png", k=1000)) == 23
+
+
+def test_several_examples_are_averaged_and_left_out(shop):
+    found = shop.search(like=["photos/red0.png", "photos/blue0.png"], k=22)
+    assert len(found) == 22 and not {"photos/red0.png", "photos/blue0.png"} & set(ids(found))
+
+
+def test_a_composed_query_is_fused_from_image_and_words(shop, photos):
+    found = shop.search(image=photos / "red0.png", text="blue", k=24)
+    assert "several things are held" in " ".join(found.plan.notes)
+    assert set(found[0].trace) == {"recall image -> classic/image (image)", "words", "fuse"}
+
+
+def test_deleted_items_are_gone_at_once_and_from_later_searches_only(shop):
+    before = shop.versions()[-1]["version"]
+    assert shop.delete(["photos/red1.png"]) == 1
+    assert shop.delete(where="colour = 'blue'") == 8
+    found = shop.search(like="photos/red0.png", k=50)
+    assert len(found) == 14 and "photos/red1.png" not in ids(found)
+    assert len(shop.checkout(before).search(like="photos/red0.png", k=50)) == 23
+
+
+def test_a_checked_out_version_cannot_be_changed(shop):
+    past = shop.checkout(shop.versions()[-1]["version"])
+    with pytest.raises(QuiverError, match="is checked out"):
+        past.delete(["photos/red1.png"])
+
+
+def test_metadata_is_updated_in_place_and_found_by_words(shop):
+    assert shop.update_meta({"photos/red1.png": {"name": "a vermilion curiosity", "rating": 4.5}}) == 1
+    (item,) = shop.get(["photos/red1.png"])
+    assert item.meta["name"] == "a vermilion curiosity" and item.meta["price"] == 17 and item.meta["rating"] == 4.5
+    assert ids(shop.search(text="vermilion")) == ["photos/red1.png"]
+    assert "photos/red1.png" not in ids(shop.search(text="thing number 17", k=1))
+    assert shop.search(like="photos/red0.png", where="rating > 4", k=5)[0].id == "photos/red1.png"
+    with pytest.raises(BadSpec, match="no item has the id 'nobody'"):
+        shop.update_meta({"nobody": {"name": "x"}})
+
+
+def test_get_keeps_the_order_asked_and_leaves_out_what_is_not_there(shop):
+    assert [item.id for item in shop.get(["photos/red2.png", "nobody", "photos/blue1.png"])] == [
+        "photos/red2.png",
+        "photos/blue1.png",
+    ]
+
+
+def test_an_example_that_does_not_exist_is_named(shop):
+    with pytest.raises(BadSpec, match='no item has the id "it\'s gone"'):
+        shop.search(like="it's gone")
+
+
+def test_items_can_be_made_in_python(tmp_path, photos):
+    collection = quiver.open(tmp_path / "made")
+    items = [
+        Item("a", {"text": "ein rotes Kleid"}, {"n": 1}),
+        Item("b", {"text": "ein blauer Schuh"}, {"n": 2}),
+        Item("c", {"before": photos / "red0.png", "after": photos / "blue0.png"}, {"n": 3}),
+    ]
+    report = collection.add(*items, workers=1)
+    assert (report.added, report.embedded) == (3, 3)
+    assert ids(collection.search(text="Kleid rot", target="text", k=1)) == ["a"]
+    pair = {"before": photos / "red1.png", "after": photos / "blue1.png"}
+    assert ids(collection.search(**pair, k=1)) == ["c"]
+
+
+def test_an_image_with_a_caption_is_one_item_with_two_vectors(tmp_path, photos):
+    collection = quiver.open(tmp_path / "captioned")
+    collection.add(Item("a", {"image": photos / "red0.png", "text": "a red square"}), workers=1)
+    info = collection.info()
+    assert sorted(column["key"] for column in info["columns"]) == ["image", "text"]
+    assert info["items"] == 1 and info["media"] == {"text": 1, "image": 1}
+
+
+def test_a_place_without_a_collection_says_how_to_make_one(tmp_path):
+    with pytest.raises(BadCollection, match="`quiver add` makes one"):
+        quiver.open(tmp_path / "nothing").search(text="a")
+
+
+def test_metadata_that_contradicts_a_column_is_refused_before_anything_is_written(shop, tmp_path):
+    version = shop.info()["version"]
+    with pytest.raises(BadData, match="metadata column price holds int64 in this collection and string"):
+        shop.add(Item("x", {"text": "x"}, {"price": "cheap"}), workers=1)
+    assert shop.info()["version"] == version
+
+
+def test_ready_made_vectors_are_searched_by_vector_and_by_id(tmp_path):
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((50, 16)).astype(np.float32)
+    np.save(tmp_path / "emb.npy", data)
+    collection = quiver.open(tmp_path / "vectors")
+    assert collection.add_vectors(tmp_path / "emb.npy", space="mine").added == 50
+    again = collection.add_vectors(tmp_path / "emb.npy", space="mine")
+    assert (again.added, again.updated, again.unchanged) == (0, 0, 50)
+    unit = data / np.linalg.norm(data, axis=1, keepdims=True)
+    expected = np.argsort(-(unit @ unit[7]))
+    found = collection.search(vectors={"mine": data[7]}, k=5)
+    order = [item.id for item in collection.get([hit.id for hit in found])]
+    assert [int(id.rsplit("#", 1)[-1].rsplit("/", 1)[-1].split("_")[-1]) for id in order] == expected[:5].tolist()
+    assert ids(collection.search(like=found[0].id, k=4)) == ids(found)[1:]
+
+
+def test_an_index_is_used_when_asked_and_finds_what_came_after_it(shop, tmp_path, photos):
+    (built,) = shop.index("faiss factory=Flat")
+    assert built["vectors"] == 24
+    exact = shop.search(like="photos/red0.png", k=8)
+    assert ids(shop.search(like="photos/red0.png", k=8, index="faiss")) == ids(exact)
+    twin = tmp_path / "later" / "twin.png"
+    twin.parent.mkdir()
+    Image.open(photos / "red0.png").save(twin)
+    shop.add(twin, workers=1)
+    found = shop.search(like="photos/red0.png", k=8, index="faiss")
+    assert found[0].id.endswith("twin.png")
+    shop.delete([found[0].id, "photos/red2.png"])
+    assert not {found[0].id, "photos/red2.png"} & set(ids(shop.search(like="photos/red0.png", k=30, index="faiss")))
+
+
+def test_a_changed_encoder_is_noticed_before_vectors_of_two_models_meet(tmp_path, lab):
+    code = (
+        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.encoders._media import TextReader\n"
+        "class Made:\n    keys = ('text',)\n"
+        "    def spaces(self, key): return (Space('made', 2, 'cosine', REVISION),) if key == 'text' else ()\n"
+        "    def reader(self, key): return TextReader()\n"
+        "    def embed(self, key, batch, space): return np.tile(np.float32([1, 0]), (len(batch), 1))\n"
+        "def load(): return Made()\n"
+    )
+    (lab / "changing.py").write_text("REVISION = 'one'\n" + code)
+    collection = quiver.open(tmp_path / "c")
+    collection.add(Item("a", {"text": "a"}), encoder="lab.changing", workers=1)
+    assert ids(collection.search(text="b", target="text")) == ["a"]
+    from lab import changing
+
+    from quiver.engine import encoding
+
+    changing.REVISION = "two"
+    encoding.load.cache_clear()
+    with pytest.raises(QuiverError, match=r"the encoder 'lab\.changing' has changed"):
+        collection.search(text="b", target="text")
+    encoding.load.cache_clear()

@@ -1,0 +1,107 @@
+from dataclasses import asdict
+
+import pytest
+
+from quiver.engine.column import Column
+from quiver.engine.graph import Graph
+from quiver.engine.planner import Facts, plan
+from quiver.errors import BadSpec, NoRoute
+from quiver.types import Query, Space
+
+FINE = Space("mmv/va", 512, "cosine", "r1")
+COARSE = Space("mmv/vat", 256, "cosine", "r1")
+CLIP = Space("clip", 64, "cosine", "r2")
+MMV = {
+    "mmv": {
+        "keys": {"video": [asdict(FINE)], "audio": [asdict(FINE)], "text": [asdict(COARSE)]},
+        "bridges": [{"source": asdict(FINE), "target": asdict(COARSE)}],
+    }
+}
+SOUNDS = Column("audio", FINE, "mmv")
+COARSE_SOUNDS = Column("audio", COARSE, "mmv")
+
+
+def facts(encoders, *columns, **more):
+    return Facts(Graph.of(encoders, columns), items=1000, version=3, **more)
+
+
+def test_a_route_may_cross_a_bridge():
+    graph = Graph.of(MMV, [COARSE_SOUNDS])
+    (route,) = graph.routes("video", target="audio")
+    assert str(route) == "video -> mmv/va -> mmv/vat (audio)"
+    assert [crossing.encoder for crossing in route.bridges] == ["mmv"]
+
+
+def test_a_bridge_is_one_way():
+    with pytest.raises(NoRoute, match="missing arrow: image -> mmv/va"):
+        plan(Query({"image": "a.jpg"}), facts(MMV, SOUNDS))
+    assert Graph.of(MMV, [SOUNDS]).routes("text", target="audio") == ()
+
+
+def test_no_route_names_what_is_reached_what_is_stored_and_the_missing_arrow():
+    text = Graph.of(MMV, [SOUNDS]).missing("text", target="audio")
+    assert text == (
+        "no route from text to audio: text reaches mmv/vat, audio lives in mmv/va; missing arrow: text -> mmv/va"
+    )
+    nothing = Graph.of(MMV, [SOUNDS]).missing("text", target="video")
+    assert "no video vectors are stored here (stored: audio)" in nothing
+
+
+def test_two_revisions_of_one_name_do_not_meet():
+    old = Column("image", Space("clip", 64, "cosine", "old"), "clip")
+    encoders = {"clip": {"keys": {"image": [asdict(CLIP)]}, "bridges": []}}
+    with pytest.raises(NoRoute):
+        plan(Query({"image": "a.jpg"}), facts(encoders, old))
+
+
+def labels(plan):
+    return [stage.label for stage in plan.stages]
+
+
+def test_words_without_a_text_space_use_full_text_and_say_so():
+    made = plan(Query({"text": "a red dress"}), facts({}, SOUNDS))
+    assert labels(made) == ["words", "cut"]
+    assert made.notes[0].startswith("words are searched by full text: no route from text")
+
+
+def test_columns_of_one_space_are_merged_by_score_and_spaces_fused_by_rank():
+    spec = {"clip": {"keys": {"image": [asdict(CLIP)]}, "bridges": []}}
+    fine = {"other": {"keys": {"image": [asdict(FINE)]}, "bridges": []}}
+    images, clips = Column("image", CLIP, "clip"), Column("video", CLIP, "clip")
+    one = plan(Query({"image": "a.jpg"}), facts(spec, images, clips))
+    assert labels(one)[-2:] == ["merge clip", "cut"]
+    two = plan(Query({"image": "a.jpg"}), facts({**spec, **fine}, images, clips, Column("image", FINE, "other")))
+    assert labels(two)[-3:] == ["merge clip", "fuse", "cut"]
+
+
+def test_a_composed_query_is_fused_by_rank_even_within_one_space():
+    spec = {"clip": {"keys": {"image": [asdict(CLIP)], "text": [asdict(CLIP)]}, "bridges": []}}
+    made = plan(Query({"image": "a.jpg", "text": "in red"}), facts(spec, Column("image", CLIP, "clip")))
+    assert labels(made)[-2:] == ["fuse", "cut"]
+    assert made.notes == ("several things are held: each is searched on its own and the lists are fused by rank",)
+
+
+def test_a_filter_comes_before_recall_with_its_exact_count():
+    made = plan(Query(like=("x",), where="price < 5"), facts(MMV, SOUNDS, matching=12, examples=[SOUNDS.name]))
+    assert labels(made)[0] == "filter"
+    assert "12 of 1,000 items match (1.2%, counted)" in str(made)
+
+
+def test_few_rows_are_scanned_exactly_and_many_by_an_index():
+    few = plan(Query({"audio": "a.wav"}), facts(MMV, SOUNDS, built={SOUNDS.name: ("faiss",)}))
+    assert few.stages[1].index == "exact" and few.refused[0].what.startswith("faiss index")
+    many = Facts(Graph.of(MMV, [SOUNDS]), items=10**6, version=1, built={SOUNDS.name: ("faiss",)})
+    assert plan(Query({"audio": "a.wav"}), many).stages[1].index == "faiss"
+
+
+def test_an_index_or_space_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(BadSpec, match="there is no faiss index for audio in mmv/va"):
+        plan(Query({"audio": "a.wav"}, index="faiss"), facts(MMV, SOUNDS))
+    with pytest.raises(BadSpec, match="no space is called 'dino' here; there are mmv/va"):
+        plan(Query({"audio": "a.wav"}, spaces=("dino",)), facts(MMV, SOUNDS))
+
+
+def test_plans_are_values():
+    ask = Query({"audio": "a.wav"}), facts(MMV, SOUNDS)
+    assert plan(*ask) == plan(*ask)
+    assert plan(*ask).to_dict()["stages"][1]["route"]["column"]["space"]["name"] == "mmv/va"

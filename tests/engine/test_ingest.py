@@ -1,0 +1,179 @@
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import quiver
+from quiver.engine.table import Table
+
+
+def contents(collection):
+    """Everything a collection holds, in an order of its own: rows by id, vectors included."""
+    table = Table(f"{collection.uri}/items.lance").dataset.to_table()
+    return table.sort_by("id").to_pydict()
+
+
+def test_what_is_unchanged_is_skipped_and_what_changed_is_embedded_anew(tmp_path, photos):
+    collection = quiver.open(tmp_path / "c")
+    assert collection.add(photos, workers=1).added == 24
+    again = collection.add(photos, workers=1)
+    assert (again.added, again.updated, again.embedded, again.unchanged) == (0, 0, 0, 24)
+    Image.new("RGB", (24, 24), "yellow").save(photos / "red0.png")
+    changed = collection.add(photos, workers=1)
+    assert (changed.added, changed.updated, changed.embedded, changed.unchanged) == (0, 1, 1, 23)
+    best = collection.search(image=photos / "red0.png", k=1)[0]
+    assert best.id == "photos/red0.png" and best.score == pytest.approx(1.0, abs=1e-5)
+    assert len(collection) == 24
+
+
+def test_metadata_that_comes_later_changes_no_vector(tmp_path, photos, prices):
+    collection = quiver.open(tmp_path / "c")
+    collection.add(photos, workers=1)
+    later = collection.add(photos, meta=prices, workers=1)
+    assert (later.added, later.updated, later.embedded) == (0, 24, 0)
+    assert collection.get(["photos/blue0.png"])[0].meta["price"] == 0
+    kept = collection.add(photos, workers=1)
+    assert kept.unchanged == 24 and collection.get(["photos/blue0.png"])[0].meta["colour"] == "blue"
+
+
+def test_bad_files_are_quarantined_with_their_reason_and_the_rest_goes_on(tmp_path, photos):
+    good = (photos / "red0.png").read_bytes()
+    (photos / "empty.png").touch()
+    (photos / "half.png").write_bytes(good[: len(good) // 2])
+    (photos / "prose.jpg").write_text("this is no picture")
+    (photos / "huge.png").write_bytes(good[:16] + (60000).to_bytes(4, "big") * 2 + good[24:])
+    (photos / "misnamed.jpg").write_bytes(good)
+    collection = quiver.open(tmp_path / "c")
+    report = collection.add(photos, workers=2)
+    assert (report.added, report.quarantined) == (25, 4)
+    reasons = {row["id"]: row["reason"] for row in collection.info()["quarantine"]}
+    assert set(reasons) == {f"photos/{name}" for name in ("empty.png", "half.png", "prose.jpg", "huge.png")}
+    assert "empty" in reasons["photos/empty.png"]
+    (photos / "half.png").write_bytes(good)
+    assert collection.add(photos, workers=1).added == 1
+    assert "photos/half.png" not in {row["id"] for row in collection.info()["quarantine"]}
+
+
+def test_a_file_that_kills_its_worker_takes_only_itself_down(tmp_path, lab):
+    (lab / "deadly.py").write_text(
+        "import os, numpy as np\nfrom dataclasses import dataclass\nfrom quiver.types import Space\n"
+        "@dataclass(frozen=True)\nclass Reader:\n    def __call__(self, text):\n"
+        "        if 'poison' in text: os._exit(9)\n        return text\n"
+        "class Made:\n    keys = ('text',)\n"
+        "    def spaces(self, key): return (Space('made', 2, 'cosine', '0'),) if key == 'text' else ()\n"
+        "    def reader(self, key): return Reader()\n"
+        "    def embed(self, key, batch, space): return np.tile(np.float32([1, 0]), (len(batch), 1))\n"
+        "def load(): return Made()\n"
+    )
+    items = [quiver.Item(f"{n}", {"text": "poison" if n == 3 else f"water {n}"}) for n in range(6)]
+    collection = quiver.open(tmp_path / "c")
+    report = collection.add(*items, encoder="lab.deadly", workers=1)
+    assert (report.added, report.quarantined) == (5, 1)
+    assert collection.info()["quarantine"][0]["reason"] == "decoding this item killed its worker process"
+
+
+def test_an_item_its_encoder_cannot_take_is_quarantined_alone(tmp_path, lab):
+    (lab / "picky.py").write_text(
+        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.encoders._media import TextReader\n"
+        "class Made:\n    keys = ('text',)\n"
+        "    def spaces(self, key): return (Space('made', 2, 'cosine', '0'),) if key == 'text' else ()\n"
+        "    def reader(self, key): return TextReader()\n"
+        "    def embed(self, key, batch, space):\n"
+        "        if 'no' in batch: raise ValueError('not this')\n"
+        "        return np.float32([[1, 0] if text != 'nan' else [np.nan, 0] for text in batch])\n"
+        "def load(): return Made()\n"
+    )
+    items = [quiver.Item(text, {"text": text}) for text in ("yes", "no", "nan", "fine")]
+    collection = quiver.open(tmp_path / "c")
+    assert collection.add(*items, encoder="lab.picky", workers=1).added == 2
+    reasons = {row["id"]: row["reason"] for row in collection.info()["quarantine"]}
+    assert reasons == {"no": "lab.picky: ValueError: not this", "nan": "lab.picky: its vector is not finite"}
+
+
+def test_a_second_encoder_fills_its_own_column_and_leaves_the_first_alone(tmp_path, photos, prices):
+    collection = quiver.open(tmp_path / "c")
+    collection.add(photos, meta=prices, workers=1)
+    before = contents(collection)
+    second = "timm model=test_vit pretrained=false"
+    backfill = collection.add(encoder=second, workers=1)
+    assert (backfill.added, backfill.embedded) == (0, 24)
+    after = contents(collection)
+    assert {name: after[name] for name in before} == before
+    assert len(collection.info()["columns"]) == 2
+    assert collection.add(encoder=second, workers=1).embedded == 0
+    both = collection.search(image=photos / "red0.png", k=3)
+    assert both[0].id == "photos/red0.png" and "fuse" in both[0].trace
+
+
+def test_content_that_changed_loses_the_vectors_of_encoders_that_did_not_see_it(tmp_path, photos):
+    second = "timm model=test_vit pretrained=false"
+    collection = quiver.open(tmp_path / "c")
+    collection.add(photos, encoder=["classic", second], workers=1)
+    Image.new("RGB", (24, 24), "yellow").save(photos / "red0.png")
+    collection.add(photos, encoder="classic", workers=1)
+    columns = {column["space"]: column for column in collection.info()["columns"]}
+    assert len(collection.search(like="photos/red1.png", spaces=["classic/image"], k=50)) == 23
+    timm = next(name for name in columns if name.startswith("timm"))
+    assert len(collection.search(like="photos/red1.png", spaces=[timm], k=50)) == 22
+    assert collection.add(encoder=second, workers=1).embedded == 1
+    assert len(collection.search(like="photos/red1.png", spaces=[timm], k=50)) == 23
+
+
+ADD = "import sys, quiver\nif __name__ == '__main__': quiver.open(sys.argv[1]).add(sys.argv[2], workers=1)"
+
+
+def start_add(collection, folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", ADD, str(collection), str(folder)], start_new_session=True, stderr=subprocess.PIPE
+    )
+
+
+@pytest.fixture
+def many(tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for n in range(400):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / f"{n:03d}.png")
+    return folder
+
+
+def test_killed_at_random_moments_and_run_again_gives_the_rows_of_an_undisturbed_run(tmp_path, many, monkeypatch):
+    undisturbed = quiver.open(tmp_path / "undisturbed")
+    undisturbed.add(many, workers=1)
+    monkeypatch.setattr("quiver.engine.ingest.COMMIT_ROWS", 64)
+    rng = random.Random(5)
+    for n in range(4):
+        place = tmp_path / f"killed{n}"
+        process = start_add(place, many)
+        time.sleep(rng.uniform(1.0, 4.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        killed = quiver.open(place)
+        killed.add(many, workers=1)
+        assert contents(killed) == contents(undisturbed)
+        assert killed.info()["quarantine"] == []
+
+
+def test_two_processes_adding_at_once_neither_double_nor_lose(tmp_path, many):
+    processes = [start_add(tmp_path / "both", many) for _ in range(2)]
+    problems = [process.communicate(timeout=120)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], problems
+    both = quiver.open(tmp_path / "both")
+    found = contents(both)["id"]
+    assert len(found) == len(set(found)) == 400
+
+
+def test_workers_are_spawned_not_forked():
+    from quiver.engine.decode import Workers
+
+    with Workers((), count=1) as workers:
+        assert workers._pool._mp_context.get_start_method() == "spawn"
+        assert multiprocessing.get_start_method() in ("fork", "forkserver", "spawn")
