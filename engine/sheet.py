@@ -28,8 +28,9 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem }
 figure { margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem; padding: .5rem; overflow: hidden }
 figure.query { border: 2px solid #d97706 }
 img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }
-audio, video { width: 100%; margin-top: .25rem } video { height: 9rem; background: #000 }
+audio { width: 100%; height: 2rem; margin-top: .25rem } video { width: 100%; height: 9rem; background: #8881 }
 figcaption { font-size: .8rem; overflow-wrap: anywhere } .score { font-weight: 600; float: right }
+figcaption p { margin: .25rem 0 } summary { cursor: pointer; opacity: .65 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin: .25rem 0 0 } dt { opacity: .65 }
 dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
 .note { opacity: .75; font-size: .9rem }
@@ -64,11 +65,12 @@ def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Sh
 def _section(query: Query, result: Result, collection: Shelf) -> str:
     wanted = [*query.like, *(hit.id for hit in result.hits)]
     items = {item.id: item for item in collection.get(wanted)}
-    cards = [_query(query, items), *(_hit(hit, items[hit.id]) for hit in result.hits if hit.id in items)]
+    hits = [_hit(hit, items[hit.id], query.target) for hit in result.hits if hit.id in items]
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.plan.notes)
     empty = "" if result.hits else "<p>Nothing found.</p>"
     plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
-    return f"<h2>{escape(_title(query))}</h2>{notes}<div class=row>{''.join(cards)}</div>{empty}{plan}"
+    cards = f"<div class=row>{_query(query, items)}{''.join(hits)}</div>"
+    return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan}"
 
 
 def _title(query: Query) -> str:
@@ -79,38 +81,44 @@ def _title(query: Query) -> str:
 
 
 def _query(query: Query, items: Mapping[str, Item]) -> str:
-    shown = _media(query.media) + "".join(_media(items[id].media) for id in query.like if id in items)
+    held = [query.media, *(items[id].media for id in query.like if id in items)]
+    shown = "".join(_media(media, query.target if media is not query.media else None) for media in held)
     return f"<figure class=query>{shown}<figcaption>query</figcaption></figure>" if shown else ""
 
 
-def _hit(hit: Hit, item: Item) -> str:
-    facts = "".join(f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items())
-    found = "; ".join(f"{stage}: rank {each['rank']}, {each['score']:.4f}" for stage, each in hit.trace.items())
-    caption = f"<span class=score>{hit.score:.3f}</span>{escape(hit.id)}<dl>{facts}</dl>"
-    return (
-        f"<figure title='{escape(found, quote=True)}'>{_media(item.media)}<figcaption>{caption}</figcaption></figure>"
+def _hit(hit: Hit, item: Item, target: str | None) -> str:
+    says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
+    facts = "".join(
+        f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
     )
+    found = "; ".join(f"{stage}: rank {each['rank']}, {each['score']:.4f}" for stage, each in hit.trace.items())
+    more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
+    caption = f"<span class=score>{hit.score:.3f}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
+    shown = _media(item.media, target)
+    return f"<figure title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
-def _media(media: Mapping[str, Any]) -> str:
-    return "".join(_show(name, source) for name, source in media.items() if name != "text")
+def _media(media: Mapping[str, Any], target: str | None) -> str:
+    """Show the medium that was asked for; all of an item's media where none was."""
+    wanted = ("before", "after") if target == "pair" else (target,)
+    return "".join(_show(name, media[name]) for name in media if name != "text" and (target is None or name in wanted))
 
 
 def _show(name: str, source: Any) -> str:
     key = "image" if name in ("before", "after") else name
     try:
         picture = thumbnail(source, key, size=_SIZE)
+        content = fetch(source) if key in ("audio", "video") and isinstance(source, str | Path) else b""
     except QuiverError as error:
         return f"<p class=note>{escape(str(error))}</p>"
-    still = f"<img alt='{escape(name)}' src='{_data(_jpeg(picture), 'image/jpeg')}'>" if picture is not None else ""
-    if key not in ("audio", "video") or not isinstance(source, str | Path):
-        return still
-    content = fetch(source)
-    if len(content) > PLAYABLE:
-        return still
-    kind = mimetypes.guess_type(str(source))[0] or f"{key}/*"
-    player = f"<{key} controls preload=none src='{_data(content, kind)}'></{key}>"
-    return still + player
+    still = _data(_jpeg(picture), "image/jpeg") if picture is not None else ""
+    image = f"<img alt='{escape(name)}' src='{still}'>"
+    if not content or len(content) > PLAYABLE:
+        return image
+    clip = _data(content, mimetypes.guess_type(str(source))[0] or f"{key}/*")
+    if key == "video":
+        return f"<video controls preload=none poster='{still}' src='{clip}'></video>"
+    return f"{image}<audio controls preload=none src='{clip}'></audio>"
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

@@ -28,7 +28,7 @@ def demo(
     print(f"\nencoders: {'; '.join(specs)}")
     collection = quiver.open(out / "collection")
     report = collection.add(*manifests, encoder=specs)
-    print(f"{report.added} added, {report.unchanged} already there, {report.quarantined} quarantined\n")
+    print(f"{report.added} added, {report.embedded} embedded, {report.quarantined} quarantined\n")
     answers = []
     for says, query in _queries(manifests[0].parent):
         result = collection.search(query)
@@ -64,7 +64,8 @@ def _at_hand() -> list[str]:
         specs.append(f"sentence_transformers model={Path(package.origin).parent / 'model'}")
     weights = Path(os.environ.get("QUIVER_DATA", "../shared/data")) / "weights/mobilenetv2_100_imagenet1001.safetensors"
     if weights.is_file():
-        specs.append(f"timm model=mobilenetv2_100 pad_type=same num_classes=1001 checkpoint={weights.resolve()}")
+        network = "model=mobilenetv2_100 pad_type=same num_classes=1001 mean=0.5 std=0.5"
+        specs.append(f"timm {network} checkpoint={weights.resolve()}")
     return specs
 
 

@@ -1,0 +1,190 @@
+"""What every encoder keeps to. A new one enrols with a line in CASES."""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quiver import registry
+from quiver.errors import QuiverError
+from quiver.protocols import Encoder
+from quiver.types import KEYS, Space
+
+#: Writes what a spec needs into a folder and returns the spec; another seed, other weights.
+Build = Callable[[pytest.FixtureRequest, Path, int], str]
+
+
+def classic(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+    return f"classic dim={64 + seed}"  # it has no weights; its width stands for them
+
+
+def timm(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_efficientnet").state_dict(), folder / "timm.safetensors")
+    return f"timm model=test_efficientnet size=64 frames=2 checkpoint='{folder}/timm.safetensors'"
+
+
+def onnx(kind: str, shape: tuple[int, ...], options: str) -> Build:
+    def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+        kernel = np.random.default_rng(seed).normal(size=shape)
+        path = request.getfixturevalue("write_onnx")(folder / f"{kind}.onnx", kind, kernel)
+        return f"onnx file='{path}' {options}"
+
+    return build
+
+
+CASES: dict[str, Build] = {
+    "classic": classic,
+    "timm": timm,
+    "onnx of one sound": onnx("patches", (4, 1, 8), "input=waveform min_samples=100"),
+    "onnx of sounds": onnx("sounds", (4, 1, 8), "input=waveform"),
+    "onnx of pictures": onnx("pictures", (4, 3, 3, 3), "input=image size=16 frames=2"),
+    "onnx of one picture": onnx("one", (4, 3, 3, 3), "input=image size=16 frames=2"),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def encoder(request: pytest.FixtureRequest, case: str, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return registry.load("encoders", CASES[case](request, tmp_path_factory.mktemp("encoder"), 0))
+
+
+def sources(key: str) -> list:
+    """Three things to read, of different sizes."""
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, 256, (side, side + 8, 3), dtype=np.uint8) for side in (40, 64, 90)]
+    return {
+        "text": ["a ball", "Zwei rote Bälle liegen im Gras, einer davon ist neu", "球"],
+        "image": pictures,
+        "audio": [rng.normal(0, 0.1, n).astype(np.float32) for n in (20_000, 9_000, 20_000)],
+        "video": [np.stack([picture, picture[::-1], picture[:, ::-1]]) for picture in pictures],
+        "pair": [(pictures[0], pictures[1]), (pictures[1], pictures[0]), (pictures[2], pictures[2])],
+    }[key]
+
+
+def blank(key: str) -> object:
+    """What a model has least to say about."""
+    black = np.zeros((32, 32, 3), np.uint8)
+    return {
+        "text": "?!",
+        "image": black,
+        "audio": np.zeros(8_000, np.float32),
+        "video": black[None],
+        "pair": (black, black),
+    }[key]
+
+
+def read(encoder: Encoder, key: str) -> list:
+    return [encoder.reader(key)(source) for source in sources(key)]
+
+
+def test_every_key_has_a_space_and_foreign_keys_have_none(encoder: Encoder) -> None:
+    assert encoder.keys == tuple(key for key in KEYS if encoder.spaces(key))
+
+
+def test_vectors_are_finite_float32_rows_of_unit_length(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        for space in encoder.spaces(key):
+            rows = encoder.embed(key, read(encoder, key), space)
+            assert (rows.shape, rows.dtype) == ((3, space.dim), np.float32), key
+            np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5, err_msg=key)
+
+
+def test_different_things_get_different_vectors(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        rows = encoder.embed(key, read(encoder, key), encoder.spaces(key)[0])
+        apart = np.abs(rows[:, None] - rows).max(axis=2)[np.triu_indices(3, 1)]
+        assert apart.min() > 1e-3, key
+
+
+def test_row_does_not_depend_on_the_rest_of_its_batch(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        batch, space = read(encoder, key), encoder.spaces(key)[0]
+        alone = np.concatenate([encoder.embed(key, [one], space) for one in batch])
+        np.testing.assert_allclose(encoder.embed(key, batch, space), alone, atol=1e-5, err_msg=key)
+        many = encoder.embed(key, [*batch * 7, batch[1]], space)
+        np.testing.assert_allclose(many, alone[[0, 1, 2] * 7 + [1]], atol=1e-5, err_msg=key)
+
+
+def test_blank_still_has_a_direction(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        row = encoder.embed(key, [encoder.reader(key)(blank(key))], encoder.spaces(key)[0])
+        assert np.linalg.norm(row) == pytest.approx(1, abs=1e-5), key
+
+
+def test_empty_batch_gives_no_rows(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        space = encoder.spaces(key)[0]
+        assert encoder.embed(key, [], space).shape == (0, space.dim), key
+
+
+def test_same_input_gives_the_same_bits(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        batch, space = read(encoder, key), encoder.spaces(key)[0]
+        first = encoder.embed(key, batch, space)
+        np.testing.assert_array_equal(encoder.embed(key, batch, space), first, err_msg=key)
+
+
+def test_embedding_leaves_its_inputs_alone(encoder: Encoder) -> None:
+    for key in encoder.keys:
+        batch = read(encoder, key)
+        before = pickle.dumps(batch)
+        encoder.embed(key, batch, encoder.spaces(key)[0])
+        assert pickle.dumps(batch) == before, key
+
+
+def test_still_video_lies_where_its_picture_lies(encoder: Encoder) -> None:
+    if not {"image", "video"} <= set(encoder.keys):
+        pytest.skip("it does not embed both")
+    assert encoder.spaces("image") == encoder.spaces("video")
+    picture, space = sources("image")[0], encoder.spaces("image")[0]
+    still = encoder.embed("video", [encoder.reader("video")(np.stack([picture] * 5))], space)
+    alone = encoder.embed("image", [encoder.reader("image")(picture)], space)
+    np.testing.assert_allclose(still, alone, atol=1e-5)
+
+
+def test_same_weights_make_the_same_space_and_others_another(
+    encoder: Encoder, case: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    key = encoder.keys[0]
+    again = registry.load("encoders", CASES[case](request, tmp_path, 0))
+    assert again.spaces(key) == encoder.spaces(key)
+    other = registry.load("encoders", CASES[case](request, tmp_path, 1))
+    assert not set(other.spaces(key)) & set(encoder.spaces(key))
+
+
+def test_foreign_keys_and_spaces_are_refused(encoder: Encoder) -> None:
+    key = encoder.keys[0]
+    own = encoder.spaces(key)[0]
+    with pytest.raises(QuiverError):
+        encoder.embed(key, read(encoder, key), Space(own.name, own.dim, "cosine", "0" * 64))
+    with pytest.raises(QuiverError, match="smell"):
+        encoder.reader("smell")
+    with pytest.raises(QuiverError, match="smell"):
+        encoder.embed("smell", [], own)
+
+
+def test_readers_work_in_a_process_without_torch(encoder: Encoder, tmp_path: Path) -> None:
+    jobs = [(encoder.reader(key), sources(key)[0]) for key in encoder.keys]
+    (tmp_path / "jobs").write_bytes(pickle.dumps(jobs))
+    code = (
+        "import pickle, sys; sys.modules['torch'] = None\n"
+        "jobs = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "open(sys.argv[2], 'wb').write(pickle.dumps([reader(source) for reader, source in jobs]))"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code, tmp_path / "jobs", tmp_path / "read"], check=True)
+    here = pickle.dumps([reader(source) for reader, source in jobs])
+    assert (tmp_path / "read").read_bytes() == here
