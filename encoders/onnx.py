@@ -3,12 +3,13 @@
 ``onnx file=yamnet.onnx input=waveform min_samples=15600`` or ``onnx file=net.onnx input=image size=224``.
 
 Runs in ONNX Runtime (github.com/microsoft/onnxruntime, MIT) on the CPU. An output of more than one vector, such as
-the patches of a sound or the places of a feature map, is averaged; a video is the mean of its frames' unit vectors.
-Whether inputs go through one by one or together is read from the file: together needs a batch axis of any length.
+the patches of a sound or the places of a feature map, is averaged, or its maximum taken; a video is the mean of its
+frames' unit vectors. Whether inputs go through one by one or together is read from the file: together needs a batch
+axis of any length.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from quiver.types import Floats, Space
 
 Kind = Literal["waveform", "image"]
 Layout = Literal["nchw", "nhwc"]
+Pool = Literal["mean", "max"]
 #: Inputs of equal shape that go through a model together.
 AT_ONCE = 16
 
@@ -40,6 +42,7 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
     file: Path,
     input: Kind,
     output: str | None = None,
+    pool: Pool = "mean",
     rate: int = 16_000,
     seconds: float | None = None,
     min_samples: int = 1,
@@ -55,6 +58,8 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
         file: the model.
         input: what it takes: ``waveform`` (samples,) from -1 to 1, or ``image`` (height, width, colour).
         output: the name of the output that holds the vector; the first one if not said.
+        pool: what becomes of several vectors of one input: their ``mean``, or the largest value of each feature
+            (``max``), which lets a short event in a long sound count.
         rate: samples per second of a waveform (Hz).
         seconds: at most this much of a sound, from its beginning; all of it if not said.
         min_samples: shorter waveforms are filled up with silence at the end.
@@ -68,7 +73,7 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
         MissingWeights: there is no such file.
         BadSpec: it is no ONNX model, or its input or output is not what was said.
     """
-    model = _model(file, input, output, layout)
+    model = replace(_model(file, input, output, layout), pool=pool)
     if input == "waveform":
         ear, sound = Ear(model, min_samples), AudioReader(rate, seconds=seconds)
         towers = {"audio": Tower(sound, ear)}
@@ -82,7 +87,7 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
         recipe = f"{picture} {scale} {frames} frames"
         trial = np.zeros((size, size, 3), np.uint8)
     dim = _width(next(iter(towers.values())), trial)
-    revision = _fingerprint.of_file(file, "onnx 1", input, model.output, layout, recipe, *_beside(file))
+    revision = _fingerprint.of_file(file, "onnx 1", input, model.output, pool, layout, recipe, *_beside(file))
     return Towers(Space(f"onnx/{file.stem}", dim, "cosine", revision), towers)
 
 
@@ -98,6 +103,7 @@ class Model:
         batch: ``none`` where there is no batch axis, ``one`` where its length is 1, ``any`` where it is free.
         length: of its last axis where it is fixed, or None.
         dtype: of its input.
+        pool: what joins several vectors of one input.
     """
 
     session: Any
@@ -107,6 +113,7 @@ class Model:
     batch: Literal["none", "one", "any"]
     length: int | None
     dtype: type[np.generic]
+    pool: Pool = "mean"
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> Floats:
         """Return (n, dim) float32 of n inputs, of one shape or of many; no row depends on the others."""
@@ -136,13 +143,14 @@ class Model:
         return np.asarray(given)
 
     def _pool(self, given: NDArray[Any]) -> Floats:
-        """Average what is not the axis of features: () is refused, (patches, dim) or a feature map is not."""
+        """Join what is not the axis of features: () is refused, (patches, dim) or a feature map is not."""
         if given.ndim not in {1, 2, 3} or not np.issubdtype(given.dtype, np.floating):
             raise BadSpec(f"{self.name}: output {self.output} holds {given.dtype} {given.shape}, not vectors")
         if not given.size:
             raise BadMedia(f"{self.name} has no vector for so short an input: set min_samples")
         axes = {1: (), 2: (0,), 3: (1, 2) if self.layout == "nchw" else (0, 1)}[given.ndim]
-        return given.astype(np.float32, copy=False).mean(axis=axes, dtype=np.float32)
+        given = given.astype(np.float32, copy=False)
+        return given.max(axis=axes) if self.pool == "max" else given.mean(axis=axes, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

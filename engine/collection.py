@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
+
 from quiver import registry
 from quiver.engine import source
 from quiver.engine.block import Block, Known
@@ -288,7 +290,8 @@ class Collection:
 
 def _shape(query: Query) -> Any:
     wanted = (query.target, query.k, query.where, query.spaces, query.index)
-    return (keys_of(query.media), bool(query.like), tuple(sorted(query.vectors)), wanted)
+    vectors = tuple(sorted((name, np.shape(vector)) for name, vector in query.vectors.items()))
+    return (keys_of(query.media), bool(query.like), vectors, wanted)
 
 
 def _describe(library: Library, column: Column) -> dict[str, Any]:

@@ -7,6 +7,7 @@ by item, so that the file that killed it can be named.
 
 import hashlib
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +19,10 @@ from quiver.encoders._media import digest
 from quiver.errors import QuiverError
 from quiver.protocols import Reader
 from quiver.types import keys_of, source_of
+
+
+#: How much workers stand back on a busy machine, in the steps of nice(2); an idle one does not notice.
+_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,12 @@ def content_hash(media: Mapping[str, str]) -> str:
     return hashlib.sha256(f"{files} {media['text']}".encode()).hexdigest()
 
 
+def _yield_to_model() -> None:
+    """Let the model's threads go first: each of them waits for the slowest, so one that is held up holds up all."""
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+
+
 class Workers:
     """A pool of spawned decoders that yields chunks in the order they were asked for."""
 
@@ -96,7 +107,8 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.count, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_yield_to_model)
 
     def map(self, chunks: Iterable[Sequence[Job]]) -> Iterator[list[Decoded]]:
         """Decode chunks, a few ahead of the consumer, so that memory stays flat."""

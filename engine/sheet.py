@@ -4,7 +4,7 @@ import base64
 import io
 import mimetypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,8 @@ body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem }
 .row { display: flex; gap: .75rem; flex-wrap: wrap; align-items: flex-start }
 figure { margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem; padding: .5rem; overflow: hidden }
-figure.query { border: 2px solid #d97706 }
+figure.query { border: 2px solid #d97706 } figure.right { border: 2px solid #16a34a }
+figure.expected { border: 2px dashed #16a34a }
 img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }
 audio { width: 100%; height: 2rem; margin-top: .25rem } video { width: 100%; height: 9rem; background: #8881 }
 figcaption { font-size: .8rem; overflow-wrap: anywhere } .score { font-weight: 600; float: right }
@@ -54,23 +55,45 @@ def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Sh
         collection: where the hits' media are looked up.
         title: of the page.
     """
-    sections = "\n".join(_section(query, result, collection) for query, result in answers)
+    save(path, [section(query, result, collection) for query, result in answers], title=title)
+
+
+def save(path: Path, sections: Sequence[str], *, title: str) -> None:
+    """Write sections of HTML as one page; the file appears whole or not at all."""
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
     fresh = path.with_name(path.name + ".new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh.write_text(f"{head}\n<h1>{escape(title)}</h1>\n{sections}\n</html>\n", encoding="utf-8")
+    body = "\n".join(sections)
+    fresh.write_text(f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n", encoding="utf-8")
     os.replace(fresh, path)
 
 
-def _section(query: Query, result: Result, collection: Shelf) -> str:
-    wanted = [*query.like, *(hit.id for hit in result.hits)]
-    items = {item.id: item for item in collection.get(wanted)}
-    hits = [_hit(hit, items[hit.id], query.target) for hit in result.hits if hit.id in items]
+def section(
+    query: Query,
+    result: Result,
+    collection: Shelf,
+    *,
+    right: Collection[str] = (),
+    expected: Sequence[tuple[Hit, str]] = (),
+) -> str:
+    """Return one answer as HTML.
+
+    Args:
+        query: what was asked.
+        result: what was found.
+        collection: where the media are looked up.
+        right: ids of the hits to mark as right.
+        expected: what should have been found, to be shown after the hits, with what to write in place of a score.
+    """
+    hits = [*((hit, f"{hit.score:.3f}", "right" if hit.id in right else "") for hit in result.hits)]
+    hits += [(hit, says, "expected") for hit, says in expected]
+    items = {item.id: item for item in collection.get([*query.like, *(hit.id for hit, _, _ in hits)])}
+    shown = [_hit(hit, items[hit.id], query.target, *marks) for hit, *marks in hits if hit.id in items]
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.plan.notes)
     empty = "" if result.hits else "<p>Nothing found.</p>"
     plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
-    cards = f"<div class=row>{_query(query, items)}{''.join(hits)}</div>"
-    return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan}"
+    cards = f"<div class=row>{_query(query, items)}{''.join(shown)}</div>"
+    return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
 
 
 def _title(query: Query) -> str:
@@ -86,16 +109,17 @@ def _query(query: Query, items: Mapping[str, Item]) -> str:
     return f"<figure class=query>{shown}<figcaption>query</figcaption></figure>" if shown else ""
 
 
-def _hit(hit: Hit, item: Item, target: str | None) -> str:
+def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str:
     says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
     )
     found = "; ".join(f"{stage}: rank {each['rank']}, {each['score']:.4f}" for stage, each in hit.trace.items())
     more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
-    caption = f"<span class=score>{hit.score:.3f}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
+    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
     shown = _media(item.media, target)
-    return f"<figure title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
+    kind = f" class={mark}" if mark else ""
+    return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
 def _media(media: Mapping[str, Any], target: str | None) -> str:

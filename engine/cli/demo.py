@@ -78,7 +78,10 @@ def _queries(world: Path) -> list[tuple[str, Any]]:
     return [
         ("A photograph finds films of the same thing:", Query({"image": str(still)}, target="video", k=8)),
         ("A sound finds sounds like it:", Query(like=("scene000003",), target="audio", k=8)),
-        ("Words find garments, among the blue ones only:", Query({"text": "a skirt"}, where="colour = 'blue'", k=8)),
+        (
+            "Words find garments, among the blue ones only:",
+            Query({"text": "a skirt"}, target="image", where="colour = 'blue'", k=8),
+        ),
         ("A garment finds garments:", Query(like=("garment000007",), target="image", k=8)),
         ("A change finds changes:", Query(pair, target="pair", k=8)),
     ]

@@ -129,3 +129,16 @@ def test_yamnet_finds_sounds_of_the_same_kind(packs: Path) -> None:
     labels = np.array([row["label"] for row in rows])
     assert vectors.shape[1] == 1024
     assert (labels[near.argmax(axis=1)] == labels).mean() > 0.96  # measured 0.978
+
+
+def test_the_largest_patch_counts_where_asked(tmp_path: Path, write_onnx: Write) -> None:
+    kernel = np.random.default_rng(4).normal(size=(4, 1, 8))
+    file = write_onnx(tmp_path / "m.onnx", "patches", kernel)
+    sound = np.random.default_rng(5).normal(size=800).astype(np.float32)
+    vectors = {}
+    for pool in ("mean", "max"):
+        encoder = onnx.load(file=file, input="waveform", pool=pool, min_samples=100)
+        vectors[pool] = encoder.embed("audio", [sound], encoder.spaces("audio")[0])[0]
+    largest = (sound.reshape(-1, 8) @ kernel[:, 0].T).max(axis=0)
+    np.testing.assert_allclose(vectors["max"], largest / np.linalg.norm(largest), atol=1e-5)
+    assert not np.allclose(vectors["mean"], vectors["max"], atol=1e-2)

@@ -1,0 +1,27 @@
+"""The README is true: every snippet in it runs, in order, in one folder."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.M | re.S)
+
+
+def test_every_snippet_runs(tmp_path, photos, prices):
+    os.rename(prices, tmp_path / "photos.csv")
+    outputs = {}
+    for language, code in BLOCK.findall(README.read_text()):
+        commands = [[sys.executable, "-c", code]] if language == "python" else map(shlex.split, code.splitlines())
+        for command in commands:
+            words = [sys.executable, "-m", "quiver.engine.cli", *command[1:]] if command[0] == "quiver" else command
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (command, done.stderr)
+            outputs[" ".join(command[1:])] = done.stdout
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    explained = next(out for command, out in outputs.items() if command.endswith("--explain"))
+    assert explained.strip() in README.read_text()
+    assert len(outputs) == 10
