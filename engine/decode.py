@@ -8,6 +8,7 @@ by item, so that the file that killed it can be named.
 import hashlib
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,7 +20,6 @@ from quiver.encoders._media import digest
 from quiver.errors import QuiverError
 from quiver.protocols import Reader
 from quiver.types import keys_of, source_of
-
 
 #: How much workers stand back on a busy machine, in the steps of nice(2); an idle one does not notice.
 _NICENESS = 10
@@ -86,10 +86,21 @@ def content_hash(media: Mapping[str, str]) -> str:
     return hashlib.sha256(f"{files} {media['text']}".encode()).hexdigest()
 
 
-def _yield_to_model() -> None:
-    """Let the model's threads go first: each of them waits for the slowest, so one that is held up holds up all."""
+def _serve() -> None:
+    """Set a worker up: it lets the model's threads go first, and it ends when the main process is no more.
+
+    Each of a model's threads waits for the slowest, so a decoder that holds one up holds up all.
+    """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class Workers:
@@ -108,7 +119,7 @@ class Workers:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_yield_to_model)
+        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_serve)
 
     def map(self, chunks: Iterable[Sequence[Job]]) -> Iterator[list[Decoded]]:
         """Decode chunks, a few ahead of the consumer, so that memory stays flat."""

@@ -19,6 +19,8 @@ from quiver.types import Hit, Item, Query
 
 #: Sounds and clips up to this many bytes are put into the page and can be played there.
 PLAYABLE = 1_000_000
+#: Sounds of more bytes are put there as MP3.
+_SHRINK = 100_000
 _SIZE = 192
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }
@@ -137,12 +139,27 @@ def _show(name: str, source: Any) -> str:
         return f"<p class=note>{escape(str(error))}</p>"
     still = _data(_jpeg(picture), "image/jpeg") if picture is not None else ""
     image = f"<img alt='{escape(name)}' src='{still}'>"
+    if key == "audio" and len(content) > _SHRINK:
+        content, source = _smaller(content), "sound.mp3"
     if not content or len(content) > PLAYABLE:
         return image
     clip = _data(content, mimetypes.guess_type(str(source))[0] or f"{key}/*")
     if key == "video":
         return f"<video controls preload=none poster='{still}' src='{clip}'></video>"
     return f"{image}<audio controls preload=none src='{clip}'></audio>"
+
+
+def _smaller(content: bytes) -> bytes:
+    """Write a sound as MP3, mono; nothing where that cannot be done, since a page should stay small."""
+    import soundfile
+
+    fresh = io.BytesIO()
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content), always_2d=True)
+        soundfile.write(fresh, samples.mean(axis=1), rate, format="MP3")
+    except (soundfile.SoundFileError, ValueError):
+        return content if len(content) <= PLAYABLE else b""
+    return fresh.getvalue()
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,7 +127,15 @@ def test_content_that_changed_loses_the_vectors_of_encoders_that_did_not_see_it(
     assert len(collection.search(like="photos/red1.png", spaces=[timm], k=50)) == 23
 
 
-ADD = "import sys, quiver\nif __name__ == '__main__': quiver.open(sys.argv[1]).add(sys.argv[2], workers=1)"
+ADD = """
+import sys, quiver
+from quiver.engine import ingest
+if __name__ == "__main__":
+    ingest.COMMIT_ROWS = 64
+    quiver.open(sys.argv[1]).add(sys.argv[2], workers=1)
+"""
+#: How often the run is killed; QUIVER_KILLS=20 for the long form.
+KILLS = int(os.environ.get("QUIVER_KILLS", "5"))
 
 
 def start_add(collection, folder):
@@ -145,21 +154,24 @@ def many(tmp_path):
     return folder
 
 
-def test_killed_at_random_moments_and_run_again_gives_the_rows_of_an_undisturbed_run(tmp_path, many, monkeypatch):
-    undisturbed = quiver.open(tmp_path / "undisturbed")
-    undisturbed.add(many, workers=1)
-    monkeypatch.setattr("quiver.engine.ingest.COMMIT_ROWS", 64)
-    rng = random.Random(5)
-    for n in range(4):
+def test_killed_at_random_moments_and_run_again_gives_the_rows_of_an_undisturbed_run(tmp_path, many):
+    started = time.perf_counter()
+    assert start_add(tmp_path / "undisturbed", many).communicate() == (None, b"")
+    whole = time.perf_counter() - started
+    expected = contents(quiver.open(tmp_path / "undisturbed"))
+    rng, left = random.Random(5), []
+    for n in range(KILLS):
         place = tmp_path / f"killed{n}"
         process = start_add(place, many)
-        time.sleep(rng.uniform(1.0, 4.0))
+        time.sleep(rng.uniform(0.35, 0.95) * whole)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         killed = quiver.open(place)
+        left.append(len(killed) if (place / "items.lance").exists() else 0)
         killed.add(many, workers=1)
-        assert contents(killed) == contents(undisturbed)
+        assert contents(killed) == expected
         assert killed.info()["quarantine"] == []
+    assert any(0 < rows < 400 for rows in left), left
 
 
 def test_two_processes_adding_at_once_neither_double_nor_lose(tmp_path, many):
@@ -169,6 +181,27 @@ def test_two_processes_adding_at_once_neither_double_nor_lose(tmp_path, many):
     both = quiver.open(tmp_path / "both")
     found = contents(both)["id"]
     assert len(found) == len(set(found)) == 400
+
+
+def test_workers_end_when_the_main_process_is_killed(tmp_path, many):
+    process = start_add(tmp_path / "orphans", many)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        process.communicate()
+        pytest.skip("this system does not list the children of a process")
+    workers = []
+    while not workers and process.poll() is None:
+        time.sleep(0.05)
+        workers = children.read_text().split()
+    process.kill()
+    process.communicate()
+    for _ in range(100):
+        alive = {pid for pid in workers if Path(f"/proc/{pid}").exists()}
+        if not alive:
+            break
+        time.sleep(0.1)
+    assert workers and not alive
 
 
 def test_workers_are_spawned_not_forked():
