@@ -41,7 +41,7 @@ class Task:
         revision: hexadecimal hash of the files it was read from, and of the protocol.
         items: what is searched.
         questions: what is asked.
-        measures: what the field reports, the headline first, as in ``"Success@10"`` (see ``benchmarks.metrics``).
+        measures: what the field reports, the headline first, as in ``"Success@10"`` (see ``benchmarks.metric``).
         target: the key of KEYS that is searched.
         protocol: one line: who competes, what is left out, how figures are averaged.
         source: where the data comes from, and its licence.

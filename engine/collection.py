@@ -16,13 +16,13 @@ from quiver.engine.column import Column
 from quiver.engine.encoding import load
 from quiver.engine.execute import describe, execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
-from quiver.engine.library import Library
+from quiver.engine.library import Library, held
 from quiver.engine.plan import Plan, Result
 from quiver.engine.planner import plan
 from quiver.engine.progress import track
 from quiver.engine.quarantine import Quarantine
 from quiver.engine.source.given import Given, Stored
-from quiver.engine.table import Table, quoted
+from quiver.engine.table import Example, Table, quoted
 from quiver.errors import BadCollection, BadSpec
 from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of
 
@@ -198,20 +198,22 @@ class Collection:
     def search_batch(self, queries: Sequence[Query]) -> list[Result]:
         """Answer many queries; those of one shape are encoded and searched together."""
         library = self._library()
+        examples = self._examples(library, queries)
         results: dict[int, Result] = {}
         shapes: dict[Any, list[int]] = {}
         for n, query in enumerate(queries):
-            shapes.setdefault(_shape(query), []).append(n)
+            shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
         for members in shapes.values():
             batch = [queries[n] for n in members]
-            found = execute(library, batch, plan(batch[0], library.facts(batch[0])))
+            chosen = plan(batch[0], library.facts(batch[0], examples))
+            found = execute(library, batch, chosen, examples=examples)
             results |= dict(zip(members, found, strict=True))
         return [results[n] for n in range(len(queries))]
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
         query, library = query or query_of(ask), self._library()
-        return plan(query, library.facts(query))
+        return plan(query, library.facts(query, self._examples(library, [query])))
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
@@ -240,12 +242,12 @@ class Collection:
         """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
         library = self._library()
         table = library.table
-        held = {name: library.count(f"{name} IS NOT NULL") for name in MEDIA}
+        media = {name: library.count(f"{name} IS NOT NULL") for name in MEDIA}
         return {
             "uri": self.uri,
             "version": table.version,
             "items": library.count(None),
-            "media": {name: count for name, count in held.items() if count},
+            "media": {name: count for name, count in media.items() if count},
             "columns": [_describe(library, column) for column in library.graph.columns],
             "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
             "meta": {name: str(table.schema.field(name).type) for name in table.meta},
@@ -271,6 +273,10 @@ class Collection:
             self._opened = Library(table, cache=Cache(self.uri))
         self._opened.refresh()
         return self._opened
+
+    def _examples(self, library: Library, queries: Sequence[Query]) -> dict[str, Example]:
+        ids = sorted({id for query in queries for id in query.like})
+        return library.table.examples(ids) if ids else {}
 
     def _create(self) -> Library:
         try:

@@ -1,6 +1,6 @@
 """Run a plan: every stage in turn, timed, then fetch what the hits are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -8,12 +8,13 @@ from quiver.engine.ingest import uri_of
 from quiver.engine.library import Library
 from quiver.engine.plan import Actual, Plan, Result
 from quiver.engine.run import Run
+from quiver.engine.table import Example
 from quiver.types import MEDIA, Hit, Query
 
 
-def execute(library: Library, queries: Sequence[Query], plan: Plan) -> list[Result]:
+def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples: Mapping[str, Example]) -> list[Result]:
     """Answer a batch of queries that hold and want the same kinds of thing, by one plan."""
-    run = Run(library, queries)
+    run = Run(library, queries, {id: examples[id] for query in queries for id in query.like})
     actual = []
     for stage in plan.stages:
         started = perf_counter()

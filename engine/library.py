@@ -1,6 +1,6 @@
 """What a collection keeps in memory between queries: its graph, its columns, and what conditions select."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from quiver.engine.cache import Cache
@@ -8,7 +8,7 @@ from quiver.engine.column import Column
 from quiver.engine.graph import Graph
 from quiver.engine.planner import Facts
 from quiver.engine.resident import Resident
-from quiver.engine.table import Table
+from quiver.engine.table import Example, Table
 from quiver.types import Query, Rows
 
 #: Conditions whose rows are remembered for the version in view.
@@ -62,12 +62,11 @@ class Library:
         lance = ("lance",) if self.table.has_index(column.name) else ()
         return (*sorted(self.cache.kinds(column)), *lance)
 
-    def facts(self, query: Query) -> Facts:
-        """Gather what the planner needs for a query."""
+    def facts(self, query: Query, examples: Mapping[str, Example]) -> Facts:
+        """Gather what the planner needs for a query, whose example items have been read."""
         matching = self.count(query.where) if query.where is not None else None
-        examples = self.table.held(query.like) if query.like else ()
         built = {column.name: self.built(column) for column in self.graph.columns}
-        return Facts(self.graph, self.count(None), self.table.version, matching, examples, built)
+        return Facts(self.graph, self.count(None), self.table.version, matching, held(query, examples), built)
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:
         if (what, of) not in self._known:
@@ -75,3 +74,9 @@ class Library:
                 self._known.clear()
             self._known[what, of] = read()
         return self._known[what, of]
+
+
+def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
+    """Return the names of the columns in which every example item of a query has a vector."""
+    columns = [frozenset(examples[id].vectors) for id in query.like]
+    return frozenset.intersection(*columns) if columns else frozenset()

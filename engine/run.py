@@ -10,8 +10,8 @@ from quiver.engine.encoding import Loaded, held_to
 from quiver.engine.graph import LIKE, VECTOR, Route
 from quiver.engine.rank import Ranked
 from quiver.engine.resident import Resident
-from quiver.engine.table import Table, quoted
-from quiver.errors import BadSpec, SpaceMismatch
+from quiver.engine.table import Example, Table
+from quiver.errors import SpaceMismatch
 from quiver.types import Floats, Query, Rows, Space, source_of
 
 
@@ -39,19 +39,20 @@ class Run:
 
     Attributes:
         queries: the batch.
+        examples: the stored items that queries take as examples, by id.
         allow: row numbers that may be found, sorted; None for all.
         lists: the ranked lists in play.
         trail: every list that was ever in play, for the trace.
     """
 
-    def __init__(self, library: Library, queries: Sequence[Query]) -> None:
+    def __init__(self, library: Library, queries: Sequence[Query], examples: Mapping[str, Example]) -> None:
         self.library = library
         self.queries = tuple(queries)
+        self.examples = examples
         self.allow: Rows | None = None
         self.lists: list[Ranked] = []
         self.trail: list[Ranked] = []
         self._encoded: dict[tuple[str, Space], Floats] = {}
-        self._examples: list[Rows] | None = None
 
     def remember(self, ranked: Ranked) -> None:
         """Keep a list for the trace."""
@@ -81,7 +82,8 @@ class Run:
         scores, rows = resident.search(index, probes.reshape(-1, dim), k + spare, allow=self.allow)
         ranked = _best_of(Ranked(label, scores, rows, route.column.space), count, width)
         if spare:
-            ranked = ranked.without(self.examples(), k)
+            own = [np.array([self.examples[id].row for id in query.like], np.int64) for query in self.queries]
+            ranked = ranked.without(own, k)
         self.remember(ranked)
         return ranked
 
@@ -104,31 +106,18 @@ class Run:
             probes = bridge.map(probes.reshape(-1, crossing.source.dim)).reshape(shape)
         return probes
 
-    def examples(self) -> list[Rows]:
-        """Return the row numbers of each query's example items."""
-        if self._examples is None:
-            ids = sorted({id for query in self.queries for id in query.like})
-            found = self.library.table.read(["id"], where=f"id IN {quoted(ids)}")
-            at = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
-            self._examples = [np.array([at[id] for id in query.like], np.int64) for query in self.queries]
-        return self._examples
-
     def _stored(self, route: Route) -> Floats:
-        """Return the mean of the examples' stored vectors, (q, dim); each from the route's own key where it can."""
-        columns = [c for c in self.library.table.columns if c.space == route.start]
-        columns.sort(key=lambda column: column.key != route.column.key)
-        rows = np.unique(np.concatenate(self.examples()))
-        found: dict[int, Floats] = {}
-        for column in columns:
-            names = ", ".join(str(row) for row in rows.tolist() if row not in found)
-            if names:
-                table = self.library.table.read([column.name], where=f"_rowid IN ({names})")
-                pairs = zip(table["_rowid"].to_pylist(), table[column.name], strict=True)
-                found |= {row: v.values.to_numpy() for row, v in pairs if v.is_valid}
-        bare = [row for row in rows.tolist() if row not in found]
-        if bare:
-            raise BadSpec(f"{len(bare)} of the example items have no vector in {route.start}")
-        return np.stack([np.mean([found[row] for row in rows.tolist()], axis=0) for rows in self.examples()])
+        """Return the mean of each query's examples, (q, dim), in the space a route starts from.
+
+        An item that has several vectors there gives the one of the route's own key where it can.
+        """
+        columns = [column for column in self.library.table.columns if column.space == route.start]
+        names = [c.name for c in sorted(columns, key=lambda column: column.key != route.column.key)]
+        found = {
+            id: next(example.vectors[name] for name in names if name in example.vectors)
+            for id, example in self.examples.items()
+        }
+        return np.stack([np.mean([found[id] for id in query.like], axis=0) for query in self.queries])
 
     def search_words(self, k: int, *, target: str | None, label: str) -> Ranked:
         """Search every query's text in the full-text index."""

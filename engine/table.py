@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from quiver.engine.column import Column
 from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
-from quiver.types import MEDIA, Rows, Vectors
+from quiver.types import MEDIA, Floats, Rows, Vectors
 
 FORMAT = 1
 #: Columns that every collection has; a metadata column may not take one of these names.
@@ -30,6 +30,19 @@ _ATTEMPTS = 8
 _JOIN_ROWS = 512
 #: Up to so many fragments, those with fewer rows than this are joined.
 _TIERS = ((64, 16_384), (512, 131_072), (float("inf"), 1_048_576))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A stored item that a query takes as example.
+
+    Attributes:
+        row: its row number.
+        vectors: (dim,) float32 by vector column.
+    """
+
+    row: int
+    vectors: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +266,22 @@ class Table:
         chosen = None if fragments is None else list(fragments)
         return self.dataset.scanner(columns=list(columns), filter=where, with_row_id=True, fragments=chosen)
 
-    def held(self, ids: Sequence[str]) -> list[str]:
-        """Return the names of the vector columns in which all these items have a vector.
+    def examples(self, ids: Sequence[str]) -> dict[str, Example]:
+        """Read the row numbers and vectors of items, by id.
 
         Raises:
             BadSpec: an item does not exist.
         """
-        flags = {column.name: f"{column.name} IS NOT NULL" for column in self.columns}
-        found = self.dataset.scanner(columns={"id": "id", **flags}, filter=f"id IN {quoted(ids)}").to_table()
-        if absent := set(ids).difference(found["id"].to_pylist()):
+        names = [column.name for column in self.columns]
+        found = self.read(["id", *names], where=f"id IN {quoted(ids)}")
+        vectors = {name: list(found[name]) for name in names}
+        examples = {
+            id: Example(row, {name: v[n].values.to_numpy() for name, v in vectors.items() if v[n].is_valid})
+            for n, (id, row) in enumerate(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+        }
+        if absent := set(ids).difference(examples):
             raise BadSpec(f"no item has the id {min(absent)!r}")
-        return [name for name in flags if all(found[name].to_pylist())]
+        return examples
 
     def fragments(self, column: str) -> dict[int, Fragment]:
         """Describe the fragments, as far as one column is concerned, by their number."""

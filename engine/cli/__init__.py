@@ -8,6 +8,7 @@ import sys
 import typer
 
 from quiver.engine.cli.add import add
+from quiver.engine.cli.bench import bench
 from quiver.engine.cli.delete import delete
 from quiver.engine.cli.demo import demo
 from quiver.engine.cli.doctor import doctor
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (add, search, index, info, get, delete, versions, doctor, demo):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

@@ -213,3 +213,22 @@ def test_a_changed_encoder_is_noticed_before_vectors_of_two_models_meet(tmp_path
     with pytest.raises(QuiverError, match=r"the encoder 'lab\.changing' has changed"):
         collection.search(text="b", target="text")
     encoding.load.cache_clear()
+
+
+def test_a_collection_may_live_at_a_uri(tmp_path, photos, monkeypatch):
+    monkeypatch.setenv("QUIVER_CACHE", str(tmp_path / "cache"))
+    collection = quiver.open(f"file://{tmp_path}/far")
+    collection.add(photos, workers=1)
+    collection.index("faiss factory=Flat")
+    found = quiver.open(f"file://{tmp_path}/far").search(like="photos/red0.png", k=3, index="faiss")
+    assert len(found) == 3 and collection.info()["columns"][0]["indexes"] == ["exact", "faiss"]
+    assert list((tmp_path / "cache").rglob("built.json")) and not (tmp_path / "far" / "cache").exists()
+
+
+def test_examples_of_different_media_each_search_their_own_spaces(tmp_path, photos):
+    collection = quiver.open(tmp_path / "mixed")
+    texts = [Item(f"t{n}", {"text": f"sentence {n}"}) for n in range(3)]
+    collection.add(photos, *texts, workers=1)
+    by_image, by_text = collection.search_batch([quiver.Query(like=("photos/red0.png",)), quiver.Query(like=("t0",))])
+    assert all(hit.id.startswith("photos/") for hit in by_image)
+    assert sorted(ids(by_text)) == ["t1", "t2"]

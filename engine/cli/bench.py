@@ -1,0 +1,112 @@
+"""``quiver bench``: measure recall on data sets, list them, and compare what was measured.
+
+The benchmarks stand above the engine and are found through the registry when a command runs.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quiver.engine.cli import show
+
+bench = typer.Typer(help="Measure Recall@K on data sets, with intervals, baselines and where the losses come from.")
+
+
+@bench.command()
+def recall(
+    dataset: Annotated[str, typer.Argument(help="Data set spec, such as 'esc track=audio'; see `quiver bench list`.")],
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Encoder spec; may be repeated. Those joined by ' + ' answer together."),
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="TOML or JSON file of plans: index, depth, spaces, held.")] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="In place of the data set's own, the headline first; may be repeated.")
+    ] = None,
+    json: Annotated[str | None, typer.Option(help="Write everything as JSON to this file; - prints it.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page of figures, plots, best and worst questions.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table for a README.")] = None,
+    trec: Annotated[Path | None, typer.Option(help="Folder for TREC run and qrels files.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots (needs matplotlib).")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder that keeps vectors between runs; ~/.cache/quiver/bench if not said.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of intervals, tests and random orders.")] = 0,
+    baselines: Annotated[bool, typer.Option(help="Whether random and classic are measured too.")] = True,
+) -> None:
+    """Measure encoders on a data set, with random and classic in the same table."""
+    options = _module("outcome").Options(work=work, measures=tuple(measure or ()), baselines=baselines, seed=seed)
+    found = _module("recall").measure(dataset, tuple(encoder or ()), plan=plan, options=options)
+    reports = _module("report")
+    report = reports.describe(found, command=shlex.join(["quiver", *sys.argv[1:]]))
+    if json is not None and json != "-":
+        reports.write_json(Path(json), report)
+    if markdown is not None:
+        reports.write_markdown(markdown, report)
+    if trec is not None:
+        reports.write_trec(trec, found)
+    if plots is not None:
+        _module("plot").draw(report, plots)
+    if html is not None:
+        _module("page").write(html, found, report)
+    if json == "-":
+        show.write_json(report)
+    else:
+        _print(*reports.table(report), reports.remarks(report))
+
+
+@bench.command("list")
+def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the data sets, and whether they are on disk."""
+    found = _module("recall").listed()
+    if json:
+        show.write_json(found)
+        return
+    state = {True: "here", False: "not here", None: "-"}
+    show.write_table(("data set", "on disk", "what it is"), [(e["name"], state[e["here"]], e["says"]) for e in found])
+
+
+@bench.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="JSON of one `quiver bench recall`.")],
+    b: Annotated[Path, typer.Argument(help="JSON of another, on the same data.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="Of intervals and tests.")] = 0,
+) -> None:
+    """Test the second against the first, question by question."""
+    reports = _module("report")
+    found = _module("compare").compare(reports.read_json(a), reports.read_json(b), seed=seed)
+    if json:
+        show.write_json(found)
+        return
+    titles = ("measure", "a", "b", "a gets", "b gets", "b - a", "95%", "p (Holm)", "differ")
+    _print(titles, [_test(each) for each in found["tests"]], _shared(found))
+
+
+def _module(name: str) -> Any:
+    from quiver import registry
+
+    return registry.module("benchmarks", name)
+
+
+def _test(test: dict[str, Any]) -> list[str]:
+    effect, values = test["effect"], test["values"]
+    figures = [f"{values['a']:.3f}", f"{values['b']:.3f}", f"{effect['value']:+.3f}"]
+    spread = f"[{effect['low']:+.3f}, {effect['high']:+.3f}]"
+    return [test["measure"], test["a"], test["b"], *figures, spread, f"{test['adjusted']:.2g}", str(test["changed"])]
+
+
+def _shared(found: dict[str, Any]) -> list[str]:
+    only = [f"{count} only in {side}" for count, side in zip(found["only"], ("a", "b"), strict=True) if count]
+    return [f"{found['questions']} questions in common" + (f"; {', '.join(only)} are left out" if only else "")]
+
+
+def _print(titles: Any, rows: Any, remarks: list[str]) -> None:
+    """Print a table and what is to be read with it; in a pipe, columns are parted by tabs, titles first."""
+    show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
+    print()
+    for remark in remarks:
+        print(remark)
