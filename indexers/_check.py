@@ -1,0 +1,94 @@
+"""What every index asks of the arrays it is given, with one wording for what is wrong with them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quiver.errors import BadCollection, BadData, BadSpec, SpaceMismatch
+from quiver.types import Floats, Rows, Space, Vectors
+
+#: Longer vectors overflow float32 when squared.
+LONGEST = 1e18
+FORMAT = 1
+_ROWS = 1 << 14  # looked at together, so that checking never doubles the memory in use
+
+
+def asked(queries: Floats, space: Space, k: int) -> Floats:
+    """Return queries as (q, dim) float32, C-contiguous and writable; a copy only where they are not yet so.
+
+    Raises:
+        SpaceMismatch: they are not (q, dim).
+        BadData: one of them holds NaN or infinity.
+        BadSpec: k is not positive.
+    """
+    if queries.ndim != 2 or queries.shape[1] != space.dim:
+        raise SpaceMismatch(f"{space} takes (q, {space.dim}) queries, not {queries.shape}")
+    if k < 1:
+        raise BadSpec(f"k must be at least 1, not {k}")
+    queries = np.require(queries, np.float32, ("C", "W"))
+    finite = np.isfinite(queries).all(axis=1)
+    if not finite.all():
+        raise BadData(f"query {np.argmin(finite)} holds NaN or infinity")
+    return queries
+
+
+def allowed(allow: Rows) -> Rows:
+    """Return allow as it is, or say why it cannot be used.
+
+    Raises:
+        BadData: it is not a one-dimensional, ascending, unique array of integers.
+    """
+    if allow.ndim != 1 or (len(allow) and allow.dtype.kind not in "iu"):
+        raise BadData(f"allow must be (m,) int64 row numbers, not {allow.shape} {allow.dtype}")
+    if (np.diff(allow) <= 0).any():
+        raise BadData("allow must be sorted and unique: give numpy.unique(rows)")
+    return allow.astype(np.int64, copy=False)
+
+
+def lengths(vectors: Vectors) -> Floats:
+    """Measure each vector, reading all of them once.
+
+    Returns:
+        (n,) float32 Euclidean lengths.
+
+    Raises:
+        BadData: a row holds NaN or infinity, or is longer than LONGEST.
+    """
+    measured = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _ROWS):
+        part = vectors.data[start : start + _ROWS]
+        measured[start : start + _ROWS] = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
+    good = measured <= LONGEST  # NaN is not
+    if not good.all():
+        row = vectors.rows[np.argmin(good)]
+        raise BadData(f"{vectors.space}: row {row} holds NaN or infinity, or is longer than {LONGEST:.0e}")
+    return measured
+
+
+def unit(vectors: Floats) -> Floats:
+    """Return rows of unit length, and zero rows as they are; vectors itself if they are so already."""
+    measured = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    if (np.abs(measured - 1) < 1e-6).all():  # what rounding to float32 leaves
+        return vectors
+    return np.divide(vectors, np.where(measured > 0, measured, 1)[:, None], dtype=np.float64).astype(np.float32)
+
+
+def header(space: Space, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a saved index, for ``agree`` to read."""
+    return {"format": FORMAT, "space": asdict(space), **details}
+
+
+def agree(held: Mapping[str, Any], space: Space, path: Path) -> None:
+    """Check that a saved index can be read and holds vectors of this space.
+
+    Raises:
+        BadCollection: it was written by a newer Quiver.
+        SpaceMismatch: it holds another space.
+    """
+    if held.get("format") != FORMAT:
+        raise BadCollection(f"{path} has format {held.get('format')}, this Quiver reads {FORMAT}: update or rebuild")
+    if held.get("space") != asdict(space):
+        raise SpaceMismatch(f"{path} holds vectors of {held.get('space')}, not of {asdict(space)}: rebuild it")

@@ -1,0 +1,68 @@
+"""Row numbers and the positions they stand at."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quiver.errors import BadData
+from quiver.types import Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowMap:
+    """Unique row numbers in any order; ``RowMap.of`` makes one.
+
+    Attributes:
+        rows: (n,) int64 in the order stored.
+        ascending: the same, sorted.
+        order: positions of the ascending ones, or None where rows are sorted already.
+    """
+
+    rows: Rows
+    ascending: Rows
+    order: Rows | None
+
+    @classmethod
+    def of(cls, rows: Rows) -> "RowMap":
+        """Take row numbers as they are.
+
+        Raises:
+            BadData: one occurs twice.
+        """
+        steps = np.diff(rows)
+        order = None if (steps > 0).all() else np.argsort(rows, kind="stable")
+        ascending = rows if order is None else rows[order]
+        twice = ascending[1:][np.diff(ascending) == 0]
+        if len(twice):
+            raise BadData(f"row {twice[0]} occurs twice: row numbers must be unique")
+        return cls(rows, ascending, order)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def locate(self, wanted: Rows) -> Rows:
+        """Return the positions of the wanted rows that are held, in the order wanted."""
+        places, held = self._search(wanted)
+        places = places[held]
+        return places if self.order is None else self.order[places]
+
+    def demand(self, wanted: Rows) -> Rows:
+        """Return the positions of all wanted rows.
+
+        Raises:
+            BadData: one is not held.
+        """
+        _, held = self._search(wanted)
+        if not held.all():
+            raise BadData(f"row {wanted[np.argmin(held)]} is not in this index")
+        return self.locate(wanted)
+
+    def _search(self, wanted: Rows) -> tuple[Rows, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+        n = len(self.rows)
+        if n and self.ascending[-1] - self.ascending[0] == n - 1:  # no gaps: subtract instead of searching
+            places = wanted - self.ascending[0]
+            return places, (places >= 0) & (places < n)
+        places = np.searchsorted(self.ascending, wanted)
+        inside = places < n
+        inside[inside] = self.ascending[places[inside]] == wanted[inside]
+        return places, inside

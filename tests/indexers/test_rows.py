@@ -1,0 +1,30 @@
+"""Row numbers and their positions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quiver.errors import BadData
+from quiver.indexers._rows import RowMap
+
+numbers = st.lists(st.integers(-50, 2**40) | st.integers(0, 30), unique=True, max_size=40)
+
+
+@given(rows=numbers, wanted=numbers)
+def test_rows_held_are_found_where_they_stand(rows: list[int], wanted: list[int]) -> None:
+    found = RowMap.of(np.array(rows, np.int64)).locate(np.array(wanted, np.int64))
+    assert found.tolist() == [rows.index(row) for row in wanted if row in rows]
+
+
+@given(first=st.integers(-5, 5), n=st.integers(0, 20), wanted=numbers)
+def test_rows_without_gaps_are_found_too(first: int, n: int, wanted: list[int]) -> None:
+    found = RowMap.of(np.arange(first, first + n)).locate(np.array(wanted, np.int64))
+    assert found.tolist() == [row - first for row in wanted if first <= row < first + n]
+
+
+def test_a_row_that_is_demanded_must_be_held() -> None:
+    held = RowMap.of(np.array([9, 4, 7]))
+    assert held.demand(np.array([4, 4, 9])).tolist() == [1, 1, 0]
+    with pytest.raises(BadData, match="row 5 is not"):
+        held.demand(np.array([9, 5]))
