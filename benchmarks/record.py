@@ -68,11 +68,18 @@ def check(task: Task) -> Task:
     _unique([item.id for item in task.items], f"{task.name}: item")
     _unique([question.id for question in task.questions], f"{task.name}: question")
     known = {item.id for item in task.items}
+    shared: tuple[str, ...] | None = None  # questions in a row often name one and the same tuple of candidates
+    competing: frozenset[str] | None = None
     for question in task.questions:
-        competing = known if question.candidates is None else set(question.candidates)
-        if absent := set(question.candidates or ()) - known or set(question.relevant) - known:
+        absent = set(question.relevant) - known
+        if question.candidates is not shared:
+            shared = question.candidates
+            competing = None if shared is None else frozenset(shared)
+            absent |= (competing or frozenset()) - known
+        if absent:
             raise BadData(f"{task.name}: question {question.id} names item {min(absent)!r}, which is not there")
-        if not set(question.relevant) & competing - set(question.exclude):
+        answers = set(question.relevant).difference(question.exclude)
+        if not (answers if competing is None else answers & competing):
             raise BadData(f"{task.name}: question {question.id} has no relevant item among those that compete")
     return task
 

@@ -1,0 +1,202 @@
+"""How sure a figure is: bootstrap intervals, and paired tests between systems."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from quiver.benchmarks.metric.measure import Doubles, parse
+from quiver.benchmarks.metric.score import Scores
+from quiver.errors import BadData, BadSpec
+from quiver.types import Rows
+
+RESAMPLES = 10_000
+#: Cells of a block of resamples: 32 MB of float64.
+BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its percentile bootstrap interval.
+
+    Attributes:
+        value: the figure itself.
+        low: lower end.
+        high: upper end.
+        level: such as 0.95.
+        resamples: how many were drawn.
+        seed: they were drawn with.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two systems on the same queries.
+
+    Attributes:
+        a: name of one.
+        b: name of the other.
+        measure: canonical spelling.
+        effect: mean of b - a (over groups of the means within them), with its interval.
+        p: two-sided p of the paired permutation test: signs of the differences flipped at random.
+        adjusted: p after Holm's correction for all comparisons made together.
+        changed: queries on which they differ.
+        n: queries.
+    """
+
+    a: str
+    b: str
+    measure: str
+    effect: Interval
+    p: float
+    adjusted: float
+    changed: int
+    n: int
+
+
+def intervals(scores: Scores, *, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
+    """Bootstrap the averages of all measures over queries, drawn with replacement within each group.
+
+    Queries are taken to be independent: where several were written about one item, intervals are too narrow.
+
+    Returns:
+        One by canonical spelling.
+    """
+    names = list(scores.values)
+    drawn = _draw(scores, scores.values, resamples, seed)
+    return {name: _interval(scores.mean(name), drawn[:, i], level, seed) for i, name in enumerate(names)}
+
+
+def _interval(value: float, drawn: Doubles, level: float, seed: int) -> Interval:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), level, len(drawn), seed)
+
+
+def _draw(scores: Scores, values: Mapping[str, Doubles], resamples: int, seed: int) -> Doubles:
+    """Return (resamples, m) averages of resampled queries, the same ones for all m measures."""
+    table = np.stack(list(values.values()), axis=1)
+    medians = [number for number, name in enumerate(values) if parse(name).median]
+    rng = np.random.default_rng(seed)
+    total = np.zeros((resamples, table.shape[1]))
+    members = scores.members
+    for rows in members.values():
+        for start, stop in _blocks(resamples, len(rows)):
+            drawn = rng.integers(len(rows), size=(stop - start, len(rows)))
+            part = _times(drawn) @ table[rows] / len(rows)
+            for column in medians:
+                part[:, column] = np.median(table[rows, column][drawn], axis=1)
+            total[start:stop] += part
+    return total / len(members)
+
+
+def _times(drawn: Rows) -> Doubles:
+    """Count how often each query was drawn, per resample: means are then one matrix product."""
+    count, n = drawn.shape
+    flat = (drawn + np.arange(count)[:, None] * n).ravel()
+    return np.bincount(flat, minlength=count * n).reshape(count, n).astype(np.float64)
+
+
+def _blocks(resamples: int, width: int) -> Iterator[tuple[int, int]]:
+    step = max(BLOCK // width, 1)
+    for start in range(0, resamples, step):
+        yield start, min(start + step, resamples)
+
+
+def compare(
+    systems: Mapping[str, Scores],
+    measures: Sequence[str],
+    *,
+    against: str | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Test systems against each other on each measure, all corrected together.
+
+    Args:
+        systems: figures by name, of the same queries in the same order, under the same tie rule.
+        measures: spellings of measures that are averaged; a median has no paired test here.
+        against: the one that all others are compared with; None compares every two.
+        resamples: sign flips, and bootstrap resamples of the effect. Few changed queries are enumerated exactly.
+        seed: of both.
+
+    Raises:
+        BadData: the systems were not measured on the same queries by the same rule.
+        BadSpec: ``against`` is none of them, or a measure was not computed or is a median.
+    """
+    if against is not None and against not in systems:
+        raise BadSpec(f"there is no system {against!r} to compare with: there are {', '.join(systems)}")
+    _alike(systems)
+    names = list(systems)
+    pairs = [(against, b) for b in names if b != against] if against else list(combinations(names, 2))
+    made = [each for pair in pairs for each in _compare(pair, systems, measures, resamples, seed)]
+    corrected = holm([each.p for each in made])
+    return [replace(each, adjusted=adjusted) for each, adjusted in zip(made, corrected, strict=True)]
+
+
+def _alike(systems: Mapping[str, Scores]) -> None:
+    kinds = {(tuple(scores.groups), scores.tie) for scores in systems.values()}
+    if len(kinds) > 1:
+        raise BadData(f"{', '.join(systems)} were not measured on the same queries by the same tie rule")
+
+
+def _compare(
+    pair: tuple[str, str], systems: Mapping[str, Scores], measures: Sequence[str], resamples: int, seed: int
+) -> Iterator[Comparison]:
+    a, b = (systems[name] for name in pair)
+    spelt = [parse(measure) for measure in measures]
+    if medians := [measure.name for measure in spelt if measure.median]:
+        raise BadSpec(f"{medians[0]} is a median and has no paired test here: compare MeanR or RR")
+    moved = {measure.name: b.of(measure.name) - a.of(measure.name) for measure in spelt}
+    drawn = _draw(a, moved, resamples, seed)
+    for column, (name, difference) in enumerate(moved.items()):
+        effect = _interval(b.mean(name) - a.mean(name), drawn[:, column], 0.95, seed)
+        p = _flip(difference * _weights(a), resamples, seed)
+        yield Comparison(*pair, name, effect, p, p, int(np.count_nonzero(difference)), a.n)
+
+
+def _weights(scores: Scores) -> Doubles:
+    """Return (q,) what each query weighs in the average over groups."""
+    weights = np.zeros(scores.n)
+    for rows in scores.members.values():
+        weights[rows] = 1 / (len(scores.members) * len(rows))
+    return weights
+
+
+def _flip(difference: Doubles, resamples: int, seed: int) -> float:
+    """Return the two-sided p of the sum under random signs; queries without a difference cannot change it."""
+    from scipy.stats import permutation_test
+
+    moved = difference[difference != 0]
+    if not len(moved):
+        return 1.0
+    result = permutation_test(
+        (moved,),
+        lambda flipped, axis: flipped.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(BLOCK // len(moved), 1),
+        rng=np.random.default_rng(seed),
+    )
+    return float(min(result.pvalue, 1.0))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Correct p values for having made so many tests (Holm 1979): the i-th smallest of m times m - i + 1, monotone.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(ps, np.float64)
+    sorted_ = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[sorted_] = np.maximum.accumulate(p[sorted_] * np.arange(len(p), 0, -1))
+    return [float(each) for each in np.minimum(adjusted, 1.0)]
