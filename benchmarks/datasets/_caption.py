@@ -1,0 +1,170 @@
+"""Things with captions, made into questions of either direction: text to thing, thing to text.
+
+Text to thing: every caption is a question, all things compete, its own thing is the answer. Thing to text: every
+thing is a question, all captions of all things compete, each of its own is an answer, so the rank that counts is
+that of the best. A caption that several things share word for word answers for its own thing only
+(``duplicates="own"``, what papers report) or for all that carry it (``"shared"``).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from quiver.benchmarks.datasets._read import Lazy, Source
+from quiver.benchmarks.record import Question, Task
+from quiver.types import Item, Query
+
+Duplicates = Literal["own", "shared"]
+SHARED = {"own": "its own only", "shared": "all that carry it"}
+WORDS = {"audio": "sounds", "video": "videos", "image": "photos", "pair": "ordered pairs"}
+MEASURES = ("Success@1", "Success@5", "Success@10", "MedR")
+Asked = tuple[list[Item], Sequence[Question]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing and what is said of it.
+
+    Attributes:
+        id: unique within its data set.
+        media: its references, without text.
+        texts: its captions; a thing without any is a distractor.
+        meta: columns of its item.
+        source: things of one source do not compete with each other, where this is not empty.
+    """
+
+    id: str
+    media: Mapping[str, str]
+    texts: tuple[str, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+def task(source: Source, name: str, entries: Sequence[Entry], *, target: str, key: str, duplicates: Duplicates) -> Task:
+    """Make the task of one direction.
+
+    Args:
+        source: where the entries were read.
+        name: the spec, without ``duplicates``.
+        entries: the things and their captions.
+        target: what is searched: ``text``, or the key of the things.
+        key: what the things are: ``audio``, ``video``, ``image`` or ``pair``.
+        duplicates: for whom a caption that several things share answers.
+    """
+    how = SHARED[duplicates]
+    source.note(repeated(entries), f"captions stand with several {WORDS[key]}: each answers for {how}")
+    source.note(
+        sum(not entry.texts for entry in entries), f"{WORDS[key]} have no caption: they compete and are not asked for"
+    )
+    if target == "text":
+        items, questions = ask_thing(entries, duplicates=duplicates)
+        who = f"every {key} is a question, all captions compete, the best of its own counts"
+    else:
+        items, questions = ask_text(entries, target=key, duplicates=duplicates)
+        who = f"every caption is a question, all {WORDS[key]} of the split compete"
+    return source.task(
+        f"{name} duplicates={duplicates}",
+        items,
+        questions,
+        measures=MEASURES,
+        target=target,
+        protocol=f"{who}; a shared caption answers for {how}",
+    )
+
+
+def caption_id(entry: str, number: int) -> str:
+    """Return the id of a thing's caption: of a question about it, or of an item that holds it.
+
+    >>> caption_id("video7", 3)
+    'video7#3'
+    """
+    return f"{entry}#{number}"
+
+
+def ask_text(entries: Sequence[Entry], *, target: str, duplicates: Duplicates = "own") -> Asked:
+    """Search the things with each of their captions.
+
+    Returns:
+        One item per entry, one question per caption, both in order.
+    """
+    items = [Item(entry.id, entry.media, entry.meta) for entry in entries]
+    places = [(entry, number) for entry in entries for number in range(len(entry.texts))]
+    said, kin = _said(entries), _kin(entries)
+
+    def question(index: int) -> Question:
+        entry, number = places[index]
+        text = entry.texts[number]
+        answers = said[_plain(text)] if duplicates == "shared" else [entry.id]
+        return Question(
+            id=caption_id(entry.id, number),
+            query=Query(media={"text": text}, target=target),
+            relevant=dict.fromkeys(answers, 1),
+            exclude=tuple(id for id in kin.get(entry.source, ()) if id not in answers),
+        )
+
+    return items, Lazy(len(places), question)
+
+
+def ask_thing(entries: Sequence[Entry], *, duplicates: Duplicates = "own") -> Asked:
+    """Search all captions with each thing that has some.
+
+    Returns:
+        One item per caption, whose meta ``of`` names its thing, and one question per captioned entry, both in order.
+    """
+    asked = [entry for entry in entries if entry.texts]
+    items = [
+        Item(caption_id(entry.id, number), {"text": text}, {"of": entry.id})
+        for entry in asked
+        for number, text in enumerate(entry.texts)
+    ]
+    same: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        same[_plain(item.media["text"])].append(item.id)
+    kin = _kin(asked)
+    captions = {entry.id: [caption_id(entry.id, number) for number in range(len(entry.texts))] for entry in asked}
+
+    def question(index: int) -> Question:
+        entry = asked[index]
+        shared = [id for text in entry.texts for id in same[_plain(text)]]
+        answers = dict.fromkeys(shared if duplicates == "shared" else captions[entry.id], 1)
+        others = [id for other in kin.get(entry.source, ()) if other != entry.id for id in captions[other]]
+        return Question(
+            id=entry.id,
+            query=Query(media=dict(entry.media), target="text"),
+            relevant=answers,
+            exclude=tuple(id for id in others if id not in answers),
+        )
+
+    return items, Lazy(len(asked), question)
+
+
+def repeated(entries: Sequence[Entry]) -> int:
+    """Count the captions that another thing carries too, word for word."""
+    said = _said(entries)
+    return sum(len(said[_plain(text)]) > 1 for entry in entries for text in entry.texts)
+
+
+def spoken(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the captions that say something, without the space around them."""
+    return tuple(text.strip() for text in texts if text.strip())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _said(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    said: dict[str, dict[str, None]] = defaultdict(dict)
+    for entry in entries:
+        for text in entry.texts:
+            said[_plain(text)][entry.id] = None
+    return {text: list(ids) for text, ids in said.items()}
+
+
+def _kin(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    kin: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        if entry.source:
+            kin[entry.source].append(entry.id)
+    return kin
