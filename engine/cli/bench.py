@@ -55,7 +55,8 @@ def recall(
     if json == "-":
         show.write_json(report)
     else:
-        _print(*reports.table(report), reports.remarks(report))
+        titles, rows = reports.table(report)
+        _print(titles, rows, reports.remarks(report))
 
 
 @bench.command("list")

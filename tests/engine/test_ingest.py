@@ -183,6 +183,22 @@ def test_two_processes_adding_at_once_neither_double_nor_lose(tmp_path, many):
     assert len(found) == len(set(found)) == 400
 
 
+def test_two_processes_with_different_encoders_fill_both_columns(tmp_path, photos):
+    quiver.open(tmp_path / "both").add(photos, workers=1)
+    code = "import sys, quiver\nif __name__ == '__main__': quiver.open(sys.argv[1]).add(encoder=sys.argv[2], workers=1)"
+    specs = ["timm model=test_vit pretrained=false", "timm model=test_efficientnet pretrained=false", "classic"]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / "both", spec], stderr=subprocess.PIPE)
+        for spec in specs
+    ]
+    problems = [process.communicate(timeout=120)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], problems
+    both = quiver.open(tmp_path / "both")
+    assert sorted(both.info()["encoders"]) == sorted(specs)
+    for column in both.info()["columns"]:
+        assert len(both.search(like="photos/red0.png", spaces=[column["space"]], k=50)) == 23
+
+
 def test_workers_end_when_the_main_process_is_killed(tmp_path, many):
     process = start_add(tmp_path / "orphans", many)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
