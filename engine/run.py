@@ -77,11 +77,18 @@ class Run:
         """Search the column a route ends at."""
         probes = self._cross(route, self._probes(route))
         count, width, dim = probes.shape
-        spare = max((len(query.like) for query in self.queries), default=0) if route.held == LIKE else 0
         resident = self.library.resident(route.column)
-        scores, rows = resident.search(index, probes.reshape(-1, dim), k + spare, allow=self.allow)
-        ranked = _best_of(Ranked(label, scores, rows, route.column.space), count, width)
-        if spare:
+        scores, rows = resident.search(index, probes.reshape(-1, dim), k + self._spare, allow=self.allow)
+        return self._keep(_best_of(Ranked(label, scores, rows, route.column.space), count, width), k)
+
+    @property
+    def _spare(self) -> int:
+        """How many more to ask for, since examples are left out of the answer."""
+        return max(len(query.like) for query in self.queries)
+
+    def _keep(self, ranked: Ranked, k: int) -> Ranked:
+        """Leave each query's own examples out of a list, and remember it."""
+        if self._spare:
             own = [np.array([self.examples[id].row for id in query.like], np.int64) for query in self.queries]
             ranked = ranked.without(own, k)
         self.remember(ranked)
@@ -122,15 +129,13 @@ class Run:
     def search_words(self, k: int, *, target: str | None, label: str) -> Ranked:
         """Search every query's text in the full-text index."""
         where = _holding(target)
-        found = [self._words(str(query.media["text"]), k, where) for query in self.queries]
+        found = [self._words(str(query.media["text"]), k + self._spare, where) for query in self.queries]
         width = max(len(rows) for _, rows in found)
         scores = np.full((len(found), width), -np.inf, np.float32)
         rows = np.full((len(found), width), -1, np.int64)
         for n, (theirs, at) in enumerate(found):
             scores[n, : len(at)], rows[n, : len(at)] = theirs, at
-        ranked = Ranked(label, scores, rows)
-        self.remember(ranked)
-        return ranked
+        return self._keep(Ranked(label, scores, rows), k)
 
     def _words(self, text: str, k: int, where: str | None) -> tuple[Floats, Rows]:
         conditions = [condition for condition in (where, self.queries[0].where) if condition]

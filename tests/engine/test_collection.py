@@ -232,3 +232,32 @@ def test_examples_of_different_media_each_search_their_own_spaces(tmp_path, phot
     by_image, by_text = collection.search_batch([quiver.Query(like=("photos/red0.png",)), quiver.Query(like=("t0",))])
     assert all(hit.id.startswith("photos/") for hit in by_image)
     assert sorted(ids(by_text)) == ["t1", "t2"]
+
+
+def test_a_query_crosses_a_bridge_to_where_the_items_are(tmp_path, photos, lab):
+    (lab / "bridged.py").write_text(
+        "import numpy as np\nfrom dataclasses import dataclass\nfrom quiver.types import Space\n"
+        "from quiver.encoders._media import ImageReader, TextReader\n"
+        "FINE, COARSE = Space('fine', 3, 'cosine', '0'), Space('coarse', 3, 'cosine', '0')\n"
+        "WORDS = {'red': [0, 1, 0], 'green': [0, 0, 1], 'blue': [1, 0, 0]}\n"
+        "@dataclass\nclass Turn:\n    source: Space\n    target: Space\n"
+        "    def map(self, vectors): return np.roll(vectors, -1, axis=1)\n"
+        "class Made:\n    keys = ('text', 'image')\n    bridges = (Turn(FINE, COARSE),)\n"
+        "    def spaces(self, key): return {'text': (FINE,), 'image': (COARSE,)}.get(key, ())\n"
+        "    def reader(self, key): return TextReader() if key == 'text' else ImageReader()\n"
+        "    def embed(self, key, batch, space):\n"
+        "        if key == 'text': return np.float32([WORDS[text] for text in batch])\n"
+        "        data = np.float32([picture.mean(axis=(0, 1)) - 80 for picture in batch])\n"
+        "        return data / np.linalg.norm(data, axis=1, keepdims=True)\n"
+        "def load(): return Made()\n"
+    )
+    collection = quiver.open(tmp_path / "c")
+    collection.add(photos, encoder="lab.bridged", workers=1)
+    assert str(collection.explain(text="red").stages[1].route) == "text -> fine -> coarse (image)"
+    for colour in ("red", "green", "blue"):
+        assert all(id.startswith(f"photos/{colour}") for id in ids(collection.search(text=colour, k=8)))
+
+
+def test_examples_are_left_out_of_every_list_of_a_composed_query(shop):
+    found = shop.search(like="photos/red0.png", text="red", k=24)
+    assert "fuse" in found[0].trace and "photos/red0.png" not in ids(found)
