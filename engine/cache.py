@@ -17,7 +17,7 @@ class Cache:
     """The folder of a collection's index files."""
 
     def __init__(self, uri: str) -> None:
-        self.root = Path(uri) / "cache" if "://" not in uri else _home() / hashlib.sha256(uri.encode()).hexdigest()[:16]
+        self.root = Path(uri) / "cache" if "://" not in uri else home() / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
     def path(self, column: Column, kind: str) -> Path:
         """Return the folder of one index."""
@@ -52,5 +52,6 @@ class Cache:
         return index, {int(number): files for number, files in note["files"].items()}
 
 
-def _home() -> Path:
+def home() -> Path:
+    """Return the folder for files that can be made again: QUIVER_CACHE, or ``~/.cache/quiver``."""
     return Path(os.environ.get("QUIVER_CACHE", Path.home() / ".cache" / "quiver"))

@@ -28,14 +28,18 @@ def test_a_spec_that_cannot_be_read_says_why(spec, problem):
 
 def test_options_take_the_types_the_module_declares(tmp_path, monkeypatch):
     (tmp_path / "thirdparty.py").write_text(
-        "from pathlib import Path\n"
+        "from pathlib import Path\nfrom typing import Literal\n"
         "def load(*, n: int, x: float = 1.0, on: bool = False, file: Path | None = None) -> tuple:\n"
         "    return n, x, on, file\n"
+        "def choose(*, kind: Literal['a', 'b'] | None = None) -> str | None: return kind\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     module = "thirdparty"
-    load = registry.importlib.import_module(module).load
+    load, choose = (getattr(registry.importlib.import_module(module), name) for name in ("load", "choose"))
     convert = registry.convert
+    assert convert(choose, {"kind": "b"}, name="t") == {"kind": "b"}
+    with pytest.raises(BadSpec, match="t kind must be one of a, b, not 'c'"):
+        convert(choose, {"kind": "c"}, name="t")
     assert load(**convert(load, {"n": "3", "x": "2.5", "on": "yes", "file": "none"}, name="t")) == (3, 2.5, True, None)
     with pytest.raises(BadSpec, match="t needs n="):
         convert(load, {}, name="t")

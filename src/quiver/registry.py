@@ -97,7 +97,8 @@ def convert(function: Callable[..., Any], options: dict[str, str], *, name: str)
 
 
 def _value(text: str, annotation: Any, where: str) -> Any:
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)  # Literal | None is the latter
+    options = typing.get_args(annotation) if union else (annotation,)
     if type(None) in options and text.lower() == "none":
         return None
     kind = next((option for option in options if option is not type(None)), str)
