@@ -28,156 +28,22 @@ three in ten lines come one clip too early or too late.
   (image, text): id, media with paths relative to the folder, the plainest text, split, all factors;
 * captions.csv: every text of every item (and triplet) by itself, with the id of what it is ``about``;
 * narrations.csv: lines by scene, nearest first; triplets.csv: reference image, text, ids of the targets.
+
+``load`` makes tasks of it, by track; what is held comes first, and what is searched last:
+
+* text_video, video_text: the plainest caption of a scene; right is every scene in which a body of that shape and
+  colour does that activity, whichever body it is.
+* text_audio, audio_text: the same captions; right is every scene of that activity, since a sound does not tell colours.
+* audio_video, video_audio: right is the scene itself, from its moments, sizes and materials.
+* image_video: stills; right is every scene of that activity.
+* pair_text, text_pair: the first sentence about a pair; right is every pair with that very change of such a body.
+* text_image: name and description of a product; right are the photographs of that product.
+* composed: a garment and what should be different; right are the targets of its triplet, and it does not compete.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
-
-from quiver.benchmarks.datasets import _world_files as files
 from quiver.benchmarks.datasets._world_garment import Triplet
 from quiver.benchmarks.datasets._world_item import Garment, Line, Pair, Scene, Still, World
-from quiver.benchmarks.datasets._world_model import FILM
-from quiver.errors import BadData, BadSpec
+from quiver.benchmarks.datasets._world_task import load
+from quiver.benchmarks.datasets._world_write import write
 
-__all__ = ["Garment", "Line", "Pair", "Scene", "Still", "Triplet", "World", "write"]
-
-FORMAT = 1
-Row = dict[str, Any]
-
-
-def write(
-    folder: Path, world: World, *, scenes: int = 0, stills: int = 0, pairs: int = 0, garments: int = 0
-) -> dict[str, Path]:
-    """Render the first so many items of each kind into a folder.
-
-    Files that are there already are left alone, so that a broken run goes on where it stopped; every file
-    appears whole or not at all. Manifests list exactly what was asked for. Pictures are PNG, videos MP4
-    (yuv420p), sounds 16-bit WAV. Progress goes to a terminal only.
-
-    Returns:
-        Manifest name (``scenes``) to its path; kinds and tables without rows have none.
-
-    Raises:
-        BadData: the folder holds another world.
-        BadSpec: a negative count.
-    """
-    counts = {"scenes": scenes, "stills": stills, "pairs": pairs, "garments": garments}
-    if wrong := [kind for kind, count in counts.items() if count < 0]:
-        raise BadSpec(f"{wrong[0]} must not be negative: {counts[wrong[0]]}")
-    _claim(folder, world)
-    captions: list[Row] = []
-    tables: dict[str, list[Row]] = {"captions": captions, "narrations": []}
-    for kind, count in counts.items():
-        tables[kind] = []
-        for index in tqdm(range(count), desc=kind, unit="", disable=None):
-            row, texts = WRITERS[kind](folder, world, index)
-            tables[kind].append(row)
-            captions += _captions(texts, row)
-    tables["narrations"] = [row for index in range(scenes) for row in _narrations(world.scene(index))]
-    tables["triplets"] = []
-    for number, triplet in enumerate(world.triplets(garments)):
-        row = _triplet(world, triplet, number)
-        tables["triplets"].append(row)
-        captions += _captions(triplet.texts, row)
-    return {name: _table(folder / f"{name}.csv", rows) for name, rows in tables.items() if rows}
-
-
-def _claim(folder: Path, world: World) -> None:
-    """Note whose files these are, or refuse to mix two worlds."""
-    note = folder / "world.json"
-    text = json.dumps({"format": FORMAT, **asdict(world)}, indent=1)
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise BadData(f"{folder} holds another world, see {note}: choose an empty folder, or that world")
-    files.once(note, lambda path: _save_text(path, text))
-
-
-def _save_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _table(path: Path, rows: list[Row]) -> Path:
-    files.anew(path, lambda part: files.save_table(part, rows))
-    return path
-
-
-Written = tuple[Row, tuple[str, ...]]
-
-
-def _scene(folder: Path, world: World, index: int) -> Written:
-    scene = world.scene(index)
-    video, audio = f"scenes/{scene.id}.mp4", f"scenes/{scene.id}.wav"
-    files.once(folder / video, lambda path: files.save_video(path, scene.video, world.fps))
-    files.once(folder / audio, lambda path: files.save_sound(path, scene.audio, world.rate))
-    head = {"id": scene.id, "video": video, "audio": audio, "text": scene.captions[0], "split": scene.split}
-    return {**head, "film": f"film{index // FILM:05d}", **scene.factors}, scene.captions
-
-
-def _still(folder: Path, world: World, index: int) -> Written:
-    still = world.still(index)
-    image = f"stills/{still.id}.png"
-    files.once(folder / image, lambda path: files.save_image(path, still.image))
-    head = {"id": still.id, "image": image, "text": still.captions[0], "split": still.split}
-    return {**head, **still.factors}, still.captions
-
-
-def _pair(folder: Path, world: World, index: int) -> Written:
-    pair = world.pair(index)
-    before, after = f"pairs/{pair.id}_before.png", f"pairs/{pair.id}_after.png"
-    files.once(folder / before, lambda path: files.save_image(path, pair.before))
-    files.once(folder / after, lambda path: files.save_image(path, pair.after))
-    head = {"id": pair.id, "before": before, "after": after, "text": pair.captions[0], "split": pair.split}
-    return {**head, **pair.factors}, pair.captions
-
-
-def _garment(folder: Path, world: World, index: int) -> Written:
-    garment = world.garment(index)
-    image = f"garments/{garment.id}.png"
-    files.once(folder / image, lambda path: files.save_image(path, garment.image))
-    name, description = garment.text
-    head = {"id": garment.id, "image": image, "text": f"{name}. {description}", "split": garment.split}
-    return {**head, "name": name, **garment.factors}, garment.text
-
-
-WRITERS: dict[str, Callable[[Path, World, int], Written]] = {
-    "scenes": _scene,
-    "stills": _still,
-    "pairs": _pair,
-    "garments": _garment,
-}
-
-
-def _captions(texts: tuple[str, ...], row: Row) -> Iterator[Row]:
-    for number, text in enumerate(texts):
-        yield {
-            "id": f"{row['id']}_t{number}",
-            "text": text,
-            "about": row["id"],
-            "detail": number,
-            "split": row["split"],
-        }
-
-
-def _narrations(scene: Scene) -> Iterator[Row]:
-    for number, line in enumerate(scene.narrations):
-        head = {"id": f"{scene.id}_n{number}", "text": line.text, "about": scene.id}
-        yield {**head, "offset": line.offset, "split": scene.split}
-
-
-def _triplet(world: World, triplet: Triplet, number: int) -> Row:
-    reference = world.garment(triplet.reference).id
-    return {
-        "id": f"triplet{number:06d}",
-        "image": f"garments/{reference}.png",
-        "text": triplet.texts[0],
-        "split": triplet.split,
-        "reference": reference,
-        "attribute": triplet.attribute,
-        "old": triplet.old,
-        "new": triplet.new,
-        "targets": " ".join(world.garment(target).id for target in triplet.targets),
-    }
+__all__ = ["Garment", "Line", "Pair", "Scene", "Still", "Triplet", "World", "load", "write"]
