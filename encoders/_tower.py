@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from quiver.encoders._pool import mean, unit
-from quiver.errors import BadSpec
+from quiver.errors import BadSpec, SpaceMismatch
 from quiver.protocols import Reader
 from quiver.types import KEYS, Floats, Space
 
@@ -54,10 +54,15 @@ class Towers:
         return self._tower(key).reader
 
     def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
-        """Embed n outputs of ``reader(key)`` as (n, dim) float32 rows of length 1."""
+        """Embed n outputs of ``reader(key)`` as (n, dim) float32 rows of length 1.
+
+        Raises:
+            BadSpec: the key is foreign.
+            SpaceMismatch: the space is foreign.
+        """
         tower = self._tower(key)
         if space != self.space:
-            raise BadSpec(f"{self.space} does not embed into {space}")
+            raise SpaceMismatch(f"{self.space} does not embed into {space}")
         if not len(batch):
             return np.empty((0, space.dim), np.float32)
         return unit(tower.features(batch))

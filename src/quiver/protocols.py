@@ -46,6 +46,10 @@ class Encoder(Protocol):
         Returns:
             (n, dim) float32, finite, with rows of unit length where the metric is cosine. A row does not
             depend on the rest of its batch.
+
+        Raises:
+            SpaceMismatch: the space is not one of this encoder's.
+            BadSpec: it does not embed this key.
         """
         ...
 
@@ -101,18 +105,26 @@ class Index(Protocol):
         """(n,) int64 row numbers it holds."""
         ...
 
+    def __len__(self) -> int:
+        """How many vectors it holds."""
+        ...
+
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query.
 
         Args:
             queries: (q, dim) float32, left as they are; for cosine their length does not matter.
             k: how many.
-            allow: only these row numbers may be found (sorted, unique; rows not held are ignored); None for all.
+            allow: only these row numbers may be found; rows not held are ignored; None for all.
 
         Returns:
             scores (q, w) float32, best first and larger is better whatever the metric (l2 gives minus the
             squared distance), and rows (q, w) int64, where w = min(k, rows that may be found). An approximate
             index that finds fewer fills up with row -1 and score -inf; an exact one never does.
+
+        Raises:
+            SpaceMismatch: the queries have another width.
+            BadData: a query is not finite, or ``allow`` is not sorted and unique.
         """
         ...
 

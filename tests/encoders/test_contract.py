@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from quiver import registry
-from quiver.errors import QuiverError
+from quiver.errors import QuiverError, SpaceMismatch
 from quiver.protocols import Encoder
 from quiver.types import KEYS, Space
 
-#: Writes what a spec needs into a folder and returns the spec; another seed, other weights.
+#: Writes what an encoder needs into a folder and returns its options; another seed, other weights.
 Build = Callable[[pytest.FixtureRequest, Path, int], str]
 
 
 def classic(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
-    return f"classic dim={64 + seed}"  # it has no weights; its width stands for them
+    return f"dim={64 + seed}"  # it has no weights; its width stands for them
 
 
 def timm(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
@@ -30,18 +30,45 @@ def timm(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         save_file(timm.create_model("test_efficientnet").state_dict(), folder / "timm.safetensors")
-    return f"timm model=test_efficientnet size=64 frames=2 checkpoint='{folder}/timm.safetensors'"
+    return f"model=test_efficientnet size=64 frames=2 checkpoint='{folder}/timm.safetensors'"
 
 
 def onnx(kind: str, shape: tuple[int, ...], options: str) -> Build:
     def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
         kernel = np.random.default_rng(seed).normal(size=shape)
         path = request.getfixturevalue("write_onnx")(folder / f"{kind}.onnx", kind, kernel)
-        return f"onnx file='{path}' {options}"
+        return f"file='{path}' {options}"
 
     return build
 
 
+def open_clip(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 2, "width": 32, "head_width": 16},
+        "text_cfg": {"layers": 2, "width": 32, "heads": 2},
+    }
+    write = request.getfixturevalue("write_open_clip")
+    return f"model='local-dir:{write(folder / str(seed) / 'tiny', config, preprocess={}, seed=seed)}' frames=2"
+
+
+def transformers(kind: str) -> Build:
+    def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+        write = request.getfixturevalue("write_transformers").build[kind]
+        return f"model='{write(folder / str(seed) / kind, seed=seed)}'"  # the folder's name is that of the space
+
+    return build
+
+
+def sentence_transformers(kind: str) -> Build:
+    def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+        write = request.getfixturevalue("write_sentence_transformers")
+        return f"model='{write(folder / str(seed) / kind, kind, seed=seed)}'"
+
+    return build
+
+
+#: By the name of the encoder, and what tells one case of it from another.
 CASES: dict[str, Build] = {
     "classic": classic,
     "timm": timm,
@@ -49,7 +76,18 @@ CASES: dict[str, Build] = {
     "onnx of sounds": onnx("sounds", (4, 1, 8), "input=waveform"),
     "onnx of pictures": onnx("pictures", (4, 3, 3, 3), "input=image size=16 frames=2"),
     "onnx of one picture": onnx("one", (4, 3, 3, 3), "input=image size=16 frames=2"),
+    "open_clip": open_clip,
+    **{f"transformers {kind}": transformers(kind) for kind in ("clip", "siglip2", "xclip", "clap", "dinov2", "bert")},
+    **{f"sentence_transformers {kind}": sentence_transformers(kind) for kind in ("clip", "ast", "bert")},
 }
+
+
+def loaded(request: pytest.FixtureRequest, case: str, folder: Path, seed: int) -> Encoder:
+    return registry.load("encoders", f"{case.split(maxsplit=1)[0]} {CASES[case](request, folder, seed)}")
+
+
+def test_every_encoder_is_enrolled() -> None:
+    assert {case.split()[0] for case in CASES} == set(registry.names("encoders"))
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -59,7 +97,7 @@ def case(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def encoder(request: pytest.FixtureRequest, case: str, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return registry.load("encoders", CASES[case](request, tmp_path_factory.mktemp("encoder"), 0))
+    return loaded(request, case, tmp_path_factory.mktemp("encoder"), 0)
 
 
 def sources(key: str) -> list:
@@ -160,16 +198,16 @@ def test_same_weights_make_the_same_space_and_others_another(
     encoder: Encoder, case: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     key = encoder.keys[0]
-    again = registry.load("encoders", CASES[case](request, tmp_path, 0))
+    again = loaded(request, case, tmp_path, 0)
     assert again.spaces(key) == encoder.spaces(key)
-    other = registry.load("encoders", CASES[case](request, tmp_path, 1))
+    other = loaded(request, case, tmp_path, 1)
     assert not set(other.spaces(key)) & set(encoder.spaces(key))
 
 
 def test_foreign_keys_and_spaces_are_refused(encoder: Encoder) -> None:
     key = encoder.keys[0]
     own = encoder.spaces(key)[0]
-    with pytest.raises(QuiverError):
+    with pytest.raises(SpaceMismatch):
         encoder.embed(key, read(encoder, key), Space(own.name, own.dim, "cosine", "0" * 64))
     with pytest.raises(QuiverError, match="smell"):
         encoder.reader("smell")

@@ -65,16 +65,6 @@ def embedded(encoder, key, sources):
     return encoder.embed(key, [reader(source) for source in sources], *encoder.spaces(key))
 
 
-def write_folder(folder, *, preprocess, text=None):
-    """Write a model as OpenCLIP publishes it: settings and weights in one folder."""
-    config = CONFIGS["quiver-tiny"] | {"text_cfg": TEXT | (text or {})}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
-    torch.manual_seed(3)
-    network = open_clip.CLIP(**config)
-    save_file(network.state_dict(), folder / "open_clip_model.safetensors")
-    return folder
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_vectors_are_those_of_the_library(name, weights):
     network, transform = open_clip.create_model_from_pretrained(name, str(weights / f"{name}.safetensors"))
@@ -103,9 +93,9 @@ def test_pixels_are_exactly_those_of_the_library(preprocess, shape):
     np.testing.assert_array_equal(ours[0], transform(Image.fromarray(picture(*shape))))
 
 
-def test_a_folder_brings_its_own_preprocessing(tmp_path):
+def test_a_folder_brings_its_own_preprocessing(tmp_path, write_open_clip):
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash", "interpolation": "bilinear"}
-    write_folder(tmp_path, preprocess=preprocess)
+    write_open_clip(tmp_path, CONFIGS["quiver-tiny"], preprocess=preprocess)
     network, transform = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
     with torch.inference_mode():
         wanted = network.eval().encode_image(transform(Image.fromarray(picture()))[None], normalize=True)
@@ -115,12 +105,12 @@ def test_a_folder_brings_its_own_preprocessing(tmp_path):
         load(model=f"local-dir:{tmp_path}", pretrained="openai")
 
 
-def test_a_folder_brings_its_own_tokenizer(tmp_path):
+def test_a_folder_brings_its_own_tokenizer(tmp_path, write_open_clip):
     letters = Tokenizer(models.WordLevel({"<pad>": 0, "a": 1, "b": 2, "<unk>": 3}, unk_token="<unk>"))
     letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", unk_token="<unk>")
     text = {"hf_tokenizer_name": "owner/never-asked-for", "vocab_size": 4, "context_length": 8}
-    write_folder(tmp_path, preprocess={}, text=text)
+    write_open_clip(tmp_path, CONFIGS["quiver-tiny"] | {"text_cfg": TEXT | text}, preprocess={})
     tokenizer.save_pretrained(tmp_path)
     network = open_clip.create_model(f"local-dir:{tmp_path}").eval()
     with torch.inference_mode():

@@ -5,14 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from quiver.encoders.sentence_transformers import load
 from quiver.encoders.transformers import load as transformers_encoder
@@ -25,7 +20,6 @@ TEXTS = [
     "x",
     "the new moon",
 ]
-SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
 @pytest.fixture(scope="module")
@@ -43,42 +37,16 @@ def embedded(encoder, key, sources):
     return encoder.embed(key, [reader(source) for source in sources], *encoder.spaces(key))
 
 
-def letters():
-    vocabulary = {token: n for n, token in enumerate(["<pad>", "<unk>", *map(chr, range(32, 127))])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="~", model_max_length=77
-    )
-
-
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def clip(tmp_path_factory, write_sentence_transformers):
     """A tiny CLIP as Sentence Transformers keeps it."""
-    base, folder = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("clip")
-    text = SMALL | {"vocab_size": 97, "eos_token_id": 96, "bos_token_id": 0, "pad_token_id": 0}
-    config = transformers.CLIPConfig(
-        text_config=text, vision_config=SMALL | {"image_size": 24, "patch_size": 8}, projection_dim=16
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).eval().save_pretrained(base)
-    images = transformers.CLIPImageProcessor(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
-    transformers.CLIPProcessor(images, letters()).save_pretrained(base)
-    SentenceTransformer(modules=[Transformer(str(base))], device="cpu").save_pretrained(str(folder))
-    return folder
+    return write_sentence_transformers(tmp_path_factory.mktemp("clip"), "clip")
 
 
 @pytest.fixture(scope="module")
-def spectrogram(tmp_path_factory):
+def spectrogram(tmp_path_factory, write_sentence_transformers):
     """A tiny audio spectrogram transformer, its patches averaged."""
-    base, folder = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("spectrogram")
-    config = transformers.ASTConfig(**SMALL, max_length=32, num_mel_bins=16)
-    torch.manual_seed(0)
-    transformers.ASTModel(config).eval().save_pretrained(base)
-    transformers.ASTFeatureExtractor(sampling_rate=8000, max_length=32, num_mel_bins=16).save_pretrained(base)
-    network = SentenceTransformer(modules=[Transformer(str(base)), Pooling(32)], device="cpu")
-    network.save_pretrained(str(folder))
-    return folder
+    return write_sentence_transformers(tmp_path_factory.mktemp("spectrogram"), "ast")
 
 
 def test_minilm_agrees_with_the_library(encoder, minilm):

@@ -8,7 +8,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from quiver.encoders.transformers import load
-from quiver.errors import BadSpec, MissingWeights
+from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
 from quiver.types import Space
 
 
@@ -127,7 +127,7 @@ def test_foreign_keys_and_spaces_are_refused(tiny):
     encoder = tiny.opened(tiny.folder("bert"))
     with pytest.raises(BadSpec, match="embeds text, not image"):
         encoder.reader("image")
-    with pytest.raises(BadSpec, match="does not embed into other"):
+    with pytest.raises(SpaceMismatch, match="does not embed into other"):
         encoder.embed("text", ["a"], Space("other", 32, "cosine", "0" * 64))
     assert encoder.spaces("image") == ()
     assert encoder.embed("text", [], *encoder.spaces("text")).shape == (0, 32)
