@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,6 +240,9 @@ class Table:
         done: dict[str, int] = self.commit(lambda d: d.merge_insert("id").when_matched_update_all().execute(rows))
         return done
 
+    def _reading(self, where: str | None) -> AbstractContextManager[None]:
+        return reading(where, names=("id", *MEDIA, *self.meta))
+
     def delete(self, where: str) -> int:
         """Delete the rows a condition selects and return how many there were."""
         before = self.count(where)
@@ -252,14 +255,14 @@ class Table:
         Raises:
             BadSpec: the condition cannot be read, or names a column that does not exist.
         """
-        with reading(where):
+        with self._reading(where):
             return int(self.dataset.count_rows(where))
 
     def read(
         self, columns: Sequence[str], *, where: str | None = None, fragments: Sequence[Any] | None = None
     ) -> pa.Table:
         """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
-        with reading(where):
+        with self._reading(where):
             return self._scanner(columns, where, fragments).to_table()
 
     def _scanner(self, columns: Sequence[str], where: str | None, fragments: Sequence[Any] | None) -> Any:
@@ -316,7 +319,7 @@ class Table:
 
     def search_words(self, text: str, k: int, *, where: str | None = None) -> pa.Table:
         """Search ``words`` by BM25: ``_score`` and ``_rowid`` of the best k, rows newer than the index included."""
-        with reading(where):
+        with self._reading(where):
             return self.dataset.scanner(
                 columns=["_score"],
                 full_text_query={"columns": ["words"], "query": text},
@@ -328,20 +331,22 @@ class Table:
 
     def batches(self, columns: Sequence[str], *, where: str | None = None, size: int) -> Iterator[pa.RecordBatch]:
         """Stream columns of the rows a condition selects."""
-        with reading(where):
+        with self._reading(where):
             yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
 
 
 @contextmanager
-def reading(where: str | None) -> Iterator[None]:
-    """Turn Lance's complaints about a user's condition into one clear line."""
+def reading(where: str | None, *, names: Sequence[str]) -> Iterator[None]:
+    """Turn Lance's complaints about a user's condition into one clear line, with the names it may use."""
     try:
         yield
     except (ValueError, OSError) as error:
         if where is None:
             raise
-        text = first_line(error).removeprefix("Invalid user input: ")
-        raise BadSpec(f"cannot filter by {where!r}: {text}") from error
+        text = first_line(error).removeprefix("Invalid user input: ").removeprefix("Schema error: ")
+        text, unknown, _ = text.partition(". Valid fields are")
+        hint = f"; there are {', '.join(names)}" if unknown else ""
+        raise BadSpec(f"cannot filter by {where!r}: {text}{hint}") from error
 
 
 def quoted(values: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.M | re.S)
 
 
-def test_every_snippet_runs(tmp_path, photos, prices):
+def test_every_snippet_runs(tmp_path, photos, prices, monkeypatch):
+    monkeypatch.setenv("QUIVER_CACHE", str(tmp_path / "cache"))
     os.rename(prices, tmp_path / "photos.csv")
     outputs = {}
     for language, code in BLOCK.findall(README.read_text()):
@@ -24,4 +25,4 @@ def test_every_snippet_runs(tmp_path, photos, prices):
     assert (tmp_path / "page.html").stat().st_size > 10_000
     explained = next(out for command, out in outputs.items() if command.endswith("--explain"))
     assert explained.strip() in README.read_text()
-    assert len(outputs) == 11
+    assert len(outputs) == 12
