@@ -183,6 +183,7 @@ class Collection:
             raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
         built = [build(library, column, kind, options) for column in columns]
         library.refresh()
+        library.forget()
         return built
 
     def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:

@@ -32,6 +32,10 @@ class Library:
             self._known.clear()
             self._version = self.table.version
 
+    def forget(self) -> None:
+        """Forget what was read: something beside the table, such as an index file, has changed."""
+        self._known.clear()
+
     def resident(self, column: Column) -> Resident:
         """A column, ready to be searched."""
         if column not in self._residents:

@@ -177,6 +177,7 @@ def test_ready_made_vectors_are_searched_by_vector_and_by_id(tmp_path):
 
 
 def test_an_index_is_used_when_asked_and_finds_what_came_after_it(shop, tmp_path, photos):
+    shop.search(like="photos/red0.png")
     (built,) = shop.index("faiss factory=Flat")
     assert built["vectors"] == 24
     exact = shop.search(like="photos/red0.png", k=8)

@@ -1,0 +1,90 @@
+"""What a system has to beat: a random order.
+
+Its figures are expectations over all orders, in closed form. Its interval says how far single random orders stray:
+figures of seeded random orders of the same questions, of which the given share lies inside.
+
+Shapes: q questions, n right answers of all questions together.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from quiver.benchmarks.metric import Interval, Judgements, Scores, chance, parse
+from quiver.benchmarks.metric.place import Standing
+from quiver.errors import BadSpec
+from quiver.types import Rows
+
+#: Random orders drawn, at least and at most, and how many places and answers they may cost altogether.
+_LEAST, _MOST, _BUDGET = 20, 200, 50_000_000
+
+
+def random(
+    judgements: Judgements, measures: Sequence[str], *, depth: int, seed: int = 0, level: float = 0.95
+) -> tuple[Scores, dict[str, Interval]]:
+    """Return the figures of a random order, and by measure how far single orders stray.
+
+    Args:
+        judgements: what is relevant.
+        measures: spellings; those that have no closed form are left out.
+        depth: how many places the lists of the other systems have.
+        seed: of the orders.
+        level: share of the orders inside the interval.
+
+    Raises:
+        BadSpec: none of the measures has a closed form.
+    """
+    asked = [measure for measure in map(parse, measures) if measure.ours]
+    if not asked:
+        raise BadSpec(f"there is no closed form of {', '.join(measures)} for a random order")
+    expected = chance(judgements, [measure.name for measure in asked])
+    cost = len(judgements.grades) + len(judgements) * depth
+    drawn = int(np.clip(_BUDGET // max(cost, 1), _LEAST, _MOST))
+    orders = _orders(judgements, depth, drawn, np.random.default_rng(seed))
+    figures = [[_mean(expected, measure.name, measure.compute(order)) for measure in asked] for order in orders]
+    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return expected, {
+        measure.name: Interval(expected.mean(measure.name), float(low[n]), float(high[n]), level, drawn, seed)
+        for n, measure in enumerate(asked)
+    }
+
+
+def _mean(like: Scores, name: str, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    scores = Scores({name: values}, like.groups, like.tie, 0, 0, 0, 0)
+    return scores.mean(name)
+
+
+def _orders(judgements: Judgements, depth: int, count: int, rng: np.random.Generator) -> Iterator[Standing]:
+    """Draw random orders: it does not matter which items are right, so that the first so many of each question are."""
+    owner, starts = judgements.relevant.owner, judgements.relevant.starts
+    for _ in range(count):
+        rank = np.zeros(len(owner), np.int64)
+        for at in range(0, len(judgements), step := max(1, (1 << 22) // depth)):
+            part = slice(at, at + step)
+            drawn = _draw(judgements.competing[part], depth, rng)
+            question, place = np.nonzero((drawn >= 0) & (drawn < judgements.counts[part, None]))
+            rank[starts[at + question] + drawn[question, place]] = place + 1
+        yield Standing(owner, judgements.grades, np.maximum(rank - 1, 0), np.sign(rank), judgements.competing)
+
+
+def _draw(competing: Rows, depth: int, rng: np.random.Generator) -> Rows:
+    """Return (q, depth) different numbers below ``competing`` in random order, -1 where there are no more."""
+    if depth * 4 > competing.max(initial=0):
+        keys = rng.random((len(competing), int(competing.max(initial=0))))
+        keys[np.arange(keys.shape[1]) >= competing[:, None]] = 2.0
+        drawn = np.argsort(keys, axis=1)[:, :depth]
+        return np.where(np.take_along_axis(keys, drawn, axis=1) < 1.5, drawn, -1)
+    drawn = np.full((len(competing), depth), -1, np.int64)
+    small = competing < depth * 4
+    if small.any():
+        drawn[small] = _padded(_draw(competing[small], depth, rng), depth)
+    left = np.flatnonzero(~small)
+    while len(left):
+        drawn[left] = (rng.random((len(left), depth)) * competing[left, None]).astype(np.int64)
+        ordered = np.sort(drawn[left], axis=1)
+        left = left[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)]
+    return drawn
+
+
+def _padded(drawn: Rows, depth: int) -> Rows:
+    return np.pad(drawn, ((0, 0), (0, depth - drawn.shape[1])), constant_values=-1)

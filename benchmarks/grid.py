@@ -1,0 +1,134 @@
+"""How a benchmark searches: setups read from a plan file, and the encoders they are crossed with.
+
+A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth`` or ``held`` stands for one plan
+each, so that a grid is a few lines::
+
+    [[plan]]
+    index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]
+    depth = [10, 50]
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from quiver import registry
+from quiver.errors import BadData, BadSpec
+from quiver.types import KEYS
+
+#: Parts the specs of encoders that answer together, their lists fused by rank.
+WITH = " + "
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One way of searching.
+
+    Attributes:
+        index: spec of an index, such as ``"faiss factory=HNSW32 ef=64"``; ``auto`` leaves it to the planner.
+        spaces: names of the spaces to answer in; empty for all that can.
+        held: keys of the query to use; empty for all that lead somewhere.
+        depth: how many candidates are recalled; None for as many as the measures need.
+        name: what to call it; empty for a name made of the rest.
+
+    Raises:
+        BadSpec: the index cannot be named so, a held key does not exist, or the depth is not positive.
+    """
+
+    index: str = "exact"
+    spaces: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    depth: int | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        kind, _ = registry.split(self.index)
+        if kind != "auto" and kind not in (known := registry.names("indexers")):
+            raise BadSpec(f"plan: index must be auto or one of {', '.join(known)}, not {kind!r}")
+        if unknown := [key for key in self.held if key not in KEYS]:
+            raise BadSpec(f"plan: held must be of {', '.join(KEYS)}, not {unknown[0]!r}")
+        if self.depth is not None and self.depth < 1:
+            raise BadSpec(f"plan: depth must be at least 1, not {self.depth}")
+
+    @property
+    def kind(self) -> str:
+        """The kind of its index."""
+        return registry.split(self.index)[0]
+
+    @property
+    def label(self) -> str:
+        """Its name, or one made of what it says."""
+        parts = [self.index, *self.spaces, *(f"by {key}" for key in self.held)]
+        return self.name or " ".join(parts + ([f"depth {self.depth}"] if self.depth else []))
+
+
+def specs_of(encoder: str) -> tuple[str, ...]:
+    """Split what ``--encoder`` was given into the specs that answer together, each meaning the same from any folder.
+
+    >>> specs_of("classic dim=64 + classic")
+    ('classic dim=64', 'classic')
+    """
+    return tuple(registry.canonical(part) for part in encoder.split(WITH))
+
+
+def read(path: Path) -> tuple[Setup, ...]:
+    """Read a plan file.
+
+    Raises:
+        BadData: it is missing, is neither TOML nor JSON, or does not list plans.
+        BadSpec: a plan has an unknown option or a value that cannot be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadData(f"cannot read plans from {path}: {error}") from error
+    plans = content.get("plan") if isinstance(content, Mapping) else content
+    if not isinstance(plans, list) or not plans or not all(isinstance(each, Mapping) for each in plans):
+        raise BadData(f"{path} lists no plans: write [[plan]] and index = ..., depth = ... below it")
+    setups = tuple(setup for each in plans for setup in _expand(each, path))
+    _distinct(setups, path)
+    return setups
+
+
+def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
+    known = {field.name for field in fields(Setup)}
+    if unknown := sorted(set(plan) - known):
+        raise BadSpec(f"{path}: a plan has {', '.join(sorted(known))}; it has no {unknown[0]}")
+    name = _one(plan, "name", str, path) if "name" in plan else ""
+    choices = [_many(plan.get("index", "exact"), str, "index", path), _many(plan.get("depth"), int, "depth", path)]
+    spaces = tuple(_many(plan.get("spaces", []), str, "spaces", path))
+    held = tuple(_many(plan.get("held", []), str, "held", path))
+    setups = [Setup(index, spaces, held, depth) for index, depth in product(*choices)]
+    if not name:
+        return setups
+    several = len(setups) > 1
+    return [
+        Setup(each.index, spaces, held, each.depth, f"{name}: {each.label}" if several else name) for each in setups
+    ]
+
+
+def _one(plan: Mapping[str, Any], key: str, kind: type, path: Path) -> Any:
+    if not isinstance(plan[key], kind):
+        raise BadSpec(f"{path}: {key} must be a {kind.__name__}, not {plan[key]!r}")
+    return plan[key]
+
+
+def _many(value: Any, kind: type, key: str, path: Path) -> Sequence[Any]:
+    if value is None:
+        return [None]
+    values = value if isinstance(value, list) else [value]
+    for each in values:
+        if not isinstance(each, kind) or isinstance(each, bool):
+            raise BadSpec(f"{path}: {key} must be a {kind.__name__} or a list of them, not {each!r}")
+    return values
+
+
+def _distinct(setups: Sequence[Setup], path: Path) -> None:
+    labels = [setup.label for setup in setups]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise BadSpec(f"{path}: two plans are called {twice[0]!r}: give them names of their own")

@@ -1,0 +1,84 @@
+"""What a figure was measured on: machine, versions and commit."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import quiver
+
+_LIBRARIES = (
+    "faiss-cpu",
+    "faiss-gpu",
+    "ir-measures",
+    "numpy",
+    "onnxruntime",
+    "open_clip_torch",
+    "pylance",
+    "scipy",
+    "sentence-transformers",
+    "timm",
+    "torch",
+    "transformers",
+)
+
+
+def machine() -> dict[str, Any]:
+    """Return processor, cores, memory (GiB) and GPUs."""
+    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**30, 1) if pages else None,
+        "gpus": _gpus(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def _processor() -> str:
+    """Name the processor as Linux does, or else as Python can."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, Quiver and the libraries that figures depend on, as far as installed."""
+    found = {"python": platform.python_version(), "quiver": quiver.__version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit this code was run from, ``+`` after it where files differ; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    said = _git(folder, "rev-parse", "HEAD")
+    tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py") if said else None
+    if not said or not tracked:
+        return None
+    return said + ("+" if _git(folder, "status", "--porcelain") else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from quiver.benchmarks.grid import Setup, read, specs_of
+from quiver.errors import BadData, BadSpec
+
+
+def test_lists_stand_for_one_plan_each(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        """
+        [[plan]]
+        index = ["exact", "faiss factory=HNSW8"]
+        depth = [5, 20]
+        [[plan]]
+        name = "image"
+        held = "image"
+        """
+    )
+    assert [setup.label for setup in read(path)] == [
+        "exact depth 5",
+        "exact depth 20",
+        "faiss factory=HNSW8 depth 5",
+        "faiss factory=HNSW8 depth 20",
+        "image",
+    ]
+    assert read(path)[-1] == Setup(held=("image",), name="image")
+
+
+def test_json_says_the_same_as_toml(tmp_path):
+    toml, plain = tmp_path / "a.toml", tmp_path / "a.json"
+    toml.write_text('[[plan]]\nindex = "auto"\nspaces = ["a", "b"]\ndepth = 7\n')
+    plain.write_text(json.dumps([{"index": "auto", "spaces": ["a", "b"], "depth": 7}]))
+    assert read(toml) == read(plain) == (Setup("auto", ("a", "b"), (), 7),)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "problem"),
+    [
+        ("", BadData, "lists no plans"),
+        ("[[plan]", BadData, "cannot read plans from"),
+        ("[[plan]]\nindx = 'exact'", BadSpec, "it has no indx"),
+        ("[[plan]]\nindex = 'hnsw'", BadSpec, "must be auto or one of exact, faiss, lance, not 'hnsw'"),
+        ("[[plan]]\ndepth = 0", BadSpec, "depth must be at least 1"),
+        ("[[plan]]\ndepth = 'deep'", BadSpec, "depth must be a int or a list of them, not 'deep'"),
+        ("[[plan]]\ndepth = true", BadSpec, "depth must be a int"),
+        ("[[plan]]\nheld = ['smell']", BadSpec, "held must be of text, image"),
+        ("[[plan]]\n[[plan]]", BadSpec, "two plans are called 'exact'"),
+        ("[[plan]]\nname = 3", BadSpec, "name must be a str"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_clear_line(tmp_path, text, error, problem):
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(error) as stopped:
+        read(path)
+    assert problem in str(stopped.value) and "\n" not in str(stopped.value)
+
+
+def test_a_missing_plan_file_is_named(tmp_path):
+    with pytest.raises(BadData, match=r"nowhere\.toml"):
+        read(tmp_path / "nowhere.toml")
+
+
+def test_encoders_that_answer_together_are_parted_by_a_plus():
+    assert specs_of("classic dim=8 + timm model=x") == ("classic dim=8", "timm model=x")
