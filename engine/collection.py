@@ -77,7 +77,7 @@ class Collection:
             meta: a table of metadata to join to files.
             key: the column of that table that names the files; found by its content otherwise.
             media: the keys wanted (``"video"``), and columns that hold one (``"audio=sound,text=caption"``).
-            workers: processes that decode; by default one per core, at most 8.
+            workers: processes that decode; by default one per core but one, at most 8.
             progress: whether to show a progress bar; by default where a terminal is watching.
 
         Returns:
@@ -315,7 +315,7 @@ def _describe(library: Library, column: Column) -> dict[str, Any]:
 
 
 def _workers() -> int:
-    return max(1, min(8, os.cpu_count() or 1))
+    return max(1, min(8, (os.cpu_count() or 1) - 1))
 
 
 __all__ = ["DEFAULT_ENCODER", "Collection", "open"]
