@@ -17,6 +17,7 @@ from quiver.engine.encoding import load
 from quiver.engine.execute import describe, execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.library import Library, held
+from quiver.engine.memory import share_arenas
 from quiver.engine.plan import Plan, Result
 from quiver.engine.planner import plan
 from quiver.engine.progress import track
@@ -88,6 +89,7 @@ class Collection:
             BadSpec: an encoder cannot be named so.
             MissingWeights: an encoder's weights are not here.
         """
+        share_arenas()
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
         origins: list[source.Source] = [Given.of(items)] if items else []
@@ -128,6 +130,7 @@ class Collection:
         """
         if key not in KEYS:
             raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
+        share_arenas()
         origin = source.open_vectors(str(path), metadata=None if meta is None else str(meta))
         column = Column(key, Space(space, origin.dim, metric, "given"), None)
         table = self._create().table
