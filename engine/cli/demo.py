@@ -80,7 +80,7 @@ def _queries(world: Path) -> list[tuple[str, Any]]:
         ("A sound finds sounds like it:", Query(like=("scene000003",), target="audio", k=8)),
         (
             "Words find garments, among the blue ones only:",
-            Query({"text": "a skirt"}, target="image", where="colour = 'blue'", k=8),
+            Query({"text": "a skirt in jersey"}, target="image", where="colour = 'blue'", k=8),
         ),
         ("A garment finds garments:", Query(like=("garment000007",), target="image", k=8)),
         ("A change finds changes:", Query(pair, target="pair", k=8)),
