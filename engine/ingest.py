@@ -82,13 +82,17 @@ class Ingest:
         for loaded in self.encoders:
             self.table.record(loaded.spec, loaded.describe())
         block = Block(self.table.schema)
-        with Workers(self.slots, count=self.workers) as workers:
-            for known, decoded in self._decoded(source, workers):
-                self._encode(block, known, decoded)
-                if len(block) >= COMMIT_ROWS or time.perf_counter() - last > COMMIT_SECONDS:
-                    self._commit(block)
-                    last = time.perf_counter()
-                yield len(decoded)
+        try:
+            with Workers(self.slots, count=self.workers) as workers:
+                for known, decoded in self._decoded(source, workers):
+                    self._encode(block, known, decoded)
+                    if len(block) >= COMMIT_ROWS or time.perf_counter() - last > COMMIT_SECONDS:
+                        self._commit(block)
+                        last = time.perf_counter()
+                    yield len(decoded)
+        except (KeyboardInterrupt, GeneratorExit):  # someone has had enough: keep what is done
+            self._commit(block)
+            raise
         self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
         self._commit(block)
         self.report.seconds = time.perf_counter() - started

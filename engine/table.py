@@ -81,7 +81,7 @@ class Table:
         fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
         schema = pa.schema(fields, metadata=header)
         try:
-            lance.write_dataset(schema.empty_table(), uri, mode="create")
+            lance.write_dataset(schema.empty_table(), uri, mode="create", enable_stable_row_ids=False)
         except OSError as error:
             if "already exists" not in str(error):
                 raise BadCollection(f"cannot create a collection at {uri}: {first_line(error)}") from error
@@ -93,6 +93,8 @@ class Table:
             raise BadCollection(f"{self.uri} has format {header['format']}; this Quiver reads {FORMAT}: upgrade it")
         if "format" not in header:
             raise BadCollection(f"{self.uri} is a Lance dataset, but not a Quiver collection")
+        if self.dataset.has_stable_row_ids:  # freshness rests on row numbers being addresses
+            raise BadCollection(f"{self.uri} was rewritten with stable row ids, which Quiver cannot read yet")
 
     def _header(self) -> dict[str, Any]:
         stored: dict[str, Any] = json.loads((self.dataset.schema.metadata or {}).get(b"quiver", b"{}"))
@@ -291,7 +293,10 @@ class Table:
         field = self.dataset.lance_schema.field(column).id()
         return {
             fragment.fragment_id: Fragment(
-                files=" ".join(file.path for file in fragment.data_files() if field in file.fields),
+                files=" ".join(
+                    [file.path for file in fragment.data_files() if field in file.fields]
+                    + [repr(overlay) for overlay in fragment.metadata.overlays]
+                ),
                 deleted=repr(fragment.deletion_file()),
                 handle=fragment,
             )

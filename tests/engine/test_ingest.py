@@ -174,6 +174,21 @@ def test_killed_at_random_moments_and_run_again_gives_the_rows_of_an_undisturbed
     assert any(0 < rows < 400 for rows in left), left
 
 
+def test_what_was_done_is_kept_when_someone_stops_it(tmp_path, many):
+    from quiver.engine import source
+    from quiver.engine.encoding import load
+    from quiver.engine.ingest import Ingest
+    from quiver.engine.quarantine import Quarantine
+
+    table = Table.create(str(tmp_path / "items.lance"))
+    ingest = Ingest(table, [load("classic")], quarantine=Quarantine(str(tmp_path / "bad.lance")), workers=1)
+    run = ingest.run(source.open([str(many)]))
+    done = next(run) + next(run)
+    assert table.count() == 0
+    run.close()
+    assert table.count() == done == 128
+
+
 def test_two_processes_adding_at_once_neither_double_nor_lose(tmp_path, many):
     processes = [start_add(tmp_path / "both", many) for _ in range(2)]
     problems = [process.communicate(timeout=120)[1].decode() for process in processes]
