@@ -24,7 +24,7 @@ from quiver.engine.progress import track
 from quiver.engine.quarantine import Quarantine
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.table import Example, Table, quoted
-from quiver.errors import BadCollection, BadSpec
+from quiver.errors import BadCollection, BadSpec, QuiverError
 from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of
 
 #: The encoder of a collection that was given none: it needs no weights.
@@ -178,15 +178,26 @@ class Collection:
 
         Returns:
             What was built: column, kind, options, vectors, seconds.
+
+        Raises:
+            BadSpec: there is no such kind, or a column cannot be indexed so; the others are indexed all the same.
         """
         kind, options = registry.split(spec)
         library = self._library()
         columns = [column for column in library.graph.columns if not spaces or column.space.name in spaces]
         if not columns:
             raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
-        built = [build(library, column, kind, options) for column in columns]
+        built, problems = [], []
+        for column in columns:
+            try:
+                built.append(build(library, column, kind, options))
+            except QuiverError as error:
+                problems.append(str(error))
         library.refresh()
         library.forget()
+        if problems:
+            done = f"{len(built)} of {len(columns)} columns are indexed now; " if len(columns) > 1 else ""
+            raise BadSpec(done + "; ".join(problems))
         return built
 
     def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:

@@ -262,3 +262,15 @@ def test_a_query_crosses_a_bridge_to_where_the_items_are(tmp_path, photos, lab):
 def test_examples_are_left_out_of_every_list_of_a_composed_query(shop):
     found = shop.search(like="photos/red0.png", text="red", k=24)
     assert "fuse" in found[0].trace and "photos/red0.png" not in ids(found)
+
+
+def test_a_column_that_cannot_be_indexed_does_not_keep_the_others_from_it(tmp_path):
+    rng = np.random.default_rng(0)
+    collection = quiver.open(tmp_path / "c")
+    for space, count in (("many", 400), ("few", 10)):
+        np.save(tmp_path / f"{space}.npy", rng.standard_normal((count, 8)).astype(np.float32))
+        collection.add_vectors(tmp_path / f"{space}.npy", space=space)
+    with pytest.raises(BadSpec, match=r"1 of 2 columns are indexed now; faiss 'IVF16,Flat'"):
+        collection.index("faiss factory=IVF16,Flat")
+    indexes = {column["space"]: column["indexes"] for column in collection.info()["columns"]}
+    assert indexes == {"many": ["exact", "faiss"], "few": ["exact"]}
