@@ -144,6 +144,17 @@ def start_add(collection, folder):
     )
 
 
+def wait_for_rows(place, process):
+    """Return as soon as a first block is committed."""
+    while process.poll() is None:
+        try:
+            if Table(f"{place}/items.lance").count():
+                return
+        except quiver.QuiverError:
+            pass
+        time.sleep(0.005)
+
+
 @pytest.fixture
 def many(tmp_path):
     folder = tmp_path / "many"
@@ -163,7 +174,11 @@ def test_killed_at_random_moments_and_run_again_gives_the_rows_of_an_undisturbed
     for n in range(KILLS):
         place = tmp_path / f"killed{n}"
         process = start_add(place, many)
-        time.sleep(rng.uniform(0.35, 0.95) * whole)
+        if n % 2:
+            time.sleep(rng.uniform(0.1, 0.95) * whole)
+        else:
+            wait_for_rows(place, process)
+            time.sleep(rng.uniform(0, 0.1))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         killed = quiver.open(place)
