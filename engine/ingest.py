@@ -138,9 +138,11 @@ class Ingest:
 
     def _make_room(self, block: Block, filled: Filled) -> None:
         """Make the columns that have their first vectors; a column that holds none would promise a route."""
-        if not set(filled).issubset(block.schema.names):
-            self.table.add_fields([column.field() for column in self.columns if column.name in filled])
-            block.schema = self.table.schema
+        new = {name: column.field() for column in self.columns if (name := column.name) in filled}
+        new = {name: field for name, field in new.items() if name not in block.schema.names}
+        if new:
+            self.table.add_fields(list(new.values()))
+            block.schema = pa.schema([*block.schema, *new.values()], metadata=block.schema.metadata)
 
     def _commit(self, block: Block) -> None:
         commit(self.table, block, self.report)

@@ -44,6 +44,11 @@ class Facts:
     examples: Collection[str] = ()
     built: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def rows(self) -> int:
+        """How many rows may be found."""
+        return self.items if self.matching is None else self.matching
+
 
 def plan(query: Query, facts: Facts) -> Plan:
     """Choose a plan for a query, from what is known of the collection.
@@ -113,14 +118,13 @@ def _encodes(routes: Sequence[Route]) -> list[Encode]:
 
 
 def _filter(where: str, facts: Facts) -> Filter:
-    matching = facts.matching if facts.matching is not None else facts.items
-    share = matching / facts.items if facts.items else 0.0
-    return Filter(where, matching, f"{where}: {matching:,} of {facts.items:,} items match ({share:.1%}, counted)")
+    share = facts.rows / facts.items if facts.items else 0.0
+    return Filter(where, facts.rows, f"{where}: {facts.rows:,} of {facts.items:,} items match ({share:.1%}, counted)")
 
 
 def _recall(route: Route, k: int, facts: Facts, index: str | None, refused: list[Refused]) -> Recall:
     built = facts.built.get(route.column.name, ())
-    rows = facts.items if facts.matching is None else facts.matching
+    rows = facts.rows
     scan = f"exact scan of at most {rows:,} vectors, {route.start.metric}"
     if index is not None:
         if index != "exact" and index not in built:

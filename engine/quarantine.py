@@ -7,11 +7,11 @@ from typing import Any
 import lance
 import pyarrow as pa
 
-from quiver.engine.table import quoted
+from quiver.engine.table import PRIMARY_KEY, quoted
 
 _SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
+        pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY),
         pa.field("uri", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("at", pa.timestamp("s", tz="UTC")),

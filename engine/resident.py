@@ -124,13 +124,12 @@ class Resident:
     def _renew(self, held: Held) -> None:
         same = [n for n, fragment in self._fragments.items() if held.files.get(n) == fragment.files]
         other = [n for n in self._fragments if n not in set(same)]
-        known = [n for n in same if n in self._rows]
-        unread = [n for n in same if n not in self._rows]
-        for number in unread:
-            alive = self.table.rows(fragments=[self._fragments[number].handle])
-            ours = held.index.rows[fragment_of(held.index.rows) == number]
-            self._rows[number] = np.intersect1d(ours, alive)
-        live = [self._rows[n] for n in (*known, *unread)]
+        for number in same:
+            if number not in self._rows:
+                alive = self.table.rows(fragments=[self._fragments[number].handle])
+                ours = held.index.rows[fragment_of(held.index.rows) == number]
+                self._rows[number] = np.intersect1d(ours, alive)
+        live = [self._rows[number] for number in same]
         held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
         held.tail = self._tail(other)
 
@@ -152,18 +151,11 @@ class Resident:
         return held
 
     def _exact(self) -> Held:
-        return Held(_scan(self.vectors()), self.files(), np.empty(0, np.int64))
-
-    def vectors(self) -> Vectors:
-        """Read the whole column."""
         vectors = self.table.vectors(self.column)
         home = fragment_of(vectors.rows)
         self._rows = {number: vectors.rows[home == number] for number in self._fragments}
-        return vectors
-
-    def files(self) -> dict[int, str]:
-        """Return the files of each fragment as they are now."""
-        return {number: fragment.files for number, fragment in self._fragments.items()}
+        files = {number: fragment.files for number, fragment in self._fragments.items()}
+        return Held(_scan(vectors), files, np.empty(0, np.int64))
 
 
 def _scan(vectors: Vectors) -> Index:

@@ -8,7 +8,7 @@ import numpy as np
 from quiver.engine.column import Column
 from quiver.engine.encoding import Loaded, held_to
 from quiver.engine.graph import LIKE, VECTOR, Route
-from quiver.engine.rank import Ranked
+from quiver.engine.rank import Ranked, combine
 from quiver.engine.resident import Resident
 from quiver.engine.table import Example, Table
 from quiver.errors import SpaceMismatch
@@ -160,8 +160,6 @@ def _best_of(ranked: Ranked, count: int, width: int) -> Ranked:
     """Join the lists of m probes of one query: an item keeps its best score."""
     if width == 1:
         return ranked
-    from quiver.engine.rank import combine
-
     scores, rows = combine(ranked.scores.reshape(count, -1), ranked.rows.reshape(count, -1), how="max")
     return Ranked(ranked.label, scores, rows, ranked.space)
 

@@ -25,7 +25,8 @@ from quiver.types import MEDIA, Floats, Rows, Vectors
 FORMAT = 1
 #: Columns that every collection has; a metadata column may not take one of these names.
 RESERVED = ("id", *MEDIA, "sha256", "words")
-_PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
+#: Declares the key of a dataset: without it, concurrent upserts double rows and say nothing.
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 _ATTEMPTS = 8
 _JOIN_ROWS = 512
 #: Up to so many fragments, those with fewer rows than this are joined.
@@ -77,7 +78,7 @@ class Table:
     def create(cls, uri: str) -> "Table":
         """Create an empty dataset, or open the one that somebody else created meanwhile."""
         header = {"quiver": json.dumps({"format": FORMAT, "encoders": {}})}
-        fields = [pa.field("id", pa.string(), nullable=False, metadata=_PRIMARY_KEY)]
+        fields = [pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY)]
         fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
         schema = pa.schema(fields, metadata=header)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from quiver.engine.source.place import Place
 from quiver.engine.source.record import Problem
 from quiver.engine.table import RESERVED, Table
 from quiver.errors import BadData
@@ -45,13 +46,15 @@ class Given:
         return len(self.items)
 
     def batches(self, size: int) -> Iterator[pa.RecordBatch]:
-        """Stream them."""
+        """Stream them; paths become absolute, so that they hold from any folder."""
+        here = Place(os.getcwd(), "")
         for start in range(0, len(self.items), size):
             part = self.items[start : start + size]
             columns: dict[str, Any] = {"id": pa.array([item.id for item in part], pa.string())}
             for name in MEDIA:
-                references = [place(item.media.get(name), name=name) for item in part]
-                columns[name] = pa.array(references, pa.string())
+                held = [None if (each := item.media.get(name)) is None else str(each) for item in part]
+                references = pa.array(held, pa.string())
+                columns[name] = references if name == "text" else here.resolve(references)
             for field_ in self.schema:
                 columns[field_.name] = pa.array([item.meta.get(field_.name) for item in part], field_.type)
             yield pa.RecordBatch.from_pydict(columns)
@@ -81,10 +84,3 @@ class Stored:
     def problems(self) -> list[Problem]:
         """There are none."""
         return []
-
-
-def place(reference: Any, *, name: str) -> str | None:
-    """Write a reference so that it holds from any folder: paths become absolute, URIs and text stay."""
-    if reference is None or name == "text" or "://" in str(reference):
-        return None if reference is None else str(reference)
-    return os.path.abspath(os.path.expanduser(reference))
