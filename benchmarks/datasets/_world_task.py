@@ -124,22 +124,25 @@ TRACKS = {
     ),
 }
 
+#: What a track is called.
+Called = Literal[
+    "text_video",
+    "video_text",
+    "text_audio",
+    "audio_text",
+    "audio_video",
+    "video_audio",
+    "image_video",
+    "pair_text",
+    "text_pair",
+    "text_image",
+    "composed",
+]
+
 
 def load(
     *,
-    track: Literal[
-        "text_video",
-        "video_text",
-        "text_audio",
-        "audio_text",
-        "audio_video",
-        "video_audio",
-        "image_video",
-        "pair_text",
-        "text_pair",
-        "text_image",
-        "composed",
-    ] = "text_video",
+    track: Called = "text_video",
     split: Split = "test",
     seed: int = 0,
     count: int = 500,
@@ -165,12 +168,7 @@ def load(
     world = World(seed=seed, size=size)
     place = folder or made("world") / f"seed{seed}-size{size}"
     rule = TRACKS[track]
-    if track == "composed":
-        items, questions = _compose(place, world, split, count)
-    else:
-        asking = _rows(place, world, rule.asks, split, count)
-        finding = asking if rule.asks == rule.finds else _rows(place, world, rule.finds, split, count)
-        items, questions = _match(place, rule, asking, finding)
+    items, questions = _ask(place, world, track, split, count)
     asked = [question for question in questions if question.relevant]
     name = spec("world", track=track, split=split, seed=seed, count=count, size=size)
     if not asked:
@@ -188,6 +186,16 @@ def load(
         notes=_notes(len(questions) - len(asked)),
     )
     return check(task)
+
+
+def _ask(place: Path, world: World, track: Called, split: str, count: int) -> Asked:
+    """Return what a track searches and what it asks, rendering what is not there yet."""
+    if track == "composed":
+        return _compose(place, world, split, count)
+    rule = TRACKS[track]
+    asking = _rows(place, world, rule.asks, split, count)
+    finding = asking if rule.asks == rule.finds else _rows(place, world, rule.finds, split, count)
+    return _match(place, rule, asking, finding)
 
 
 def _notes(idle: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ written byte by byte, since nothing here can export them.
 """
 
 import json
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,16 @@ def write_open_clip() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Hub that does not answer, and nothing of it on disk."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", closed)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import json
-import socket
 import time
 
 import numpy as np
@@ -203,12 +202,8 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
         load(model=f"local-dir:{tmp_path}")
 
 
-def test_without_a_network_missing_weights_are_told_within_seconds(tmp_path, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", closed)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_missing_weights_are_told_within_seconds():
     start = time.perf_counter()
     said = r"model=ViT-B-32 pretrained=laion2b_s34b_b79k: .* is not on disk .* give checkpoint=FILE"
     with pytest.raises(MissingWeights, match=said) as caught:

@@ -1,5 +1,4 @@
 import re
-import socket
 import time
 from pathlib import Path
 
@@ -160,12 +159,8 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
         load(model=str(tmp_path / "elsewhere"))
 
 
-def test_without_a_network_missing_weights_are_told_within_seconds(tmp_path, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", closed)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_missing_weights_are_told_within_seconds():
     start = time.perf_counter()
     with pytest.raises(MissingWeights, match=r"sentence-transformers/all-MiniLM-L6-v2 is not on disk") as caught:
         load(model="all-MiniLM-L6-v2")

@@ -204,6 +204,25 @@ def test_what_was_done_is_kept_when_someone_stops_it(tmp_path, many):
     assert table.count() == done == 128
 
 
+def test_metadata_that_another_process_adds_meanwhile_does_not_trip_a_run(tmp_path, photos):
+    import pyarrow as pa
+
+    from quiver.engine.encoding import load
+    from quiver.engine.ingest import Ingest
+    from quiver.engine.quarantine import Quarantine
+    from quiver.engine.source.given import Given
+
+    items = [quiver.Item(f"t{n}", {"text": f"text {n}"}) for n in range(64)]
+    items.append(quiver.Item("picture", {"image": photos / "red0.png"}))
+    table = Table.create(str(tmp_path / "items.lance"))
+    ingest = Ingest(table, [load("classic")], quarantine=Quarantine(str(tmp_path / "bad.lance")), workers=1)
+    run = ingest.run(Given.of(items))
+    next(run)
+    Table(table.uri).add_fields([pa.field("price", pa.int64())])
+    assert list(run) == [1]
+    assert table.count() == 65 and "price" in table.meta
+
+
 def test_two_processes_adding_at_once_neither_double_nor_lose(tmp_path, many):
     processes = [start_add(tmp_path / "both", many) for _ in range(2)]
     problems = [process.communicate(timeout=120)[1].decode() for process in processes]

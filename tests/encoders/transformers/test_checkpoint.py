@@ -1,4 +1,3 @@
-import socket
 import time
 
 import numpy as np
@@ -72,12 +71,8 @@ def test_a_missing_file_is_one_clear_line(kind, file, said, tmp_path, tiny):
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_network_missing_weights_are_told_within_seconds(tmp_path, monkeypatch, tiny):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", closed)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_missing_weights_are_told_within_seconds():
     start = time.perf_counter()
     with pytest.raises(MissingWeights, match=r"owner/name is not on disk .* give model=FOLDER") as caught:
         load(model="owner/name")
