@@ -18,7 +18,6 @@ import numpy as np
 from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.metric.ranking import Ranking
 from quiver.benchmarks.query import Embedded, embedded
-from quiver.benchmarks.record import Question, Task
 from quiver.benchmarks.store import Stock
 from quiver.engine.library import held as columns_held
 from quiver.engine.plan import Plan
@@ -31,6 +30,7 @@ from quiver.engine.stages.recall import Recall
 from quiver.engine.stages.words import Words
 from quiver.engine.table import Example
 from quiver.errors import NoRoute
+from quiver.task import Question, Task
 from quiver.types import Floats, Query, Rows, Space, keys_of
 
 #: Questions that are searched together.

@@ -6,11 +6,11 @@ from typing import Any
 
 from quiver import registry
 from quiver.benchmarks.grid import Setup
-from quiver.benchmarks.record import Task
 from quiver.benchmarks.store import Stock
 from quiver.engine.build import build
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column
+from quiver.task import Task
 
 
 def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:

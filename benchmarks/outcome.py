@@ -8,8 +8,8 @@ from typing import Any
 from quiver.benchmarks.attribute import Attribution
 from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.metric import Comparison, Interval, Judgements, Ranking, Scores
-from quiver.benchmarks.record import Task
 from quiver.errors import BadSpec
+from quiver.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import numpy as np
 from quiver.benchmarks.metric import Ranking, parse, ranks
 from quiver.benchmarks.outcome import Bench, Outcome
 from quiver.benchmarks.plot import rendered
-from quiver.benchmarks.record import Question
 from quiver.benchmarks.report import Report, remarks, table
 from quiver.engine.plan import Plan, Result
 from quiver.engine.sheet import save, section
 from quiver.errors import MissingExtra
+from quiver.task import Question
 from quiver.types import Hit, Item, Rows
 
 #: Questions shown: the worst, the best, and losses of each cause but the encoder's, which are among the worst.

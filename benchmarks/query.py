@@ -13,13 +13,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from quiver.benchmarks.record import Question, Task
 from quiver.benchmarks.store import slug
 from quiver.engine.encoding import load
 from quiver.engine.ingest import CHUNK, embed
 from quiver.engine.progress import track
 from quiver.errors import QuiverError
 from quiver.protocols import Reader
+from quiver.task import Question, Task
 from quiver.types import Floats, Space, keys_of, source_of
 
 

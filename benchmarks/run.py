@@ -19,9 +19,9 @@ from quiver.benchmarks.index import ready
 from quiver.benchmarks.metric import Comparison, Judgements, Ranking, compare, evaluate, judge, parse
 from quiver.benchmarks.metric.significance import intervals
 from quiver.benchmarks.outcome import Bench, Latency, Missing, Options, Outcome, Refused
-from quiver.benchmarks.record import Task, check
 from quiver.benchmarks.store import Stock, fill, home
 from quiver.errors import BadSpec, NoRoute
+from quiver.task import Task, check
 
 #: Cells of a ranking up to which lists are as long as there are items, where a measure has no cutoff.
 _CELLS = 1 << 24

@@ -27,11 +27,11 @@ import numpy as np
 from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.machine import machine
 from quiver.benchmarks.outcome import Bench, Options
-from quiver.benchmarks.record import Question, Task
 from quiver.benchmarks.run import bench
 from quiver.encoders._media import TextReader
 from quiver.errors import BadSpec
 from quiver.protocols import Encoder, Reader
+from quiver.task import Question, Task
 from quiver.types import Floats, Item, Query, Space
 
 INDEXES = ("exact", "faiss factory=HNSW32 ef=64")

@@ -16,7 +16,6 @@ import numpy as np
 
 import quiver
 from quiver.benchmarks.grid import WITH
-from quiver.benchmarks.record import Task
 from quiver.engine import cache
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column
@@ -24,6 +23,7 @@ from quiver.engine.encoding import load
 from quiver.engine.library import Library
 from quiver.engine.table import Table
 from quiver.errors import BadData, NoRoute
+from quiver.task import Task
 from quiver.types import Item, Rows
 
 

@@ -23,11 +23,11 @@ from quiver.benchmarks.index import split, tuned
 from quiver.benchmarks.metric import Judgements, Ragged, Ranking, Scores, compare, parse
 from quiver.benchmarks.metric.significance import intervals
 from quiver.benchmarks.outcome import Bench, Latency, Options, Outcome
-from quiver.benchmarks.record import Question, Task
 from quiver.benchmarks.run import percentiles
 from quiver.engine.progress import track
 from quiver.errors import BadSpec
 from quiver.protocols import Index
+from quiver.task import Question, Task
 from quiver.types import Floats, Item, Query, Rows, Space, Vectors
 
 MEASURES = ("R@10", "R@1", "R@100")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from quiver.benchmarks.datasets._read import Lazy, Source
-from quiver.benchmarks.record import Question, Task
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 Duplicates = Literal["own", "shared"]

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from quiver.benchmarks.datasets import _place
 from quiver.benchmarks.datasets._read import Lazy, Source, unique
-from quiver.benchmarks.record import Question, Task, check
 from quiver.engine.cache import home
 from quiver.errors import BadData
+from quiver.task import Question, Task, check
 from quiver.types import Item, Query
 
 Split = Literal["train", "validation", "test", "all"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadData
+from quiver.task import Question, Task
 
 
 @dataclass(frozen=True, slots=True)

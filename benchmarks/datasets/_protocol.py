@@ -17,8 +17,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadData, BadSpec
+from quiver.task import Question, Task
 from quiver.types import Item
 
 

@@ -17,8 +17,8 @@ from typing import Any, TypeVar, overload
 
 from quiver.benchmarks.datasets import _place
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadData
+from quiver.task import Question, Task
 from quiver.types import Item
 
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from quiver.benchmarks.datasets._world_garment import FAMILY
 from quiver.benchmarks.datasets._world_item import World
 from quiver.benchmarks.datasets._world_model import FILM, split_of
 from quiver.benchmarks.datasets._world_write import FORMAT, WRITERS, Row, claim
-from quiver.benchmarks.record import Question, Task, check
 from quiver.errors import BadData, BadSpec
+from quiver.task import Question, Task, check
 from quiver.types import MEDIA, Item, Query
 
 Keys = set[Hashable]

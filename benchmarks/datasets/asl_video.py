@@ -22,7 +22,7 @@ from pathlib import Path
 from quiver.benchmarks.datasets._pack import Row, Split, finish, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Question, Task
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 HOME = Home(

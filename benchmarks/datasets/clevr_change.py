@@ -28,8 +28,8 @@ from quiver.benchmarks.datasets import _caption
 from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.benchmarks.record import Task
 from quiver.errors import BadData
+from quiver.task import Task
 
 HOME = Home(
     "clevr_change",

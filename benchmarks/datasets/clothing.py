@@ -16,7 +16,7 @@ from pathlib import Path
 from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, split_of, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Task
+from quiver.task import Task
 
 HOME = Home(
     name="clothing",

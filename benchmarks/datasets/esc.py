@@ -30,7 +30,7 @@ from quiver.benchmarks.datasets import _place
 from quiver.benchmarks.datasets._pack import Row, Sample, Split, alike, digest, finish, named, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Question, Task
+from quiver.task import Question, Task
 from quiver.types import Query
 
 HOME = Home(

@@ -28,8 +28,8 @@ from quiver.benchmarks.datasets import ann
 from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, made, named
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadData
+from quiver.task import Question, Task
 
 HOME = Home(
     name="fashion_mnist",

@@ -38,8 +38,8 @@ from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, split
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._protocol import sampled
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadSpec
+from quiver.task import Question, Task
 from quiver.types import Query
 
 HOME = Home(

@@ -18,7 +18,7 @@ from typing import Literal
 from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, named, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Question, Task
+from quiver.task import Question, Task
 
 HOME = Home(
     name="fsdd",

@@ -23,8 +23,8 @@ from typing import Literal
 
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadData
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 HOME = Home(

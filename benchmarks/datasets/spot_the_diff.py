@@ -30,7 +30,7 @@ from quiver.benchmarks.datasets import _caption
 from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Task
+from quiver.task import Task
 
 HOME = Home(
     "spot_the_diff",

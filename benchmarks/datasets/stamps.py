@@ -23,7 +23,7 @@ from quiver.benchmarks.datasets._caption import Asked, Entry, ask_text, ask_thin
 from quiver.benchmarks.datasets._pack import Row, Split, connected, finish, split_of, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.record import Question, Task
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 HOME = Home(

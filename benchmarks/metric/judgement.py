@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from quiver.benchmarks.metric.ranking import Ragged
-from quiver.benchmarks.record import Task
 from quiver.errors import BadData
+from quiver.task import Task
 from quiver.types import Rows
 
 

@@ -8,10 +8,11 @@ Shapes: n items, q queries, k hits, dim the width of a space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from quiver.types import Floats, Probe, Query, Rows, Space
+from quiver.types import Floats, Probe, Rows, Space
 
 #: Turns a path, URI, bytes, array or text into what ``embed`` takes, or raises BadMedia.
 #: It is picklable and light: spawned workers run it, while the model runs in the main process.
@@ -73,21 +74,95 @@ class Bridge(Protocol):
         ...
 
 
+#: What a scorer made of a batch of queries: arrays by name, of which row i belongs to query i.
+Held = Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """One query as a scorer sees it.
+
+    Attributes:
+        media: what is held, by name of MEDIA; several references or several wishes are several values.
+        examples: vectors of stored items that serve as references, (e, dim) by space; empty where there are none.
+        weights: how much each held thing counts, 1 where it is not named.
+    """
+
+    media: Mapping[str, Sequence[Any]]
+    examples: Mapping[Space, Floats] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Scorer(Protocol):
-    """Ranks candidates in a way no single dot product can."""
+    """Ranks candidates by what no single arrow gives: a composition, a comparison word by word.
+
+    An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``.
+    Shapes: q queries, n candidates, m vectors of a probe.
+    """
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """Stored columns that scoring needs."""
+    def name(self) -> str:
+        """What people call it, such as ``artemis``."""
         ...
 
-    def probes(self, query: Query) -> tuple[Probe, ...]:
-        """Return what recall should ask, or () where this scorer can only rerank."""
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Names of MEDIA a query must hold, such as ``("image", "text")``; a stored example stands for its media."""
         ...
 
-    def score(self, query: Query, columns: Mapping[str, Any]) -> Floats:
-        """Score n candidates: (n,) float32, finite, independent of their order and of batch size."""
+    @property
+    def finds(self) -> str:
+        """The key of KEYS it ranks."""
+        ...
+
+    @property
+    def reads(self) -> tuple[Space, ...]:
+        """Spaces whose stored vectors, of the key it finds, scoring needs."""
+        ...
+
+    @property
+    def recalls(self) -> tuple[str, ...]:
+        """Names of its ways to recall candidates, the default first; () where it can only rerank."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether the default recall ranks exactly as ``score`` does, so that nothing has to be scored again."""
+        ...
+
+    def hold(self, asked: Sequence[Asked]) -> Held:
+        """Embed what q queries hold, once.
+
+        Raises:
+            BadMedia: what is held cannot be decoded.
+        """
+        ...
+
+    def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
+        """Return what recall should ask, vectors (q, m, dim) each.
+
+        Args:
+            held: of ``hold``.
+            recall: one of ``recalls``.
+            moments: mean of the squared stored vectors, (dim,), of each space in ``reads``.
+        """
+        ...
+
+    def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
+        """Score every candidate for every query.
+
+        Args:
+            held: of ``hold``.
+            columns: stored vectors of n candidates, (n, dim), of each space in ``reads``.
+
+        Returns:
+            (q, n) float32, finite, larger is better; no entry depends on the other queries or candidates.
+        """
+        ...
+
+    def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
+        """Return what the scores are made of: (q, n) by name, which add up to ``score``."""
         ...
 
 

@@ -108,11 +108,11 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """What a route asks of an index: one vector, or several of which the best counts.
+    """What a batch of q queries asks of an index: one vector each, or several of which the best counts.
 
     Attributes:
         space: the space asked in.
-        vectors: (m, dim) float32.
+        vectors: (q, m, dim) float32.
         reduce: ``max`` keeps an item's best score over the m vectors, ``mean`` averages the vectors first.
     """
 

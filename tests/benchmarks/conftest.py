@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.record import Question, Task
 from quiver.benchmarks.run import bench
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 170, 50), "blue": (40, 50, 200), "grey": (120, 120, 120)}

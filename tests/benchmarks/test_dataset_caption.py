@@ -15,9 +15,9 @@ from quiver.benchmarks.datasets import (
     spot_the_diff,
     youcook2,
 )
-from quiver.benchmarks.record import check
 from quiver.errors import BadData
 from quiver.registry import load
+from quiver.task import check
 
 
 def put(folder, name, value):

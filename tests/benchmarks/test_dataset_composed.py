@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from quiver.benchmarks.datasets import _place, cirr, fashion_iq, shoes
-from quiver.benchmarks.record import check
 from quiver.errors import BadData, BadSpec
 from quiver.registry import load
+from quiver.task import check
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "cir_protocols.json").read_text(encoding="utf-8"))
 

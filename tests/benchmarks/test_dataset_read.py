@@ -9,8 +9,8 @@ from quiver.benchmarks.datasets import _caption, _place, _protocol
 from quiver.benchmarks.datasets._caption import Entry
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Lazy, Source, spec
-from quiver.benchmarks.record import Question, Task, check
 from quiver.errors import BadData, BadSpec
+from quiver.task import Question, Task, check
 from quiver.types import Item, Query
 
 HOME = Home("shop", "https://shop.example/data", "CC0", "list.json in it")

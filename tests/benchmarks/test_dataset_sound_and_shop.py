@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from quiver.benchmarks.datasets import _place, activity, esc50, fashion_gen
-from quiver.benchmarks.record import check
 from quiver.errors import BadData, BadSpec, MissingExtra
 from quiver.registry import load
+from quiver.task import check
 
 
 def table(path, rows):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quiver.benchmarks.metric import Judgements, Ragged, Ranking, evaluate, find, judge, order, rank, ranks
-from quiver.benchmarks.record import Question, Task, check
+from quiver.task import Question, Task, check
 from quiver.types import Item, Query
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -6,8 +6,8 @@ import pytest
 from quiver.benchmarks.metric import Judgements, Ragged, Ranking, drop, evaluate, find, judge, order, rank, ranks
 from quiver.benchmarks.metric import ranking as arrays
 from quiver.benchmarks.metric.place import cut
-from quiver.benchmarks.record import Question, Task
 from quiver.errors import BadData, BadSpec
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 

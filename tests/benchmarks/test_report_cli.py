@@ -13,7 +13,7 @@ SHOP = '''
 
 from pathlib import Path
 
-from quiver.benchmarks.record import Question, Task
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 

@@ -8,11 +8,11 @@ import quiver
 from quiver.benchmarks.ask import ask, prepare
 from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.record import Question, Task
 from quiver.benchmarks.run import bench, depth_of, headline_of
 from quiver.benchmarks.store import fill, home
 from quiver.engine.encoding import load
 from quiver.errors import BadData, NoRoute
+from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 QUICK = Options(resamples=200, progress=False, baselines=False)

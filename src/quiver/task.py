@@ -1,7 +1,8 @@
 """What every dataset becomes: a task, with the items to search, the questions to ask, and what answers them.
 
 A dataset module offers ``load(*, folder: Path | None = None, split: str = ..., ...) -> Task``, so that a spec such as
-``"fashion_products track=composed split=val"`` names one evaluation exactly. Training reads the same modules.
+``"fashion_products track=composed split=validation"`` names one evaluation exactly. Training learns from tasks too:
+what a question holds belongs together with what answers it.
 """
 
 from collections.abc import Mapping, Sequence
