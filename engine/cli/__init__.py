@@ -16,6 +16,7 @@ from quiver.engine.cli.get import get
 from quiver.engine.cli.index import index
 from quiver.engine.cli.info import info
 from quiver.engine.cli.search import search
+from quiver.engine.cli.train import train
 from quiver.engine.cli.version import versions
 from quiver.errors import QuiverError
 
@@ -27,9 +28,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (add, search, index, info, get, delete, versions, doctor, demo):
+for command in (add, search, index, info, get, delete, versions, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
+
+#: What typer makes of Ctrl-C.
+STOPPED = 130
 
 
 def main() -> None:
@@ -39,9 +43,10 @@ def main() -> None:
     except QuiverError as error:
         print(f"quiver: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("quiver: stopped; what was committed stays, and the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == STOPPED:
+            print("quiver: stopped; what was committed stays, and the same command goes on from there", file=sys.stderr)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -1,0 +1,17 @@
+"""How models are trained: a loop that any model can use, and what it needs. Functions; models stay plain modules.
+
+``fit`` optimises, resumes, logs and keeps the best state; ``gathered`` gives a contrastive loss the rows of all ranks;
+``extract`` turns references into features of a frozen encoder; ``write_recipe`` refuses to go on with other settings.
+
+A trainable model's folder has a ``train.py`` with a frozen keyword-only dataclass ``Recipe``, ``PRESETS`` by name and
+``train(learn, validation, out, *, recipe) -> Outcome``, which leaves ``out/model`` for the folder's own ``load``.
+Several ranks: start the same command under ``torchrun`` with ``out`` on a disk that all of them see.
+"""
+
+from quiver.encoders._train.feature import extract
+from quiver.encoders._train.fitting import fit
+from quiver.encoders._train.loop import Loop, Outcome
+from quiver.encoders._train.rank import first, gathered, leave
+from quiver.encoders._train.recipe import forget, write_recipe
+
+__all__ = ["Loop", "Outcome", "extract", "first", "fit", "forget", "gathered", "leave", "write_recipe"]

@@ -1,0 +1,133 @@
+"""Where a run stands, on disk: a folder per state that appears whole or not at all. Safetensors and JSON, no pickles.
+
+``step-00001000-00000500/``, of a run that was last validated after update 500, holds ``model.safetensors``,
+``optimiser.safetensors``, ``best.safetensors`` (where validation has chosen one) and ``state.json``. The position in
+schedule, order and random streams is the step itself.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from quiver.encoders._train.recipe import differing
+from quiver.errors import BadSpec
+
+_FORMAT = 1
+
+State = dict[str, Tensor]
+
+
+@dataclass(slots=True)
+class Point:
+    """Where a run stands.
+
+    Attributes:
+        step: updates done.
+        validated: the update after which validation last took place.
+        best: the update validation liked best.
+        figures: what it measured then.
+        weights: the model's state then, on the CPU; None before the first validation.
+        optimiser: its state, while a run starts again; empty otherwise.
+        scaler: the loss scale of fp16, likewise.
+    """
+
+    step: int = 0
+    validated: int = 0
+    best: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    weights: State | None = None
+    optimiser: State = field(default_factory=dict)
+    scaler: Mapping[str, float] = field(default_factory=dict)
+
+
+def snapshot(model: nn.Module) -> State:
+    """Copy a model's state to the CPU."""
+    return {name: _copy(tensor) for name, tensor in model.state_dict().items()}
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms: Mapping[str, Any]) -> None:
+    """Write a state, then remove older ones; the same one, where it is there already, is left.
+
+    Args:
+        place: the folder of the states.
+        point: where the run stands.
+        model: the model now.
+        optimiser: its optimiser's tensors by name.
+        terms: what a run that goes on from here must share, JSON values.
+    """
+    whole = place / f"step-{point.step:08d}-{point.validated:08d}"
+    part = place / f"{whole.name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    if not whole.exists():
+        part.mkdir(parents=True)
+        save_file(snapshot(model), part / "model.safetensors")
+        save_file({name: _copy(tensor) for name, tensor in optimiser.items()}, part / "optimiser.safetensors")
+        if point.weights is not None:
+            save_file(point.weights, part / "best.safetensors")
+        stand = {
+            "format": _FORMAT,
+            "step": point.step,
+            "validated": point.validated,
+            "best": point.best,
+            "figures": dict(point.figures),
+            "scaler": dict(point.scaler),
+            "terms": dict(terms),
+        }
+        (part / "state.json").write_text(json.dumps(stand, indent=2))
+        part.rename(whole)
+    for other in place.iterdir():
+        if other != whole:
+            shutil.rmtree(other)
+
+
+def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
+    """Read the newest state into a model; a new run's point where there is none.
+
+    Raises:
+        BadSpec: it is of a run with other settings, further than asked for, or of another model.
+    """
+    states = sorted(each for each in place.glob("step-*") if not each.name.endswith(".part"))
+    if not states:
+        return Point()
+    folder = states[-1]
+    stand = json.loads((folder / "state.json").read_text())
+    _refuse(folder, stand, terms)
+    _load(folder, model)
+    best = folder / "best.safetensors"
+    return Point(
+        stand["step"],
+        stand["validated"],
+        stand["best"],
+        stand["figures"],
+        load_file(best) if best.exists() else None,
+        load_file(folder / "optimiser.safetensors"),
+        stand["scaler"],
+    )
+
+
+def _refuse(folder: Path, stand: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
+    if stand["format"] > _FORMAT:
+        raise BadSpec(f"{folder} was written by a newer Quiver: update, or start over with --fresh")
+    for name, old, new in differing(stand["terms"], terms):
+        raise BadSpec(
+            f"{folder} is of a run with {name}={old}, not {new}: give it as it was, or start over with --fresh"
+        )
+
+
+def _load(folder: Path, model: nn.Module) -> None:
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:  # names and shapes, over many lines
+        wrong = " ".join(str(error).split())[:300]
+        raise BadSpec(f"{folder} is of another model: start over with --fresh ({wrong})") from error

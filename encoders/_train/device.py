@@ -1,0 +1,62 @@
+"""Devices, ranks and mixed precision, by way of Hugging Face accelerate (Apache-2.0)."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from quiver.encoders import _device
+from quiver.encoders._train.loop import Loop
+from quiver.errors import BadSpec, MissingExtra
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+#: How long ranks wait while the first one validates.
+_PATIENCE = timedelta(hours=6)
+
+
+def start(loop: Loop) -> "Accelerator":
+    """Return what places a model, wraps it for several ranks, and scales its loss.
+
+    Raises:
+        BadSpec: the device is not there, or does not compute in that precision.
+        MissingExtra: accelerate is not installed.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState, GradientState
+        from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+    except ModuleNotFoundError as error:
+        raise MissingExtra("accelerate") from error
+    place = _device.pick(loop.device)
+    if place.type == "cpu" and loop.precision == "fp16":
+        raise BadSpec("precision=fp16 needs a GPU: use fp32 or bf16 on a CPU")
+    if place.index is not None:
+        torch.cuda.set_device(place)
+    # accelerate keeps one state per process and refuses another precision; a second phase may want one.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return Accelerator(
+        mixed_precision=_PRECISION[loop.precision],
+        cpu=place.type == "cpu",
+        # A phase may leave parts of a model idle, such as a decoder that is trained later.
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=_PATIENCE),
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+        ],
+    )
+
+
+def move(batch: Any, place: torch.device) -> Any:
+    """Move every tensor of a nested tuple, list, dict or NamedTuple; anything else is passed on as it is."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(place, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: move(value, place) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(value, place) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(move(value, place) for value in batch)
+    return batch

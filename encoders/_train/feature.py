@@ -1,0 +1,186 @@
+"""Features of frozen encoders: what a model learns on top of, computed once and kept on disk."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from quiver import registry
+from quiver.encoders import _fingerprint
+from quiver.encoders._media import locate
+from quiver.encoders._train.rank import share
+from quiver.errors import BadSpec, QuiverError
+from quiver.protocols import Encoder
+from quiver.types import Floats, Space
+
+Mask = NDArray[np.bool_]
+
+#: References per file of the cache: what an interruption can cost.
+BLOCK = 512
+#: References decoded, then embedded, together.
+AT_ONCE = 32
+
+
+def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> tuple[Floats, Mask]:
+    """Embed references with a frozen encoder.
+
+    Work is kept in blocks, named by the encoder's revision and by the references (files with their size and time of
+    change), so that the same call continues after an interruption. Ranks start at different blocks and share them.
+
+    Args:
+        spec: of an encoder, such as ``"timm model=resnet50"``; several joined by " + " have their vectors joined.
+            Of several spaces the finest counts.
+        key: one of KEYS.
+        refs: n references as the encoder's reader takes them: paths, texts, (before, after).
+        cache: a folder; None keeps nothing.
+
+    Returns:
+        (n, dim) float32, and (n,) bool: False where a reference cannot be decoded. Such a row is zero, and its
+        reason stands in ``cache/quarantine.jsonl``.
+
+    Raises:
+        BadSpec: an encoder cannot be named so, or does not embed the key.
+    """
+    source = _open(spec, key)
+    places = [slice(start, start + BLOCK) for start in range(0, len(refs), BLOCK)]
+    blocks: dict[int, tuple[Floats, Mask]] = {}
+    with tqdm(total=len(refs), unit=" items", desc=f"{spec} {key}", disable=None) as bar:
+        for number in _turns(len(places)):
+            blocks[number] = _block(source, refs[places[number]], cache)
+            bar.update(len(blocks[number][1]))
+    rows = np.concatenate([np.empty((0, source.dim), np.float32), *(blocks[n][0] for n in range(len(places)))])
+    mask = np.concatenate([np.empty(0, bool), *(blocks[n][1] for n in range(len(places)))])
+    if not mask.all():
+        where = f": see {cache / 'quarantine.jsonl'}" if cache else ""
+        lost = f"{len(mask) - mask.sum():,} of {len(mask):,} {key} references cannot be read"
+        print(f"note: {lost}{where}", file=sys.stderr)
+    return rows, mask
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The encoders of one spec, for one key."""
+
+    spec: str
+    key: str
+    parts: tuple[tuple[Encoder, Space], ...]
+
+    @property
+    def dim(self) -> int:
+        return sum(space.dim for _, space in self.parts)
+
+
+def _open(spec: str, key: str) -> _Source:
+    parts = []
+    for each in spec.split(" + "):
+        encoder: Encoder = registry.load("encoders", each)
+        if key not in encoder.keys:
+            raise BadSpec(f"{each} embeds {', '.join(encoder.keys)}, not {key}")
+        parts.append((encoder, encoder.spaces(key)[0]))
+    return _Source(spec, key, tuple(parts))
+
+
+def _turns(count: int) -> list[int]:
+    """Return the numbers of all blocks; each rank starts elsewhere, and reads later what others have done."""
+    rank, ranks = share()
+    start = count * rank // ranks
+    return [*range(start, count), *range(start)]
+
+
+def _block(source: _Source, refs: Sequence[Any], cache: Path | None) -> tuple[Floats, Mask]:
+    if cache is None:
+        rows, mask, _ = _embed(source, refs)
+        return rows, mask
+    from safetensors.numpy import load_file, save_file
+
+    path = cache / f"{_name(source, refs)}.safetensors"
+    if path.exists():
+        held = load_file(path)
+        return held["rows"], held["mask"]
+    rows, mask, reasons = _embed(source, refs)
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "quarantine.jsonl").open("a") as file:
+        for row, reason in sorted(reasons.items()):
+            line = {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": source.spec}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file({"rows": rows, "mask": mask}, part)
+    part.replace(path)
+    return rows, mask
+
+
+def _embed(source: _Source, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int, str]]:
+    """Return rows, mask, and the reason by row for those that cannot be decoded."""
+    reasons: dict[int, str] = {}
+    columns = []
+    for encoder, space in source.parts:
+        rows = np.zeros((len(refs), space.dim), np.float32)
+        for start, decoded in _decoded(encoder.reader(source.key), refs):
+            good = [place for place, (_, reason) in enumerate(decoded) if not reason]
+            reasons |= {start + place: reason for place, (_, reason) in enumerate(decoded) if reason}
+            if good:
+                batch = [decoded[place][0] for place in good]
+                rows[[start + place for place in good]] = encoder.embed(source.key, batch, space)
+        columns.append(rows)
+    joined = np.concatenate(columns, axis=1)
+    mask = np.ones(len(refs), bool)
+    mask[list(reasons)] = False
+    joined[~mask] = 0
+    return joined, mask, reasons
+
+
+def _decoded(reader: Callable[[Any], Any], refs: Sequence[Any]) -> Iterator[tuple[int, list[tuple[Any, str]]]]:
+    """Yield (place of the first, (decoded, reason) each), one chunk decoded in threads ahead of the consumer."""
+
+    def read(ref: Any) -> tuple[Any, str]:
+        try:
+            return reader(ref), ""
+        except (QuiverError, OSError, ValueError, MemoryError) as error:
+            return None, str(error) or type(error).__name__
+
+    starts = range(0, len(refs), AT_ONCE)
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+    try:
+        chunks = [[pool.submit(read, ref) for ref in refs[starts[0] : starts[0] + AT_ONCE]]] if starts else []
+        for start in starts:
+            chunks.append([pool.submit(read, ref) for ref in refs[start + AT_ONCE : start + 2 * AT_ONCE]])
+            yield start, [future.result() for future in chunks.pop(0)]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _name(source: _Source, refs: Sequence[Any]) -> str:
+    spaces = [f"{space.name} {space.dim} {space.revision}" for _, space in source.parts]
+    return _fingerprint.of_parts(source.key, *spaces, *(_print(ref, source.key) for ref in refs))
+
+
+def _print(ref: Any, key: str) -> str:
+    """Tell references apart: a file by path, size and time of change, anything else by what it is."""
+    if isinstance(ref, list | tuple):
+        return json.dumps([_print(each, key) for each in ref])
+    if isinstance(ref, bytes):
+        return hashlib.sha256(ref).hexdigest()
+    if isinstance(ref, np.ndarray):
+        return f"{ref.dtype} {ref.shape} {hashlib.sha256(np.ascontiguousarray(ref).data).hexdigest()}"
+    if key == "text":
+        return str(ref)
+    try:
+        found = os.stat(locate(str(ref))[0])
+    except (OSError, ValueError, QuiverError):
+        return str(ref)
+    return f"{ref} {found.st_size} {found.st_mtime_ns}"
+
+
+def _plain(ref: Any) -> Any:
+    if isinstance(ref, list | tuple):
+        return [_plain(each) for each in ref]
+    return ref if isinstance(ref, str) else str(ref)[:200]

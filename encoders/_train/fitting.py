@@ -1,0 +1,272 @@
+"""The loop: fetch, differentiate, step, and now and then log, validate and save.
+
+Bit for bit: on the CPU a run that was stopped and resumed ends with the weights of one that was not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from quiver.encoders._train import checkpoint, curve, device, optimiser
+from quiver.encoders._train.ahead import ahead
+from quiver.encoders._train.checkpoint import Point
+from quiver.encoders._train.interrupt import held_back
+from quiver.encoders._train.log import Journal, Window
+from quiver.encoders._train.loop import Loop, Outcome
+from quiver.encoders._train.order import Order
+from quiver.encoders._train.rank import agreed, alone, level
+from quiver.encoders._train.schedule import rate
+from quiver.errors import BadData
+from quiver.types import Rows
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+#: Any nested tuple, list, dict or NamedTuple of tensors.
+Batch = Any
+Loss = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
+Fetch = Callable[[Rows, np.random.Generator], Batch]
+Validate = Callable[[nn.Module], Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What stays the same from step to step."""
+
+    model: nn.Module
+    wrapped: nn.Module
+    loss: Loss
+    validate: Validate | None
+    order: Order
+    loop: Loop
+    accelerator: "Accelerator"
+    stepper: Any
+    place: Path
+    journal: Journal
+    terms: Mapping[str, Any] = field(repr=False)
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    *,
+    fetch: Fetch,
+    count: int,
+    out: Path,
+    loop: Loop,
+    validate: Validate | None = None,
+    phase: str = "",
+) -> Outcome:
+    """Optimise a model, going on from ``out/resume`` where a run was stopped there.
+
+    It writes ``out/log.jsonl``, TensorBoard files where that is installed, and ``out/curve.png`` where matplotlib is.
+    Rows come without replacement from a permutation per epoch; those that do not fill the last batch of an epoch are
+    left out of it, so that batch normalisation and negatives of other ranks always see whole batches. Ctrl-C saves a
+    state that the same call goes on from; it may find several ranks at different steps, and then the last state of
+    ``save_every`` is the one to go on from.
+
+    Args:
+        model: parameters with ``requires_grad=False`` are not optimised; moved to the device in place.
+        loss: given the wrapped model in train mode, to be called through its forward, and a batch on the device;
+            returns named scalars, of which ``loss`` is differentiated and the others are logged.
+        fetch: given rows (b,) int64 of the training set and what to draw from, returns a batch of tensors on the CPU.
+            It runs ahead in a thread and must draw from nothing else.
+        count: rows of the training set.
+        out: the folder of the run, on several ranks one that all of them see.
+        loop: how to optimise.
+        validate: given the model in eval mode, without gradients and on the first rank alone; its first figure
+            selects the best state, larger is better, the earlier one where they are equal.
+        phase: the name of this part of a training that has several; each resumes by itself, and one that is done
+            is not done again.
+
+    Returns:
+        What came of it; the model is left in eval mode on the device with its best state, on every rank.
+
+    Raises:
+        BadData: loss, gradient or the selecting figure is not finite, or there are too few rows; the message names
+            the step.
+        BadSpec: the device is not there, or the state on disk is of a run with other settings.
+    """
+    started = time.perf_counter()
+    accelerator = device.start(loop)
+    order = Order.of(count, loop.batch, seed=loop.seed, rank=accelerator.process_index, ranks=accelerator.num_processes)
+    _check_norms(model, order)
+    place = out / "resume" / (phase or "main")
+    terms = {**asdict(loop), "count": count, "ranks": order.ranks}
+    point = checkpoint.resume(place, model, terms=terms)
+    raw = optimiser.build(model, loop)
+    wrapped, stepper = accelerator.prepare(model, raw)
+    _restore(point, raw, model, accelerator)
+    resumed = point.step
+    silent = not accelerator.is_main_process
+    journal = Journal(out, phase, step=resumed, validated=point.validated, steps=loop.steps, silent=silent)
+    run = _Run(model, wrapped, loss, validate, order, loop, accelerator, stepper, place, journal, terms)
+    _greet(run, resumed)
+    try:
+        losses = _learn(run, point, fetch)
+    except KeyboardInterrupt:
+        _save(run, point)
+        journal.say(f"stopped after step {point.step}; the same call goes on from there")
+        raise
+    finally:
+        journal.close()
+    _leave_best(run, point)
+    if not silent and (why := curve.draw(out)):
+        journal.say(why)
+    return Outcome(
+        step=point.step,
+        best=point.best,
+        figures=point.figures,
+        losses=losses,
+        resumed=resumed,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check_norms(model: nn.Module, order: Order) -> None:
+    if order.batch < 2 and any(isinstance(each, _BatchNorm) for each in model.modules()):
+        raise BadData("batch normalisation needs batches of 2 rows and more: raise batch, or give more data")
+
+
+def _restore(point: Point, raw: torch.optim.Optimizer, model: nn.Module, accelerator: "Accelerator") -> None:
+    if point.optimiser:
+        optimiser.restore(raw, model, point.optimiser)
+        point.optimiser = {}
+    if point.scaler and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(dict(point.scaler))
+
+
+def _greet(run: _Run, resumed: int) -> None:
+    order, loop = run.order, run.loop
+    learned = sum(parameter.numel() for _, parameter in optimiser.named(run.model))
+    where = f"{run.accelerator.device}, {loop.precision}" + (f", {order.ranks} ranks" if order.ranks > 1 else "")
+    run.journal.say(f"{learned:,} weights learn from {order.count:,} rows, {loop.steps:,} steps on {where}")
+    if order.batch < loop.batch:
+        run.journal.say(f"batch {loop.batch} is more than there is: it is {order.batch}")
+    if spare := order.count - order.steps * order.batch * order.ranks:
+        run.journal.say(f"an epoch is {order.steps} whole batches and leaves {spare} rows out, others every time")
+    if resumed:
+        run.journal.say(f"going on from step {resumed}")
+
+
+def _learn(run: _Run, point: Point, fetch: Fetch) -> dict[str, float]:
+    """Take the steps that are left; return the means of the last line of the log."""
+    loop, order = run.loop, run.order
+    window, losses = Window(), dict[str, float]()
+
+    def fetched(step: int) -> Batch:
+        return fetch(order.rows(step), order.generator(step))
+
+    with closing(ahead(fetched, range(point.step, loop.steps))) as batches:
+        _check_point(run, point)
+        for batch in batches:
+            with held_back():
+                window.add(_advance(run, point.step, batch))
+                point.step += 1
+            run.journal.tick()
+            if point.step % loop.log_every == 0 or point.step == loop.steps:
+                losses = _log(run, point.step, window)
+                window = Window()
+            _check_point(run, point)
+    return losses
+
+
+def _check_point(run: _Run, point: Point) -> None:
+    """Validate and save where this step is one to do so."""
+    loop = run.loop
+    if run.validate and point.validated < point.step and _due(point.step, loop.validate_every, loop):
+        _assess(run, point, run.validate)
+    if point.step and _due(point.step, loop.save_every, loop):
+        _save(run, point)
+
+
+def _due(step: int, every: int, loop: Loop) -> bool:
+    return step == loop.steps or (every > 0 and step % every == 0)
+
+
+def _advance(run: _Run, step: int, batch: Batch) -> dict[str, Tensor]:
+    """Update the weights once; return what is logged of it."""
+    torch.manual_seed(run.order.torch_seed(step))
+    run.wrapped.train()
+    for group in run.stepper.param_groups:
+        group["lr"] = rate(run.loop, step)
+    parts = dict(run.loss(run.wrapped, device.move(batch, run.accelerator.device)))
+    if not math.isfinite(parts["loss"].item()):
+        raise _diverged("loss", parts["loss"].item(), step, run.loop)
+    run.accelerator.backward(parts["loss"])
+    learned = [parameter for _, parameter in optimiser.named(run.model)]
+    norm = run.accelerator.clip_grad_norm_(learned, run.loop.clip or math.inf)
+    # fp16 overflows now and then: its scaler leaves such a step out and lowers the scale.
+    if run.loop.precision != "fp16" and not math.isfinite(norm.item()):
+        raise _diverged("norm of the gradient", norm.item(), step, run.loop)
+    run.stepper.step()
+    run.stepper.zero_grad(set_to_none=True)
+    return {**parts, "gradient": norm}
+
+
+def _diverged(what: str, value: float, step: int, loop: Loop) -> BadData:
+    tries = ["a lower rate", "a longer warmup"] + ["clip=1"] * (loop.clip is None)
+    tries += ["precision=fp32"] * (loop.precision != "fp32")
+    return BadData(
+        f"the {what} is {value} at step {step + 1}: try {', '.join(tries)}, and look for rows that are not finite"
+    )
+
+
+def _log(run: _Run, step: int, window: Window) -> dict[str, float]:
+    names, means = window.means()
+    means = run.accelerator.reduce(means, "mean")
+    figures = dict(zip(names, means.tolist(), strict=True))
+    rows = run.order.batch * run.order.ranks
+    extra = {"rate": rate(run.loop, step - 1), "epoch": step / run.order.steps, "rows_per_second": window.pace() * rows}
+    run.journal.write("train", step, figures={**figures, **extra})
+    figures.pop("gradient")
+    return figures
+
+
+def _assess(run: _Run, point: Point, validate: Validate) -> None:
+    """Validate on the first rank, and keep the state where it is the best so far."""
+    figures: dict[str, float] = {}
+    if run.accelerator.is_main_process:
+        run.model.eval()
+        torch.manual_seed(run.loop.seed)
+        with torch.no_grad(), alone():
+            figures = {name: float(value) for name, value in validate(run.model).items()}
+    figures = agreed(figures)
+    first = next(iter(figures.items()), ("no figure", math.nan))
+    if not math.isfinite(first[1]):
+        raise BadData(f"validation gives {first[0]}={first[1]} after step {point.step}: no state can be selected by it")
+    run.journal.write("validation", point.step, figures=figures)
+    if not point.best or first[1] > next(iter(point.figures.values())):
+        point.best, point.figures = point.step, figures
+        point.weights = checkpoint.snapshot(run.model) if run.accelerator.is_main_process else None
+    point.validated = point.step
+
+
+def _save(run: _Run, point: Point) -> None:
+    if not run.accelerator.is_main_process:
+        return
+    scaler = run.accelerator.scaler
+    point.scaler = scaler.state_dict() if scaler is not None else {}
+    state = optimiser.tensors(run.stepper.optimizer, run.model)
+    checkpoint.save(run.place, point, model=run.model, optimiser=state, terms=run.terms)
+
+
+def _leave_best(run: _Run, point: Point) -> None:
+    """Give every rank the best state of the first, in a model without accelerate's wrapping."""
+    run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
+    if not point.best:
+        point.best = point.step
+    elif point.weights is not None:
+        run.model.load_state_dict(point.weights)
+    level(run.model)  # the first rank alone has the best state, and running statistics are each one's own
+    run.model.eval()
+    run.accelerator.free_memory()

@@ -1,0 +1,113 @@
+"""What a run says: lines for a person, ``log.jsonl`` for programs, TensorBoard where it is installed."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+
+class Window:
+    """Means of what was logged since they were last taken; nothing leaves the device before."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+        self._since = time.perf_counter()
+
+    def add(self, scalars: Mapping[str, Tensor]) -> None:
+        """Add one step's scalars."""
+        for name, value in scalars.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
+        self._count += 1
+
+    def means(self) -> tuple[list[str], Tensor]:
+        """Return names and (len(names),) means."""
+        return list(self._sums), torch.stack(list(self._sums.values())) / self._count
+
+    def pace(self) -> float:
+        """Return steps per second."""
+        return self._count / max(1e-9, time.perf_counter() - self._since)
+
+
+class Journal:
+    """The log of one phase; every process but the first keeps a silent one.
+
+    Args:
+        out: the folder of the run.
+        phase: its name; empty where there is one alone.
+        step: where it starts; what an earlier process logged of later steps is dropped.
+        validated: likewise for validations.
+        steps: where it ends.
+        silent: write and say nothing.
+    """
+
+    def __init__(self, out: Path, phase: str, *, step: int, validated: int, steps: int, silent: bool) -> None:
+        self.phase = phase
+        self.steps = steps
+        self._path = None if silent else out / "log.jsonl"
+        self._board = None if silent else _board(out / "tensorboard" / phase, step)
+        self._bar = tqdm(total=steps, initial=step, unit=" steps", desc=phase or None, disable=True if silent else None)
+        if self._path is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            _cut(self._path, phase, train=step, validation=validated)
+
+    def say(self, line: str) -> None:
+        """Print one line, beside the bar."""
+        if self._path is not None:
+            tqdm.write(f"{self.phase}: {line}" if self.phase else line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def write(self, kind: str, step: int, *, figures: Mapping[str, float]) -> None:
+        """Log and print figures: ``train`` means since the last, or ``validation``."""
+        if self._path is None:
+            return
+        with self._path.open("a") as file:
+            file.write(json.dumps({"phase": self.phase, "kind": kind, "step": step, **figures}) + "\n")
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+        words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.say(f"step {step}/{self.steps}  {'' if kind == 'train' else f'{kind}  '}{words}")
+
+    def tick(self) -> None:
+        """Move the bar by one step."""
+        self._bar.update()
+
+    def close(self) -> None:
+        """End the bar and flush what is pending."""
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a ``log.jsonl``; a last one that a crash cut off is left out."""
+    lines = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def _cut(path: Path, phase: str, **last: int) -> None:
+    """Drop what was logged of steps and validations that take place again."""
+    kept = [line for line in read(path) if line["phase"] != phase or line["step"] <= last[line["kind"]]]
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    part.replace(path)
+
+
+def _board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)

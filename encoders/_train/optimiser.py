@@ -1,0 +1,54 @@
+"""The optimiser, and its state as tensors by parameter name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quiver.encoders._train.loop import Loop
+from quiver.errors import BadData
+
+
+def build(model: nn.Module, loop: Loop) -> torch.optim.Optimizer:
+    """Return an optimiser of the parameters that require gradients; those of fewer than 2 dimensions never decay.
+
+    Raises:
+        BadData: no parameter does.
+    """
+    learned = [parameter for _, parameter in named(model)]
+    if not learned:
+        raise BadData(f"{type(model).__name__} has no parameter to learn: all have requires_grad=False")
+    groups = [
+        {"params": [each for each in learned if each.ndim >= 2], "weight_decay": loop.decay},
+        {"params": [each for each in learned if each.ndim < 2], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if loop.optimiser == "adamw" else torch.optim.Adam
+    return kind([group for group in groups if group["params"]], lr=loop.rate)
+
+
+def named(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters that are optimised, with their names."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Return the optimiser's state as ``parameter name/entry``, such as ``head.weight/exp_avg``."""
+    return {
+        f"{name}/{entry}": value
+        for name, parameter in named(model)
+        for entry, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def restore(optimiser: torch.optim.Optimizer, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put back what ``tensors`` gave."""
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        name, _, entry = key.rpartition("/")
+        by_name.setdefault(name, {})[entry] = value
+    names = {id(parameter): name for name, parameter in named(model)}
+    ordered = [names[id(parameter)] for group in optimiser.param_groups for parameter in group["params"]]
+    whole: dict[str, Any] = optimiser.state_dict()
+    whole["state"] = {number: by_name[name] for number, name in enumerate(ordered) if name in by_name}
+    optimiser.load_state_dict(whole)

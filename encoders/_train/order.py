@@ -1,0 +1,71 @@
+"""Which rows make up which step: a seeded permutation per epoch, cut into batches, dealt out to ranks.
+
+Everything depends on (seed, step, rank) alone, so that a run can go on at any step as if it had never stopped.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from quiver.errors import BadData
+from quiver.types import Rows
+
+#: What a random stream is for; two purposes never share one.
+_ROWS, _FETCH, _MODEL = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order of rows.
+
+    The rows that do not fill a last batch are left out of an epoch; the next epoch's permutation leaves out others.
+
+    Attributes:
+        count: rows of the training set.
+        batch: rows per step and rank, at most ``count // ranks``.
+        seed: of the permutations.
+        rank: this process.
+        ranks: processes that train together.
+    """
+
+    count: int
+    batch: int
+    seed: int
+    rank: int = 0
+    ranks: int = 1
+
+    @classmethod
+    def of(cls, count: int, batch: int, *, seed: int, rank: int = 0, ranks: int = 1) -> "Order":
+        """Deal ``count`` rows out; a training set smaller than a batch is a batch.
+
+        Raises:
+            BadData: there is not one row for each rank.
+        """
+        if count < ranks:
+            raise BadData(f"there are {count} rows to learn from, and {ranks} rank(s) need at least one each")
+        return cls(count, min(batch, count // ranks), seed, rank, ranks)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return self.count // (self.batch * self.ranks)
+
+    def rows(self, step: int) -> Rows:
+        """Return the (batch,) int64 rows that this rank learns from at a step."""
+        epoch, place = divmod(step, self.steps)
+        start = (place * self.ranks + self.rank) * self.batch
+        return _permutation(self.count, self.seed, epoch)[start : start + self.batch].copy()
+
+    def generator(self, step: int) -> np.random.Generator:
+        """Return what a step's fetching draws from."""
+        return np.random.default_rng([self.seed, step, self.rank, _FETCH])
+
+    def torch_seed(self, step: int) -> int:
+        """Return the seed of what the model draws in a step, such as dropout."""
+        return int(np.random.SeedSequence([self.seed, step, self.rank, _MODEL]).generate_state(1, np.uint64)[0])
+
+
+@lru_cache(maxsize=2)  # of the epoch that is trained, and of the next while it is fetched ahead
+def _permutation(count: int, seed: int, epoch: int) -> Rows:
+    return np.random.default_rng([seed, epoch, 0, _ROWS]).permutation(count)

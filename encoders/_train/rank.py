@@ -1,0 +1,102 @@
+"""Several processes that train one model: who is first, and what all of them hold.
+
+Shapes: b rows of one rank, r ranks.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+def first() -> bool:
+    """Whether this process is the one that writes files and lines, before or after processes have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def share() -> tuple[int, int]:
+    """Return this process's number and how many there are, as torchrun says."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leave() -> None:
+    """Part from the other ranks, at the very end, all at once: one that goes early pulls the others down."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block ``gathered`` does not wait for other ranks, which are not there."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def agreed(value: T) -> T:
+    """Return the first rank's value on every rank."""
+    held: list[Any] = [value]
+    if _several():
+        dist.broadcast_object_list(held)
+    agreed: T = held[0]
+    return agreed
+
+
+def level(model: nn.Module) -> None:
+    """Give every rank the first one's parameters and buffers."""
+    for tensor in model.state_dict().values() if _several() else ():
+        dist.broadcast(tensor, 0)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Join the rows of all ranks, so that every rank contrasts with all negatives.
+
+    Gradients flow back through the local rows and through those that other ranks received, summed over the ranks'
+    losses. Averaged over ranks, as ``fit`` does, they are those of the mean of the ranks' losses, and of the loss
+    itself where every rank computes the same one.
+
+    Args:
+        x: (b, ...), of the same shape on every rank.
+
+    Returns:
+        (r * b, ...), in the order of ranks; x itself on one rank.
+    """
+    if _ALONE.get() or not _several():
+        return x
+    return _Gathered.apply(x) if x.requires_grad else _join(x)
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _join(x: Tensor) -> Tensor:
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.detach().contiguous())
+    return torch.cat(parts)
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        return _join(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        start = dist.get_rank() * ctx.rows
+        return total[start : start + ctx.rows]

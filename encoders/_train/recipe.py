@@ -1,0 +1,80 @@
+"""The settings a run was begun with, beside what it produced."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from quiver.encoders._train.rank import first
+from quiver.errors import BadSpec
+
+#: Settings that change nothing in what a run computes.
+FREE = frozenset({"device", "log_every", "save_every"})
+
+
+def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequence[str] = ()) -> None:
+    """Write ``out/recipe.json``, and see that a run that has saved a state there goes on as it was begun.
+
+    A field ``steps``, or one that ends in ``_steps``, may be raised; ``device``, ``log_every`` and ``save_every`` may
+    be anything. On several ranks the first writes and checks for all.
+
+    Args:
+        out: the folder of the run.
+        recipe: a dataclass instance.
+        model: what is trained; None leaves what is written there.
+        data: what it learns from; () likewise.
+
+    Raises:
+        BadSpec: a setting differs; the message names it.
+    """
+    if not first():
+        return
+    path = out / "recipe.json"
+    settings = json.loads(json.dumps(asdict(recipe), default=str))
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    said = {"model": model or before.get("model"), "data": list(data) or before.get("data", [])}
+    begun = {**before.get("recipe", {}), **_known(before)} if (out / "resume").is_dir() else {}
+    for name, old, new in differing(begun, {**settings, **_known(said)}):
+        raise BadSpec(
+            f"{out} was begun with {name}={old}, not {new}: give {name} as it was, another folder, "
+            "or --fresh to start over"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**said, "recipe": settings})
+
+
+def forget(out: Path) -> None:
+    """Remove what an earlier run left in a folder, where it is one of a run; the first rank does so for all."""
+    if not first() or not (out / "recipe.json").is_file():
+        return
+    for name in ("resume", "tensorboard", "model"):
+        if (out / name).exists():
+            shutil.rmtree(out / name)
+    for name in ("log.jsonl", "curve.png", "recipe.json"):
+        (out / name).unlink(missing_ok=True)
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (name, old, new) of the settings that keep a run from going on, of those that both have."""
+    return [
+        (name, old[name], value)
+        for name, value in new.items()
+        if name in old and name not in FREE and old[name] != value and not _raised(name, old[name], value)
+    ]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    part.replace(path)
+
+
+def _known(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"--{name}" if name == "data" else name: said[name] for name in ("model", "data") if said.get(name)}
+
+
+def _raised(name: str, old: Any, new: Any) -> bool:
+    return (name == "steps" or name.endswith("_steps")) and isinstance(old, int) and isinstance(new, int) and new > old

@@ -1,0 +1,192 @@
+import json
+import math
+import signal
+import threading
+import traceback
+
+import pytest
+import torch
+from torch import nn
+
+from quiver.encoders._train import Loop, fit
+from quiver.encoders._train.order import Order
+from quiver.errors import BadData, BadSpec
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state(), other.state(), strict=True))
+
+
+def fetching():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("fetch")]
+
+
+def lines(out, kind):
+    return [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["kind"] == kind]
+
+
+def test_fit_equals_a_plain_loop_written_out(tmp_path):
+    torch.manual_seed(0)
+    x, target = torch.randn(12, 3), torch.randn(12, 2)
+    ours = nn.Linear(3, 2)
+    plain = nn.Linear(3, 2)
+    plain.load_state_dict(ours.state_dict())
+    adam = torch.optim.Adam(plain.parameters(), lr=0.1)
+    order = Order.of(12, 4, seed=5)
+    for step in range(7):
+        adam.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * step / 7))
+        rows = order.rows(step)
+        adam.zero_grad()
+        (plain(x[rows]) - target[rows]).square().mean().backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        adam.step()
+    loop = Loop(steps=7, batch=4, rate=0.1, optimiser="adam", clip=0.5, seed=5, device="cpu")
+    outcome = fit(
+        ours,
+        lambda model, batch: {"loss": (model(batch[0]) - batch[1]).square().mean()},
+        fetch=lambda rows, rng: (x[rows], target[rows]),
+        count=12,
+        out=tmp_path,
+        loop=loop,
+    )
+    assert torch.equal(ours.weight, plain.weight) and torch.equal(ours.bias, plain.bias)
+    assert (outcome.step, outcome.best, outcome.figures) == (7, 7, {}) and not ours.training
+
+
+@pytest.mark.parametrize("stop", [1, 7, 10, 20])
+def test_a_run_stopped_by_ctrl_c_ends_like_an_undisturbed_one(tmp_path, bench, stop):
+    whole, broken, resumed = bench(), bench(), bench()
+    undisturbed = whole.fit(tmp_path / "whole")
+
+    def loss(model, batch):
+        parts = broken.loss(model, batch)
+        if broken.steps == stop:
+            signal.raise_signal(signal.SIGINT)
+        return parts
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(tmp_path / "other", loss=loss)
+    assert broken.steps == stop and not fetching()
+    with torch.random.fork_rng():
+        torch.manual_seed(99)  # what the process drew before does not matter
+        outcome = resumed.fit(tmp_path / "other")
+    assert resumed.steps == 20 - stop and outcome.resumed == stop
+    assert same(whole, resumed) and outcome.figures == undisturbed.figures
+    assert [line["step"] for line in lines(tmp_path / "other", "validation")] == [5, 10, 15, 20]
+
+
+def test_a_crash_in_fetch_shows_its_own_lines_and_the_run_resumes_from_the_last_state(tmp_path, bench):
+    whole, broken, resumed = bench(), bench(), bench()
+    whole.fit(tmp_path / "whole", save_every=5)
+    calls = []
+
+    def fetch(rows, rng):
+        calls.append(1)
+        if len(calls) == 13:
+            raise OSError("the disk is gone")
+        return broken.fetch(rows, rng)
+
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        broken.fit(tmp_path / "other", fetch=fetch, save_every=5, log_every=1)
+    assert any("the disk is gone" in frame.line for frame in traceback.extract_tb(caught.tb))
+    assert not fetching()
+    assert broken.steps == 12
+    (tmp_path / "other/resume/main/step-00000099-00000000.part").mkdir()  # what a kill leaves behind
+    assert resumed.fit(tmp_path / "other", save_every=5, log_every=1).resumed == 10
+    assert same(whole, resumed)
+    assert [line["step"] for line in lines(tmp_path / "other", "train")] == list(range(1, 21))
+
+
+def test_the_best_state_is_left_and_not_the_last(tmp_path, bench):
+    scores = iter([0.1, 0.9, 0.9, 0.3])
+    seen = []
+
+    def validate(model):
+        assert not model.training and not torch.is_grad_enabled()
+        seen.append([tensor.clone() for tensor in model.state_dict().values()])
+        return {"recall": next(scores), "other": 7}
+
+    one = bench()
+    outcome = one.fit(tmp_path, validate=validate)
+    assert outcome.best == 10 and outcome.figures == {"recall": 0.9, "other": 7.0}
+    assert all(torch.equal(a, b) for a, b in zip(one.state(), seen[1], strict=True))
+
+
+def test_phases_keep_apart_and_one_that_is_done_is_not_done_again(tmp_path, bench):
+    one = bench()
+    one.fit(tmp_path, phase="first", steps=5)
+    one.fit(tmp_path, phase="second", steps=10, precision="bf16")
+    again = bench()
+    assert again.fit(tmp_path, phase="first", steps=5).resumed == 5
+    assert again.fit(tmp_path, phase="second", steps=10, precision="bf16").losses == {}
+    assert again.steps == 0 and same(one, again)
+    assert [line["phase"] for line in lines(tmp_path, "train")] == ["first", "second", "second"]
+    assert (tmp_path / "curve.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_steps_may_be_raised_and_other_settings_not_changed(tmp_path, bench):
+    bench().fit(tmp_path, steps=5)
+    more = bench()
+    assert more.fit(tmp_path, steps=8).resumed == 5 and more.steps == 3
+    with pytest.raises(BadSpec, match=r"rate=0.01, not 0.5.*--fresh"):
+        bench().fit(tmp_path, steps=8, rate=0.5)
+    with pytest.raises(BadSpec, match="steps=8, not 5"):
+        bench().fit(tmp_path, steps=5)
+    with pytest.raises(BadSpec, match="count=50, not 49"):
+        bench().fit(tmp_path, steps=8, count=49)
+    other = bench()
+    other.model = nn.Linear(4, 1)
+    with pytest.raises(BadSpec, match=r"of another model: start over"):
+        other.fit(tmp_path, steps=8)
+
+
+@pytest.mark.parametrize("what", ["loss", "norm of the gradient"])
+def test_what_is_not_finite_stops_the_run_and_names_the_step(tmp_path, bench, what):
+    one = bench()
+
+    def loss(model, batch):
+        found = one.loss(model, batch)["loss"]
+        if one.steps < 4:
+            return {"loss": found}
+        return {"loss": found * math.nan} if what == "loss" else {"loss": (found - found.detach()).abs().sqrt()}
+
+    with pytest.raises(BadData, match=f"the {what} is .* at step 4: try a lower rate, a longer warmup, clip=1"):
+        one.fit(tmp_path, loss=loss, clip=None)
+    assert all(torch.isfinite(tensor).all() for tensor in one.state())
+
+
+def test_a_figure_that_selects_nothing_is_refused(tmp_path, bench):
+    with pytest.raises(BadData, match="validation gives recall=nan after step 5"):
+        bench().fit(tmp_path, validate=lambda model: {"recall": math.nan})
+
+
+def test_batch_normalisation_needs_two_rows(tmp_path, bench):
+    with pytest.raises(BadData, match="2 rows and more"):
+        bench().fit(tmp_path, batch=1)
+
+
+def test_frozen_weights_stay_and_vectors_do_not_decay(tmp_path, bench):
+    one = bench()
+    one.model[0].weight.requires_grad_(False)
+    before = one.model[0].weight.clone()
+
+    def loss(model, batch):
+        return {"loss": 0 * one.loss(model, batch)["loss"]}  # decay alone moves the weights
+
+    scale, bias = one.model[3].weight.clone(), one.model[3].bias.clone()
+    one.fit(tmp_path, loss=loss, steps=1, warmup=0, validate=None)
+    assert torch.equal(one.model[0].weight, before) and torch.equal(one.model[3].bias, bias)
+    torch.testing.assert_close(one.model[3].weight, scale * (1 - 0.01 * 0.1))
+
+
+def test_a_pipe_gets_lines_and_no_bar(tmp_path, bench, capsys):
+    bench().fit(tmp_path, phase="warm")
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines()[0] == "warm: 65 weights learn from 50 rows, 20 steps on cpu, fp32"
+    assert "leaves 2 rows out" in said.out and "warm: step 20/20  loss " in said.out
+
+
+def test_fp16_on_a_cpu_is_refused(tmp_path, bench):
+    with pytest.raises(BadSpec, match="precision=fp16 needs a GPU"):
+        bench().fit(tmp_path, precision="fp16")

@@ -1,0 +1,178 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from quiver.engine.cli import app
+from quiver.errors import BadSpec
+
+#: A model that learns a number from a text's length; all of a trainable model's folder, in two files.
+MODEL = '''
+"""Lengths."""
+'''
+TRAIN = '''
+"""How lengths are learned."""
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from quiver.encoders._train import Loop, Outcome, fit, write_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How.
+
+    Attributes:
+        rate: peak learning
+            rate.
+        steps: updates.
+        stop: the step at which somebody presses Ctrl-C.
+    """
+
+    rate: float = 0.3
+    steps: int = 60
+    stop: int | None = None
+    device: str = "cpu"
+
+
+PRESETS: Mapping[str, Recipe] = {"paper": Recipe(), "cpu": Recipe(steps=40)}
+
+
+def table(task):
+    x = torch.tensor([[float(len(item.media["text"]))] for item in task.items])
+    return x, torch.tensor([[float(item.meta["price"])] for item in task.items])
+
+
+def train(learn, validation, out: Path, *, recipe: Recipe) -> Outcome:
+    """Learns from texts with a column price."""
+    torch.manual_seed(0)
+    model, (x, y), taken = nn.Linear(1, 1), table(learn), []
+    held = table(validation or learn)
+    write_recipe(out, recipe)
+
+    def loss(network, batch):
+        taken.append(1)
+        if len(taken) == recipe.stop:
+            signal.raise_signal(signal.SIGINT)
+        return {"loss": (network(batch[0]) - batch[1]).square().mean()}
+
+    loop = Loop(steps=recipe.steps, batch=8, rate=recipe.rate, schedule="constant", device=recipe.device)
+    outcome = fit(model, loss, fetch=lambda rows, rng: (x[rows], y[rows]), count=len(x), out=out, loop=loop,
+                  validate=lambda network: {"fit": -(network(held[0]) - held[1]).square().mean().item()})
+    (out / "model").mkdir(exist_ok=True)
+    save_file(model.state_dict(), out / "model/model.safetensors")
+    return outcome
+'''
+
+
+@pytest.fixture
+def lengths(lab, tmp_path):
+    """The model lab.lengths, and a manifest whose price is twice the length of the text plus one."""
+    (lab / "lengths").mkdir()
+    (lab / "lengths/__init__.py").write_text(MODEL)
+    (lab / "lengths/train.py").write_text(TRAIN)
+    path = tmp_path / "texts.csv"
+    path.write_text("id,text,price\n" + "".join(f"{n},{'x' * (n % 5 + 1)},{2 * (n % 5) + 3}\n" for n in range(60)))
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)], catch_exceptions=True)
+
+
+def run(*arguments):
+    done = call(*arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done
+
+
+def refused(*arguments):
+    done = call(*arguments)
+    assert isinstance(done.exception, BadSpec), done.output
+    return str(done.exception)
+
+
+def test_a_model_of_somebody_elses_is_trained_end_to_end(lengths, tmp_path):
+    done = run("lab.lengths", "--data", lengths, "--out", tmp_path / "run", "steps=300", "preset=cpu")
+    assert "learns from 5" in done.stdout and "split by a hash of the id" in done.stdout
+    assert "step 300/300  loss " in done.stdout and "the best state is that of step 300: fit -" in done.stdout
+    place = tmp_path / "run/model"
+    assert done.stdout.splitlines()[-1] == (
+        f'use it: quiver add COLLECTION FILES --encoder "lab.lengths checkpoint={place}"'
+    )
+    from safetensors.numpy import load_file
+
+    weights = load_file(place / "model.safetensors")
+    assert weights["weight"].item() == pytest.approx(2, abs=0.05)
+    assert weights["bias"].item() == pytest.approx(1, abs=0.2)
+    recipe = json.loads((tmp_path / "run/recipe.json").read_text())
+    assert recipe["data"] == [str(lengths)] and recipe["recipe"]["steps"] == 300
+
+
+def test_json_is_alone_on_stdout(lengths, tmp_path):
+    done = run("lab.lengths", "--data", lengths, "--out", tmp_path / "run", "--json", "--preset", "cpu")
+    found = json.loads(done.stdout)
+    assert found["step"] == found["best"] == 40 and found["encoder"].startswith("lab.lengths checkpoint=")
+    assert "step 40/40" in done.stderr
+
+
+def test_the_same_command_goes_on_and_other_settings_are_refused_but_for_fresh(lengths, tmp_path):
+    command = ["lab.lengths", "--data", lengths, "--out", tmp_path / "run"]
+    run(*command, "steps=20")
+    assert "going on from step 20" in run(*command, "steps=30").stdout
+    assert "was begun with rate=0.3, not 0.1" in refused(*command, "steps=30", "rate=0.1")
+    assert "was begun with steps=30, not 29" in refused(*command, "steps=29")
+    fresh = run(*command, "steps=30", "rate=0.1", "--fresh").stdout
+    assert "going on" not in fresh and "30 steps" in fresh
+    other = tmp_path / "other.csv"
+    other.write_text(lengths.read_text())
+    assert "--data=" in refused("lab.lengths", "--data", other, *command[3:], "steps=30", "rate=0.1")
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(lengths, tmp_path, lab):
+    command = [sys.executable, "-m", "quiver.engine.cli", "train", "lab.lengths", "--data", lengths, "--out"]
+    done = subprocess.run(
+        [*command, tmp_path / "run", "stop=7"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(lab.parent), "OMP_NUM_THREADS": "1", "PATH": ""},
+        check=False,
+    )
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "the same command goes on from there" in done.stderr
+    assert "stopped after step 7" in done.stdout
+    states = list((tmp_path / "run/resume/main").iterdir())
+    assert [each.name for each in states] == ["step-00000007-00000000"]
+
+
+def test_the_recipe_is_listed_with_presets_and_what_fields_mean(lengths):
+    lines = [line.split("\t") for line in run("lab.lengths", "--recipe").stdout.splitlines()]
+    assert lines[0] == ["setting", "paper", "cpu", "what it is"]
+    assert ["rate", "0.3", "0.3", "peak learning rate."] in lines and ["steps", "60", "40", "updates."] in lines
+    found = json.loads(run("lab.lengths", "--recipe", "--json").stdout)
+    assert found["fields"][1] == {"name": "steps", "default": 60, "says": "updates."}
+    assert found["presets"]["cpu"]["steps"] == 40
+
+
+def test_what_is_missing_or_unknown_is_explained(lengths, tmp_path):
+    assert "needs --data SPEC (Learns from texts with a column price.): give --data" in refused("lab.lengths")
+    assert "needs --out DIR" in refused("lab.lengths", "--data", lengths)
+    whole = ["lab.lengths", "--data", lengths, "--out", tmp_path / "run"]
+    assert "has no option 'depth'; it takes rate, steps, stop, device" in refused(*whole, "depth=3")
+    assert "has no preset 'huge': there are paper, cpu" in refused(*whole, "preset=huge")
+    assert "steps must be a int, not 'many'" in refused(*whole, "steps=many")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_cannot_be_trained_is_refused_with_those_that_can(lab):
+    (lab / "still.py").touch()
+    for name in ("timm", "classic", "lab.still"):
+        assert f"{name} cannot be trained: those that can are " in refused(name)
