@@ -5,12 +5,12 @@ from time import perf_counter
 from typing import Any
 
 from quiver import registry
-from quiver.engine.column import Column
+from quiver.engine.column import Column, Derived
 from quiver.engine.library import Library
 from quiver.errors import BadSpec
 
 
-def build(library: Library, column: Column, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
+def build(library: Library, column: Column | Derived, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
     """Build one index and describe it.
 
     Raises:
@@ -29,19 +29,22 @@ def build(library: Library, column: Column, kind: str, options: Mapping[str, str
     }
 
 
-def _build_lance(library: Library, column: Column, options: Mapping[str, str]) -> int:
+def _build_lance(library: Library, column: Column | Derived, options: Mapping[str, str]) -> int:
+    if isinstance(column, Derived):
+        raise BadSpec(f"{column}: lance indexes what is stored only; use faiss")
     module = registry.module("indexers", "lance")
     values = registry.convert(module.over, dict(options), name="lance")
     library.table.commit(lambda dataset: module.over(dataset, column.name, column.space, **values))
     return library.count(None)
 
 
-def _build_file(library: Library, column: Column, kind: str, options: Mapping[str, str]) -> int:
+def _build_file(library: Library, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:
     module = registry.module("indexers", kind)
     values = registry.convert(module.build, dict(options), name=kind)
     resident = library.resident(column)
-    files = {number: fragment.files for number, fragment in library.table.fragments(column.name).items()}
-    vectors = library.table.vectors(column)
+    fragments = library.table.fragments(column.stored.name)
+    files = {number: fragment.files for number, fragment in fragments.items()}
+    vectors = resident.read()
     index = module.build(vectors, **values)
     note = {"version": library.table.version, "files": files, "options": dict(options), "vectors": len(vectors)}
     library.cache.save(column, kind, index, note)

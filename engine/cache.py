@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver import registry
-from quiver.engine.column import Column
+from quiver.engine.column import Column, Derived
 from quiver.errors import BadCollection
 from quiver.protocols import Index
 
@@ -19,17 +19,17 @@ class Cache:
     def __init__(self, uri: str) -> None:
         self.root = Path(uri) / "cache" if "://" not in uri else home() / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
-    def path(self, column: Column, kind: str) -> Path:
+    def path(self, column: Column | Derived, kind: str) -> Path:
         """Return the folder of one index."""
         return self.root / column.name / kind
 
-    def kinds(self, column: Column) -> dict[str, dict[str, Any]]:
+    def kinds(self, column: Column | Derived) -> dict[str, dict[str, Any]]:
         """Return what is built for a column: the note of each index by its kind."""
         return {
             note.parent.name: json.loads(note.read_text()) for note in self.root.glob(f"{column.name}/*/built.json")
         }
 
-    def save(self, column: Column, kind: str, index: Index, note: Mapping[str, Any]) -> Path:
+    def save(self, column: Column | Derived, kind: str, index: Index, note: Mapping[str, Any]) -> Path:
         """Write an index; its note comes last and makes it valid."""
         folder = self.path(column, kind)
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ class Cache:
         os.replace(fresh, folder / "built.json")
         return folder
 
-    def open(self, column: Column, kind: str) -> tuple[Index, dict[int, str]] | None:
+    def open(self, column: Column | Derived, kind: str) -> tuple[Index, dict[int, str]] | None:
         """Open an index and the fragment files it was built from; None where there is none that can be used."""
         note = self.kinds(column).get(kind)
         if note is None:

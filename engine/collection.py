@@ -12,11 +12,12 @@ from quiver.engine import source
 from quiver.engine.block import Block, Known
 from quiver.engine.build import build
 from quiver.engine.cache import Cache
-from quiver.engine.column import Column
+from quiver.engine.column import Column, Derived
 from quiver.engine.encoding import load
 from quiver.engine.execute import describe, execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.library import Library, held
+from quiver.engine.measure import measure
 from quiver.engine.memory import share_arenas
 from quiver.engine.plan import Plan, Result
 from quiver.engine.planner import plan
@@ -24,8 +25,9 @@ from quiver.engine.progress import track
 from quiver.engine.quarantine import Quarantine
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.table import Example, Table, quoted
+from quiver.engine.trial import Measured
 from quiver.errors import BadCollection, BadSpec, QuiverError
-from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of
+from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of, sources_of
 
 #: The encoder of a collection that was given none: it needs no weights.
 DEFAULT_ENCODER = "classic"
@@ -174,7 +176,7 @@ class Collection:
 
         Args:
             spec: a kind of index and its options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``.
-            spaces: names of spaces.
+            spaces: names of spaces; vectors that bridges compute are indexed only where their space is named.
 
         Returns:
             What was built: column, kind, options, vectors, seconds.
@@ -184,7 +186,9 @@ class Collection:
         """
         kind, options = registry.split(spec)
         library = self._library()
-        columns = [column for column in library.graph.columns if not spaces or column.space.name in spaces]
+        graph = library.graph
+        columns: list[Column | Derived] = [c for c in graph.columns if not spaces or c.space.name in spaces]
+        columns += [derived for derived in graph.derived if derived.space.name in spaces]
         if not columns:
             raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
         built, problems = [], []
@@ -230,6 +234,22 @@ class Collection:
         query, library = query or query_of(ask), self._library()
         return plan(query, library.facts(query, self._examples(library, [query])))
 
+    def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
+        """Measure a scorer on a sample of queries; from then on plans rest on what was found.
+
+        Args:
+            queries: what will be asked, all of one kind, such as an image and a text.
+            scorer: which; None for the one that a search would use.
+            k: hits that count.
+
+        Returns:
+            The cost of an exact scan, and recall and time of each way to recall candidates.
+
+        Raises:
+            BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
+        """
+        return measure(self._library(), queries, scorer=scorer, k=k)
+
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
         library = self._library()
@@ -265,6 +285,7 @@ class Collection:
             "media": {name: count for name, count in media.items() if count},
             "columns": [_describe(library, column) for column in library.graph.columns],
             "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
+            "scorers": [str(composition) for composition in library.graph.compositions],
             "meta": {name: str(table.schema.field(name).type) for name in table.meta},
             "quarantine": [
                 {name: str(row[name]) if name == "at" else row[name] for name in ("id", "uri", "reason", "at")}
@@ -310,9 +331,11 @@ class Collection:
 
 
 def _shape(query: Query) -> Any:
-    wanted = (query.target, query.k, query.where, query.spaces, query.index)
+    wanted = (query.target, query.k, query.where, query.spaces, query.index, query.scorer)
+    weights = tuple(sorted(query.weights.items()))
+    counts = tuple(len(sources_of(query.media, key)) for key in keys_of(query.media))
     vectors = tuple(sorted((name, np.shape(vector)) for name, vector in query.vectors.items()))
-    return (keys_of(query.media), bool(query.like), vectors, wanted)
+    return (keys_of(query.media), counts, bool(query.like), vectors, weights, wanted)
 
 
 def _describe(library: Library, column: Column) -> dict[str, Any]:

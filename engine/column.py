@@ -1,4 +1,4 @@
-"""A vector column: what was embedded, by which encoder, into which space."""
+"""A vector column: what was embedded, by which encoder, into which space; stored, or made of a stored one."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -30,8 +30,12 @@ class Column:
     @property
     def name(self) -> str:
         """Its name in the dataset."""
-        slug = "".join(c if c.isalnum() else "_" for c in self.space.name)
-        return f"vec_{self.key}_{slug}_{self.space.revision[:8]}"
+        return f"vec_{self.key}_{_slug(self.space)}"
+
+    @property
+    def stored(self) -> "Column":
+        """Itself: it is what is on disk."""
+        return self
 
     def __str__(self) -> str:
         return f"{self.key} in {self.space.name}"
@@ -52,3 +56,47 @@ class Column:
             return None
         stored = json.loads(text)
         return cls(stored["key"], Space(**stored["space"]), stored["encoder"])
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A bridge's arrow from a space into another."""
+
+    source: Space
+    target: Space
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Vectors that are not stored: those of a column, taken over bridges into another space when they are needed.
+
+    Attributes:
+        stored: the column they are made of.
+        bridges: the crossings, in order; at least one.
+    """
+
+    stored: Column
+    bridges: tuple[Crossing, ...]
+
+    @property
+    def key(self) -> str:
+        """What was embedded."""
+        return self.stored.key
+
+    @property
+    def space(self) -> Space:
+        """Where the bridges end."""
+        return self.bridges[-1].target
+
+    @property
+    def name(self) -> str:
+        """What its index files are called."""
+        return f"{self.stored.name}_to_{_slug(self.space)}"
+
+    def __str__(self) -> str:
+        return f"{self.key} in {self.space.name}, computed from {self.stored.space.name}"
+
+
+def _slug(space: Space) -> str:
+    return "".join(c if c.isalnum() else "_" for c in space.name) + f"_{space.revision[:8]}"

@@ -1,9 +1,11 @@
 """Run a plan: every stage in turn, timed, then fetch what the hits are."""
 
+import os
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+from quiver.engine.composed import references
 from quiver.engine.ingest import uri_of
 from quiver.engine.library import Library
 from quiver.engine.plan import Actual, Plan, Result
@@ -28,13 +30,14 @@ def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples:
 
 def _fetch(library: Library, run: Run) -> list[list[Hit]]:
     """Read the items of all hits at once, and make the hits of each query."""
-    final = run.lists[0]
+    final, held = run.lists[0], _held(run)
     wanted = sorted({row for rows in final.rows.tolist() for row in rows if row >= 0})
     items = describe(library, wanted)
     answers = []
     for n in range(len(run.queries)):
         pairs = zip(final.rows[n].tolist(), final.scores[n].tolist(), strict=True)
-        found = [(row, score) for row, score in pairs if row >= 0]
+        others = [(row, score) for row, score in pairs if row >= 0 and held[n].isdisjoint(items[row]["media"].values())]
+        found = others[: run.queries[n].k]
         traces = run.traces(n, [row for row, _ in found])
         answers.append(
             [
@@ -43,6 +46,14 @@ def _fetch(library: Library, run: Run) -> list[list[Hit]]:
             ]
         )
     return answers
+
+
+def _held(run: Run) -> list[frozenset[str]]:
+    """Return the references of each query that a scorer composed, as an item found may spell them."""
+    if run.composition is None:
+        return [frozenset()] * len(run.queries)
+    held = [references(query, run.composition) for query in run.queries]
+    return [each | {os.path.abspath(os.path.expanduser(path)) for path in each if "://" not in path} for each in held]
 
 
 def describe(library: Library, rows: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -1,15 +1,19 @@
 """What a collection keeps in memory between queries: its graph, its columns, and what conditions select."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from quiver.engine import trial
 from quiver.engine.cache import Cache
-from quiver.engine.column import Column
-from quiver.engine.graph import Graph
-from quiver.engine.planner import Facts
+from quiver.engine.column import Column, Crossing, Derived
+from quiver.engine.encoding import Loaded, cross, held_to
+from quiver.engine.fact import Facts
+from quiver.engine.graph import Composition, Graph
 from quiver.engine.resident import Resident
 from quiver.engine.table import Example, Table
-from quiver.types import Query, Rows
+from quiver.protocols import Scorer
+from quiver.types import Floats, Query, Rows
 
 #: Conditions whose rows are remembered for the version in view.
 _CONDITIONS = 64
@@ -21,7 +25,7 @@ class Library:
     def __init__(self, table: Table, *, cache: Cache) -> None:
         self.table = table
         self.cache = cache
-        self._residents: dict[Column, Resident] = {}
+        self._residents: dict[Column | Derived, Resident] = {}
         self._version = -1
         self._known: dict[tuple[str, Any], Any] = {}
 
@@ -36,11 +40,24 @@ class Library:
         """Forget what was read: something beside the table, such as an index file, has changed."""
         self._known.clear()
 
-    def resident(self, column: Column) -> Resident:
+    def resident(self, column: Column | Derived) -> Resident:
         """A column, ready to be searched."""
         if column not in self._residents:
-            self._residents[column] = Resident(self.table, column, cache=self.cache)
+            over = partial(self.cross, column.bridges) if isinstance(column, Derived) else None
+            self._residents[column] = Resident(self.table, column, cache=self.cache, cross=over)
         return self._residents[column]
+
+    def encoder(self, spec: str) -> Loaded:
+        """An encoder of this collection, loaded, and still the one that filled it."""
+        return held_to(spec, self.table.encoders[spec])
+
+    def scorer(self, composition: Composition) -> Scorer:
+        """A scorer of this collection."""
+        return self.encoder(composition.encoder).scorer(composition)
+
+    def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
+        """Take vectors (n, dim) over bridges, one after the other."""
+        return cross([self.encoder(crossing.encoder).bridge(crossing) for crossing in crossings], vectors)
 
     def matching(self, where: str) -> Rows:
         """Row numbers a condition selects, sorted."""
@@ -58,19 +75,27 @@ class Library:
         graph: Graph = self._once("graph", None, lambda: Graph.of(self.table.encoders, self.table.columns))
         return graph
 
-    def built(self, column: Column) -> tuple[str, ...]:
+    def built(self, column: Column | Derived) -> tuple[str, ...]:
         """The kinds of index that exist for a column, besides exact, preferred first."""
         return self._once("built", column, lambda: self._built(column))
 
-    def _built(self, column: Column) -> tuple[str, ...]:
-        lance = ("lance",) if self.table.has_index(column.name) else ()
+    def _built(self, column: Column | Derived) -> tuple[str, ...]:
+        lance = ("lance",) if isinstance(column, Column) and self.table.has_index(column.name) else ()
         return (*sorted(self.cache.kinds(column)), *lance)
 
     def facts(self, query: Query, examples: Mapping[str, Example]) -> Facts:
         """Gather what the planner needs for a query, whose example items have been read."""
         matching = self.count(query.where) if query.where is not None else None
-        built = {column.name: self.built(column) for column in self.graph.columns}
-        return Facts(self.graph, self.count(None), self.table.version, matching, held(query, examples), built)
+        graph = self.graph
+        return Facts(
+            graph,
+            items=self.count(None),
+            version=self.table.version,
+            matching=matching,
+            examples=held(query, examples),
+            built={column.name: self.built(column) for column in graph.ends},
+            measured=self._once("measured", None, lambda: trial.read(self.cache.root, graph.compositions)),
+        )
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:
         if (what, of) not in self._known:

@@ -4,14 +4,14 @@ Shapes: q queries, n candidates. Where a list is shorter than its neighbours in 
 score -inf. Ties go to the lower row number.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.types import Rows, Space
+from quiver.types import Floats, Rows, Space
 
 Scores = NDArray[np.floating]
 
@@ -25,12 +25,14 @@ class Ranked:
         scores: (q, n), larger is better.
         rows: (q, n) int64.
         space: where the scores come from; None where they are no similarities, as after fusion.
+        held: what it was found from; empty where from several things.
     """
 
     label: str
     scores: Scores
     rows: Rows
     space: Space | None = None
+    held: str = ""
 
     @property
     def count(self) -> int:
@@ -39,7 +41,7 @@ class Ranked:
 
     def cut(self, k: int) -> "Ranked":
         """Keep the best k."""
-        return Ranked(self.label, self.scores[:, :k], self.rows[:, :k], self.space)
+        return replace(self, scores=self.scores[:, :k], rows=self.rows[:, :k])
 
     def without(self, rows: Sequence[Rows], k: int) -> "Ranked":
         """Drop some rows of each query, and keep the best k of the others."""
@@ -47,7 +49,39 @@ class Ranked:
         scores = np.where(drop, -np.inf, self.scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         kept = np.take_along_axis(np.where(drop, -1, self.rows), order, 1)
-        return Ranked(self.label, np.take_along_axis(scores, order, 1), kept, self.space)
+        return replace(self, scores=np.take_along_axis(scores, order, 1), rows=kept)
+
+
+class Best:
+    """The k best of candidates that come in parts, each row once, lower row numbers first among equals.
+
+    Attributes:
+        scores: (q, k) so far, -inf where there are too few.
+        rows: (q, k) int64, -1 likewise.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.scores: Floats = np.full((queries, k), -np.inf, np.float32)
+        self.rows: Rows = np.full((queries, k), -1, np.int64)
+
+    def look(self, scores: Floats, rows: Rows, *, start: int = 0) -> None:
+        """Take in the scores (p, n) of some rows (n,), for the p queries from ``start`` on."""
+        ours = slice(start, start + len(scores))
+        k = self.scores.shape[1]
+        floor = self.scores[ours, -1:]
+        if len(rows) > k and (scores >= floor).sum(axis=1).max(initial=0) > k:
+            floor = np.maximum(floor, np.partition(scores, -k, axis=1)[:, -k, None])
+        for query, place in _lines(scores >= floor):
+            every = np.concatenate([self.scores[start + query], scores[query, place]])
+            names = np.concatenate([self.rows[start + query], rows[place]])
+            order = np.lexsort((names, -every))[:k]
+            self.scores[start + query], self.rows[start + query] = every[order], names[order]
+
+
+def _lines(mask: NDArray[np.bool_]) -> Iterator[tuple[int, Rows]]:
+    """Yield the lines of a mask that are not empty, with the places that are set."""
+    for line in np.flatnonzero(mask.any(axis=1)).tolist():
+        yield line, np.flatnonzero(mask[line])
 
 
 def combine(scores: Scores, rows: Rows, *, how: Literal["max", "sum"]) -> tuple[Scores, Rows]:

@@ -2,17 +2,21 @@
 
 An index answers for the rows it was built on. What changed since is found fragment by fragment: rows deleted or
 rewritten are dead and never returned, rows added are the tail and scanned exactly, so an answer is never stale
-whatever the age of the index. A tail that has grown is folded into the exact index.
+whatever the age of the index. A tail that has grown is folded into the exact index. A column that is computed is read
+as the stored one it comes from, and taken over its bridges on the way; of it, too, only what changed is made again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quiver import registry
 from quiver.engine.cache import Cache
-from quiver.engine.column import Column
+from quiver.engine.column import Column, Derived
+from quiver.engine.live import Live
 from quiver.engine.rank import combine
 from quiver.engine.table import Fragment, Table, fragment_of
 from quiver.errors import BadSpec
@@ -34,12 +38,14 @@ class Held:
         files: the files of each fragment when it was built.
         dead: rows of it that are gone or rewritten, sorted.
         tail: vectors it lacks.
+        live: the vectors themselves, where they are in memory anyway.
     """
 
     index: Index
     files: Mapping[int, str]
     dead: Rows
     tail: Index | None = None
+    live: Live | None = None
 
     def search(self, queries: Floats, k: int, allow: Rows | None) -> tuple[Floats, Rows]:
         """Search the live part of the index and the tail: (q, w) scores and rows, best first."""
@@ -63,16 +69,27 @@ class Held:
 
 
 class Resident:
-    """One vector column of a table, ready to be searched."""
+    """One vector column of a table, ready to be searched.
 
-    def __init__(self, table: Table, column: Column, *, cache: Cache) -> None:
+    Attributes:
+        table: the table.
+        column: the vectors; stored, or computed.
+        cache: where its index files are.
+        cross: takes stored vectors (n, dim) to where the column is; nothing has to be done where it is stored.
+    """
+
+    def __init__(
+        self, table: Table, column: Column | Derived, *, cache: Cache, cross: Callable[[Floats], Floats] | None = None
+    ) -> None:
         self.table = table
         self.column = column
         self.cache = cache
+        self.cross = cross
         self._held: dict[str, Held] = {}
         self._version = -1
         self._fragments: dict[int, Fragment] = {}
         self._rows: dict[int, Rows] = {}
+        self._squares: dict[int, tuple[tuple[str, str], NDArray[np.float64], int]] = {}
 
     def search(self, kind: str, queries: Floats, k: int, *, allow: Rows | None) -> tuple[Floats, Rows]:
         """Search by one kind of index: (q, w) float32 scores and int64 rows, best first."""
@@ -105,7 +122,7 @@ class Resident:
         """Find out what changed since the last look."""
         if self.table.version == self._version:
             return
-        now = self.table.fragments(self.column.name)
+        now = self.table.fragments(self.column.stored.name)
         for number in set(self._rows).difference(now):
             del self._rows[number]
         for number, fragment in now.items():
@@ -131,13 +148,16 @@ class Resident:
                 self._rows[number] = np.intersect1d(ours, alive)
         live = [self._rows[number] for number in same]
         held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
-        held.tail = self._tail(other)
+        late = self._tail(other)
+        held.tail = None if late is None else _scan(late)
+        if held.live is not None:
+            held.live = held.live.renew(held.dead, late)
 
-    def _tail(self, numbers: list[int]) -> Index | None:
+    def _tail(self, numbers: list[int]) -> Vectors | None:
         if not numbers:
             return None
-        vectors = self.table.vectors(self.column, fragments=[self._fragments[n].handle for n in numbers])
-        return _scan(vectors) if len(vectors) else None
+        vectors = self.read(fragments=[self._fragments[n].handle for n in numbers])
+        return vectors if len(vectors) else None
 
     def _load(self, kind: str) -> Held:
         if kind == "exact":
@@ -151,11 +171,68 @@ class Resident:
         return held
 
     def _exact(self) -> Held:
-        vectors = self.table.vectors(self.column)
+        vectors = self.read()
         home = fragment_of(vectors.rows)
         self._rows = {number: vectors.rows[home == number] for number in self._fragments}
         files = {number: fragment.files for number, fragment in self._fragments.items()}
-        return Held(_scan(vectors), files, np.empty(0, np.int64))
+        return Held(_scan(vectors), files, np.empty(0, np.int64), live=Live.of(vectors))
+
+    def read(self, *, fragments: Sequence[Any] | None = None) -> Vectors:
+        """Read every vector, fragment by fragment where they have to be computed."""
+        stored = self.column.stored
+        if self.cross is None:
+            return self.table.vectors(stored, fragments=fragments)
+        some = self.table.dataset.get_fragments() if fragments is None else fragments
+        size = sum(fragment.count_rows() for fragment in some)
+        rows, data = np.empty(size, np.int64), np.empty((size, self.column.space.dim), np.float32)
+        n = 0
+        for fragment in some:
+            part = self.table.vectors(stored, fragments=[fragment])
+            rows[n : n + len(part)], data[n : n + len(part)] = part.rows, self.cross(part.data)
+            n += len(part)
+        return Vectors(self.column.space, rows[:n], data[:n])
+
+    def rows(self) -> Rows:
+        """Return the row numbers that have a vector, sorted; their vectors are kept in memory from now on."""
+        return self._live().rows
+
+    def take(self, rows: Rows) -> Vectors:
+        """Return the vectors of those rows that have one, ascending: from memory if they are there, else from disk.
+
+        Args:
+            rows: sorted and unique.
+        """
+        return self._live().take(rows) if "exact" in self._held else self._fetch(rows)
+
+    def _live(self) -> Live:
+        held = self.hold("exact")
+        assert held.live is not None
+        return held.live
+
+    def _fetch(self, rows: Rows) -> Vectors:
+        name, dim = self.column.stored.name, self.column.stored.space.dim
+        found = np.empty((0, dim), np.float32)
+        if len(rows):
+            where = f"_rowid IN ({', '.join(map(str, rows.tolist()))}) AND {name} IS NOT NULL"
+            table = self.table.read([name], where=where)
+            order = np.argsort(table["_rowid"].to_numpy())
+            rows = table["_rowid"].to_numpy()[order].astype(np.int64)
+            found = table[name].combine_chunks().flatten().to_numpy().reshape(len(rows), dim)[order]
+        return Vectors(self.column.space, rows, found if self.cross is None else self.cross(found))
+
+    def moments(self) -> Floats:
+        """Return the mean of the squared vectors, (dim,); only fragments that changed are read again."""
+        self._look()
+        for number in set(self._squares).difference(self._fragments):
+            del self._squares[number]
+        for number, fragment in self._fragments.items():
+            now = (fragment.files, fragment.deleted)
+            if number not in self._squares or self._squares[number][0] != now:
+                data = self.read(fragments=[fragment.handle]).data
+                self._squares[number] = (now, np.square(data, dtype=np.float64).sum(axis=0), len(data))
+        count = sum(each[2] for each in self._squares.values())
+        total = sum((each[1] for each in self._squares.values()), np.zeros(self.column.space.dim))
+        return (total / max(count, 1)).astype(np.float32)
 
 
 def _scan(vectors: Vectors) -> Index:

@@ -1,18 +1,25 @@
 """One execution of a plan over a batch of queries: what the stages share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from quiver.engine.column import Column
-from quiver.engine.encoding import Loaded, held_to
-from quiver.engine.graph import LIKE, VECTOR, Route
+from quiver.engine.ask import ask
+from quiver.engine.column import Column, Crossing, Derived
+from quiver.engine.composer import Composer
+from quiver.engine.encoding import Loaded
+from quiver.engine.graph import VECTOR, Composition, Route
 from quiver.engine.rank import Ranked, combine
 from quiver.engine.resident import Resident
 from quiver.engine.table import Example, Table
 from quiver.errors import SpaceMismatch
-from quiver.types import Floats, Query, Rows, Space, source_of
+from quiver.protocols import Scorer
+from quiver.types import LIKE, Floats, Query, Rows, Space, sources_of, values_of
+
+if TYPE_CHECKING:
+    from quiver.engine.stages.compose import Compose
 
 
 class Library(Protocol):
@@ -23,8 +30,20 @@ class Library(Protocol):
         """The rows."""
         ...
 
-    def resident(self, column: Column) -> Resident:
+    def resident(self, column: Column | Derived) -> Resident:
         """A column, ready to be searched."""
+        ...
+
+    def encoder(self, spec: str) -> Loaded:
+        """An encoder, loaded."""
+        ...
+
+    def scorer(self, composition: Composition) -> Scorer:
+        """A scorer, loaded."""
+        ...
+
+    def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
+        """Take vectors (n, dim) over bridges."""
         ...
 
     def matching(self, where: str) -> Rows:
@@ -43,6 +62,8 @@ class Run:
         allow: row numbers that may be found, sorted; None for all.
         lists: the ranked lists in play.
         trail: every list that was ever in play, for the trace.
+        composition: the scorer, where one ranks.
+        composer: the queries as it holds them.
     """
 
     def __init__(self, library: Library, queries: Sequence[Query], examples: Mapping[str, Example]) -> None:
@@ -52,7 +73,10 @@ class Run:
         self.allow: Rows | None = None
         self.lists: list[Ranked] = []
         self.trail: list[Ranked] = []
+        self.composition: Composition | None = None
+        self.composer: Composer | None = None
         self._encoded: dict[tuple[str, Space], Floats] = {}
+        self._asked: dict[str, Floats] = {}
 
     def remember(self, ranked: Ranked) -> None:
         """Keep a list for the trace."""
@@ -63,23 +87,55 @@ class Run:
         return self.library.matching(where)
 
     def embed(self, held: str, space: Space, spec: str) -> int:
-        """Embed one key of every query; returns how many."""
-        loaded = self._encoder(spec)
-        reader = loaded.encoder.reader(held)
-        batch = [reader(source_of(query.media, held)) for query in self.queries]
-        self._encoded[held, space] = loaded.encoder.embed(held, batch, space)
-        return len(batch)
+        """Embed one key of every query, several values of it as their mean; returns how many queries."""
+        encoder = self.library.encoder(spec).encoder
+        reader = encoder.reader(held)
+        sources = [sources_of(query.media, held) for query in self.queries]
+        vectors = encoder.embed(held, [reader(source) for each in sources for source in each], space)
+        if len(vectors) > len(sources):
+            starts = np.cumsum([0, *(len(each) for each in sources[:-1])])
+            counts = np.array([[len(each)] for each in sources], np.float32)
+            vectors = np.asarray(np.add.reduceat(vectors, starts, axis=0) / counts, np.float32)
+        self._encoded[held, space] = vectors
+        return len(self.queries)
 
-    def _encoder(self, spec: str) -> Loaded:
-        return held_to(spec, self.library.table.encoders[spec])
+    def compose(self, stage: "Compose") -> int:
+        """Give every query to a scorer, and make the probes of its recipe; returns how many queries."""
+        self.composition = stage.composition
+        scorer = self.library.scorer(stage.composition)
+        asked = ask(self.queries, stage, examples=self.examples, table=self.library.table)
+        residents = dict(zip(stage.composition.reads, map(self.library.resident, stage.columns), strict=True))
+        self.composer = Composer(scorer, scorer.hold(asked), len(asked), residents, stage.label)
+        if stage.recipe is not None:
+            names = stage.composition.asks(stage.recipe)
+            self._asked = dict(zip(names, self.composer.probes(stage.recipe), strict=True))
+        return len(asked)
+
+    def score(self, k: int, *, label: str) -> Ranked:
+        """Rank everything that may be found by the scorer."""
+        return self._keep(Ranked(label, *self._composer.score(k + self._spare, self.allow)), k)
+
+    def rescore(self, k: int, *, label: str) -> Ranked:
+        """Rank the candidates of all lists by the scorer."""
+        candidates = np.hstack([ranked.rows for ranked in self.lists])
+        ranked = Ranked(label, *self._composer.rescore(candidates, k))
+        self.remember(ranked)
+        return ranked
+
+    @property
+    def _composer(self) -> Composer:
+        assert self.composer is not None, "a plan that scores composes first"
+        return self.composer
 
     def search(self, route: Route, index: str, k: int, *, label: str) -> Ranked:
         """Search the column a route ends at."""
-        probes = self._cross(route, self._probes(route))
+        probes = self._probes(route)
         count, width, dim = probes.shape
+        asked = self.library.cross(route.bridges, probes.reshape(-1, dim))
         resident = self.library.resident(route.column)
-        scores, rows = resident.search(index, probes.reshape(-1, dim), k + self._spare, allow=self.allow)
-        return self._keep(_best_of(Ranked(label, scores, rows, route.column.space), count, width), k)
+        scores, rows = resident.search(index, asked, k + self._spare, allow=self.allow)
+        ranked = Ranked(label, scores, rows, route.column.space, route.held)
+        return self._keep(_best_of(ranked, count, width), k)
 
     @property
     def _spare(self) -> int:
@@ -96,6 +152,8 @@ class Run:
 
     def _probes(self, route: Route) -> Floats:
         """Return (q, m, dim) vectors in the space a route starts from."""
+        if route.held in self._asked:
+            return self._asked[route.held]
         if route.held == LIKE:
             return self._stored(route)[:, None]
         if route.held == VECTOR:
@@ -104,14 +162,6 @@ class Run:
                 raise SpaceMismatch(f"{route.start} takes vectors {route.start.dim} wide, not {given[0].shape[1]}")
             return np.stack(given)
         return self._encoded[route.held, route.start][:, None]
-
-    def _cross(self, route: Route, probes: Floats) -> Floats:
-        for crossing in route.bridges:
-            bridges = self._encoder(crossing.encoder).bridges
-            bridge = next(b for b in bridges if (b.source, b.target) == (crossing.source, crossing.target))
-            shape = (*probes.shape[:2], crossing.target.dim)
-            probes = bridge.map(probes.reshape(-1, crossing.source.dim)).reshape(shape)
-        return probes
 
     def _stored(self, route: Route) -> Floats:
         """Return the mean of each query's examples, (q, dim), in the space a route starts from.
@@ -129,13 +179,14 @@ class Run:
     def search_words(self, k: int, *, target: str | None, label: str) -> Ranked:
         """Search every query's text in the full-text index."""
         where = _holding(target)
-        found = [self._words(str(query.media["text"]), k + self._spare, where) for query in self.queries]
+        wishes = [" ".join(map(str, values_of(query.media, "text"))) for query in self.queries]
+        found = [self._words(words, k + self._spare, where) for words in wishes]
         width = max(len(rows) for _, rows in found)
         scores = np.full((len(found), width), -np.inf, np.float32)
         rows = np.full((len(found), width), -1, np.int64)
         for n, (theirs, at) in enumerate(found):
             scores[n, : len(at)], rows[n, : len(at)] = theirs, at
-        return self._keep(Ranked(label, scores, rows), k)
+        return self._keep(Ranked(label, scores, rows, held="text"), k)
 
     def _words(self, text: str, k: int, where: str | None) -> tuple[Floats, Rows]:
         conditions = [condition for condition in (where, self.queries[0].where) if condition]
@@ -146,13 +197,16 @@ class Run:
         return scores[order], rows[order]
 
     def traces(self, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
-        """Say, for rows of query n, which lists they were in, at what rank and score."""
+        """Say, for rows of query n, which lists they were in, at what rank and score, and a scorer's terms."""
         traces: list[dict[str, Any]] = [{} for _ in rows]
         for ranked in self.trail:
             rank = {row: i for i, row in enumerate(ranked.rows[n].tolist()) if row >= 0}
             for trace, row in zip(traces, rows, strict=True):
                 if row in rank:
                     trace[ranked.label] = {"rank": rank[row] + 1, "score": float(ranked.scores[n, rank[row]])}
+        if self.composer is not None:
+            for trace, terms in zip(traces, self.composer.terms(n, rows), strict=True):
+                trace[self.composer.label] = terms
         return list(traces)
 
 
@@ -161,7 +215,7 @@ def _best_of(ranked: Ranked, count: int, width: int) -> Ranked:
     if width == 1:
         return ranked
     scores, rows = combine(ranked.scores.reshape(count, -1), ranked.rows.reshape(count, -1), how="max")
-    return Ranked(ranked.label, scores, rows, ranked.space)
+    return replace(ranked, scores=scores, rows=rows)
 
 
 def _holding(target: str | None) -> str | None:

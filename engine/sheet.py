@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quiver.encoders._media import fetch, thumbnail
 from quiver.engine.plan import Result, render
 from quiver.errors import QuiverError
-from quiver.types import Hit, Item, Query
+from quiver.types import Hit, Item, Query, values_of
 
 #: Sounds and clips up to this many bytes are put into the page and can be played there.
 PLAYABLE = 1_000_000
@@ -99,7 +99,7 @@ def section(
 
 
 def _title(query: Query) -> str:
-    held = [f"“{query.media['text']}”" if name == "text" else name for name in query.media]
+    held = [f"“{each}”" if name == "text" else name for name in query.media for each in values_of(query.media, name)]
     held += [f"like {id}" for id in query.like] + [f"a vector of {name}" for name in query.vectors]
     wanted = f" → {query.target}" if query.target else ""
     return " + ".join(held) + wanted + (f" where {query.where}" if query.where else "")
@@ -116,7 +116,7 @@ def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
     )
-    found = "; ".join(f"{stage}: rank {each['rank']}, {each['score']:.4f}" for stage, each in hit.trace.items())
+    found = "; ".join(f"{stage}: {_said(said)}" for stage, said in hit.trace.items())
     more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
     caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
     shown = _media(item.media, target)
@@ -124,10 +124,20 @@ def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str
     return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
+def _said(said: Mapping[str, float]) -> str:
+    """Write what a stage said of a hit.
+
+    >>> _said({"rank": 2, "score": 0.51234})
+    'rank 2, score 0.5123'
+    """
+    return ", ".join(f"{name} {value}" if name == "rank" else f"{name} {value:.4f}" for name, value in said.items())
+
+
 def _media(media: Mapping[str, Any], target: str | None) -> str:
     """Show the medium that was asked for; all of an item's media where none was."""
     wanted = ("before", "after") if target == "pair" else (target,)
-    return "".join(_show(name, media[name]) for name in media if name != "text" and (target is None or name in wanted))
+    names = [name for name in media if name != "text" and (target is None or name in wanted)]
+    return "".join(_show(name, each) for name in names for each in values_of(media, name))
 
 
 def _show(name: str, source: Any) -> str:

@@ -11,8 +11,8 @@ from quiver.errors import BadSpec
 
 def search(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
-    text: Annotated[str | None, typer.Option(help="Words.")] = None,
-    image: Annotated[str | None, typer.Option(help="An image file.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Words; may be repeated.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="An image file; may be repeated.")] = None,
     audio: Annotated[str | None, typer.Option(help="A sound file.")] = None,
     video: Annotated[str | None, typer.Option(help="A video file.")] = None,
     before: Annotated[str | None, typer.Option(help="First image of a pair.")] = None,
@@ -25,19 +25,36 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     space: Annotated[list[str] | None, typer.Option(help="Answer in this space only; may be repeated.")] = None,
     index: Annotated[str | None, typer.Option(help="Use this kind of index: exact, faiss or lance.")] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="How much something held counts, such as text=2; may be repeated.")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="Rank by this scorer; 'none' searches each thing on its own and fuses by rank.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan instead of searching.")] = False,
     analyze: Annotated[bool, typer.Option("--analyze", help="Search, and print the plan with what it cost.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of pictures, waveforms and key frames.")] = None,
 ) -> None:
-    """Search. Several things held at once are each searched and fused by rank."""
+    """Search. What is held at once is composed by a scorer that can, else searched one by one and fused by rank."""
     import quiver
     from quiver.types import MEDIA, Query
 
-    held = {"text": text, "image": image, "audio": audio, "video": video, "before": before, "after": after}
-    media = {name: held[name] for name in MEDIA if held[name] is not None}
+    held: dict[str, Any] = {"text": text, "image": image, "audio": audio, "video": video}
+    held |= {"before": before, "after": after}
+    media = {name: _one_or_all(held[name]) for name in MEDIA if held[name]}
     _check(media)
-    query = Query(media, like=tuple(id or ()), target=target, k=k, where=where, spaces=tuple(space or ()), index=index)
+    query = Query(
+        media,
+        like=tuple(id or ()),
+        target=target,
+        k=k,
+        where=where,
+        spaces=tuple(space or ()),
+        index=index,
+        weights=dict(map(_weight, weight or ())),
+        scorer=scorer,
+    )
     opened = quiver.open(collection)
     if explain:
         plan = opened.explain(query)
@@ -51,10 +68,25 @@ def search(
     _print(result, json=json, analyze=analyze)
 
 
-def _check(media: dict[str, str | None]) -> None:
-    for name, value in media.items():
-        if value and name != "text" and "://" not in value and not Path(value.split("?offset=")[0]).exists():
-            raise BadSpec(f"--{name}: there is no file {value}")
+def _one_or_all(given: Any) -> Any:
+    return given[0] if isinstance(given, list) and len(given) == 1 else given
+
+
+def _weight(given: str) -> tuple[str, float]:
+    name, _, number = given.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise BadSpec(f"--weight {given}: give a name and a number, such as text=2") from None
+
+
+def _check(media: dict[str, Any]) -> None:
+    from quiver.types import values_of
+
+    for name in media:
+        for value in values_of(media, name) if name != "text" else ():
+            if "://" not in value and not Path(value.split("?offset=")[0]).exists():
+                raise BadSpec(f"--{name}: there is no file {value}")
 
 
 def _print(result: Any, *, json: bool, analyze: bool) -> None:

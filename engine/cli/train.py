@@ -112,7 +112,7 @@ def _explain(school: Any, model: str, *, lacks: str) -> str:
 
 
 def _list(school: Any, *, json: bool) -> None:
-    told = _told(school.Recipe.__doc__ or "")
+    told = {name: says for each in school.Recipe.__mro__[::-1] for name, says in _told(each.__doc__ or "").items()}
     presets = {name: asdict(each) for name, each in school.PRESETS.items()}
     names = [each.name for each in fields(school.Recipe)]
     if json:

@@ -1,5 +1,6 @@
 """Fuse: lists of different spaces become one by rank, since their scores cannot be compared."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Reciprocal rank fusion: an item scores the sum of 1 / (c + rank) over the lists it is in."""
+    """Reciprocal rank fusion: an item scores the sum of weight / (c + rank) over the lists it is in.
+
+    Attributes:
+        c: the constant.
+        weights: of each list, by what it was found from; 1 where it is not named.
+        reason: why.
+    """
 
     c: int
+    weights: Mapping[str, float]
     reason: str
 
     @property
@@ -25,7 +33,7 @@ class Fuse:
 
     def run(self, run: "Run") -> int:
         """Replace all lists by one."""
-        scores = np.hstack([reciprocal(ranked, self.c) for ranked in run.lists])
+        scores = np.hstack([self.weights.get(ranked.held, 1.0) * reciprocal(ranked, self.c) for ranked in run.lists])
         rows = np.hstack([ranked.rows for ranked in run.lists])
         fused = Ranked(self.label, *combine(scores, rows, how="sum"))
         run.lists = [fused]

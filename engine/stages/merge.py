@@ -31,7 +31,7 @@ class Merge:
         if not ours:
             raise SpaceMismatch(f"nothing was recalled in {self.space}")
         scores, rows = combine(np.hstack([r.scores for r in ours]), np.hstack([r.rows for r in ours]), how="max")
-        merged = Ranked(self.label, scores, rows, self.space)
+        merged = Ranked(self.label, scores, rows, self.space, ours[0].held)
         run.lists = [ranked for ranked in run.lists if ranked.space != self.space] + [merged]
         run.remember(merged)
         return merged.count

@@ -85,19 +85,24 @@ class Asked:
     Attributes:
         media: what is held, by name of MEDIA; several references or several wishes are several values.
         examples: vectors of stored items that serve as references, (e, dim) by space; empty where there are none.
-        weights: how much each held thing counts, 1 where it is not named.
+        weights: how much each held thing counts, by name of MEDIA, 1 where it is not named; an example counts as
+            what it stands for.
+        originals: what those stored items hold, by name of MEDIA, in the order of ``examples``: for a scorer to whom
+            their vectors do not say enough.
     """
 
     media: Mapping[str, Sequence[Any]]
     examples: Mapping[Space, Floats] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    originals: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Scorer(Protocol):
     """Ranks candidates by what no single arrow gives: a composition, a comparison word by word.
 
-    An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``.
+    An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``. The engine writes them into
+    the manifest, scores whole collections tile by tile or recalls and scores again, and leaves references out.
     Shapes: q queries, n candidates, m vectors of a probe.
     """
 
@@ -122,13 +127,16 @@ class Scorer(Protocol):
         ...
 
     @property
-    def recalls(self) -> tuple[str, ...]:
-        """Names of its ways to recall candidates, the default first; () where it can only rerank."""
+    def recalls(self) -> Mapping[str, tuple[Space, ...]]:
+        """Its ways to recall candidates, the default first: by name, the space of each of the probes it asks.
+
+        A space need not be stored where a bridge leads there. Empty where it can only rerank.
+        """
         ...
 
     @property
     def exact(self) -> bool:
-        """Whether the default recall ranks exactly as ``score`` does, so that nothing has to be scored again."""
+        """Whether the default recall, of one probe, ranks as ``score`` does: then nothing is scored again."""
         ...
 
     def hold(self, asked: Sequence[Asked]) -> Held:
@@ -140,7 +148,7 @@ class Scorer(Protocol):
         ...
 
     def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
-        """Return what recall should ask, vectors (q, m, dim) each.
+        """Return what recall should ask: one probe, vectors (q, m, dim), for each space in ``recalls[recall]``.
 
         Args:
             held: of ``hold``.

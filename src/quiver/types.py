@@ -3,6 +3,7 @@
 Shapes: n items, q queries, m probe vectors, dim the width of a space.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
@@ -21,6 +22,10 @@ METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 MEDIA = ("text", "image", "audio", "video", "before", "after")
 #: What an encoder may embed. A pair is the two images {"before", "after"} of one item.
 KEYS = ("text", "image", "audio", "video", "pair")
+#: What a query may hold besides media: stored items as examples.
+LIKE = "like"
+#: Named in place of a scorer, so that none is used.
+NONE = "none"
 
 
 def keys_of(media: Mapping[str, Any]) -> tuple[str, ...]:
@@ -36,6 +41,21 @@ def keys_of(media: Mapping[str, Any]) -> tuple[str, ...]:
 def source_of(media: Mapping[str, Any], key: str) -> Any:
     """Return what a reader of this key is given: one reference, or (before, after) for a pair."""
     return (media["before"], media["after"]) if key == "pair" else media[key]
+
+
+def values_of(media: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    """Return what a query holds under one name: one reference or wish, or each of a list of them.
+
+    >>> values_of({"text": ["in red", "with long sleeves"], "image": "a.jpg"}, "image")
+    ('a.jpg',)
+    """
+    held = media.get(name)
+    return () if held is None else tuple(held) if isinstance(held, list | tuple) else (held,)
+
+
+def sources_of(media: Mapping[str, Any], key: str) -> tuple[Any, ...]:
+    """Return what a reader of this key is given for a query, once for each reference or wish."""
+    return (source_of(media, key),) if key == "pair" else values_of(media, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +146,8 @@ class Query:
     """What the user holds and what the user wants.
 
     Attributes:
-        media: what is held: references, bytes or arrays by name, a subset of MEDIA; may be empty.
+        media: what is held: references, bytes or arrays by name, a subset of MEDIA; may be empty. Of everything but
+            a pair there may be several, in a list.
         like: ids of stored items to use as examples; they are left out of the answer.
         vectors: ready-made query vectors, (dim,) or (m, dim), by space name.
         target: the key wanted (``video``), or None for anything.
@@ -134,6 +155,8 @@ class Query:
         where: SQL condition on metadata columns, or None.
         spaces: names of the spaces to answer in; empty for every space that can.
         index: the kind of index to use; None lets the planner choose.
+        weights: how much each held thing counts, by key of KEYS or ``like``; 1 where it is not named.
+        scorer: the scorer to rank by; None lets the planner choose, ``none`` uses none.
     """
 
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -144,6 +167,8 @@ class Query:
     where: str | None = None
     spaces: tuple[str, ...] = ()
     index: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    scorer: str | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.media) - set(MEDIA):
@@ -156,12 +181,41 @@ class Query:
             raise BadSpec("a pair needs both before and after")
         if not (self.media or self.like or self.vectors):
             raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
+        for name in self.media:
+            _check_values(name, self.media[name])
+        _check_weights(self.weights, (*keys_of(self.media), *([LIKE] if self.like else [])))
+
+
+def _check_values(name: str, held: Any) -> None:
+    if not isinstance(held, list | tuple):
+        return
+    if name in ("before", "after"):
+        raise BadSpec(f"{name} takes one image, not a list")
+    if not held or any(each is None for each in held):
+        raise BadSpec(f"{name} is a list with nothing in it: leave it out, or fill it")
+
+
+def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
+    for name, weight in weights.items():
+        if name not in held:
+            raise BadSpec(f"a weight for {name!r}, which is not held: this query holds {', '.join(held) or 'vectors'}")
+        if not _counts(weight):
+            raise BadSpec(f"the weight of {name} must be a number of at least 0, not {weight!r}")
+    if held and all(weights.get(name, 1) == 0 for name in held):
+        raise BadSpec("every weight is 0: nothing that is held would count")
+
+
+def _counts(weight: Any) -> bool:
+    try:
+        return math.isfinite(weight) and weight >= 0
+    except TypeError:
+        return False
 
 
 class Ask(TypedDict, total=False):
     """A query in keywords: ``search(image="a.jpg", target="video", k=5)``. See Query for what they mean."""
 
-    text: str
+    text: str | Sequence[str]
     image: Any
     audio: Any
     video: Any
@@ -174,6 +228,8 @@ class Ask(TypedDict, total=False):
     where: str | None
     spaces: Sequence[str]
     index: str | None
+    weights: Mapping[str, float]
+    scorer: str | None
 
 
 def query_of(ask: Ask) -> Query:
@@ -198,6 +254,8 @@ def query_of(ask: Ask) -> Query:
         where=ask.get("where"),
         spaces=tuple(ask.get("spaces", ())),
         index=ask.get("index"),
+        weights=ask.get("weights", {}),
+        scorer=ask.get("scorer"),
     )
 
 

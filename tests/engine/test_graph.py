@@ -3,13 +3,15 @@ from dataclasses import asdict
 import pytest
 
 from quiver.engine.column import Column
+from quiver.engine.fact import Facts
 from quiver.engine.graph import Graph
-from quiver.engine.planner import Facts, plan
+from quiver.engine.planner import plan
 from quiver.errors import BadSpec, NoRoute
 from quiver.types import Query, Space
 
 FINE = Space("mmv/va", 512, "cosine", "r1")
 COARSE = Space("mmv/vat", 256, "cosine", "r1")
+WORDS = Space("mmv/vt", 256, "cosine", "r1")
 CLIP = Space("clip", 64, "cosine", "r2")
 MMV = {
     "mmv": {
@@ -35,14 +37,49 @@ def test_a_route_may_cross_a_bridge():
 def test_a_bridge_is_one_way():
     with pytest.raises(NoRoute, match="missing arrow: image -> mmv/va"):
         plan(Query({"image": "a.jpg"}), facts(MMV, SOUNDS))
-    assert Graph.of(MMV, [SOUNDS]).routes("text", target="audio") == ()
+    assert Graph.of(MMV, [SOUNDS]).path(COARSE, FINE) is None
+
+
+def test_vectors_are_computed_where_the_query_cannot_reach_what_is_stored():
+    (route,) = Graph.of(MMV, [SOUNDS]).routes("text", target="audio")
+    assert str(route) == "text -> mmv/vat (audio from mmv/va)"
+    made = plan(Query({"text": "rain"}, target="audio"), facts(MMV, SOUNDS))
+    assert "computed: at most 1,000 vectors of mmv/va mapped to mmv/vat by mmv; best 10" in str(made)
+
+
+def test_nothing_is_computed_that_is_stored_or_that_the_query_can_do_without():
+    (stored,) = Graph.of(MMV, [SOUNDS, COARSE_SOUNDS]).routes("text", target="audio")
+    assert stored.column == COARSE_SOUNDS and Graph.of(MMV, [SOUNDS, COARSE_SOUNDS]).derived == ()
+    made = plan(Query({"video": "a.mp4"}), facts(MMV, SOUNDS))
+    assert str(made.stages[1].route) == "video -> mmv/va (audio)"
+    refused = {each.what: each.why for each in made.refused}
+    assert "reaches the stored audio in mmv/va" in refused["audio in mmv/vat, computed from mmv/va"]
+
+
+def test_a_space_that_is_named_is_computed_even_so():
+    made = plan(Query({"video": "a.mp4"}, spaces=("mmv/vat",)), facts(MMV, SOUNDS))
+    assert str(made.stages[1].route) == "video -> mmv/va -> mmv/vat (audio from mmv/va)"
+
+
+def test_stored_items_cross_bridges_as_queries_do():
+    texts = Column("text", COARSE, "mmv")
+    graph = Graph.of(MMV, [SOUNDS, texts])
+    assert [str(route) for route in graph.likenesses([texts.name], target="audio")] == [
+        "like -> mmv/vat (audio from mmv/va)"
+    ]
+    assert [str(route) for route in graph.likenesses([SOUNDS.name], target="text")] == [
+        "like -> mmv/va -> mmv/vat (text)"
+    ]
 
 
 def test_no_route_names_what_is_reached_what_is_stored_and_the_missing_arrow():
-    text = Graph.of(MMV, [SOUNDS]).missing("text", target="audio")
+    apart = {"mmv": {**MMV["mmv"], "keys": {**MMV["mmv"]["keys"], "text": [asdict(WORDS)]}}}
+    text = Graph.of(apart, [SOUNDS]).missing("text", target="audio")
     assert text == (
-        "no route from text to audio: text reaches mmv/vat, audio lives in mmv/va; missing arrow: text -> mmv/va"
+        "no route from text to audio: text reaches mmv/vt, audio lives in mmv/va; missing arrow: text -> mmv/va"
     )
+    made = plan(Query({"text": "rain"}, target="audio"), facts(apart, SOUNDS))
+    assert labels(made) == ["words", "cut"] and text in made.notes[0]
     nothing = Graph.of(MMV, [SOUNDS]).missing("text", target="video")
     assert "no video vectors are stored here (stored: audio)" in nothing
 
@@ -78,7 +115,8 @@ def test_a_composed_query_is_fused_by_rank_even_within_one_space():
     spec = {"clip": {"keys": {"image": [asdict(CLIP)], "text": [asdict(CLIP)]}, "bridges": []}}
     made = plan(Query({"image": "a.jpg", "text": "in red"}), facts(spec, Column("image", CLIP, "clip")))
     assert labels(made)[-2:] == ["fuse", "cut"]
-    assert made.notes == ("several things are held: each is searched on its own and the lists are fused by rank",)
+    (note,) = made.notes
+    assert note.startswith("composed without a trained composer: several things are held")
 
 
 def test_a_filter_comes_before_recall_with_its_exact_count():
@@ -89,7 +127,7 @@ def test_a_filter_comes_before_recall_with_its_exact_count():
 
 def test_few_rows_are_scanned_exactly_and_many_by_an_index():
     few = plan(Query({"audio": "a.wav"}), facts(MMV, SOUNDS, built={SOUNDS.name: ("faiss",)}))
-    assert few.stages[1].index == "exact" and few.refused[0].what.startswith("faiss index")
+    assert few.stages[1].index == "exact" and few.refused[1].what.startswith("faiss index")
     many = Facts(Graph.of(MMV, [SOUNDS]), items=10**6, version=1, built={SOUNDS.name: ("faiss",)})
     assert plan(Query({"audio": "a.wav"}), many).stages[1].index == "faiss"
 
@@ -105,3 +143,14 @@ def test_plans_are_values():
     ask = Query({"audio": "a.wav"}), facts(MMV, SOUNDS)
     assert plan(*ask) == plan(*ask)
     assert plan(*ask).to_dict()["stages"][1]["route"]["column"]["space"]["name"] == "mmv/va"
+
+
+def test_a_scorer_of_one_thing_waits_to_be_asked_for_where_the_thing_leads_elsewhere_too():
+    judge = {"name": "judge", "holds": ["text"], "finds": "audio", "reads": [asdict(FINE)], "exact": False}
+    spec = {"mmv": {**MMV["mmv"], "bridges": [], "scorers": [{**judge, "recalls": {"plain": [asdict(FINE)]}}]}}
+    only = facts(spec, SOUNDS)
+    assert labels(plan(Query({"text": "rain"}), only)) == ["compose judge", "score judge", "cut"]
+    both = facts(spec, SOUNDS, Column("text", COARSE, "mmv"))
+    assert labels(plan(Query({"text": "rain"}), both))[-2:] == ["recall text -> mmv/vat (text)", "cut"]
+    assert labels(plan(Query({"text": "rain"}, target="audio"), both))[0] == "compose judge"
+    assert labels(plan(Query({"text": "rain"}, scorer="judge"), both))[0] == "compose judge"

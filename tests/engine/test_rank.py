@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from quiver.engine.rank import Ranked, combine, reciprocal
+from quiver.engine.rank import Best, Ranked, combine, reciprocal
 
 
 def ranked(rows, scores=None):
@@ -56,3 +56,16 @@ def test_excluded_rows_are_gone_and_the_rest_keeps_its_order():
 def test_no_candidates_stay_no_candidates():
     scores, rows = combine(np.empty((2, 0)), np.empty((2, 0), np.int64), how="sum")
     assert scores.shape == rows.shape == (2, 0)
+
+
+def test_the_best_of_parts_are_the_best_of_the_whole_with_ties_to_the_lower_row():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 9, (5, 200)).astype(np.float32)
+    order = rng.permutation(200)
+    best = Best(5, 7)
+    for part in np.split(order, [3, 90, 91]):
+        best.look(scores[:2, part], part)
+        best.look(scores[2:, part], part, start=2)
+    expected = np.lexsort((np.broadcast_to(np.arange(200), scores.shape), -scores))[:, :7]
+    assert best.rows.tolist() == expected.tolist()
+    assert best.scores.tolist() == np.take_along_axis(scores, expected, 1).tolist()

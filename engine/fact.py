@@ -1,0 +1,35 @@
+"""What the planner knows of a collection, gathered without reading a vector or loading a model."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from quiver.engine.graph import Composition, Graph
+from quiver.engine.trial import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the planner knows.
+
+    Attributes:
+        graph: its spaces and arrows.
+        items: how many rows.
+        version: of the collection.
+        matching: rows the query's condition selects, None without a condition.
+        examples: names of the columns in which every example item of the query has a vector.
+        built: names of the index kinds that exist for each column name, besides exact.
+        measured: how scorers fared on this collection, for those that were tried.
+    """
+
+    graph: Graph
+    items: int
+    version: int
+    matching: int | None = None
+    examples: Collection[str] = ()
+    built: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    measured: Mapping[Composition, Measured] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows may be found."""
+        return self.items if self.matching is None else self.matching
