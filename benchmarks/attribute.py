@@ -5,7 +5,10 @@
 * ``index``: exact search finds it, the approximate index does not.
 * ``depth``: the index finds it, but too few candidates were recalled for it to be among them.
 * ``reranker``: it was recalled, and did not come out on top. ``moved_out`` counts those of them that were among the
-  first k before.
+  first k before, and ``moved_in`` what was recalled, and came among the first k only then.
+
+A scorer that recalls its own candidates is no reranker: its exact scan is the exact search, what its probes and the
+index lose of it is the index's loss, and what a smaller depth than the planner's loses more is the depth's.
 
 A loss is a question without a right answer in its first k (Success@k), or a right answer that is not there (R@k).
 Counts add up exactly to what is lost, and the points of the figure add up to what it lacks to 1.
@@ -59,6 +62,7 @@ class Attribution:
         gained: found at the end, though exact search misses them.
         moved_out: losses to the reranker that were among the first k before it.
         examples: losses to look at, by cause.
+        moved_in: found at the end, recalled below the first k before the reranker.
     """
 
     measure: str
@@ -69,6 +73,7 @@ class Attribution:
     gained: int
     moved_out: int
     examples: Mapping[str, tuple[Example, ...]]
+    moved_in: int = 0
 
     @property
     def lost(self) -> int:
@@ -90,6 +95,7 @@ class Attribution:
             "points": dict(self.points),
             "gained": self.gained,
             "moved_out": self.moved_out,
+            "moved_in": self.moved_in,
             "examples": examples,
         }
 
@@ -128,7 +134,7 @@ def attribute(
     standing = {stage: ranks(ranking, judgements) for stage, ranking in lists.items()}
     k, owner = spelt.cutoff, judgements.relevant.owner
     chain = _chain(standing, k, reach or k, there)
-    before = np.stack([(standing["recalled"] > 0) & (standing["recalled"] <= k), chain[1]])
+    before = np.stack([(standing["recalled"] > 0) & (standing["recalled"] <= k), chain[1], chain[3]])
     weights = 1 / _shares(judgements)
     if spelt.kind == "Success":
         chain, before = _any(chain, owner, len(judgements)), _any(before, owner, len(judgements))
@@ -148,6 +154,7 @@ def attribute(
             name: _examples(np.flatnonzero(lost & (cause == n)), standing, judgements, spelt.kind, examples)
             for n, name in enumerate(CAUSES)
         },
+        moved_in=int((chain[-1] & before[2] & ~before[0]).sum()),
     )
 
 

@@ -82,4 +82,6 @@ def _scores(report: Report, system: Mapping[str, Any], common: Sequence[str], me
     rows = np.array([at[id] for id in common], np.int64)
     values = {name: np.asarray(system["per_query"][name], np.float64)[rows] for name in measures}
     groups = [report["groups"][row] for row in rows.tolist()]
-    return Scores(values, groups, report["ties"], 0, 0, 0, 0)
+    named = report.get("sources") or ()
+    sources = [named[row] for row in rows.tolist()] if named else ()
+    return Scores(values, groups, report["ties"], 0, 0, 0, 0, sources)

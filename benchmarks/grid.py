@@ -1,27 +1,38 @@
 """How a benchmark searches: setups read from a plan file, and the encoders they are crossed with.
 
-A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth`` or ``held`` stands for one plan
-each, so that a grid is a few lines::
+A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth``, ``scorer``, ``recall`` or
+``weights`` stands for one plan each, so that a grid is a few lines::
 
     [[plan]]
     index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]
     depth = [10, 50]
+
+    [[plan]]
+    recall = ["single", "union", "lifted"]
+    depth = [50, 100, 200]
+
+Where a scorer composes what a question holds it ranks: everything that competes, or candidates where a way to recall
+them is named. ``scorer = "none"`` fuses lists by rank, and ``weights = "image=1,text=2"`` weighs what is held.
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from quiver import registry
 from quiver.errors import BadData, BadSpec
-from quiver.types import KEYS
+from quiver.types import KEYS, LIKE, NONE
 
 #: Parts the specs of encoders that answer together, their lists fused by rank.
 WITH = " + "
+#: Named in place of a scorer's own way to recall: whatever else leads to the target finds its candidates.
+ROUTES = "routes"
+Weights = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +41,21 @@ class Setup:
 
     Attributes:
         index: spec of an index, such as ``"faiss factory=HNSW32 ef=64"``; ``auto`` leaves it to the planner.
-        spaces: names of the spaces to answer in; empty for all that can.
+        spaces: names of the spaces to answer in; empty for all that can. With ``recall="routes"``, those that
+            candidates come from.
         held: keys of the query to use; empty for all that lead somewhere.
-        depth: how many candidates are recalled; None for as many as the measures need.
+        depth: how many candidates are recalled; None for as many as the measures need, or as the planner would have
+            a scorer score again.
         name: what to call it; empty for a name made of the rest.
+        scorer: the scorer to rank by; empty for the planner's choice, ``none`` for rank fusion.
+        recall: the scorer's way to recall candidates, such as ``lifted``, that are scored again; ``routes`` where
+            other routes find them, so that it reranks; empty for an exact scan, or the planner's choice with another
+            index.
+        weights: how much each held thing counts, by key.
 
     Raises:
-        BadSpec: the index cannot be named so, a held key does not exist, or the depth is not positive.
+        BadSpec: the index cannot be named so, a held key does not exist, the depth is not positive, a weight is none,
+            or two of these contradict each other.
     """
 
     index: str = "exact"
@@ -44,6 +63,9 @@ class Setup:
     held: tuple[str, ...] = ()
     depth: int | None = None
     name: str = ""
+    scorer: str = ""
+    recall: str = ""
+    weights: Weights = ()
 
     def __post_init__(self) -> None:
         kind, _ = registry.split(self.index)
@@ -53,16 +75,30 @@ class Setup:
             raise BadSpec(f"plan: held must be of {', '.join(KEYS)}, not {unknown[0]!r}")
         if self.depth is not None and self.depth < 1:
             raise BadSpec(f"plan: depth must be at least 1, not {self.depth}")
+        if self.recall and self.scorer == NONE:
+            raise BadSpec(f"plan: recall={self.recall} is scored again, which scorer=none does not do")
+        if self.spaces and self.recall not in ("", ROUTES):
+            raise BadSpec(f"plan: recall={self.recall} asks in spaces of its own: leave out spaces")
+        for key, weight in self.weights:
+            if key not in (*KEYS, LIKE) or not (math.isfinite(weight) and weight >= 0):
+                raise BadSpec(f"plan: a weight is key=number, 0 or more, of {', '.join(KEYS)}; not {key}={weight:g}")
 
     @property
     def kind(self) -> str:
         """The kind of its index."""
         return registry.split(self.index)[0]
 
+    def exactly(self) -> "Setup":
+        """Return the same with everything that competes compared, or scored, exactly."""
+        return replace(self, index="exact", recall="", spaces=() if self.recall else self.spaces)
+
     @property
     def label(self) -> str:
         """Its name, or one made of what it says."""
         parts = [self.index, *self.spaces, *(f"by {key}" for key in self.held)]
+        parts += [f"scorer {self.scorer}"] if self.scorer else []
+        parts += [f"recall {self.recall}"] if self.recall else []
+        parts += [f"weights {','.join(f'{key}={weight:g}' for key, weight in self.weights)}"] if self.weights else []
         return self.name or " ".join(parts + ([f"depth {self.depth}"] if self.depth else []))
 
 
@@ -100,16 +136,28 @@ def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
     if unknown := sorted(set(plan) - known):
         raise BadSpec(f"{path}: a plan has {', '.join(sorted(known))}; it has no {unknown[0]}")
     name = _one(plan, "name", str, path) if "name" in plan else ""
-    choices = [_many(plan.get("index", "exact"), str, "index", path), _many(plan.get("depth"), int, "depth", path)]
+    words = {"index": "exact", "scorer": "", "recall": "", "weights": ""}
+    choices = [_many(plan.get(key, default), str, key, path) for key, default in words.items()]
+    choices.append(_many(plan.get("depth"), int, "depth", path))
     spaces = tuple(_many(plan.get("spaces", []), str, "spaces", path))
     held = tuple(_many(plan.get("held", []), str, "held", path))
-    setups = [Setup(index, spaces, held, depth) for index, depth in product(*choices)]
+    setups = [
+        Setup(index, spaces, held, depth, scorer=scorer, recall=recall, weights=_weights(weights, path))
+        for index, scorer, recall, weights, depth in product(*choices)
+    ]
     if not name:
         return setups
     several = len(setups) > 1
-    return [
-        Setup(each.index, spaces, held, each.depth, f"{name}: {each.label}" if several else name) for each in setups
-    ]
+    return [replace(each, name=f"{name}: {each.label}" if several else name) for each in setups]
+
+
+def _weights(text: str, path: Path) -> Weights:
+    """Read ``"image=1,text=2"``."""
+    pairs = [each.partition("=") for each in text.split(",") if text]
+    try:
+        return tuple((key.strip(), float(number)) for key, _, number in pairs)
+    except ValueError as error:
+        raise BadSpec(f"{path}: weights are written as 'image=1,text=2', not {text!r}") from error
 
 
 def _one(plan: Mapping[str, Any], key: str, kind: type, path: Path) -> Any:

@@ -9,7 +9,7 @@ from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.store import Stock
 from quiver.engine.build import build
 from quiver.engine.cache import Cache
-from quiver.engine.column import Column
+from quiver.engine.column import Column, Derived
 from quiver.task import Task
 
 
@@ -41,8 +41,13 @@ def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
     return stock, seconds
 
 
-def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column]:
-    spaces = setup.spaces
+def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column | Derived]:
+    """Return the vectors that a setup searches: those a named recall asks in, or all that are stored."""
+    graph, spaces = stock.library.graph, setup.spaces
+    scorers = [each for each in graph.compositions if each.finds == task.target and setup.scorer in ("", each.name)]
+    recipes = [recipe for each in scorers for recipe in each.recalls if recipe.name == setup.recall]
+    if asked := {space for recipe in recipes for space in recipe.spaces}:
+        return [end for end in graph.ends if end.key == task.target and end.space in asked]
     return [c for c in stock.columns if c.key == task.target and (not spaces or c.space.name in spaces)]
 
 

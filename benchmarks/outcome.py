@@ -87,6 +87,8 @@ class Outcome:
         ranking: what it found, as places in the task's items; None for random.
         attribution: where its losses come from; None for random.
         curve: by depth d, the share of questions with a right answer among the first d.
+        kept: by depth d, the share of the first d of the exact search, or exact scan, that are among the first d here;
+            empty for what is exact itself, and for rerankers.
         latency: None for random.
         missing: what could not take part.
         notes: what the reader should know.
@@ -104,6 +106,7 @@ class Outcome:
     ranking: Ranking | None = None
     attribution: Attribution | None = None
     curve: Mapping[int, float] = field(default_factory=dict)
+    kept: Mapping[int, Interval] = field(default_factory=dict)
     latency: Latency | None = None
     missing: Missing = field(default_factory=Missing)
     notes: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Plots of a benchmark: recall against latency, recall against depth, and what the losses are made of.
 
-They are drawn from the JSON report. Matplotlib is an optional extra.
+Where a scorer scores candidates again, also how much of its exact scan they keep, against how many they are. Plots are
+drawn from the JSON report. Matplotlib is an optional extra.
 """
 
 import io
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver.benchmarks.attribute import CAUSES
-from quiver.benchmarks.report import Report
+from quiver.benchmarks.report import Report, kept_at
 from quiver.errors import BadSpec, MissingExtra
 
 #: Okabe and Ito's colours, told apart by everyone; black is left for text.
@@ -45,6 +46,7 @@ def rendered(report: Report, *, format: str = "svg") -> dict[str, bytes]:
         "latency": _latency,
         "depth": _depth,
         "attribution": _attribution,
+        "kept": _kept,
     }
     return {name: content for name, plot in plots.items() if (content := _render(plot, report, format))}
 
@@ -102,7 +104,7 @@ def _latency(axes: Any, report: Report) -> bool:
     if systems:
         spent = [each["latency_ms"]["batch"] for each in systems]
         axes.set_xlim(min(spent) / 2, max(spent) * 2)
-        axes.legend(fontsize=8, frameon=False)
+        _legend(axes)
     return bool(systems)
 
 
@@ -121,8 +123,51 @@ def _depth(axes: Any, report: Report) -> bool:
     axes.set_title(f"{report['dataset']['name']}: what is within reach", fontsize=10)
     axes.set_ylim(0, 1.02)
     if systems:
-        axes.legend(fontsize=8, frameon=False)
+        _legend(axes)
     return bool(systems)
+
+
+def _kept(axes: Any, report: Report) -> bool:
+    """Plot how much of an exact scan is kept by candidates that are scored again, against how many they are."""
+    lines = _lines(report)
+    for number, (name, points) in enumerate(lines.items()):
+        depths, values = [depth for depth, _ in points], [figure["value"] for _, figure in points]
+        ends = [[f["value"] - f["low"] for _, f in points], [f["high"] - f["value"] for _, f in points]]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.errorbar(depths, values, yerr=ends, color=colour, marker="osD^vP*X"[number % 8], capsize=3, label=name)
+    _log(axes)
+    axes.set_xlabel("candidates of each list, scored again")
+    axes.set_ylabel(f"first {kept_at(report)} of an exact scan that are kept")
+    axes.set_title(f"{report['dataset']['name']}: recall against exact scoring", fontsize=10)
+    axes.set_ylim(0, 1.02)
+    if lines:
+        _legend(axes)
+    return bool(lines)
+
+
+def _legend(axes: Any) -> None:
+    """Name the systems inside the axes, or beside them where there are many."""
+    _, names = axes.get_legend_handles_labels()
+    if len(names) <= 8:
+        axes.legend(fontsize=8, frameon=False)
+        return
+    axes.figure.set_size_inches(7 + max(map(len, names)) / 16, max(4, 1 + len(names) / 7))
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
+def _lines(report: Report) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
+    """Return depths and what is kept at them, by the way candidates are recalled."""
+    lines: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for system in _searched(report):
+        stages, setup = system["plan"].get("stages", ()), system["setup"]
+        depths = [stage["k"] for stage in stages if stage["stage"] == "recall"]
+        if not depths or not any(stage["stage"] == "rescore" for stage in stages):
+            continue
+        words = [_family(system), setup.get("recall") or "planner", f"by {setup['index']}"]
+        words += [f"{key} {weight:g}" for key, weight in setup.get("weights", ())]
+        if figure := system.get("kept", {}).get(kept_at(report)):
+            lines.setdefault(" ".join(words), []).append((max(depths), figure))
+    return {name: sorted(points, key=lambda point: point[0]) for name, points in lines.items()}
 
 
 def _log(axes: Any) -> None:
@@ -150,5 +195,7 @@ def _attribution(axes: Any, report: Report) -> bool:
     axes.set_xlabel(f"lost of {report['headline']}")
     axes.set_title(f"{report['dataset']['name']}: where {report['headline']} goes", fontsize=10)
     axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=8)
+    axes.figure.set_size_inches(5 + max(map(len, names)) / 14, max(4, 1.5 + len(names) / 4))
     axes.legend(fontsize=8, frameon=False, ncols=len(CAUSES), loc="upper center", bbox_to_anchor=(0.4, -0.16))
     return True

@@ -20,7 +20,7 @@ from quiver.engine.progress import track
 from quiver.errors import QuiverError
 from quiver.protocols import Reader
 from quiver.task import Question, Task
-from quiver.types import Floats, Space, keys_of, source_of
+from quiver.types import Floats, Space, keys_of, sources_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +55,9 @@ def _digest(task: Task, held: str) -> str:
     for question in task.questions:
         media = question.query.media
         if held in keys_of(media):
-            source = source_of(media, held)
-            for each in source if isinstance(source, tuple) else (source,):
-                total.update(_mark(each, held))
+            for source in sources_of(media, held):
+                for each in source if isinstance(source, tuple) else (source,):
+                    total.update(_mark(each, held))
         total.update(b"\n")
     return total.hexdigest()
 
@@ -103,10 +103,12 @@ def _embed(questions: Sequence[Question], held: str, space: Space, spec: str, *,
         for at in range(0, len(wanted), CHUNK):
             part = wanted[at : at + CHUNK]
             read = {n: each for n in part if (each := _read(reader, questions[n], held, bad, n)) is not None}
-            if read:
-                vectors, failed = embed(loaded, held, list(read.values()), space)
-                bad.update({list(read)[at]: reason for at, reason in failed.items()})
-                data[list(read)] = vectors
+            owner = [n for n, each in read.items() for _ in each]
+            if owner:
+                vectors, failed = embed(loaded, held, [one for each in read.values() for one in each], space)
+                bad.update({owner[at]: reason for at, reason in failed.items()})
+                np.add.at(data, owner, vectors)  # several of one question count as their mean, as in a search
+                data[list(read)] /= np.array([[len(each)] for each in read.values()], np.float32)
             yield len(part)
 
     for _ in track(chunks(), total=len(wanted), show=progress):
@@ -115,9 +117,9 @@ def _embed(questions: Sequence[Question], held: str, space: Space, spec: str, *,
     return Embedded(data, bad, (perf_counter() - started) * 1e3 / max(len(wanted), 1))
 
 
-def _read(reader: Reader, question: Question, held: str, bad: dict[int, str], n: int) -> Any:
+def _read(reader: Reader, question: Question, held: str, bad: dict[int, str], n: int) -> list[Any] | None:
     try:
-        return reader(source_of(question.query.media, held))
+        return [reader(source) for source in sources_of(question.query.media, held)]
     except QuiverError as error:
         bad[n] = str(error)
     except (OSError, ValueError, MemoryError) as error:

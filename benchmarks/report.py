@@ -59,6 +59,7 @@ def describe(bench: Bench, *, command: str = "") -> dict[str, Any]:
         "significance": [asdict(each) for each in bench.comparisons],
         "questions": list(bench.judgements.ids),
         "groups": list(bench.judgements.groups),
+        "sources": list(bench.judgements.sources),
     }
 
 
@@ -86,6 +87,7 @@ def _system(outcome: Outcome, bench: Bench) -> dict[str, Any]:
         "seconds": dict(outcome.seconds),
         "attribution": attributed,
         "curve": {str(depth): share for depth, share in outcome.curve.items()},
+        "kept": {str(depth): asdict(interval) for depth, interval in outcome.kept.items()},
         "notes": list(outcome.notes),
         "per_query": {name: values.tolist() for name, values in scores.values.items()},
     }
@@ -123,9 +125,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Return titles and rows: a system each, the headline with its interval."""
     measures = _columns(report)
+    deep = kept_at(report)
     titles = ["system", *(_title(report, name) for name in measures)]
-    titles += ["n", "ties", "missing", "ms"]
-    return titles, [_row(report, system, measures) for system in report["systems"]]
+    titles += [*([] if deep is None else [f"kept@{deep}"]), "n", "ties", "missing", "ms"]
+    return titles, [_row(report, system, measures, deep) for system in report["systems"]]
+
+
+def kept_at(report: Report) -> str | None:
+    """Return the cutoff at which what is kept of exact search is shown: 10 where it was measured, else the largest."""
+    depths = sorted({int(depth) for each in report["systems"] for depth in each.get("kept", {})})
+    return str(10 if 10 in depths else depths[-1]) if depths else None
 
 
 def _columns(report: Report) -> list[str]:
@@ -139,8 +148,9 @@ def _title(report: Report, name: str) -> str:
     return f"{name} [{level:.0%}]" if name == _columns(report)[0] else name
 
 
-def _row(report: Report, system: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
+def _row(report: Report, system: Mapping[str, Any], measures: Sequence[str], deep: str | None) -> list[str]:
     figures = [_figure(name, system["figures"].get(name), spread=n == 0) for n, name in enumerate(measures)]
+    figures += [] if deep is None else [_figure(f"R@{deep}", system.get("kept", {}).get(deep), spread=False)]
     latency = system["latency_ms"]
     missing = _missing(system["missing"]) if system["role"] != "random" else "-"
     ties = str(system["ties"]) if system["role"] != "random" else "-"
@@ -170,11 +180,26 @@ def remarks(report: Report) -> list[str]:
         f"ties: {report['ties']}; missing items and questions count as not found; ms: search per question, in batches",
         *(f"data: {note}" for note in data["notes"]),
         *(f"note: {note}" for note in report["notes"]),
+        *_sourced(report),
     ]
+    if any(each.get("kept") for each in report["systems"]):
+        lines.append("kept@k: share of the first k of an exact search, or an exact scan by the scorer, that are found")
     for system in report["systems"]:
         lines += [f"{system['name']}: {note}" for note in (*_gone(system), *system["notes"], *_losses(system))]
     lines += [f"refused {each['name']}: {each['why']}" for each in report["refused"]]
     return lines + [sentence(each) for each in report["significance"]]
+
+
+def _sourced(report: Report) -> list[str]:
+    """Say what intervals were drawn over, where it is not questions."""
+    named = report.get("sources") or []
+    if not named:
+        return []
+    count = len({name for name in named if name}) + sum(not name for name in named)
+    return [
+        f"intervals: {count:,} sources were drawn, each with all of its questions ({len(named):,} in all); tests flip"
+        " single questions, and their p is too small where those of one source agree"
+    ]
 
 
 def _gone(system: Mapping[str, Any]) -> list[str]:
@@ -200,7 +225,9 @@ def _losses(system: Mapping[str, Any]) -> list[str]:
         return []
     parts = [f"{cause} {count}" for cause, count in found["counts"].items() if count]
     gained = f"; {found['gained']} found that exact search misses" if found["gained"] else ""
-    return [f"{found['measure']} loses {found['lost']} of {found['total']}: {', '.join(parts)}{gained}"]
+    out, into = found["moved_out"], found.get("moved_in", 0)
+    moved = f"; the reranker moved {into} in and {out} out" if out or into else ""
+    return [f"{found['measure']} loses {found['lost']} of {found['total']}: {', '.join(parts)}{moved}{gained}"]
 
 
 def sentence(test: Mapping[str, Any]) -> str:

@@ -12,16 +12,22 @@ from time import perf_counter
 import numpy as np
 
 from quiver.benchmarks import baseline
-from quiver.benchmarks.ask import Answer, Asked, alone, ask, prepare
+from quiver.benchmarks.ask import Answer, alone, ask
 from quiver.benchmarks.attribute import STAGES, attribute
 from quiver.benchmarks.grid import WITH, Setup, specs_of
+from quiver.benchmarks.hold import Holding, Key
 from quiver.benchmarks.index import ready
-from quiver.benchmarks.metric import Comparison, Judgements, Ranking, compare, evaluate, judge, parse
+from quiver.benchmarks.inquiry import Asked, prepare
+from quiver.benchmarks.metric import Comparison, Interval, Judgements, Ranking, Scores, compare, evaluate, judge, parse
+from quiver.benchmarks.metric.measure import Doubles
 from quiver.benchmarks.metric.significance import intervals
 from quiver.benchmarks.outcome import Bench, Latency, Missing, Options, Outcome, Refused
 from quiver.benchmarks.store import Stock, fill, home
+from quiver.benchmarks.way import Look
+from quiver.engine.composed import depth_of as recalled
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Task, check
+from quiver.types import Rows
 
 #: Cells of a ranking up to which lists are as long as there are items, where a measure has no cutoff.
 _CELLS = 1 << 24
@@ -45,6 +51,8 @@ class Work:
         headline: the measure whose losses are attributed.
         depth: places of each list.
         seconds: spent on evaluation so far.
+        answers: of the encoder at hand, by how they were found.
+        held: what scorers of the encoder at hand hold of the questions.
     """
 
     task: Task
@@ -54,6 +62,7 @@ class Work:
     depth: int
     seconds: float = 0.0
     answers: dict[tuple[object, ...], Answer] = field(default_factory=dict)
+    held: dict[Key, Holding] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -151,6 +160,7 @@ def _encoder(
 ) -> None:
     """Run every setup of one encoder."""
     work.answers.clear()
+    work.held.clear()
     try:
         stock = fill(work.task, specs, folder=work.folder, progress=work.options.progress)
     except NoRoute as error:
@@ -178,24 +188,26 @@ def _label(work: Work, stock: Stock, taken: Sequence[Outcome]) -> str:
 
 def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Outcome:
     options = work.options
-    exactly = replace(setup, index="exact", depth=None)
-    asked = prepare(work.task, stock, exactly, folder=work.folder, progress=options.progress)
-    oracle = _answer(work, asked)
+    exact = _prepare(work, stock, replace(setup.exactly(), depth=None))
     stock, building = ready(work.task, stock, setup)
-    asked = replace(asked, stock=stock, setup=setup)
-    index = _answer(work, replace(asked, setup=replace(setup, depth=None)))
+    asked = _prepare(work, stock, setup)
     answer = _answer(work, asked)
-    singles = alone(asked, _depth(work, setup), sample=_ALONE, seed=options.seed)
+    singles = alone(asked, work.depth, sample=_ALONE, seed=options.seed)
     reach = _reach(work, asked, answer)
+    before, kept = _before(work, exact, asked, answer), {}
     started = perf_counter()
+    if answer.before is None and before[0] is not answer:
+        kept = _kept(work, before[0].ranking, answer.ranking)
     scores = evaluate(answer.ranking, work.judgements, work.task.measures)
     spread = intervals(scores, resamples=options.resamples, level=options.level, seed=options.seed)
     there = _there(work, asked)
-    lists = dict(zip(STAGES, (oracle.ranking, index.ranking, answer.ranking, answer.ranking), strict=True))
-    attribution = attribute(lists, work.judgements, measure=work.headline, there=there)
+    given = (*(each.ranking for each in before), answer.before or answer.ranking, answer.ranking)
+    lists = dict(zip(STAGES, given, strict=True))
+    # Whatever was recalled might have come up by reranking; without that, only what is among the first k is found.
+    far = None if answer.before is None else max(each.depth for each in given)
+    attribution = attribute(lists, work.judgements, measure=work.headline, there=there, reach=far)
     curve = _curve(reach.ranking, work.judgements)
     work.seconds += perf_counter() - started
-    embed = asked.ms if asked.vectors else None
     first = next((q for n, q in enumerate(work.task.questions) if n not in asked.unread), None)
     return Outcome(
         name=name,
@@ -205,45 +217,67 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
         encoders=stock.specs,
         setup=setup,
         spaces=_spaces(asked),
-        plan={} if first is None else asked.plan(first, _depth(work, setup)).to_dict(),
+        plan={} if first is None else asked.plan(first, work.depth).to_dict(),
         ranking=answer.ranking,
         attribution=attribution,
         curve=curve,
-        latency=Latency(embed, answer.ms, *percentiles(singles), len(singles)),
+        kept=kept,
+        latency=Latency(asked.ms, answer.ms, *percentiles(singles), len(singles)),
         missing=_missing(work, asked, there),
         notes=asked.notes,
         seconds={"add": stock.seconds, "index": building},
     )
 
 
-def _depth(work: Work, setup: Setup) -> int:
-    return work.depth if setup.depth is None else setup.depth
+def _prepare(work: Work, stock: Stock, setup: Setup) -> Asked:
+    return prepare(work.task, stock, setup, folder=work.folder, kept=work.held, progress=work.options.progress)
 
 
 def _answer(work: Work, asked: Asked) -> Answer:
-    """Ask, unless that was done; lists are as wide as the task needs, whatever was recalled."""
-    depth = _depth(work, asked.setup)
-    key = (asked.setup.index, asked.setup.spaces, asked.setup.held, depth)
+    """Ask, unless that was done."""
+    key = (replace(asked.setup, name=""), asked.look)
     if key not in work.answers:
-        made = ask(asked, depth, progress=work.options.progress)
-        work.answers[key] = replace(made, ranking=_wide(made.ranking, work.depth))
+        work.answers[key] = ask(asked, work.depth, progress=work.options.progress)
     return work.answers[key]
+
+
+def _before(work: Work, exact: Asked, asked: Asked, answer: Answer) -> tuple[Answer, Answer]:
+    """Return what exact search and the index give, as deep as the planner would have it.
+
+    For a reranker that is what finds its candidates: the exact scan by itself says nothing of them.
+    """
+    plain = replace(asked, setup=replace(asked.setup, depth=None))
+    if answer.before is None:
+        return _answer(work, exact), _answer(work, plain)
+    depth = max(asked.setup.depth or 0, recalled(work.depth))
+    return _answer(work, replace(plain, look=Look(depth, True))), _answer(work, replace(plain, look=Look(depth, False)))
+
+
+def _kept(work: Work, oracle: Ranking, ranking: Ranking) -> dict[int, Interval]:
+    """Return how much of the first k of exact search is in the first k, for the cutoffs k of all measures."""
+    options, able = work.options, np.flatnonzero(oracle.rows[:, 0] >= 0).tolist()  # only what could be asked
+    cutoffs = {parse(name).cutoff for name in (work.headline, *work.task.measures)}
+    names = {f"R@{k}": k for k in sorted(each for each in cutoffs if each)}
+    shares = {name: _share(oracle.rows[able, :k], ranking.rows[able, :k]) for name, k in names.items()}
+    groups, sources = ([of[n] for n in able] if of else () for of in (work.judgements.groups, work.judgements.sources))
+    scores = Scores(shares, groups, "pessimistic", 0, 0, 0, 0, sources)
+    found = intervals(scores, resamples=options.resamples, level=options.level, seed=options.seed)
+    return {k: found[name] for name, k in names.items()}
+
+
+def _share(wanted: Rows, found: Rows) -> Doubles:
+    """Return (q,) the share of the places (q, k) wanted that were found."""
+    pairs = zip(wanted, found, strict=True)
+    return np.array([np.isin(right[right >= 0], ours).mean() for right, ours in pairs], np.float64)
 
 
 def _reach(work: Work, asked: Asked, answer: Answer) -> Answer:
     """Search deeper than the measures need, where that is cheap and finds the same: exactly."""
     depth = min(_REACH, len(work.task.items))
-    plain = asked.setup.kind == "exact" and asked.setup.depth is None
+    plain = asked.setup.kind == "exact" and asked.setup.depth is None and not asked.setup.recall
     if not plain or depth <= 2 * work.depth or len(work.judgements) * len(work.task.items) > _CHEAP:
         return answer
     return ask(asked, depth, progress=work.options.progress)
-
-
-def _wide(ranking: Ranking, depth: int) -> Ranking:
-    short = ((0, 0), (0, max(0, depth - ranking.depth)))
-    return Ranking(
-        np.pad(ranking.rows, short, constant_values=-1), np.pad(ranking.scores, short, constant_values=-np.inf)
-    )
 
 
 def _there(work: Work, asked: Asked) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":

@@ -42,7 +42,9 @@ def lessons(specs: Sequence[str]) -> Pair:
 
     Args:
         specs: each a data set such as ``"world track=films"``, or a folder, glob, manifest or webdataset tar, which
-            takes the options of ``quiver.engine.source.open``, as in ``"shop.csv media=image,text=caption"``.
+            takes the options of ``quiver.engine.source.open``, as in ``"shop.csv media=image,text=caption"``, and
+            ``edits=colour,gender``, which asks its pictures for others that differ in one of these columns (see
+            ``quiver.engine.change``), ``queries`` times at most.
 
     Returns:
         The task to learn from, and the one to validate on: None where no spec has one.
@@ -171,6 +173,9 @@ def _files(spec: str) -> Pair:
     from quiver.engine import source
 
     path, options = _read(spec)
+    edits, queries = options.pop("edits", ""), options.pop("queries", "")
+    if queries and not edits:
+        raise BadSpec(f"--data {spec!r}: queries is how many edits are asked for: give edits=COLUMN,... too")
     stream = source.open([path], **registry.convert(source.open, options, name=path))
     items = [
         Item(
@@ -183,7 +188,27 @@ def _files(spec: str) -> Pair:
     ]
     problems = stream.problems()
     lost = [f"{len(problems)} left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
-    return _split(full_name(spec), items, notes=(*stream.notes, *lost))
+    pair = _split(full_name(spec), items, notes=(*stream.notes, *lost))
+    return _edit(pair, edits.split(","), queries) if edits else pair
+
+
+def _edit(pair: Pair, attributes: Sequence[str], queries: str) -> Pair:
+    """Ask both parts for changes of attributes instead of by text."""
+    from quiver.engine import change
+
+    count = int(queries) if queries.isdecimal() else change.QUERIES
+    if queries and not queries.isdecimal():
+        raise BadSpec(f"queries must be a number, not {queries!r}")
+    learn, validation = pair
+    learn = change.edited(learn, attributes, queries=count)
+    if not learn.questions:
+        raise BadData(f"{learn.name}: no two pictures to learn from differ in one of {', '.join(attributes)} alone")
+    if validation is not None:
+        validation = change.edited(validation, attributes, queries=count)
+        if not validation.questions:
+            note = "no two pictures of the validation part differ in one of the edits alone: the last state is kept"
+            return replace(learn, notes=(*learn.notes, note)), None
+    return learn, validation
 
 
 def _split(name: str, items: Sequence[Item], *, notes: Sequence[str]) -> Pair:

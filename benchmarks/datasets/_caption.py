@@ -101,6 +101,7 @@ def ask_text(entries: Sequence[Entry], *, target: str, duplicates: Duplicates = 
             query=Query(media={"text": text}, target=target),
             relevant=dict.fromkeys(answers, 1),
             exclude=tuple(id for id in kin.get(entry.source, ()) if id not in answers),
+            source=entry.source or entry.id,
         )
 
     return items, Lazy(len(places), question)
@@ -134,6 +135,7 @@ def ask_thing(entries: Sequence[Entry], *, duplicates: Duplicates = "own") -> As
             query=Query(media=dict(entry.media), target="text"),
             relevant=answers,
             exclude=tuple(id for id in others if id not in answers),
+            source=entry.source,
         )
 
     return items, Lazy(len(asked), question)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from quiver.encoders._media import times
 from quiver.errors import BadData
 from quiver.task import Question, Task
 
@@ -58,7 +59,7 @@ def media(roots: list[Path], *names: str) -> Path:
 
 def missing(task: Task) -> list[str]:
     """List the media files a task refers to and that are not on disk, each once, in order of first use."""
-    return [ref for ref in _references(task) if not os.path.exists(ref)]
+    return [ref for ref in _references(task) if not os.path.exists(times(ref)[0])]
 
 
 def present(task: Task) -> Task:

@@ -90,6 +90,7 @@ def _scenes(held: str, wanted: str, says: Callable[[Row], Keys], shows: Callable
 TOLD = "right is every scene in which some body has the shape, colour and activity told"
 HEARD = "right is every scene of the activity told; shape and colour are not to be heard"
 SAME = "right is the scene itself"
+LEARNT = "captions of a scene (grade 5) and lines of its film (4 for the nearest) to the scene, with picture and sound"
 CHANGED = "right is every pair with that change of a body of that shape, colour, material and texture"
 TRACKS = {
     "text_video": _scenes("text", "video", _subject, _movers, f"plainest caption to scene; {TOLD}"),
@@ -98,6 +99,7 @@ TRACKS = {
     "audio_text": _scenes("audio", "text", _activity, _activity, f"sound to plainest captions; {HEARD}"),
     "audio_video": _scenes("audio", "video", _itself, _itself, f"sound to its picture; {SAME}"),
     "video_audio": _scenes("video", "audio", _itself, _itself, f"picture to its sound; {SAME}"),
+    "films": _scenes("text", "video", _itself, _itself, LEARNT),
     "image_video": Track(
         "stills", "image", "scenes", "video", _activity, _activity, "still to scenes of its activity", MEAN
     ),
@@ -132,6 +134,7 @@ Called = Literal[
     "audio_text",
     "audio_video",
     "video_audio",
+    "films",
     "image_video",
     "pair_text",
     "text_pair",
@@ -192,6 +195,8 @@ def _ask(place: Path, world: World, track: Called, split: str, count: int) -> As
     """Return what a track searches and what it asks, rendering what is not there yet."""
     if track == "composed":
         return _compose(place, world, split, count)
+    if track == "films":
+        return _films(place, world, split, count)
     rule = TRACKS[track]
     asking = _rows(place, world, rule.asks, split, count)
     finding = asking if rule.asks == rule.finds else _rows(place, world, rule.finds, split, count)
@@ -241,6 +246,28 @@ def _once(rows: Sequence[Row]) -> list[Row]:
     return list(first.values())
 
 
+def _films(folder: Path, world: World, split: str, count: int) -> Asked:
+    """Return scenes with picture and sound, and as questions all that is said of them; for training."""
+    rows = _rows(folder, world, "scenes", split, count)
+    items = [Item(row["id"], _media(folder, row, "video") | _media(folder, row, "audio"), _meta(row)) for row in rows]
+    questions: list[Question] = []
+    lines: dict[tuple[str, float], tuple[str, dict[str, int]]] = {}
+    for row, index in zip(rows, _indices("scenes", split, count), strict=True):
+        scene = world.scene(index)
+        for number, text in enumerate(scene.captions):
+            questions.append(_said(f"{scene.id}_t{number}", text, {scene.id: FILM + 1}))
+        for rank, line in enumerate(scene.narrations):
+            when = round(line.offset + (index % FILM + 0.5) * world.seconds, 2)  # which tells a film's lines apart
+            lines.setdefault((row["film"], when), (line.text, {}))[1][scene.id] = FILM - rank
+    for number, ((film, _), (text, relevant)) in enumerate(sorted(lines.items())):
+        questions.append(_said(f"{film}_n{number}", text, relevant))
+    return items, questions
+
+
+def _said(id: str, text: str, relevant: dict[str, int]) -> Question:
+    return Question(id=id, query=Query(media={"text": text}, target="video"), relevant=relevant)
+
+
 def _compose(folder: Path, world: World, split: str, count: int) -> Asked:
     rows = _rows(folder, world, "garments", split, count)
     items = [Item(row["id"], _media(folder, row, "image"), _meta(row)) for row in rows]
@@ -256,6 +283,7 @@ def _compose(folder: Path, world: World, split: str, count: int) -> Asked:
                     query=Query(media={**held[reference], "text": triplet.texts[0]}, target="image"),
                     relevant={world.garment(target).id: 1 for target in triplet.targets},
                     exclude=(reference,),
+                    source=reference,
                 )
             )
     return items, questions

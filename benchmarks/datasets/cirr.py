@@ -168,6 +168,7 @@ def _question(row: dict[str, Any], refs: Mapping[str, str], track: Track, target
         relevant=relevant,
         exclude=(reference,),
         candidates=others if track == "subset" else None,
+        source=reference,
     )
 
 

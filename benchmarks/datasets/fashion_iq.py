@@ -104,6 +104,7 @@ def load(
                         exclude=(row["candidate"],) if reference == "removed" else (),
                         candidates=gallery if category == "all" else None,
                         group=name,
+                        source=row["candidate"],
                     )
                 )
     if split == "test":

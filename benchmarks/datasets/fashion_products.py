@@ -33,11 +33,11 @@ from pathlib import Path
 from typing import Literal
 
 from quiver.benchmarks.datasets._caption import Asked, Entry, ask_text, ask_thing, repeated
-from quiver.benchmarks.datasets._change import Changes
 from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, split_of, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._protocol import sampled
 from quiver.benchmarks.datasets._read import Source, spec
+from quiver.engine.change import Changes
 from quiver.errors import BadSpec
 from quiver.task import Question, Task
 from quiver.types import Query
@@ -213,6 +213,7 @@ def _composed(samples: list[Sample], asked: Sequence[str], queries: int, seed: i
             relevant={samples[target].id: 1 for target in each.targets},
             exclude=(samples[each.reference].id,),
             group=each.attribute if len(asked) > 1 else "",
+            source=samples[each.reference].id,
         )
         for each in drawn
     ]

@@ -81,6 +81,7 @@ def load(
                 ),
                 relevant={target: 1},
                 exclude=(held,) if reference == "removed" else (),
+                source=held,
             )
         )
     source.count(CAPTIONS, f"captions within {split}", inside, COUNTS[split].get(len(names), inside))

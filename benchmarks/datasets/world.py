@@ -35,6 +35,8 @@ three in ten lines come one clip too early or too late.
   colour does that activity, whichever body it is.
 * text_audio, audio_text: the same captions; right is every scene of that activity, since a sound does not tell colours.
 * audio_video, video_audio: right is the scene itself, from its moments, sizes and materials.
+* films, to train on: scenes with picture and sound; five captions of each, and every line said in its film, the
+  nearest in time with the highest grade; right is the scene itself.
 * image_video: stills; right is every scene of that activity.
 * pair_text, text_pair: the first sentence about a pair; right is every pair with that very change of such a body.
 * text_image: name and description of a product; right are the photographs of that product.

@@ -21,6 +21,7 @@ class Judgements:
         grades: (n,) int64 their grades, at least 1.
         competing: (q,) int64 how many items compete for each query.
         groups: (q,) names; figures are averaged within a group first, then over groups.
+        sources: (q,) names of what each was made from, empty where it stands alone; () where all do.
 
     Raises:
         BadData: there is no query, the parts do not fit each other, or a grade is below 1.
@@ -31,9 +32,11 @@ class Judgements:
     grades: Rows
     competing: Rows
     groups: Sequence[str]
+    sources: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.relevant), len(self.competing), len(self.groups)}
+        lengths |= {len(self.sources)} if self.sources else set()
         if len(lengths) != 1 or len(self.grades) != len(self.relevant.rows):
             raise BadData(f"judgements of {len(self.ids)} queries have parts of other lengths")
         if not self.ids:
@@ -71,7 +74,14 @@ def judge(task: Task) -> Judgements:
         grades=np.array([grade for grades, _ in found for grade in grades.values()], np.int64),
         competing=np.array([count for _, count in found], np.int64),
         groups=[question.group for question in task.questions],
+        sources=_sources([question.source for question in task.questions]),
     )
+
+
+def _sources(named: Sequence[str]) -> Sequence[str]:
+    """Return the sources where any question shares its own with another, else ()."""
+    given = [name for name in named if name]
+    return named if len(set(given)) < len(given) else ()
 
 
 def _competition(task: Task, row: Mapping[str, int]) -> Iterator[tuple[dict[str, int], int]]:

@@ -26,6 +26,7 @@ class Scores:
         barren: queries without a relevant item; they count as nothing found.
         ties: queries for which equal scores matter: the tie rules may differ on them.
         cut: queries for which a deeper list might matter, as theirs ends amid equal scores.
+        sources: (q,) names of what each query was made from, see ``Judgements``.
     """
 
     values: Mapping[str, Doubles]
@@ -35,6 +36,7 @@ class Scores:
     barren: int
     ties: int
     cut: int
+    sources: Sequence[str] = ()
 
     @property
     def n(self) -> int:
@@ -109,6 +111,7 @@ def evaluate(ranking: Ranking, judgements: Judgements, measures: Sequence[str], 
         barren=int((judgements.counts == 0).sum()),
         ties=int(tied(places, judgements).sum()),
         cut=int(cut(places, judgements).sum()),
+        sources=judgements.sources,
     )
 
 
@@ -138,4 +141,6 @@ def chance(judgements: Judgements, measures: Sequence[str]) -> Scores:
     if others := [measure.name for measure in asked if not measure.ours]:
         raise BadSpec(f"there is no closed form of {others[0]} for a random order")
     barren = int((judgements.counts == 0).sum())
-    return Scores(_compute(asked, standing), judgements.groups, "average", 0, barren, len(judgements) - barren, 0)
+    tied = len(judgements) - barren
+    values = _compute(asked, standing)
+    return Scores(values, judgements.groups, "average", 0, barren, tied, 0, judgements.sources)

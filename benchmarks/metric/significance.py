@@ -1,4 +1,9 @@
-"""How sure a figure is: bootstrap intervals, and paired tests between systems."""
+"""How sure a figure is: bootstrap intervals, and paired tests between systems.
+
+Queries that were made from one source, such as captions of one photo, go together: intervals draw sources, each with
+all of its queries (a cluster bootstrap; Davison & Hinkley 1997, section 3.8). Tests flip the sign of one query at a
+time all the same: their p is too small where queries of one source agree.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,9 +68,10 @@ class Comparison:
 
 
 def intervals(scores: Scores, *, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
-    """Bootstrap the averages of all measures over queries, drawn with replacement within each group.
+    """Bootstrap the averages of all measures over sources of queries, drawn with replacement within each group.
 
-    Queries are taken to be independent: where several were written about one item, intervals are too narrow.
+    A query that names no source is one of its own. A source whose queries are in several groups is drawn in each of
+    them by itself.
 
     Returns:
         One by canonical spelling.
@@ -81,24 +87,43 @@ def _interval(value: float, drawn: Doubles, level: float, seed: int) -> Interval
 
 
 def _draw(scores: Scores, values: Mapping[str, Doubles], resamples: int, seed: int) -> Doubles:
-    """Return (resamples, m) averages of resampled queries, the same ones for all m measures."""
+    """Return (resamples, m) averages of resampled sources, the same ones for all m measures."""
     table = np.stack(list(values.values()), axis=1)
     medians = [number for number, name in enumerate(values) if parse(name).median]
     rng = np.random.default_rng(seed)
     total = np.zeros((resamples, table.shape[1]))
     members = scores.members
     for rows in members.values():
+        source, count = _sources(scores, rows)
         for start, stop in _blocks(resamples, len(rows)):
-            drawn = rng.integers(len(rows), size=(stop - start, len(rows)))
-            part = _times(drawn) @ table[rows] / len(rows)
+            times = _times(rng.integers(count, size=(stop - start, count)))[:, source]
+            part = times @ table[rows] / times.sum(axis=1, keepdims=True)
             for column in medians:
-                part[:, column] = np.median(table[rows, column][drawn], axis=1)
+                part[:, column] = _medians(table[rows, column], times)
             total[start:stop] += part
     return total / len(members)
 
 
+def _sources(scores: Scores, rows: Rows) -> tuple[Rows, int]:
+    """Return (n,) the number of the source of each of some queries, and how many sources these are."""
+    if not scores.sources:
+        return np.arange(len(rows)), len(rows)
+    number: dict[object, int] = {}
+    code = [number.setdefault(scores.sources[row] or row, len(number)) for row in rows.tolist()]
+    return np.array(code, np.int64), len(number)
+
+
+def _medians(values: Doubles, times: Doubles) -> Doubles:
+    """Return (r,) medians of values (n,) that count so many times each (r, n)."""
+    order = np.argsort(values, kind="stable")
+    upto = np.cumsum(times[:, order], axis=1)
+    half = upto[:, -1:] / 2
+    low, high = ((upto < half).sum(axis=1), (upto <= half).sum(axis=1))
+    return (values[order][low] + values[order][high]) / 2
+
+
 def _times(drawn: Rows) -> Doubles:
-    """Count how often each query was drawn, per resample: means are then one matrix product."""
+    """Count how often each source was drawn, per resample: means are then one matrix product."""
     count, n = drawn.shape
     flat = (drawn + np.arange(count)[:, None] * n).ravel()
     return np.bincount(flat, minlength=count * n).reshape(count, n).astype(np.float64)
@@ -175,7 +200,7 @@ def _flip(difference: Doubles, resamples: int, seed: int) -> float:
     from scipy.stats import permutation_test
 
     moved = difference[difference != 0]
-    if not len(moved):
+    if len(moved) < 2:  # either sign of a single one is as far from 0
         return 1.0
     result = permutation_test(
         (moved,),

@@ -5,7 +5,7 @@ Whatever is wrong with a file becomes BadMedia, in one line that names the file.
 """
 
 from quiver.encoders._media.audio import AudioReader
-from quiver.encoders._media.fetch import digest, fetch, kind, locate, span
+from quiver.encoders._media.fetch import digest, fetch, kind, locate, moment, span, times
 from quiver.encoders._media.image import ImageReader, PairReader
 from quiver.encoders._media.text import TextReader
 from quiver.encoders._media.thumbnail import thumbnail
@@ -21,6 +21,8 @@ __all__ = [
     "fetch",
     "kind",
     "locate",
+    "moment",
     "span",
     "thumbnail",
+    "times",
 ]

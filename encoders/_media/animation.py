@@ -30,7 +30,7 @@ def read_animation(source: Any, *, image: ImageReader, choose: Callable[[int, Fr
     Args:
         source: what ``open_picture`` takes.
         image: what is done to each frame.
-        choose: given the length of the animation in milliseconds, returns the milliseconds wanted, rising.
+        choose: given the length of the animation in milliseconds, returns the milliseconds wanted.
 
     Returns:
         (as many as chosen, H, W, 3) uint8.

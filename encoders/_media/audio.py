@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.encoders._media.container import check_length, is_indexed, open_container
-from quiver.encoders._media.fetch import Buffer, content, decoding, head
+from quiver.encoders._media.fetch import Buffer, content, decoding, head, times
 from quiver.errors import BadMedia, BadSpec
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _SHORT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)"
 _UNKNOWN = 0x7FFF0000
 _SLOPPY = 64  # bytes by which some writers miscount
 _VORBIS = 8192  # samples in the longest block of Vorbis: some files promise a part of one more
+_SKIP = 2.0  # below this start (s) nothing is gained by skipping
+_LATE = "the sound has ended before its window begins, at"
 _MALFORMED = 2  # libsndfile: it knows the format but this file breaks it
 
 
@@ -66,21 +68,36 @@ class AudioReader:
         """Return (samples,) float32 in [-1, 1]: the mean of the channels, resampled by soxr (HQ).
 
         Args:
-            source: path, ``file://`` URI, span, bytes, or float array (samples,) that has the rate already. The
-                first sound track of a video will do.
+            source: path, ``file://`` URI, span, moment (whose beginning then is the beginning), bytes, or float array
+                (samples,) that has the rate already. The first sound track of a video will do.
 
         Raises:
-            BadMedia: there is no sound in it, it is damaged or truncated, or a sample is not finite.
+            BadMedia: there is no sound in it, it is damaged or truncated, a sample is not finite, or a moment is empty
+                or begins after the end.
         """
         with decoding(source):
             if isinstance(source, np.ndarray):
-                return self._finish(_checked(source))
-            samples, rate = _read(content(source), self.seconds)
-            return self._finish(_resampled(samples, rate, self.rate))
+                return self._finish(_checked(source), self.seconds)
+            start, seconds = self._window(source)
+            samples, rate, lead = _read(content(source), start, seconds)
+            samples = _resampled(samples, rate, self.rate)[round(lead * self.rate) :]
+            if not len(samples):
+                raise BadMedia(f"{_LATE} {start:g} s")
+            return self._finish(samples, seconds)
 
-    def _finish(self, samples: Samples) -> Samples:
-        if self.seconds is not None:
-            samples = samples[: max(1, round(self.seconds * self.rate))]
+    def _window(self, source: Any) -> tuple[float, float | None]:
+        """Return where to begin, and how much to read (s)."""
+        if not isinstance(source, str | os.PathLike):
+            return 0.0, self.seconds
+        _, start, stop = times(source)
+        if stop is not None and stop <= start:
+            raise BadMedia(f"the window from {start:g} to {stop:g} s is empty")
+        lengths = [length for length in (self.seconds, None if stop is None else stop - start) if length is not None]
+        return start, min(lengths, default=None)
+
+    def _finish(self, samples: Samples, seconds: float | None) -> Samples:
+        if seconds is not None:
+            samples = samples[: max(1, round(seconds * self.rate))]
         return np.clip(samples, -1.0, 1.0)
 
 
@@ -119,21 +136,28 @@ def _checked(samples: NDArray[Any]) -> Samples:
     return _gather([samples.astype(np.float32)[:, None]], None)
 
 
-def _read(opened: str | Buffer, seconds: float | None) -> tuple[Samples, int]:
-    """Return the samples of what ``fetch.content`` gave, at the rate they have, and that rate."""
+def _read(opened: str | Buffer, start: float, seconds: float | None) -> tuple[Samples, int, float]:
+    """Return samples of what ``fetch.content`` gave, their rate, and how much of them comes before ``start`` (s)."""
     sound = _sound(opened)
     if sound is not None:
         with sound:
-            return _gather(_blocks(sound), _limit(seconds, sound.samplerate)), sound.samplerate
+            rate = sound.samplerate
+            if start and start * rate >= sound.frames:
+                raise BadMedia(f"{_LATE} {start:g} s")
+            first = max(0, round((start - _MARGIN) * rate))
+            if first:
+                sound.seek(first)
+            lead = start - first / rate
+            return _gather(_blocks(sound, first), _limit(seconds, rate, lead)), rate, lead
     with open_container(opened) as container:
-        rate, blocks = _track(container)
-        return _gather(blocks, _limit(seconds, rate)), rate
+        rate, begin, blocks = _track(container, start)
+        return _gather(blocks, _limit(seconds, rate, start - begin)), rate, start - begin
 
 
-def _limit(seconds: float | None, rate: int) -> int | None:
+def _limit(seconds: float | None, rate: int, lead: float) -> int | None:
     if rate not in RATES:
         raise BadMedia(f"claims {rate} samples per second")
-    return None if seconds is None else round((seconds + _MARGIN) * rate)
+    return None if seconds is None else round((lead + seconds + _MARGIN) * rate)
 
 
 def _sound(opened: str | Buffer) -> "SoundFile | None":
@@ -159,11 +183,12 @@ class _Memory(io.BytesIO):
         return super().seek(max(0, offset) if whence == os.SEEK_SET else offset, whence)
 
 
-def _blocks(sound: "SoundFile") -> Iterator[Samples]:
+def _blocks(sound: "SoundFile", count: int) -> Iterator[Samples]:
+    """Yield what comes after the first ``count`` samples."""
     for said, found in _SHORT.findall(sound.extra_info):
         if int(found) + _SLOPPY < int(said) < _UNKNOWN:
             raise BadMedia(f"is truncated: {found} of its {said} bytes of sound are there")
-    size, count = max(1, BLOCK // sound.channels), 0
+    size = max(1, BLOCK // sound.channels)
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         count += len(block)
         yield block
@@ -171,25 +196,37 @@ def _blocks(sound: "SoundFile") -> Iterator[Samples]:
         raise BadMedia(f"is truncated: {count} of its {sound.frames} samples are there")
 
 
-def _track(container: "InputContainer") -> tuple[int, Iterator[Samples]]:
-    """Return the rate of the first sound track, and its blocks."""
+def _track(container: "InputContainer", start: float) -> tuple[int, float, Iterator[Samples]]:
+    """Return the rate of the first sound track, where reading begins (s), and its blocks from there.
+
+    It skips what comes long before ``start`` in a container that lists its packets; elsewhere a seek may land anywhere.
+    """
     if not container.streams.audio:
         raise BadMedia("holds no sound")
     stream = container.streams.audio[0]
-    is_indexed(container, stream)
+    skips = is_indexed(container, stream) and start > _SKIP
     frames = container.decode(stream)
     first = next(frames, None)
     if first is None:
         raise BadMedia("holds no samples")
+    origin, begin = first.time or 0.0, 0.0
+    if skips:
+        container.seek(int((origin + start - _MARGIN) / (stream.time_base or 1)), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is None:
+            raise BadMedia(f"{_LATE} {start:g} s")
+        begin = (first.time or 0.0) - origin
 
     # A decoder may double the rate its header gives (HE-AAC): the frame knows.
-    return first.sample_rate, _planes(container, chain([first], frames))
+    return first.sample_rate, begin, _planes(container, chain([first], frames), begin)
 
 
-def _planes(container: "InputContainer", frames: Iterable["AudioFrame"]) -> Iterator[Samples]:
+def _planes(container: "InputContainer", frames: Iterable["AudioFrame"], seconds: float) -> Iterator[Samples]:
+    """Yield the samples of frames of which the first is ``seconds`` from the beginning."""
     from av import AudioResampler
 
-    planar, seconds = AudioResampler(format="fltp"), 0.0
+    planar = AudioResampler(format="fltp")
     for frame in chain(frames, [None]):
         for plane in planar.resample(frame):
             seconds += plane.samples / plane.sample_rate

@@ -1,7 +1,8 @@
 """References: where the bytes of an item lie, and how to read them without unpacking an archive.
 
 A reference is a path, a ``file://`` URI, or a span of a larger file such as a member of a tar shard:
-``shard.tar?offset=1536&size=7423#000001.jpg``. A real file whose name looks like a span opens as itself.
+``shard.tar?offset=1536&size=7423#000001.jpg``. Each may end in the seconds that are meant, written as in W3C Media
+Fragments: ``talk.mp4#t=12.5,20``. A real file whose name looks like one of these opens as itself.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from quiver.errors import BadMedia, MissingExtra, QuiverError
 Buffer = bytes | bytearray | memoryview
 BLOCK = 1 << 20
 _SPAN = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d{1,18})(?:&size=(?P<size>\d{1,18}))?(?:#[^?#]*)?", re.S)
+_MOMENT = re.compile(r"(?P<ref>.+)#t=(?P<start>\d{1,9}(?:\.\d+)?)?(?:,(?P<stop>\d{1,9}(?:\.\d+)?))?", re.S)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _SUFFIXES = {
@@ -37,10 +39,10 @@ _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suf
 def kind(name: str | os.PathLike[str]) -> str | None:
     """Tell from the extension whether a name is an ``image``, ``audio``, ``video`` or ``text``; None if unknown.
 
-    >>> kind("shard.tar?offset=1536&size=7423#000001.JPG"), kind("notes.pdf")
-    ('image', None)
+    >>> kind("shard.tar?offset=1536&size=7423#000001.JPG"), kind("talk.mp4#t=12.5,20"), kind("notes.pdf")
+    ('image', 'video', None)
     """
-    return _KINDS.get(os.path.splitext(os.fspath(name))[1][1:].lower())
+    return _KINDS.get(os.path.splitext(times(name)[0])[1][1:].lower())
 
 
 def span(path: str | os.PathLike[str], member: str, *, offset: int, size: int | None = None) -> str:
@@ -59,8 +61,37 @@ def span(path: str | os.PathLike[str], member: str, *, offset: int, size: int | 
     return f"{os.fspath(path)}?offset={offset}{length}#{quote(member)}"
 
 
+def moment(ref: str | os.PathLike[str], start: float, stop: float | None = None) -> str:
+    """Write the reference of a part of a sound or video, in seconds; ``stop`` None goes to the end.
+
+    >>> moment("talk.mp4", 12.5, 20), moment("talk.mp4", 3)
+    ('talk.mp4#t=12.5,20', 'talk.mp4#t=3')
+    """
+    return f"{os.fspath(ref)}#t={_decimal(start)}" + ("" if stop is None else f",{_decimal(stop)}")
+
+
+def _decimal(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def times(ref: str | os.PathLike[str]) -> tuple[str, float, float | None]:
+    """Split the seconds off a reference.
+
+    Returns:
+        The reference without them, first second (0 where it tells none), and last (None: to the end).
+
+    >>> times("talk.mp4#t=12.5,20"), times("talk.mp4")
+    (('talk.mp4', 12.5, 20.0), ('talk.mp4', 0.0, None))
+    """
+    text = os.fspath(ref)
+    found = _MOMENT.fullmatch(text)
+    if not found or text.endswith("#t=") or os.path.exists(text):
+        return text, 0.0, None
+    return found["ref"], float(found["start"] or 0), None if found["stop"] is None else float(found["stop"])
+
+
 def locate(ref: str | os.PathLike[str]) -> tuple[str, int, int | None]:
-    """Parse a reference.
+    """Parse a reference, but for its seconds: the bytes of a moment are those of its file.
 
     Returns:
         Path of the file, first byte, and number of bytes (None: to the end of the file).
@@ -68,7 +99,7 @@ def locate(ref: str | os.PathLike[str]) -> tuple[str, int, int | None]:
     Raises:
         BadMedia: a URI that is not of a local file.
     """
-    text = os.fspath(ref)
+    text = times(ref)[0]
     found = _SPAN.fullmatch(text)
     if found and (_SCHEME.match(text) or not os.path.exists(text)):
         size = found["size"]
@@ -103,7 +134,10 @@ def fetch(ref: str | os.PathLike[str]) -> bytes:
 
 
 def digest(refs: Iterable[str | os.PathLike[str]]) -> str:
-    """Return the SHA-256 (hexadecimal) of the bytes of the references, one after the other."""
+    """Return the SHA-256 (hexadecimal) of the bytes of the references, one after the other.
+
+    The bytes of a moment are followed by its seconds, as ``moment`` writes them.
+    """
     total = hashlib.sha256()
     for ref in refs:
         path, offset, size = locate(ref)
@@ -116,6 +150,9 @@ def digest(refs: Iterable[str | os.PathLike[str]]) -> str:
                     raise BadMedia(f"{ref}: {left} bytes could not be read")
                 total.update(block)
                 left -= len(block)
+        whole, start, stop = times(ref)
+        if whole != os.fspath(ref):
+            total.update(moment("", start, stop).encode())
     return total.hexdigest()
 
 

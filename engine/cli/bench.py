@@ -22,7 +22,10 @@ def recall(
         list[str] | None,
         typer.Option(help="Encoder spec; may be repeated. Those joined by ' + ' answer together."),
     ] = None,
-    plan: Annotated[Path | None, typer.Option(help="TOML or JSON file of plans: index, depth, spaces, held.")] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="TOML or JSON file of plans: index, depth, spaces, held, scorer, recall, weights."),
+    ] = None,
     measure: Annotated[
         list[str] | None, typer.Option(help="In place of the data set's own, the headline first; may be repeated.")
     ] = None,

@@ -23,6 +23,8 @@ class Question:
         exclude: items that do not compete, such as the reference picture where the protocol leaves it out.
         candidates: the only items that compete, for sampled and subset protocols; None for all.
         group: figures are averaged within a group first, then over groups; one group where it is empty.
+        source: what it was made from: captions of one photo, changes of one reference. Questions of one source go
+            together, so that intervals draw sources; empty where it stands alone.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Question:
     exclude: tuple[str, ...] = ()
     candidates: tuple[str, ...] | None = None
     group: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

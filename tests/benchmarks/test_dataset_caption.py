@@ -117,6 +117,8 @@ def test_edits_of_one_photo_compete_or_not(edits):
     assert [question.exclude for question in apart.questions][::3] == [("u2",), ("u1",), ()]
     back = check(image_editing_request.load(folder=edits, track="pair_to_text", same_source="excluded", partial=True))
     assert back.questions[0].exclude == ("u2#0", "u2#1", "u2#2")
+    assert [question.source for question in apart.questions][::3] == [question.source for question in back.questions]
+    assert back.questions[0].source == back.questions[1].source != back.questions[2].source
 
 
 def test_edit_ids_must_be_unique_and_counts_official(edits):
@@ -198,6 +200,7 @@ def test_audiocaps_groups_five_captions_of_a_clip(caps):
     assert task.items[0].media == {"audio": str(caps / "audio" / "clip0_30.wav")}
     assert texts(task)[:2] == ["sound, 0", "sound, 1"]
     assert [set(question.relevant) for question in task.questions] == [{"clip0_30"}] * 5 + [{"clip1_30"}] * 5
+    assert [question.source for question in task.questions] == ["clip0_30"] * 5 + ["clip1_30"] * 5
     back = check(audiocaps.load(folder=caps, track="audio_to_text", partial=True))
     assert [(question.id, len(question.relevant)) for question in back.questions] == [("clip0_30", 5), ("clip1_30", 5)]
     with pytest.raises(BadData, match=r"test\.csv: 10 captions, expected 4,875"):

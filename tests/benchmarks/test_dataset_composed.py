@@ -61,6 +61,7 @@ def test_both_orders_of_the_captions_are_asked(iq):
     assert task.questions[1].query.media["image"] == str(iq / "images" / "d0.jpg")
     assert task.questions[1].relevant == {"d1": 1}
     assert task.questions[1].exclude == ("d0",)
+    assert [question.source for question in task.questions[:2]] == ["d0", "d0"]
     assert "3 captions of dress are empty: left out of their question's text" in task.notes
 
 
@@ -191,6 +192,7 @@ def test_shoes_drops_what_cannot_be_asked_and_counts_it(shoe):
     (question,) = task.questions
     assert question.query.media == {"image": str(shoe / "womens" / "img_womens_boots_3.jpg"), "text": "is red"}
     assert question.relevant == {"img_womens_boots_4.jpg": 1}
+    assert question.source == "img_womens_boots_3.jpg"
     assert "1 questions hold their own answer, which the protocol removes: left out" in task.notes
     assert "1 captions name a photo outside this split's list: left out" in task.notes
     kept = check(shoes.load(folder=shoe, reference="kept", partial=True))
@@ -268,6 +270,7 @@ def test_cirr_asks_without_the_reference_and_in_the_subset_among_the_other_five(
         None,
     )
     assert first.query.media == {"image": str(small / "dev" / "dev-0-0-img0.png"), "text": "change 1"}
+    assert first.source == "dev-0-0-img0"
     subset = check(cirr.load(folder=small, track="subset", partial=True))
     assert subset.questions[0].candidates == tuple(f"dev-0-0-img{n}" for n in range(1, 6))
 

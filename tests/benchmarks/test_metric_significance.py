@@ -10,9 +10,9 @@ from quiver.benchmarks.metric import significance as module
 from quiver.errors import BadData, BadSpec
 
 
-def scored(values, groups=None, tie="pessimistic", measure="RR"):
+def scored(values, groups=None, tie="pessimistic", measure="RR", sources=()):
     values = np.asarray(values, np.float64)
-    return Scores({measure: values}, groups or [""] * len(values), tie, 0, 0, 0, 0)
+    return Scores({measure: values}, groups or [""] * len(values), tie, 0, 0, 0, 0, sources)
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_approximation():
@@ -50,6 +50,47 @@ def test_a_small_group_widens_the_interval_of_the_average_over_groups():
 def test_the_interval_of_a_median_is_of_medians():
     mine = intervals(scored([1, 1, 1, 9, 9], measure="MedR"), resamples=4000)["MedR"]
     assert (mine.value, mine.low, mine.high) == (1, 1, 9)
+
+
+@pytest.mark.parametrize("measure", ["RR", "MedR"])
+def test_asking_each_source_thrice_makes_nothing_surer(measure):
+    values = np.random.default_rng(8).integers(1, 30, 50).astype(float)
+    once = intervals(scored(values, measure=measure), resamples=400)[measure]
+    sources = [f"s{n}" for n in range(50)] * 3
+    thrice = intervals(scored(np.tile(values, 3), measure=measure, sources=sources), resamples=400)[measure]
+    assert (thrice.low, thrice.value, thrice.high) == pytest.approx((once.low, once.value, once.high))
+    naive = intervals(scored(np.tile(values, 3), measure=measure), resamples=400)[measure]
+    assert naive.high - naive.low < 0.8 * (once.high - once.low)
+
+
+def test_sources_of_many_queries_weigh_more_and_empty_ones_stand_alone():
+    # Two sources: one of three queries that are right, one of a single query that is not. Drawn alike, twice each time.
+    mine = scored([1, 1, 1, 0], sources=["a", "a", "a", ""])
+    drawn = np.round(module._draw(mine, mine.values, 4000, 0)[:, 0], 6)
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == [0, 0.75, 1] and counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_nineteen_in_twenty_intervals_hold_the_truth_where_queries_go_together():
+    rng = np.random.default_rng(0)
+    sources = [f"s{n // 4}" for n in range(240)]
+    held = {"sources": 0, "queries": 0}
+    for seed in range(200):
+        values = np.repeat(rng.random(60) < 0.4, 4)
+        for name, given in (("sources", sources), ("queries", ())):
+            mine = intervals(scored(values, sources=given), resamples=300, seed=seed)["RR"]
+            held[name] += mine.low <= 0.4 <= mine.high
+    assert 0.90 <= held["sources"] / 200 <= 0.98 and held["queries"] / 200 < 0.8
+
+
+def test_the_interval_of_an_effect_draws_sources_too():
+    rng = np.random.default_rng(9)
+    a, b = rng.random((2, 40))
+    sources = [f"s{n}" for n in range(40)] * 2
+    twice = [scored(np.tile(each, 2), sources=sources) for each in (a, b)]
+    (alone,) = compare({"a": scored(a), "b": scored(b)}, ["RR"], resamples=300)
+    (pair,) = compare(dict(zip("ab", twice, strict=True)), ["RR"], resamples=300)
+    assert (pair.effect.low, pair.effect.high) == pytest.approx((alone.effect.low, alone.effect.high))
 
 
 def test_intervals_repeat_and_do_not_depend_on_blocks(monkeypatch):
@@ -91,6 +132,11 @@ def test_a_system_does_not_differ_from_itself():
     scores = scored(np.random.default_rng(5).random(30))
     (same,) = compare({"a": scores, "b": scores}, ["RR"])
     assert (same.p, same.adjusted, same.changed, same.effect.low, same.effect.high) == (1.0, 1.0, 0, 0.0, 0.0)
+
+
+def test_a_single_changed_query_is_no_evidence():
+    (only,) = compare({"a": scored(np.zeros(9)), "b": scored(np.eye(9)[0])}, ["RR"], resamples=50)
+    assert (only.p, only.changed, only.effect.value) == (1.0, 1, pytest.approx(1 / 9))
 
 
 def test_groups_weigh_the_same_in_a_test():

@@ -94,6 +94,7 @@ def test_composed_queries_change_one_attribute_and_keep_the_others(shop):
         ("5", "the same as a t-shirt"): ({"4"}, ("5",), "type"),
     }
     assert "texts of composed queries are templated" in task.notes
+    assert [(each.source,) for each in task.questions] == [each.exclude for each in task.questions]
     assert "43 composed queries fewer than asked for: there are no more" in task.notes
 
 

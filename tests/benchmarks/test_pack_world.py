@@ -69,6 +69,24 @@ def test_sounds_are_right_by_activity_with_words_and_by_scene_with_pictures(fold
     assert sayings(load(track="audio_video", folder=folder, **SMALL)) == {id: {id} for id in activity}
 
 
+def test_films_have_picture_and_sound_and_all_that_is_said_of_them(folder):
+    task = load(track="films", folder=folder, **SMALL)
+    world = World(seed=3, size=16)
+    assert all(set(item.media) == {"video", "audio"} for item in task.items)
+    said = {item.id: {} for item in task.items}
+    for question in task.questions:
+        for id, grade in question.relevant.items():
+            said[id][question.query.media["text"]] = grade
+    for id, texts in said.items():
+        scene = world.scene(int(id.removeprefix("scene")))
+        assert {text for text, grade in texts.items() if grade == 5} == set(scene.captions)
+        nearest = sorted((text for text in texts if texts[text] < 5), key=lambda text: -texts[text])
+        assert nearest == [line.text for line in scene.narrations]
+    films = {item.meta["film"] for item in task.items}
+    assert len(films) == 10  # four scenes each
+    assert 0 < sum(not any(grade < 5 for grade in texts.values()) for texts in said.values()) < 40  # silent films
+
+
 def test_stills_ask_for_scenes_of_their_activity(folder):
     task = load(track="image_video", folder=folder, **SMALL)
     world = World(seed=3, size=16)
@@ -104,7 +122,7 @@ def test_composed_targets_differ_in_what_was_asked_only(folder):
         reference, attribute, new = question.id.split("-", 2)
         wanted = cut[reference] | {attribute: new}
         assert set(question.relevant) == {id for id, its in cut.items() if its == wanted}
-        assert question.exclude == (reference,)
+        assert question.exclude == (question.source,) == (reference,)
         assert question.query.media["image"].endswith(f"{reference}.png")
 
 

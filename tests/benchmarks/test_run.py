@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.benchmarks.ask import ask, prepare
+from quiver.benchmarks.ask import ask
 from quiver.benchmarks.grid import Setup
+from quiver.benchmarks.inquiry import prepare
 from quiver.benchmarks.outcome import Options
 from quiver.benchmarks.run import bench, depth_of, headline_of
 from quiver.benchmarks.store import fill, home
@@ -96,6 +97,17 @@ def test_a_second_run_embeds_nothing(task, measured, work):
     again = bench(task, ["classic"], options=replace(QUICK, work=work))
     assert before and state() == before
     assert again.outcomes[0].scores.of("RR").tolist() == measured.outcomes[0].scores.of("RR").tolist()
+
+
+def test_several_pictures_ask_as_their_mean(task, work, swatches):
+    names, scores = similarities(task)
+    held = {"image": [str(swatches / "red0.png"), str(swatches / "blue0.png")]}
+    question = Question("q", Query(held, target="image"), {"red1": 1}, ("red0", "blue0"))
+    lone = replace(task, name="mean", questions=[question], measures=("RR",))
+    (found,) = bench(lone, ["classic"], options=replace(QUICK, work=work)).outcomes
+    both = scores[names.index("red0")] + scores[names.index("blue0")]
+    order = [names[n] for n in np.argsort(-both) if names[n] not in question.exclude]
+    assert [task.items[n].id for n in found.ranking.rows[0] if n >= 0] == order
 
 
 def test_a_question_whose_file_changed_is_embedded_anew(task, work, swatches, tmp_path):

@@ -28,6 +28,31 @@ def test_lists_stand_for_one_plan_each(tmp_path):
     assert read(path)[-1] == Setup(held=("image",), name="image")
 
 
+def test_ways_of_a_scorer_are_crossed_and_named(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        """
+        [[plan]]
+        recall = ["single", "lifted"]
+        depth = [50, 200]
+        [[plan]]
+        scorer = "none"
+        weights = ["image=1,text=2", "image=1, text=0.5"]
+        """
+    )
+    setups = read(path)
+    assert [setup.label for setup in setups] == [
+        "exact recall single depth 50",
+        "exact recall single depth 200",
+        "exact recall lifted depth 50",
+        "exact recall lifted depth 200",
+        "exact scorer none weights image=1,text=2",
+        "exact scorer none weights image=1,text=0.5",
+    ]
+    assert setups[-1] == Setup(scorer="none", weights=(("image", 1.0), ("text", 0.5)))
+    assert setups[0].exactly() == Setup(depth=50)
+
+
 def test_json_says_the_same_as_toml(tmp_path):
     toml, plain = tmp_path / "a.toml", tmp_path / "a.json"
     toml.write_text('[[plan]]\nindex = "auto"\nspaces = ["a", "b"]\ndepth = 7\n')
@@ -45,6 +70,11 @@ def test_json_says_the_same_as_toml(tmp_path):
         ("[[plan]]\ndepth = 0", BadSpec, "depth must be at least 1"),
         ("[[plan]]\ndepth = 'deep'", BadSpec, "depth must be a int or a list of them, not 'deep'"),
         ("[[plan]]\ndepth = true", BadSpec, "depth must be a int"),
+        ("[[plan]]\nweights = 'image:2'", BadSpec, "weights are written as 'image=1,text=2', not 'image:2'"),
+        ("[[plan]]\nweights = 'smell=2'", BadSpec, "a weight is key=number, 0 or more, of text, image"),
+        ("[[plan]]\nweights = 'image=-1'", BadSpec, "not image=-1"),
+        ("[[plan]]\nscorer = 'none'\nrecall = 'single'", BadSpec, "which scorer=none does not do"),
+        ("[[plan]]\nspaces = ['a']\nrecall = 'single'", BadSpec, "leave out spaces"),
         ("[[plan]]\nheld = ['smell']", BadSpec, "held must be of text, image"),
         ("[[plan]]\n[[plan]]", BadSpec, "two plans are called 'exact'"),
         ("[[plan]]\nname = 3", BadSpec, "name must be a str"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from quiver.encoders._media import AudioReader, span, thumbnail
+from quiver.encoders._media import AudioReader, moment, span, thumbnail
 from quiver.errors import BadMedia, BadSpec
 
 DATA = Path(os.environ.get("QUIVER_DATA", "../shared/data"))
@@ -93,6 +93,35 @@ def test_first_seconds_equal_the_beginning_of_the_whole(rate):
     whole, part = AudioReader(rate)(wav), AudioReader(rate, seconds=1.5)(wav)
     assert len(part) == 1.5 * rate
     np.testing.assert_allclose(part, whole[: len(part)], atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("x.wav", 1e-3), ("x.flac", 1e-3), ("x.m4a", 5e-3), ("x.mp3", 1e-3)])
+@pytest.mark.parametrize(("start", "stop"), [(0.0, 0.5), (0.25, 1.5), (4.1, 5.35), (5.5, None)])
+def test_moment_of_a_sound_equals_that_part_of_the_whole(tmp_path, name, tolerance, start, stop):
+    rng = np.random.default_rng(5)
+    samples = np.cumsum(rng.normal(0, 0.02, 6 * 48_000)).astype(np.float32)
+    samples -= np.convolve(samples, np.full(999, 1 / 999), mode="same").astype(np.float32)
+    samples *= 0.5 / np.abs(samples).max()
+    codec = {"m4a": ("mp4", "aac"), "mp3": ("mp3", "libmp3lame")}.get(name[2:])
+    data = muxed(samples, 48_000, *codec) if codec else encoded(samples, 48_000, name[2:].upper())
+    (tmp_path / name).write_bytes(data)
+    whole = AudioReader(16_000)(tmp_path / name)
+    part = AudioReader(16_000)(moment(tmp_path / name, start, stop))
+    want = whole[round(start * 16_000) : None if stop is None else round(stop * 16_000)]
+    assert len(part) == len(want)
+    assert np.sqrt(np.mean((part - want) ** 2)) < tolerance  # a shift by one sample makes 7e-3
+    assert len(AudioReader(16_000, seconds=0.25)(moment(tmp_path / name, start, stop))) == 4000
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.m4a", "x.mp3"])
+def test_moment_after_the_end_of_a_sound_is_refused(tmp_path, name):
+    codec = {"m4a": ("mp4", "aac"), "mp3": ("mp3", "libmp3lame")}.get(name[2:])
+    samples = tone(48_000, 3.0)
+    (tmp_path / name).write_bytes(muxed(samples, 48_000, *codec) if codec else encoded(samples, 48_000))
+    with pytest.raises(BadMedia, match=f"{name}#t=4,5.*ended before its window"):
+        AudioReader(16_000)(moment(tmp_path / name, 4, 5))
+    with pytest.raises(BadMedia, match="from 2 to 1 s is empty"):
+        AudioReader(16_000)(moment(tmp_path / name, 2, 1))
 
 
 def test_shorter_sound_is_not_padded():

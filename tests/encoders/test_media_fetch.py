@@ -21,7 +21,9 @@ from quiver.encoders._media import (
     fetch,
     kind,
     locate,
+    moment,
     span,
+    times,
 )
 from quiver.errors import BadMedia
 
@@ -57,7 +59,29 @@ def test_span_without_a_size_goes_to_the_end(tmp_path):
     assert fetch(span(tmp_path / "x.bin", "rest", offset=7)) == b"789"
 
 
-@pytest.mark.parametrize("name", ["what?.bin", "no#1.bin", "x.tar?offset=3&size=2#m.jpg", "100%25.bin", "a b é.bin"])
+def test_moment_is_the_file_with_seconds_behind_it(tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"0123456789")
+    ref = moment(tmp_path / "x.mp4", 1.25, 10)
+    assert ref == f"{tmp_path}/x.mp4#t=1.25,10"
+    assert times(ref) == (str(tmp_path / "x.mp4"), 1.25, 10.0)
+    assert times("x.mp4#t=,2") == ("x.mp4", 0.0, 2.0)
+    assert times("x.mp4#t=") == ("x.mp4#t=", 0.0, None)
+    assert (fetch(ref), kind(ref), locate(ref)[0]) == (b"0123456789", "video", str(tmp_path / "x.mp4"))
+    inside = moment(span(tmp_path / "x.mp4", "m.wav", offset=2, size=3), 4)
+    assert (fetch(inside), kind(inside), times(inside)[1:]) == (b"234", "audio", (4.0, None))
+
+
+def test_moments_of_one_file_have_digests_of_their_own(tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"0123456789")
+    refs = [tmp_path / "x.mp4", moment(tmp_path / "x.mp4", 1, 2), moment(tmp_path / "x.mp4", 1, 3)]
+    assert len({digest([ref]) for ref in refs}) == 3
+    assert digest([moment(tmp_path / "x.mp4", 1.0, 2.0)]) == digest([f"{tmp_path}/x.mp4#t=1,2"])
+    assert digest([tmp_path / "x.mp4"]) == hashlib.sha256(b"0123456789").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name", ["x.mp4#t=1,2", "what?.bin", "no#1.bin", "x.tar?offset=3&size=2#m.jpg", "100%25.bin", "a b é.bin"]
+)
 def test_real_file_with_an_odd_name_opens_as_itself(tmp_path, name):
     (tmp_path / name).write_bytes(b"itself")
     assert fetch(tmp_path / name) == fetch(str(tmp_path / name)) == fetch((tmp_path / name).as_uri()) == b"itself"

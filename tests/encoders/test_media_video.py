@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quiver.encoders._media import ImageReader, VideoReader, kind, span, thumbnail
+from quiver.encoders._media import ImageReader, VideoReader, kind, moment, span, thumbnail
 from quiver.encoders._media.clip import Clip
 from quiver.errors import BadMedia, BadSpec
 
@@ -49,6 +49,49 @@ def turned(mp4, matrix):
     """Write a display matrix into the track header of an MP4."""
     at = mp4.rindex(b"tkhd") + 4 + 40
     return mp4[:at] + struct.pack(">9i", *matrix) + mp4[at + 36 :]
+
+
+def paced(source, frames, fps, **options):
+    clip = VideoReader(frames, fps=fps, **options)(source)
+    return ((clip.mean(axis=(1, 2, 3)) - 20) / STEP).round().astype(int).tolist()
+
+
+@pytest.mark.parametrize("gop", [5, 250])
+def test_moment_of_a_video_is_its_window(tmp_path, gop):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(filmed(gop=gop))
+    assert numbers(moment(path, 1.5, 3), 5) == numbers(path, 5, 1.5, 3)
+    assert numbers(moment(path, 1), 6, 0.5, 2) == numbers(path, 6, 1.5, 3)
+    assert numbers(moment(path, 1, 2), 5, 0.5, 9) == numbers(path, 5, 1.5, 2)
+    for bad in (moment(path, 2, 1), moment(path, 9), moment(path, 4, 6)):
+        with pytest.raises(BadMedia, match=r"x\.mp4#t=|begins at"):
+            VideoReader(3)(bad)
+
+
+def test_frames_at_a_pace_stand_in_the_middle_and_hold_the_last():
+    clip = filmed(frames=40)  # 4 s at 10 fps
+    assert paced(clip, 4, 10.0) == [18, 19, 20, 21]
+    assert paced(clip, 4, 2.0) == [12, 17, 22, 27]  # the centres of half seconds from 1 s on
+    assert paced(clip, 4, 10.0, start=1.0, stop=1.4) == [10, 11, 12, 13]
+    assert paced(clip, 6, 1.0) == [5, 15, 25, 35, 39, 39]
+    assert paced(clip, 3, 20.0) == [19, 20, 20]
+
+
+def test_runs_are_spread_over_the_clip():
+    clip = filmed(frames=40)
+    assert paced(clip, 4, 10.0, runs=3) == [6, 7, 8, 9, 18, 19, 20, 21, 30, 31, 32, 33]
+    assert paced(clip, 30, 10.0, runs=2) == [*range(3, 33), *range(8, 38)]  # they overlap
+    still = VideoReader(3, fps=4.0, runs=2)(painted(7))
+    assert still.shape[0] == 6
+    assert len({frame.tobytes() for frame in still}) == 1
+    frames = np.stack([painted(index) for index in range(6)])
+    assert paced(frames, 3, 4.0, runs=2) == [1, 3, 5] * 2
+
+
+@pytest.mark.parametrize("options", [{"fps": 0.0}, {"runs": 0, "fps": 2.0}, {"runs": 2}])
+def test_pace_that_makes_no_sense_is_refused(options):
+    with pytest.raises(BadSpec):
+        VideoReader(4, **options)
 
 
 @pytest.mark.parametrize("gop", [1, 5, 12, 250])
