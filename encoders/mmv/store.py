@@ -1,0 +1,308 @@
+"""Where training clips come from: frames and samples decoded once and mapped from disk, or decoded when asked for.
+
+Shapes: B clips, F frames stored, T frames of a clip, S side in pixels, M samples stored, L samples of a clip.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from quiver.encoders import _fingerprint
+from quiver.encoders._media import AudioReader, ImageReader, VideoReader, locate, moment, times
+from quiver.encoders._train.rank import share
+from quiver.errors import BadData, QuiverError
+from quiver.types import Floats, Rows
+
+#: Clips per folder of the cache: what an interruption can cost.
+BLOCK = 64
+#: How often another clip is tried in place of one that cannot be decoded.
+TRIES = 10
+Reasons = dict[str, str]
+Read = tuple[NDArray[np.uint8] | None, Floats | None, Reasons]
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What is read of one clip: references, None for what is not wanted or not there."""
+
+    video: str | None
+    audio: str | None
+
+    @property
+    def refs(self) -> tuple[str | None, str | None]:
+        """Both references."""
+        return self.video, self.audio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How clips are read.
+
+    Attributes:
+        frames: T. fps: frames per second. side: S, of the centre square, in pixels.
+        rate: of the sound (Hz). seconds: of sound; L is as many samples.
+        span: seconds stored of each clip, at least those of a clip; with more, a clip is any part of it.
+    """
+
+    frames: int
+    fps: float
+    side: int
+    rate: int
+    seconds: float
+    span: float
+
+    @property
+    def stored(self) -> int:
+        """F."""
+        return max(self.frames, round(self.span * self.fps))
+
+    @property
+    def samples(self) -> int:
+        """L."""
+        return round(self.seconds * self.rate)
+
+    @property
+    def track(self) -> int:
+        """M: as much sound as frames are stored, and what a clip's sound is longer than its frames."""
+        return self.samples + round((self.stored - self.frames) / self.fps * self.rate)
+
+    def heard(self, frame: int) -> int:
+        """Return the sample at which the sound of a clip begins whose first frame is this one."""
+        return round(frame / self.fps * self.rate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """Clips as they were read.
+
+    Attributes:
+        rows: (B,) int64, which clips these are.
+        video: (B, T, S, S, 3) uint8, or None where frames are not wanted.
+        audio: (B, L) float32 in [-1, 1], silent where there is no sound, or None.
+        heard: (B,) bool, which have sound.
+    """
+
+    rows: Rows
+    video: NDArray[np.uint8] | None
+    audio: Floats | None
+    heard: NDArray[np.bool_]
+
+
+class Disk:
+    """All clips decoded beforehand, as uint8 frames and 16-bit samples in files that are mapped into memory.
+
+    A block of clips is one folder that appears whole or not at all, so that the same call goes on after an
+    interruption; several ranks share the work. What cannot be decoded is left out, its reason in quarantine.jsonl.
+
+    Attributes:
+        seen: (n,) bool, clips whose frames could be read, if frames are wanted at all.
+        heard: (n,) bool, clips with sound.
+    """
+
+    def __init__(self, media: Sequence[Media], window: Window, folder: Path, *, revision: str) -> None:
+        self.window = window
+        stamps = [f"{_stamp(each.video)} {_stamp(each.audio)}" for each in media]
+        self.folder = folder / _fingerprint.of_parts("clips 1", revision, repr(window), *stamps)[:16]
+        self._media = media
+        self._sight, self._sound = (
+            any(ref is not None for ref in column) for column in zip(*(each.refs for each in media), strict=True)
+        )
+        starts = range(0, len(media), BLOCK)
+        with tqdm(total=len(media), unit=" clips", desc="decoding", disable=None) as bar:
+            for number in _turns(len(starts)):
+                self._decode(number)
+                bar.update(len(media[starts[number] : starts[number] + BLOCK]))
+        self._blocks = [self._open(number) for number in range(len(starts))]
+        self.seen = np.concatenate([np.empty(0, bool), *(block["seen"] for block in self._blocks)])
+        self.heard = np.concatenate([np.empty(0, bool), *(block["heard"] for block in self._blocks)])
+
+    def read(self, rows: Rows, rng: Generator | None) -> Raw:
+        """Return clips: parts drawn from what is stored, or its middles without ``rng``."""
+        window = self.window
+        spare = window.stored - window.frames
+        starts = np.full(len(rows), spare // 2) if rng is None else rng.integers(0, spare + 1, len(rows))
+        video, audio = [], []
+        for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+            block, place = self._blocks[row // BLOCK], row % BLOCK
+            if self._sight:
+                video.append(block["frames"][place, start : start + window.frames])
+            if self._sound:
+                first = window.heard(start)
+                audio.append(block["samples"][place, first : first + window.samples])
+        return Raw(
+            rows,
+            np.stack(video) if video else None,
+            np.stack(audio).astype(np.float32) / np.float32(32768) if audio else None,
+            self.heard[rows],
+        )
+
+    def _place(self, number: int) -> Path:
+        return self.folder / f"{number:06d}"
+
+    def _decode(self, number: int) -> None:
+        """Decode one block, unless it is there."""
+        place = self._place(number)
+        if place.is_dir():
+            return
+        media = self._media[number * BLOCK : (number + 1) * BLOCK]
+        whole = replace(self.window, frames=self.window.stored, seconds=self.window.track / self.window.rate)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
+            read = list(pool.map(lambda each: decode(each, whole), media))
+        part = place.with_name(f"{place.name}.{os.getpid()}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name, column in self._columns(read, whole).items():
+            np.save(part / f"{name}.npy", column)
+        lines = [(each, reasons) for each, (_, _, reasons) in zip(media, read, strict=True)]
+        quarantine(self.folder.parent / "quarantine.jsonl", lines)
+        try:
+            part.rename(place)
+        except OSError:  # another rank was first
+            shutil.rmtree(part)
+
+    def _columns(self, read: Sequence[Read], window: Window) -> dict[str, NDArray[Any]]:
+        """Stack what was read of a block, with zeros for what could not be."""
+        columns: dict[str, NDArray[Any]] = {
+            "seen": np.array([frames is not None or not self._sight for frames, _, _ in read]),
+            "heard": np.array([samples is not None for _, samples, _ in read]),
+        }
+        if self._sight:
+            columns["frames"] = np.zeros((len(read), window.frames, window.side, window.side, 3), np.uint8)
+        if self._sound:
+            columns["samples"] = np.zeros((len(read), window.samples), np.int16)
+        for place, (frames, samples, _) in enumerate(read):
+            if frames is not None:
+                columns["frames"][place] = frames
+            if samples is not None:
+                columns["samples"][place] = np.clip(np.rint(samples * 32768), -32768, 32767)
+        return columns
+
+    def _open(self, number: int) -> dict[str, NDArray[Any]]:
+        return {path.stem: np.load(path, mmap_mode="r") for path in self._place(number).glob("*.npy")}
+
+
+class Live:
+    """Clips decoded when they are asked for, for collections that are too large to be kept decoded.
+
+    A clip that cannot be decoded gives way to another one, drawn anew, and stands in quarantine.jsonl with its reason.
+
+    Attributes:
+        seen: (n,) bool, all: it shows only when a clip is asked for.
+        heard: likewise, clips with a reference of sound.
+    """
+
+    def __init__(self, media: Sequence[Media], window: Window, folder: Path) -> None:
+        self.window = window
+        self.seen = np.ones(len(media), bool)
+        self.heard = np.array([each.audio is not None for each in media])
+        self._media, self._file = media, folder / "quarantine.jsonl"
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="decode")
+
+    def read(self, rows: Rows, rng: Generator | None) -> Raw:
+        """Return clips, some of them perhaps others than those asked for.
+
+        Raises:
+            BadData: none of ``TRIES`` clips in a row could be decoded.
+        """
+        rows, drawn = rows.copy(), rng or np.random.default_rng(0)
+        found: dict[int, tuple[Any, Any]] = {}
+        for _ in range(TRIES):
+            places = [place for place in range(len(rows)) if place not in found]
+            cuts = [self._cut(int(rows[place]), drawn if rng else None) for place in places]
+            read = list(self._pool.map(lambda each: decode(each, self.window), cuts))
+            quarantine(self._file, [(cut, reasons) for cut, (_, _, reasons) in zip(cuts, read, strict=True)])
+            for place, (frames, samples, reasons) in zip(places, read, strict=True):
+                if "video" not in reasons:
+                    found[place] = frames, samples
+                else:
+                    rows[place] = drawn.integers(len(self._media))
+            if len(found) == len(rows):
+                return self._joined(rows, [found[place] for place in range(len(rows))])
+        raise BadData(f"{TRIES} clips in a row cannot be decoded: see {self._file}")
+
+    def _joined(self, rows: Rows, read: list[tuple[Any, Any]]) -> Raw:
+        video = [frames for frames, _ in read if frames is not None]
+        heard = np.array([samples is not None for _, samples in read])
+        silence = np.zeros(self.window.samples, np.float32)
+        audio = np.stack([silence if samples is None else samples for _, samples in read]) if heard.any() else None
+        return Raw(rows, np.stack(video) if video else None, audio, heard)
+
+    def _cut(self, row: int, rng: Generator | None) -> Media:
+        """Draw which part of a clip is read: of all of it where its reference says how long it is, else of the span."""
+        media = self._media[row]
+        windows = {times(ref)[1:] for ref in (media.video, media.audio) if ref is not None}
+        start, stop = windows.pop()
+        spare = (self.window.span if stop is None else stop - start) - self.window.frames / self.window.fps
+        if spare <= 0 or windows:  # windows that differ are in step as they are
+            return media
+        start += spare * (0.5 if rng is None else float(rng.random()))
+        video, audio = (ref and moment(times(ref)[0], start, start + self.window.seconds) for ref in media.refs)
+        return Media(video, audio)
+
+
+def decode(media: Media, window: Window) -> Read:
+    """Read a clip from its beginning.
+
+    Returns:
+        (T, S, S, 3) frames, (L,) float32 samples, each None where it is not wanted or cannot be read, and why by key.
+    """
+    frames, samples = None, None
+    reasons: Reasons = {}
+    image = ImageReader(size=window.side, shorter=window.side)
+    # Frames stand at the beginning, not in the middle: there the sound is in step with them, however long each is.
+    video = VideoReader(window.frames, image=image, fps=window.fps, stop=window.frames / window.fps)
+    try:
+        frames = None if media.video is None else video(media.video)
+    except (QuiverError, OSError, ValueError, MemoryError) as error:
+        reasons["video"] = str(error) or type(error).__name__
+    try:
+        if media.audio is not None:
+            sound = AudioReader(window.rate, seconds=window.seconds)(media.audio)
+            samples = np.zeros(window.samples, np.float32)
+            samples[: len(sound)] = sound[: window.samples]
+    except (QuiverError, OSError, ValueError, MemoryError) as error:
+        reasons["audio"] = str(error) or type(error).__name__
+    return frames, samples, reasons
+
+
+def quarantine(file: Path, lines: Sequence[tuple[Media, Reasons]]) -> None:
+    """Write what could not be read, each with its reason."""
+    bad = [
+        {"key": key, "ref": getattr(media, key), "reason": reason}
+        for media, reasons in lines
+        for key, reason in reasons.items()
+    ]
+    if bad:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as log:
+            log.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in bad)
+
+
+def _stamp(ref: str | None) -> str:
+    """Tell files apart by path, size and time of change."""
+    try:
+        found = os.stat(locate(ref)[0]) if ref is not None else None
+    except (OSError, QuiverError):
+        found = None  # what is wrong with it shows when it is read
+    return f"{ref} {found.st_size} {found.st_mtime_ns}" if found else f"{ref}"
+
+
+def _turns(count: int) -> list[int]:
+    """Return the numbers of all blocks; each rank starts elsewhere, and finds later what others have done."""
+    rank, ranks = share()
+    start = count * rank // ranks
+    return [*range(start, count), *range(start)]
