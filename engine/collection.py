@@ -187,7 +187,9 @@ class Collection:
         kind, options = registry.split(spec)
         library = self._library()
         graph = library.graph
-        columns: list[Column | Derived] = [c for c in graph.columns if not spaces or c.space.name in spaces]
+        columns: list[Column | Derived] = [
+            c for c in graph.columns if (not spaces or c.space.name in spaces) and c.space not in graph.features
+        ]
         columns += [derived for derived in graph.derived if derived.space.name in spaces]
         if not columns:
             raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))

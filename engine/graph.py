@@ -151,6 +151,12 @@ class Graph:
         """All vectors there are: the stored ones, then what can be made of them."""
         return (*self.columns, *self.derived)
 
+    @property
+    def features(self) -> frozenset[Space]:
+        """Spaces that only scorers read, which recall nothing there: to search them would mean nothing."""
+        read = {space for c in self.compositions if not c.recalls for space in c.reads}
+        return frozenset(read - {space for c in self.compositions for recipe in c.recalls for space in recipe.spaces})
+
     def routes(self, held: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
         """List every legal route from a key to vectors of a target key, in the spaces named or in any.
 
@@ -210,10 +216,14 @@ class Graph:
         return f"no route from {held} to {wanted}: {have}, {wanted} lives in {homes}; missing arrow: {held} -> {homes}"
 
     def _ends(self, target: str | None, spaces: Collection[str] = ()) -> list[Column]:
-        return [c for c in self.columns if target in (None, c.key) and (not spaces or c.space.name in spaces)]
+        return [c for c in self.columns if self._answers(c, target, spaces)]
 
     def _computed(self, target: str | None, spaces: Collection[str] = ()) -> list[Derived]:
-        return [d for d in self.derived if target in (None, d.key) and (not spaces or d.space.name in spaces)]
+        return [d for d in self.derived if self._answers(d, target, spaces)]
+
+    def _answers(self, end: Column | Derived, target: str | None, spaces: Collection[str]) -> bool:
+        named = not spaces or end.space.name in spaces
+        return target in (None, end.key) and named and end.space not in self.features
 
 
 def _spaces(described: Iterable[Mapping[str, Any]]) -> tuple[Space, ...]:

@@ -154,3 +154,19 @@ def test_a_scorer_of_one_thing_waits_to_be_asked_for_where_the_thing_leads_elsew
     assert labels(plan(Query({"text": "rain"}), both))[-2:] == ["recall text -> mmv/vat (text)", "cut"]
     assert labels(plan(Query({"text": "rain"}, target="audio"), both))[0] == "compose judge"
     assert labels(plan(Query({"text": "rain"}, scorer="judge"), both))[0] == "compose judge"
+
+
+def test_features_that_only_a_reranker_reads_are_not_searched():
+    patches = Space("judge/patches", 4096, "dot", "r1")
+    scorer = {
+        "name": "judge",
+        "holds": ["text"],
+        "finds": "image",
+        "reads": [asdict(patches)],
+        "recalls": {},
+        "exact": False,
+    }
+    judge = {"judge": {"keys": {"image": [asdict(patches)]}, "bridges": [], "scorers": [scorer]}}
+    graph = Graph.of(judge, [Column("image", patches, "judge")])
+    assert graph.features == {patches}
+    assert graph.routes("image", target="image") == ()
