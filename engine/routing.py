@@ -38,7 +38,7 @@ def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str])
             notes.append(f"words are searched by full text: {graph.missing(held, target=query.target)}")
         elif not chosen:
             raise NoRoute(graph.missing(held, target=query.target))
-        found += chosen
+        found += chosen if query.spaces else _finest(chosen, refused)
     for name in query.vectors:
         given = graph.from_vectors(name, target=query.target)
         if not given:
@@ -75,6 +75,20 @@ def recalls(
     if words:
         found.append(Words(depth, query.target, f"BM25 over text and metadata, best {depth}"))
     return found
+
+
+def _finest(found: Sequence[Route], refused: list[Refused]) -> list[Route]:
+    """Keep, of the spaces one encoder offers for one key, the finest: it names that first, and knows what it is for."""
+    kept: dict[tuple[str | None, str], Route] = {}
+    taken = []
+    for route in found:
+        spec = route.column.stored.encoder
+        better = kept.setdefault((spec, route.column.key), route) if spec is not None else route
+        if better is route:
+            taken.append(route)
+        else:
+            refused.append(Refused(str(route), f"{better.column.space.name} is the finest space of {spec} for this"))
+    return taken
 
 
 def _check_spaces(graph: Graph, spaces: Sequence[str]) -> None:

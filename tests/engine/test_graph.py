@@ -170,3 +170,13 @@ def test_features_that_only_a_reranker_reads_are_not_searched():
     graph = Graph.of(judge, [Column("image", patches, "judge")])
     assert graph.features == {patches}
     assert graph.routes("image", target="image") == ()
+
+
+def test_of_one_encoders_spaces_the_finest_answers_unless_another_is_named():
+    both = {"mmv": {"keys": {"video": [asdict(FINE), asdict(COARSE)], "audio": [asdict(FINE)]}, "bridges": []}}
+    columns = [Column("video", FINE, "mmv"), Column("video", COARSE, "mmv")]
+    made = plan(Query({"video": "a.mp4"}), facts(both, *columns))
+    assert [stage.route.column.space for stage in made.stages if hasattr(stage, "route")] == [FINE]
+    assert "mmv/va is the finest space of mmv for this" in [each.why for each in made.refused]
+    named = plan(Query({"video": "a.mp4"}, spaces=("mmv/vat",)), facts(both, *columns))
+    assert [stage.route.column.space for stage in named.stages if hasattr(stage, "route")] == [COARSE]
