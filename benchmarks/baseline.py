@@ -79,11 +79,22 @@ def _draw(competing: Rows, depth: int, rng: np.random.Generator) -> Rows:
     if small.any():
         drawn[small] = _padded(_draw(competing[small], depth, rng), depth)
     left = np.flatnonzero(~small)
-    while len(left):
-        drawn[left] = (rng.random((len(left), depth)) * competing[left, None]).astype(np.int64)
-        ordered = np.sort(drawn[left], axis=1)
-        left = left[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)]
+    again = np.ones((len(left), depth), bool)
+    while len(left):  # only what repeats is drawn again: no number is preferred, so all orders stay as likely
+        fresh = (rng.random((len(left), depth)) * competing[left, None]).astype(np.int64)
+        drawn[left] = np.where(again, fresh, drawn[left])
+        again = _repeated(drawn[left])
+        left, again = left[again.any(axis=1)], again[again.any(axis=1)]
     return drawn
+
+
+def _repeated(drawn: Rows) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    """Say which numbers of a row stand in it before."""
+    order = np.argsort(drawn, axis=1, kind="stable")
+    ordered = np.take_along_axis(drawn, order, axis=1)
+    repeated = np.zeros(drawn.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    return repeated
 
 
 def _padded(drawn: Rows, depth: int) -> Rows:

@@ -43,7 +43,7 @@ def test_questions_with_few_and_many_competitors_are_drawn_together():
 
 
 def test_the_seed_decides_the_orders():
-    judgements = judged([2] * 30, [50] * 30)
+    judgements = judged([2] * 331, [50] * 331)
     first, again, other = (baseline.random(judgements, ["R@5"], depth=6, seed=seed)[1]["R@5"] for seed in (1, 1, 2))
     assert first == again
     assert (first.low, first.high) != (other.low, other.high)
@@ -54,3 +54,11 @@ def test_measures_without_a_closed_form_are_left_out():
     assert list(baseline.random(judgements, ["R@5", "ERR@5"], depth=6)[1]) == ["R@5"]
     with pytest.raises(BadSpec, match="no closed form of ERR@5"):
         baseline.random(judgements, ["ERR@5"], depth=6)
+
+
+def test_a_long_list_out_of_few_items_is_drawn_at_once_and_evenly():
+    drawn = baseline._draw(np.full(4000, 500), 101, np.random.default_rng(0))
+    assert (np.sort(drawn, axis=1)[:, 1:] != np.sort(drawn, axis=1)[:, :-1]).all()
+    counts = np.bincount(drawn.ravel(), minlength=500)  # each 808 times, give or take 25
+    assert abs(counts - 808).max() < 5.5 * 25.4
+    assert abs(np.bincount(drawn[:, -1], minlength=500) - 8).max() < 6 * 2.83  # the last place prefers none
