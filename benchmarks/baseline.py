@@ -9,6 +9,7 @@ Shapes: q questions, n right answers of all questions together.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quiver.benchmarks.metric import Interval, Judgements, Scores, chance, parse
 from quiver.benchmarks.metric.place import Standing
@@ -88,11 +89,11 @@ def _draw(competing: Rows, depth: int, rng: np.random.Generator) -> Rows:
     return drawn
 
 
-def _repeated(drawn: Rows) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+def _repeated(drawn: Rows) -> NDArray[np.bool_]:
     """Say which numbers of a row stand in it before."""
     order = np.argsort(drawn, axis=1, kind="stable")
     ordered = np.take_along_axis(drawn, order, axis=1)
-    repeated = np.zeros(drawn.shape, bool)
+    repeated = np.zeros_like(drawn, dtype=np.bool_)
     np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
     return repeated
 
