@@ -74,7 +74,9 @@ class Loaded:
         keys = {key: [asdict(space) for space in self.encoder.spaces(key)] for key in self.encoder.keys}
         bridges = [{"source": asdict(bridge.source), "target": asdict(bridge.target)} for bridge in self.bridges]
         scorers = [_scorer(scorer) for scorer in self.scorers]
-        described: dict[str, Any] = json.loads(json.dumps({"keys": keys, "bridges": bridges, "scorers": scorers}))
+        features = [asdict(space) for space in getattr(self.encoder, "features", ())]
+        whole = {"keys": keys, "bridges": bridges, "scorers": scorers, "features": features}
+        described: dict[str, Any] = json.loads(json.dumps(whole))
         return described
 
 

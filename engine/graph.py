@@ -117,6 +117,7 @@ class Graph:
         columns: the stored vectors.
         compositions: the scorers.
         derived: what bridges can make of the stored vectors; one for each key and space that is not stored.
+        features: spaces that only scorers read: their vectors are near to nothing, and are never searched.
     """
 
     arrows: tuple[Arrow, ...]
@@ -124,6 +125,7 @@ class Graph:
     columns: tuple[Column, ...]
     compositions: tuple[Composition, ...] = ()
     derived: tuple[Derived, ...] = ()
+    features: frozenset[Space] = frozenset()
 
     @classmethod
     def of(cls, encoders: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> "Graph":
@@ -144,18 +146,15 @@ class Graph:
             for spec, described in encoders.items()
             for scorer in described.get("scorers", ())
         )
-        return cls(arrows, crossings, tuple(columns), compositions, tuple(_derive(columns, crossings)))
+        features = frozenset(
+            Space(**space) for described in encoders.values() for space in described.get("features", ())
+        )
+        return cls(arrows, crossings, tuple(columns), compositions, tuple(_derive(columns, crossings)), features)
 
     @property
     def ends(self) -> tuple[Column | Derived, ...]:
         """All vectors there are: the stored ones, then what can be made of them."""
         return (*self.columns, *self.derived)
-
-    @property
-    def features(self) -> frozenset[Space]:
-        """Spaces that only scorers read, which recall nothing there: to search them would mean nothing."""
-        read = {space for c in self.compositions if not c.recalls for space in c.reads}
-        return frozenset(read - {space for c in self.compositions for recipe in c.recalls for space in recipe.spaces})
 
     def routes(self, held: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
         """List every legal route from a key to vectors of a target key, in the spaces named or in any.

@@ -56,6 +56,9 @@ class Config:
         text: ``bigru``, ``lstm`` or ``features:WIDTH``; CIRPLANT reads words by itself.
         text_spec: Quiver encoders that make the features of words.
         project: put a linear layer behind features; without it their width must be ``dim``.
+        hidden: width of a hidden layer between features of pictures and the space; 0 for the one linear layer of
+            ARTEMIS.
+        drop: dropout behind the hidden layer.
         words: the vocabulary, without special words; of word pieces, with all of them, in the order of their ids.
         pieces: the vocabulary is one of word pieces (BERT's), not of words.
         embedding: width of a word's vector.
@@ -83,6 +86,8 @@ class Config:
     text: str = "bigru"
     text_spec: str = ""
     project: bool = True
+    hidden: int = 0
+    drop: float = 0.2
     words: tuple[str, ...] = ()
     pieces: bool = False
     embedding: int = 300
@@ -112,6 +117,8 @@ class Config:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise BadSpec(f"{name} must be at least {low}, not {getattr(self, name)}")
+        if self.hidden < 0 or not 0 <= self.drop < 1 or (self.hidden and not (self.project and self.wide("image"))):
+            raise BadSpec(f"hidden={self.hidden} drop={self.drop}: a hidden layer projects features of pictures")
         if not (0 <= self.mix <= 1 and self.spread >= 0 and self.scale > 0):
             raise BadSpec(f"out of range: mix={self.mix} (0 to 1), spread={self.spread} (from 0) or scale={self.scale}")
         if self.objective == "triplet" and self.composer in ATTENTIVE:

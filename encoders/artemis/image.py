@@ -113,7 +113,7 @@ def build(config: Config) -> nn.Module:
     """Return the image tower of a model."""
     unit = config.image_unit and config.composer != "cirplant"  # which reads a reference as it is
     if width := config.wide("image"):
-        return Feature(width, config.dim, project=config.project, unit=unit)
+        return Feature(width, config.dim, project=config.project, unit=unit, hidden=config.hidden, drop=config.drop)
     tower = Picture(config)
     tower.unit = unit
     return tower

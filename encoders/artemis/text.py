@@ -32,11 +32,12 @@ class Bigru(nn.Module):
         self.rnn = nn.GRU(width, dim // 2, batch_first=True, bidirectional=True)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
-        """Return what both directions end with."""
+        """Return what both directions end with; a text that stands several times in a batch is read once."""
+        ids_BL, place_B = ids_BL.unique(dim=0, return_inverse=True)
         lengths = (ids_BL != 0).sum(dim=1).clamp_min(1).cpu()
         packed = pack_padded_sequence(self.embed(ids_BL), lengths, batch_first=True, enforce_sorted=False)
         _, last_2BD = self.rnn(packed)
-        return normalize(torch.cat([last_2BD[0], last_2BD[1]], dim=1), dim=1)
+        return normalize(torch.cat([last_2BD[0], last_2BD[1]], dim=1), dim=1)[place_B]
 
 
 class Lstm(nn.Module):
@@ -60,14 +61,22 @@ class Lstm(nn.Module):
 class Feature(nn.Module):
     """Features (B, W) made beforehand to (B, D), projected where asked."""
 
-    def __init__(self, width: int, dim: int, *, project: bool = True, unit: bool = True) -> None:
+    def __init__(
+        self, width: int, dim: int, *, project: bool = True, unit: bool = True, hidden: int = 0, drop: float = 0.0
+    ) -> None:
         super().__init__()
-        self.project = nn.Linear(width, dim) if project else nn.Identity()
+        self.project = nn.Linear(hidden or width, dim) if project else nn.Identity()
+        self.hidden = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(drop)) if hidden else nn.Identity()
         self.unit = unit
+
+    @property
+    def first(self) -> nn.Linear:
+        """The layer that takes the features, of those that are projected."""
+        return next(each for each in (*self.hidden.children(), self.project) if isinstance(each, nn.Linear))
 
     def forward(self, features_BW: Tensor) -> Tensor:
         """Return vectors, of length 1 where ``unit``."""
-        rows = self.project(features_BW)
+        rows = self.project(self.hidden(features_BW))
         return normalize(rows, dim=1) if self.unit else rows
 
 

@@ -59,9 +59,6 @@ DEPTHS = {
 #: A network for a CPU: 20 thousand weights with ``SMALL_STEM``, 64 wide.
 SMALL = (Stage(1, 16, 8), Stage(1, 32, 16), Stage(1, 64, 32))
 SMALL_STEM = Stem(16, 5, 2, pool=False)
-#: One for clips: its first layer strides over pixels four at a time, which costs a fifth and finds more.
-CLIP = (Stage(1, 16, 8), Stage(1, 64, 32), Stage(1, 128, 64))
-CLIP_STEM = Stem(16, 7, 4, pool=False)
 
 
 class Block(nn.Module):

@@ -25,8 +25,8 @@ class TSMResNet(ResNet):
         depth: 18 or 50, used where no stages are given.
         widen: factor on all channels; 2 for TSM-50x2.
         shift: fraction of channels shifted each way in every block; 0 for a network of single frames.
-        stages: another network; see ``resnet.CLIP``.
-        stem: its beginning; see ``resnet.CLIP_STEM``.
+        stages: another network; see ``resnet.SMALL``.
+        stem: its beginning; see ``resnet.SMALL_STEM``.
 
     Attributes:
         width: of the vector; 2048 for TSM-50.

@@ -101,8 +101,9 @@ class Asked:
 class Scorer(Protocol):
     """Ranks candidates by what no single arrow gives: a composition, a comparison word by word.
 
-    An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``. The engine writes them into
-    the manifest, scores whole collections tile by tile or recalls and scores again, and leaves references out.
+    An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``, and name in ``features`` those
+    of its spaces that only its scorers read, which are never searched. The engine writes them into the manifest,
+    scores whole collections tile by tile or recalls and scores again, and leaves references out.
     Shapes: q queries, n candidates, m vectors of a probe.
     """
 

@@ -166,7 +166,14 @@ def test_features_that_only_a_reranker_reads_are_not_searched():
         "recalls": {},
         "exact": False,
     }
-    judge = {"judge": {"keys": {"image": [asdict(patches)]}, "bridges": [], "scorers": [scorer]}}
+    judge = {
+        "judge": {
+            "keys": {"image": [asdict(patches)]},
+            "bridges": [],
+            "scorers": [scorer],
+            "features": [asdict(patches)],
+        }
+    }
     graph = Graph.of(judge, [Column("image", patches, "judge")])
     assert graph.features == {patches}
     assert graph.routes("image", target="image") == ()

@@ -1,0 +1,171 @@
+"""Triplets as a model takes them: pictures as features or pixels, words as ids or features.
+
+Questions of several wishes are heard in a random order every time; a data set that joins two captions to one text gives
+both orders as questions (``fashion_iq captions=both``). Pixels are cropped and flipped at random by the image tower.
+
+Legend: q questions, n pictures, B rows of a batch, L ids, W features.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quiver.encoders import _pool
+from quiver.encoders.artemis.model import Batch
+from quiver.encoders.artemis.triplet import Triplets
+from quiver.encoders.artemis.word import Vocabulary
+from quiver.protocols import Reader
+from quiver.types import Floats, Rows
+
+#: Pictures decoded at a time.
+THREADS = 8
+
+
+class Looked(Protocol):
+    """Pictures as the image tower takes them."""
+
+    def __call__(self, places: Rows) -> Tensor:
+        """Return (B, W) float32, or (B, S, S, 3) uint8, of pictures by place."""
+        ...
+
+
+class Heard(Protocol):
+    """Words as the text tower takes them."""
+
+    def __call__(self, rows: Rows, rng: np.random.Generator | None = None) -> Tensor:
+        """Return (B, L) int64 or (B, W) float32 of questions by row; wishes in a random order where ``rng`` is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Features made beforehand, (n, W), standardised: ``mean`` and ``std`` (W,) are those of what training looks at."""
+
+    features: Floats
+    mean: Floats
+    std: Floats
+
+    @classmethod
+    def of(cls, features: Floats, learnt: Rows) -> "Table":
+        """Standardise by the pictures at places ``learnt``; a column that never changes there stays as it is."""
+        std = features[learnt].std(axis=0)
+        return cls(features, features[learnt].mean(axis=0), np.where(std > 0, std, 1).astype(np.float32))
+
+    def __call__(self, places: Rows) -> Tensor:
+        """Return (B, W)."""
+        mean, std = torch.from_numpy(self.mean), torch.from_numpy(self.std)
+        return (torch.from_numpy(self.features[places]) - mean) / std
+
+    def fold(self, layer: nn.Linear) -> None:
+        """Let a layer that learnt from these take features as their encoder gives them."""
+        mean, std = (torch.from_numpy(each).to(layer.weight) for each in (self.mean, self.std))
+        with torch.no_grad():
+            layer.weight.div_(std)
+            layer.bias.sub_(layer.weight @ mean)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pictures decoded when they are asked for.
+
+    Attributes:
+        pictures: references.
+        read: decodes one into (S, S, 3) uint8.
+    """
+
+    pictures: tuple[Any, ...]
+    read: Reader
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="decode"))
+
+    def __call__(self, places: Rows) -> Tensor:
+        """Return (B, S, S, 3).
+
+        Raises:
+            BadMedia: one of them cannot be decoded.
+        """
+        return torch.from_numpy(np.stack(list(self.pool.map(self.read, [self.pictures[place] for place in places]))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """Words as ids.
+
+    Attributes:
+        vocabulary: of the model.
+        wishes: of each question.
+    """
+
+    vocabulary: Vocabulary
+    wishes: tuple[tuple[str, ...], ...]
+    known: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+
+    def __call__(self, rows: Rows, rng: np.random.Generator | None = None) -> Tensor:
+        """Return (B, L)."""
+        ids = [self._ids(_shuffled(self.wishes[row], rng)) for row in rows]
+        longest = max(map(len, ids))
+        return torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+
+    def _ids(self, wishes: tuple[str, ...]) -> list[int]:
+        if wishes not in self.known:
+            self.known[wishes] = self.vocabulary.ids(wishes)
+        return self.known[wishes]
+
+
+def _shuffled(wishes: tuple[str, ...], rng: np.random.Generator | None) -> tuple[str, ...]:
+    if rng is None or len(wishes) < 2:
+        return wishes
+    return tuple(wishes[place] for place in rng.permutation(len(wishes)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sentences:
+    """Words as features, (m, W) of m different texts; ``place`` (q,) says which text is each question's."""
+
+    features: Floats
+    place: Rows
+
+    @classmethod
+    def of(cls, wishes: Sequence[tuple[str, ...]], embed: Callable[[Sequence[str]], Floats]) -> "Sentences":
+        """Embed every different text once; several wishes are the mean of their directions, as when asked for."""
+        different = list(dict.fromkeys(wishes))
+        rows = embed([wish for each in different for wish in each])
+        places = {each: place for place, each in enumerate(different)}
+        mean = _pool.unit(_pool.mean(rows, [len(each) for each in different]))
+        return cls(mean, np.array([places[each] for each in wishes]))
+
+    def __call__(self, rows: Rows, rng: np.random.Generator | None = None) -> Tensor:
+        """Return (B, W)."""
+        return torch.from_numpy(self.features[self.place[rows]])
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """No words, where the composer reads none."""
+
+    def __call__(self, rows: Rows, rng: np.random.Generator | None = None) -> Tensor:
+        """Return (B, 0)."""
+        return torch.empty(len(rows), 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lessons:
+    """Triplets as the model takes them; without ``known`` all targets compete, whatever else they answer."""
+
+    triplets: Triplets
+    look: Looked
+    hear: Heard
+    known: bool = True
+
+    def fetch(self, rows: Rows, rng: np.random.Generator) -> Batch:
+        """Return the batch of some questions, each with one of its answers."""
+        target = self.triplets.draw(rows, rng)
+        reference, words = self.look(self.triplets.reference[rows]), self.hear(rows, rng)
+        batch = Batch(reference=reference, words=words, target=self.look(target))
+        if self.known:
+            batch["same"] = torch.from_numpy(self.triplets.same(rows, target))
+        return batch

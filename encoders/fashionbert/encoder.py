@@ -1,0 +1,134 @@
+"""A trained FashionBERT as an encoder: what its scorers read of pictures and of texts, to be stored beside items.
+
+Neither column is to be searched: a picture's is its patches as they enter BERT, after their layer norm, which is all
+that does not depend on the other side; a text's is the numbers of its word pieces, as floats.
+Shapes: n items, P patches, H width of a token, L pieces of the longest text a model takes.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from quiver.encoders import _fingerprint
+from quiver.encoders._media import TextReader
+from quiver.encoders._tower import chunks
+from quiver.encoders.fashionbert.feature import Extractor, Source, open
+from quiver.encoders.fashionbert.model import FashionBert
+from quiver.encoders.fashionbert.scorer import Matcher
+from quiver.encoders.fashionbert.token import Pieces
+from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
+from quiver.protocols import Reader, Scorer
+from quiver.types import Floats, Space
+
+Precision = Literal["auto", "fp32", "bf16"]
+#: Pictures that go through the extractor together.
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stock:
+    """An encoder of pictures and texts into the columns that matching reads.
+
+    Attributes:
+        source: takes features from pictures.
+        patches: embeds features, in fp32 whatever the precision of scoring, so that columns do not depend on it.
+        pieces: cuts texts.
+        columns: the space of each key.
+        scorers: one for each direction.
+    """
+
+    source: Source
+    patches: nn.Module
+    pieces: Pieces
+    columns: dict[str, Space]
+    scorers: tuple[Scorer, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Texts and pictures."""
+        return ("text", "image")
+
+    def spaces(self, key: str) -> tuple[Space, ...]:
+        """Return the space of a key; () where the key is foreign."""
+        return (self.columns[key],) if key in self.columns else ()
+
+    @property
+    def features(self) -> tuple[Space, ...]:
+        """All of its spaces: only the matcher makes sense of them."""
+        return tuple(self.columns.values())
+
+    def reader(self, key: str) -> Reader:
+        """Return the decoder of one key."""
+        self._check(key)
+        return TextReader() if key == "text" else self.source.read
+
+    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Return (n, P H) float32 of pictures, or (n, L) float32 of texts: ids, the rest padding.
+
+        Raises:
+            BadSpec: the key is foreign.
+            SpaceMismatch: the space is not the key's.
+        """
+        self._check(key)
+        if space != self.columns[key]:
+            raise SpaceMismatch(f"{self.columns[key]} does not embed into {space}")
+        rows = np.full((len(batch), space.dim), self.pieces.id("[PAD]"), np.float32)
+        if key == "text" and len(batch):
+            ids = self.pieces.encode(batch, limit=space.dim)
+            rows[:, : ids.shape[1]] = ids
+        elif len(batch):
+            rows[:] = np.concatenate([self._embed(part) for part in chunks(batch, AT_ONCE)])
+        return rows
+
+    def _embed(self, pictures: Sequence[Any]) -> Floats:
+        place = next(self.patches.parameters()).device
+        with torch.inference_mode():
+            found = self.patches(torch.from_numpy(self.source.look(pictures)).to(place))
+        return cast(Floats, found.flatten(1).float().cpu().numpy())
+
+    def _check(self, key: str) -> None:
+        if key not in self.columns:
+            raise BadSpec(f"fashionbert embeds text, image, not {key}")
+
+
+def build(checkpoint: Path, *, device: torch.device, precision: Precision) -> Stock:
+    """Read a trained model; see ``quiver.encoders.fashionbert.load``."""
+    if not (checkpoint / "config.json").is_file():
+        raise MissingWeights(
+            f"fashionbert checkpoint={checkpoint}: there is no config.json; give a trained model's folder"
+        )
+    model = FashionBert.from_pretrained(str(checkpoint)).to(device).eval().requires_grad_(False)
+    if model.pieces is None:
+        raise MissingWeights(
+            f"fashionbert checkpoint={checkpoint}: tokenizer.json is missing, which holds its word pieces"
+        )
+    source = open(Extractor.read(checkpoint), device=str(device))
+    if source.width != model.config.feature:
+        raise MissingWeights(
+            f"{checkpoint}: the model reads {model.config.feature} features, patches have {source.width}"
+        )
+    patches, config = copy.deepcopy(model.patches), model.config
+    seen = _fingerprint.of_state(patches.state_dict(), "fashionbert patches 1", source.revision)
+    cut = _fingerprint.of_parts("fashionbert pieces 1", model.pieces.tokenizer.to_str(), str(config.max_text))
+    columns = {
+        "text": Space("fashionbert/pieces", config.max_text, "dot", cut),
+        "image": Space("fashionbert/patches", config.patches * config.hidden, "dot", seen),
+    }
+    if precision == "bf16" or (precision == "auto" and fast_bf16(device)):
+        model.lower()
+    stock = Stock(source, patches, model.pieces, columns)
+    return replace(stock, scorers=tuple(Matcher(model, stock, finds) for finds in ("image", "text")))
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check is not None and check() for check in checks)

@@ -1,0 +1,235 @@
+"""Features of patches: what takes them from pictures, in training and later, and a file that keeps them.
+
+Shapes: n pictures, P patches, F features.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from quiver import registry
+from quiver.encoders import _fingerprint
+from quiver.encoders._media import ImageReader, locate
+from quiver.encoders._train import first
+from quiver.encoders.fashionbert.patch import Averaged, Cells, Picture, Pixels
+from quiver.errors import BadSpec, MissingWeights, QuiverError
+from quiver.types import Floats
+
+FILE = "patches.json"
+Halves = NDArray[np.float16]
+
+#: Pictures between two notes of how far it is: what an interruption can cost.
+BLOCK = 512
+#: Pictures decoded, then looked at, together.
+AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extractor:
+    """What turns pictures into patches; it stands beside a model's weights as patches.json.
+
+    Attributes:
+        features: ``pixels``, or the spec of a CNN of timm, such as ``timm model=resnet50``.
+        view: whether the CNN looks at ``cells``, one by one as in the reference, or once at the whole picture, and
+            its map is ``averaged`` over the cells.
+        size: side of what the CNN looks at, in pixels.
+        side: of a cell with ``pixels``, in pixels.
+        rows: of the grid.
+        columns: of the grid.
+
+    Raises:
+        BadSpec: a number is not positive.
+    """
+
+    features: str = "timm model=resnet50"
+    view: Literal["cells", "averaged"] = "cells"
+    size: int = 224
+    side: int = 8
+    rows: int = 8
+    columns: int = 8
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.side, self.rows, self.columns) < 1:
+            raise BadSpec("size, side, rows and columns of patches must be at least 1")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read patches.json of a model's folder.
+
+        Raises:
+            MissingWeights: there is none.
+        """
+        try:
+            return cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise MissingWeights(f"{folder / FILE} does not say how patches are made: {error}") from error
+
+    def write(self, folder: Path) -> None:
+        """Write patches.json, in which paths are absolute."""
+        kept = self if self.features == "pixels" else replace(self, features=registry.canonical(self.features))
+        (folder / FILE).write_text(json.dumps(asdict(kept), indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """An extractor with its network.
+
+    Attributes:
+        read: decodes a picture.
+        look: n pictures as ``read`` gives them to (n, P, F) float32.
+        width: F.
+        revision: what tells these features from others.
+    """
+
+    read: ImageReader
+    look: Callable[[Sequence[Picture]], Floats]
+    width: int
+    revision: str
+
+
+def open(extractor: Extractor, *, device: str = "auto") -> Source:
+    """Load what an extractor names.
+
+    Raises:
+        BadSpec: it is no CNN of timm, or its map is coarser than the grid.
+    """
+    if extractor.features == "pixels":
+        revision = _fingerprint.of_parts("fashionbert pixels 1", str(extractor))
+        cells = Pixels(side=extractor.side, rows=extractor.rows, columns=extractor.columns)
+        return Source(ImageReader(), cells, 3 * extractor.side**2, revision)
+    spec = extractor.features
+    if registry.split(spec)[0] != "timm":
+        raise BadSpec(f"features={spec!r} is no CNN: give pixels, or one of timm, as in timm model=resnet50")
+    encoder = registry.load("encoders", spec if "device=" in spec else f"{spec} device={device}")
+    eye = encoder.towers["image"].features
+    whole = extractor.view == "averaged"
+    mean, std = (tuple((values.flatten() / 255).tolist()) for values in (eye.mean, eye.std))
+    kind: Any = Averaged if whole else Cells
+    look = kind(
+        network=eye.network.forward_features,
+        size=extractor.size,
+        rows=extractor.rows,
+        columns=extractor.columns,
+        mean=mean,
+        std=std,
+        device=eye.mean.device,
+    )
+    read = ImageReader(extractor.size, fit="squash", resample="bilinear") if whole else ImageReader()
+    space = encoder.spaces("image")[0]
+    taken = (extractor.view, extractor.size, extractor.rows, extractor.columns)  # the spec may name other paths
+    return Source(
+        read, look, _width(look, extractor), _fingerprint.of_parts("fashionbert 1", space.revision, str(taken))
+    )
+
+
+def _width(look: Callable[[Sequence[Picture]], Floats], extractor: Extractor) -> int:
+    try:
+        return look([np.zeros((extractor.size, extractor.size, 3), np.uint8)]).shape[2]
+    except (ValueError, IndexError) as error:
+        raise BadSpec(f"features={extractor.features!r} gives no map to cut into patches: take a CNN") from error
+
+
+def extract(
+    source: Source, refs: Sequence[str], *, folder: Path, shape: tuple[int, int]
+) -> tuple[Halves, NDArray[np.bool_]]:
+    """Return the features of pictures, from the file that keeps them as far as it goes.
+
+    On several ranks the first one does the work.
+
+    Args:
+        source: of ``open``.
+        refs: n references.
+        folder: where the file is, named by the extractor and by the references with their sizes and times of change.
+        shape: P and F.
+
+    Returns:
+        (n, P, F) float16, mapped from disk, and (n,) False where a picture cannot be read: such a row is zero, and
+        its reason stands in ``quarantine.jsonl``.
+    """
+    name = _fingerprint.of_parts(source.revision, *map(_identity, refs))[:16]
+    path, note = folder / f"{name}.npy", folder / f"{name}.json"
+    if first():
+        _fill(source, refs, path, note, shape)
+    while (told := _told(note))["done"] < len(refs):
+        time.sleep(1)
+    mask = np.ones(len(refs), bool)
+    mask[told["bad"]] = False
+    if not mask.all():
+        print(
+            f"note: {(~mask).sum():,} of {len(refs):,} pictures cannot be read: see {folder / 'quarantine.jsonl'}",
+            file=sys.stderr,
+        )
+    return np.load(path, mmap_mode="r"), mask
+
+
+def _fill(source: Source, refs: Sequence[str], path: Path, note: Path, shape: tuple[int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told: dict[str, Any] = _told(note) if path.is_file() else {"done": 0, "bad": []}
+    if path.is_file() and told["done"] == len(refs):
+        return
+    mode: Any = "r+" if told["done"] else "w+"
+    rows = np.lib.format.open_memmap(path, mode, np.float16, (len(refs), *shape))
+    done, bad = told["done"], list(told["bad"])
+    with tqdm(total=len(refs), initial=done, unit=" pictures", desc="patches", disable=None) as bar:
+        for start in range(done, len(refs), BLOCK):
+            block = refs[start : start + BLOCK]
+            reasons = _look(source, block, rows[start : start + BLOCK])
+            rows.flush()
+            _quarantine(path.parent, {refs[start + place]: why for place, why in reasons.items()})
+            bad += [start + place for place in reasons]
+            part = note.with_suffix(f".{os.getpid()}.part")
+            part.write_text(json.dumps({"done": start + len(block), "bad": bad}))
+            part.replace(note)
+            bar.update(len(block))
+
+
+def _look(source: Source, refs: Sequence[str], out: Halves) -> dict[int, str]:
+    """Fill (n, P, F); return the reason of each picture that cannot be read, by its place."""
+
+    def read(ref: str) -> tuple[Any, str]:
+        try:
+            return source.read(ref), ""
+        except (QuiverError, OSError, ValueError, MemoryError) as error:
+            return None, str(error) or type(error).__name__
+
+    reasons: dict[int, str] = {}
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
+        for start in range(0, len(refs), AT_ONCE):
+            found = list(pool.map(read, refs[start : start + AT_ONCE]))
+            reasons |= {start + place: why for place, (_, why) in enumerate(found) if why}
+            good = [place for place, (_, why) in enumerate(found) if not why]
+            if good:
+                out[[start + place for place in good]] = source.look([found[place][0] for place in good])
+    return reasons
+
+
+def _quarantine(folder: Path, reasons: dict[str, str]) -> None:
+    with (folder / "quarantine.jsonl").open("a", encoding="utf-8") as file:
+        for ref, reason in reasons.items():
+            file.write(json.dumps({"ref": ref, "reason": reason, "key": "image"}, ensure_ascii=False) + "\n")
+
+
+def _told(note: Path) -> dict[str, Any]:
+    """Read how far a file is filled, and which of its rows are of pictures that cannot be read."""
+    if not note.is_file():
+        return {"done": 0, "bad": []}
+    told: dict[str, Any] = json.loads(note.read_text())
+    return told
+
+
+def _identity(ref: str) -> str:
+    try:
+        found = os.stat(locate(ref)[0])
+    except (OSError, ValueError, QuiverError):
+        return ref
+    return f"{ref} {found.st_size} {found.st_mtime_ns}"

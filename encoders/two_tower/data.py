@@ -1,0 +1,236 @@
+"""What is learnt from: questions, and the items that answer them.
+
+A thing is a key with a reference. Equal references are one thing, so that products of one name ask once in what counts
+as wrong, and a batch that draws a right answer of another row's question does not call it wrong.
+Shapes: n rows (questions with their answers), t things, b rows of a batch.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from quiver.encoders.two_tower.word import pad
+from quiver.errors import BadData
+from quiver.task import Question, Task
+from quiver.types import Floats, Item, Rows, keys_of, source_of, sources_of
+
+
+class Column(Protocol):
+    """What a tower is given of the things of one key."""
+
+    def __call__(self, rows: Rows) -> dict[str, Tensor]:
+        """Return it of some of them, one row each."""
+        ...
+
+
+@dataclass(slots=True)
+class Things:
+    """Distinct references, in the order in which they came.
+
+    Attributes:
+        refs: by key; things are numbered within all of them.
+        key: of each thing.
+        row: its place among the references of its key.
+    """
+
+    refs: dict[str, list[Any]] = field(default_factory=dict)
+    key: list[str] = field(default_factory=list)
+    row: list[int] = field(default_factory=list)
+    _known: dict[Hashable, int] = field(default_factory=dict)
+
+    def add(self, key: str, ref: Any) -> int:
+        """Return the number of a thing, a new one where it is new."""
+        name = (key, ref if isinstance(ref, str | bytes | tuple) else id(ref))
+        if name not in self._known:
+            held = self.refs.setdefault(key, [])
+            self._known[name] = len(self.key)
+            self.key.append(key)
+            self.row.append(len(held))
+            held.append(ref)
+        return self._known[name]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Questions with their answers.
+
+    Attributes:
+        things: everything that is asked with or searched.
+        ask: (n,) int64, the thing that asks.
+        answers: of each row the things that are right, sorted.
+        searched: things that compete, sorted.
+        known: (t, t) bool, row a and column b where b is no wrong answer to a.
+        asked: how many rows are questions of the task; the others are items' own.
+    """
+
+    things: Things
+    ask: Rows
+    answers: Sequence[Rows]
+    searched: Rows
+    known: sparse.csr_array
+    asked: int
+
+    def __len__(self) -> int:
+        return len(self.ask)
+
+    def describe(self) -> str:
+        """Say how much there is."""
+        counts = ", ".join(f"{len(refs):,} {key}" for key, refs in self.things.refs.items())
+        return f"{self.asked:,} questions and {len(self) - self.asked:,} pairs of what an item holds: {counts}"
+
+    def related(self, ask: Rows, answer: Rows) -> Tensor:
+        """Return (b, b) bool: where column j is no wrong answer to row i."""
+        return torch.from_numpy(self.known[ask][:, answer].toarray())
+
+    def without(self, lost: Mapping[str, Rows]) -> "Pairs":
+        """Leave out rows without a readable question or answer.
+
+        Args:
+            lost: by key the references that cannot be read, as places among those of their key.
+
+        Raises:
+            BadData: no row is left.
+        """
+        sets = {key: set(rows.tolist()) for key, rows in lost.items()}
+        keyed = zip(self.things.key, self.things.row, strict=True)
+        good = np.array([row not in sets.get(key, ()) for key, row in keyed])
+        answers = [each[good[each]] for each in self.answers]
+        keep = [row for row in range(len(self)) if good[self.ask[row]] and len(answers[row])]
+        if not keep:
+            raise BadData("two_tower: no question is left that can be read, with an answer that can")
+        asked = sum(row < self.asked for row in keep)
+        searched = self.searched[good[self.searched]]
+        return Pairs(self.things, self.ask[keep], [answers[row] for row in keep], searched, self.known, asked)
+
+
+def gather(task: Task, *, own: bool) -> Pairs:
+    """Read a task.
+
+    Args:
+        task: its questions hold one kind of media each.
+        own: whether what else an item holds belongs with what is searched of it, too.
+
+    Raises:
+        BadData: a question holds more than one kind of media or none, or no item that answers it has what is searched.
+    """
+    things = Things()
+    held = _held(task, things, own=own)  # before the questions: blocks of features then are of items as they come
+    items = {item.id: item for item in task.items}
+    ask, answers, barred = list[int](), list[Rows](), list[Rows]()
+    for question in task.questions:
+        right, other = _answers(question, items, things, task)
+        key, refs = _asks(question, task.name)
+        for ref in refs:
+            ask.append(things.add(key, ref))
+            answers.append(right)
+            barred.append(other)
+    asked = len(ask)
+    if own:
+        known = _matrix(ask, answers, len(things.key))
+        for thing, found in sorted(held):
+            if not known[thing, found]:
+                ask.append(thing)
+                answers.append(np.array([found]))
+    if not ask:
+        raise BadData(f"{task.name}: there is no question to learn from")
+    known = _matrix([*ask, *ask[:asked]], [*answers, *barred], len(things.key))
+    searched = np.unique(np.concatenate([[found for _, found in held], *answers]).astype(np.int64))
+    return Pairs(things, np.array(ask), answers, searched, known, asked)
+
+
+def _held(task: Task, things: Things, *, own: bool) -> set[tuple[int, int]]:
+    """Return what each item holds with what is searched of it: the latter with itself, and all else where it counts."""
+    return {
+        (things.add(key, source_of(item.media, key)), things.add(task.target, source_of(item.media, task.target)))
+        for item in task.items
+        if task.target in keys_of(item.media)
+        for key in (keys_of(item.media) if own else (task.target,))
+    }
+
+
+def _asks(question: Question, where: str) -> tuple[str, tuple[Any, ...]]:
+    media = question.query.media
+    keys = keys_of(media)
+    if len(keys) != 1 or question.query.like:
+        held = ", ".join([*keys, *(["stored items"] * bool(question.query.like))]) or "nothing"
+        raise BadData(f"{where}: question {question.id} holds {held}; two_tower takes questions that hold one thing")
+    return keys[0], sources_of(media, keys[0])
+
+
+def _answers(question: Question, items: Mapping[str, Item], things: Things, task: Task) -> tuple[Rows, Rows]:
+    """Return what is right, and what else does not compete."""
+    target = question.query.target or task.target
+    found = {}
+    for id in (*question.relevant, *question.exclude):
+        media = items[id].media
+        if target in keys_of(media):
+            found[id] = things.add(target, source_of(media, target))
+    barred = {found[id] for id in question.exclude if id in found}
+    right = {found[id] for id in question.relevant if id in found} - barred
+    if not right:
+        raise BadData(f"{task.name}: no item that answers question {question.id} has {target}")
+    return np.array(sorted(right)), np.array(sorted(barred), np.int64)
+
+
+def _matrix(ask: Sequence[int], answers: Sequence[Rows], size: int) -> sparse.csr_array:
+    """Return (size, size) bool: askers with their answers, and each thing with itself."""
+    rows = np.concatenate([np.repeat(ask, [len(each) for each in answers]), np.arange(size)])
+    columns = np.concatenate([*answers, np.arange(size)])
+    return sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Vectors of frozen encoders, and n-grams, of the things of one key.
+
+    Attributes:
+        rows: (t, F) float32; None where the tower has words alone.
+        grams: of each thing its n-grams; None where the tower has none.
+    """
+
+    rows: Floats | None
+    grams: Sequence[Rows] | None
+
+    def __call__(self, rows: Rows) -> dict[str, Tensor]:
+        """Return ``features`` and ``grams`` of some things."""
+        given = {} if self.rows is None else {"features": torch.from_numpy(self.rows[rows])}
+        if self.grams is not None:
+            given["grams"] = torch.from_numpy(pad([self.grams[row] for row in rows]))
+        return given
+
+
+def side(things: Things, columns: Mapping[str, Column], rows: Rows) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+    """Return by key the places of its things, and what the tower is given of them.
+
+    Args:
+        things: of the task.
+        columns: by key.
+        rows: (b,) numbers of things.
+    """
+    keys = np.array([things.key[thing] for thing in rows])
+    found = {}
+    for key in dict.fromkeys(keys.tolist()):
+        places = np.flatnonzero(keys == key)
+        own = np.array([things.row[thing] for thing in rows[places]])
+        found[key] = (torch.from_numpy(places), columns[key](own))
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetch:
+    """Makes batches: questions, and of each one answer, drawn from those that are right."""
+
+    pairs: Pairs
+    columns: Mapping[str, Column]
+
+    def __call__(self, rows: Rows, rng: np.random.Generator) -> dict[str, Any]:
+        """Return ``sides`` for the model and ``things`` (b, 2): which they are."""
+        ask = self.pairs.ask[rows]
+        answer = np.array([rng.choice(self.pairs.answers[row]) for row in rows])
+        sides = tuple(side(self.pairs.things, self.columns, each) for each in (ask, answer))
+        return {"sides": sides, "things": torch.from_numpy(np.stack([ask, answer], axis=1))}
