@@ -35,7 +35,8 @@ def demo(
     print(f"{report.added} added, {report.embedded} embedded, {report.quarantined} quarantined\n")
     answers = []
     world = manifests[0].parent
-    for says, query in [*(_across(world) if learnt else ()), *_queries(world)]:
+    usual = [(says, query) for says, query in _queries(world) if not learnt or "text" not in query.media]
+    for says, query in [*(_across(world) if learnt else ()), *usual]:  # MMV learns no words for garments
         result = collection.search(query)
         answers.append((query, result))
         print(says)
