@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,7 +16,7 @@ from quiver.engine.build import build
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column, Derived
 from quiver.engine.encoding import load
-from quiver.engine.execute import describe, execute
+from quiver.engine.execute import execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.library import Library, held
 from quiver.engine.measure import measure
@@ -224,12 +226,19 @@ class Collection:
         shapes: dict[Any, list[int]] = {}
         for n, query in enumerate(queries):
             shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
-        for members in shapes.values():
+        for shape, members in shapes.items():
             batch = [queries[n] for n in members]
-            chosen = plan(batch[0], library.facts(batch[0], examples))
-            found = execute(library, batch, chosen, examples=examples)
+            found = execute(library, batch, self._plan(library, batch[0], shape, examples), examples=examples)
             results |= dict(zip(members, found, strict=True))
         return [results[n] for n in range(len(queries))]
+
+    def _plan(self, library: Library, query: Query, shape: Any, examples: Mapping[str, Example]) -> Plan:
+        """Plan, or take the plan of a query like it; what media are like is not in their shape."""
+
+        def make() -> Plan:
+            return plan(query, library.facts(query, examples))
+
+        return make() if query.media else library.planned(shape, make)
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
@@ -257,8 +266,8 @@ class Collection:
         library = self._library()
         if not ids:
             return []
-        rows = library.table.rows(f"id IN {quoted(list(ids))}").tolist()
-        found = {item["id"]: Item(**item) for item in describe(library, rows).values()}
+        rows = library.table.rows(f"id IN {quoted(list(ids))}")
+        found = {item["id"]: Item(**item) for item in library.shelf.items(library.view, rows).values()}
         return [found[id] for id in ids if id in found]
 
     def versions(self) -> list[dict[str, Any]]:
@@ -332,12 +341,16 @@ class Collection:
         table.tidy()
 
 
+#: What queries that are answered together have in common, besides the kinds of thing that they hold.
+_WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in ("media", "like", "vectors", "weights")))
+
+
 def _shape(query: Query) -> Any:
-    wanted = (query.target, query.k, query.where, query.spaces, query.index, query.scorer)
-    weights = tuple(sorted(query.weights.items()))
-    counts = tuple(len(sources_of(query.media, key)) for key in keys_of(query.media))
-    vectors = tuple(sorted((name, np.shape(vector)) for name, vector in query.vectors.items()))
-    return (keys_of(query.media), counts, bool(query.like), vectors, weights, wanted)
+    """Return what tells queries that are answered by one plan from others."""
+    counts = tuple(len(sources_of(query.media, key)) for key in keys_of(query.media)) if query.media else ()
+    vectors = tuple(sorted([(name, np.shape(vector)) for name, vector in query.vectors.items()]))
+    weights = tuple(sorted(query.weights.items())) if query.weights else ()
+    return keys_of(query.media) if query.media else (), counts, bool(query.like), vectors, weights, _WANTED(query)
 
 
 def _describe(library: Library, column: Column) -> dict[str, Any]:

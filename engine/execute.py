@@ -1,17 +1,22 @@
-"""Run a plan: every stage in turn, timed, then fetch what the hits are."""
+"""Run a plan: every stage in turn, timed. What the hits are is read when they are looked at."""
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
+from quiver.engine import rank
 from quiver.engine.composed import references
-from quiver.engine.ingest import uri_of
+from quiver.engine.hit import Found, Hits
 from quiver.engine.library import Library
 from quiver.engine.plan import Actual, Plan, Result
+from quiver.engine.rank import Ranked
 from quiver.engine.run import Run
 from quiver.engine.table import Example
-from quiver.types import MEDIA, Hit, Query
+from quiver.types import Query
 
 
 def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples: Mapping[str, Example]) -> list[Result]:
@@ -22,52 +27,40 @@ def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples:
         started = perf_counter()
         rows = stage.run(run)
         actual.append(Actual(stage.label, rows, (perf_counter() - started) * 1e3))
-    started = perf_counter()
-    answers = _fetch(library, run)
-    actual.append(Actual("fetch", sum(map(len, answers)), (perf_counter() - started) * 1e3))
-    return [Result(tuple(hits), plan, tuple(actual)) for hits in answers]
+    found, done = _found(library, run), tuple(actual)
+    return [Result(Hits(found, n), plan, done) for n in range(len(queries))]
 
 
-def _fetch(library: Library, run: Run) -> list[list[Hit]]:
-    """Read the items of all hits at once, and make the hits of each query."""
-    final, held = run.lists[0], _held(run)
-    wanted = sorted({row for rows in final.rows.tolist() for row in rows if row >= 0})
-    items = describe(library, wanted)
-    answers = []
-    for n in range(len(run.queries)):
-        pairs = zip(final.rows[n].tolist(), final.scores[n].tolist(), strict=True)
-        others = [(row, score) for row, score in pairs if row >= 0 and held[n].isdisjoint(items[row]["media"].values())]
-        found = others[: run.queries[n].k]
-        traces = run.traces(n, [row for row, _ in found])
-        answers.append(
-            [
-                Hit(items[row]["id"], score, uri_of(items[row]["media"]), items[row]["meta"], trace)
-                for (row, score), trace in zip(found, traces, strict=True)
-            ]
-        )
-    return answers
+def _found(library: Library, run: Run) -> Found:
+    """Return the best k of each query, not yet read."""
+    final, k = run.lists[0], run.queries[0].k
+    if run.composer is None:
+        final = final.cut(k)
+        return Found(library.shelf, library.view, final.rows, final.scores, partial(rank.traces, run.trail))
+    final = _others(library, run, final).cut(k)
+    traces = [_terms(run, n, rows[rows >= 0].tolist()) for n, rows in enumerate(final.rows)]
+    return Found(library.shelf, library.view, final.rows, final.scores, lambda n, rows: traces[n])
 
 
-def _held(run: Run) -> list[frozenset[str]]:
-    """Return the references of each query that a scorer composed, as an item found may spell them."""
-    if run.composition is None:
-        return [frozenset()] * len(run.queries)
+def _terms(run: Run, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+    """Trace rows of query n, with what a scorer's scores are made of."""
+    assert run.composer is not None, "only a scorer has terms"
+    traces, terms = rank.traces(run.trail, n, rows), run.composer.terms(n, rows)
+    return [{**trace, run.composer.label: each} for trace, each in zip(traces, terms, strict=True)]
+
+
+def _others(library: Library, run: Run, final: Ranked) -> Ranked:
+    """Leave out the items whose references are those that a scorer composed."""
+    assert run.composition is not None, "a scorer was asked"
     held = [references(query, run.composition) for query in run.queries]
-    return [each | {os.path.abspath(os.path.expanduser(path)) for path in each if "://" not in path} for each in held]
-
-
-def describe(library: Library, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Read id, media and metadata of rows, by row number."""
-    if not rows:
-        return {}
-    meta = library.table.meta
-    where = f"_rowid IN ({', '.join(map(str, rows))})"
-    found = library.table.read(["id", *MEDIA, *meta], where=where).to_pylist()
-    return {
-        row["_rowid"]: {
-            "id": row["id"],
-            "media": {name: row[name] for name in MEDIA if row[name] is not None},
-            "meta": {name: row[name] for name in ("text", *meta) if row[name] is not None},
-        }
-        for row in found
-    }
+    if not any(held):
+        return final
+    items = library.shelf.items(library.view, final.rows[final.rows >= 0])
+    spelt = [each | {os.path.abspath(os.path.expanduser(path)) for path in each if "://" not in path} for each in held]
+    own = [
+        np.array(
+            [row for row in rows[rows >= 0].tolist() if not spelt[n].isdisjoint(items[row]["media"].values())], np.int64
+        )
+        for n, rows in enumerate(final.rows)
+    ]
+    return final.without(own, final.rows.shape[1])

@@ -10,7 +10,9 @@ from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.encoding import Loaded, cross, held_to
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Composition, Graph
+from quiver.engine.plan import Plan
 from quiver.engine.resident import Resident
+from quiver.engine.shelf import Shelf, View
 from quiver.engine.table import Example, Table
 from quiver.protocols import Scorer
 from quiver.types import Floats, Query, Rows
@@ -25,6 +27,7 @@ class Library:
     def __init__(self, table: Table, *, cache: Cache) -> None:
         self.table = table
         self.cache = cache
+        self.shelf = Shelf(table)
         self._residents: dict[Column | Derived, Resident] = {}
         self._version = -1
         self._known: dict[tuple[str, Any], Any] = {}
@@ -75,6 +78,17 @@ class Library:
         graph: Graph = self._once("graph", None, lambda: Graph.of(self.table.encoders, self.table.columns))
         return graph
 
+    @property
+    def view(self) -> View:
+        """What can be read of items at the version in view."""
+        view: View = self._once("view", None, lambda: View.of(self.table))
+        return view
+
+    def planned(self, shape: Any, make: Callable[[], Plan]) -> Plan:
+        """The plan for queries of a shape, which holds until something changes."""
+        plan: Plan = self._once("plan", shape, make)
+        return plan
+
     def built(self, column: Column | Derived) -> tuple[str, ...]:
         """The kinds of index that exist for a column, besides exact, preferred first."""
         return self._once("built", column, lambda: self._built(column))
@@ -107,5 +121,6 @@ class Library:
 
 def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
     """Return the names of the columns in which every example item of a query has a vector."""
-    columns = [frozenset(examples[id].vectors) for id in query.like]
-    return frozenset.intersection(*columns) if columns else frozenset()
+    if not query.like:
+        return frozenset()
+    return frozenset.intersection(*(frozenset(examples[id].vectors) for id in query.like))

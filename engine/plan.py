@@ -3,7 +3,7 @@
 It prints, compares and turns into JSON; the command line, the server and the benchmarks run the same one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Protocol
 
@@ -82,31 +82,42 @@ class Result:
     """An answer, with the plan that made it.
 
     Attributes:
-        hits: best first.
+        hits: best first; what they are is read when they are looked at.
         plan: what was done.
-        actual: rows and milliseconds of each stage, and of fetching the hits.
+        stages: rows and milliseconds of each stage; those of a batch stand for all of it.
         partial: whether anything that should have been searched was not; the notes say what.
     """
 
-    hits: tuple[Hit, ...]
+    hits: Sequence[Hit]
     plan: Plan
-    actual: tuple[Actual, ...] = ()
+    stages: tuple[Actual, ...] = ()
     partial: bool = False
 
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
 
     def __getitem__(self, n: int) -> Hit:
         return self.hits[n]
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the hits, which cost less than the hits themselves."""
+        ids: tuple[str, ...] | None = getattr(self.hits, "ids", None)
+        return tuple(hit.id for hit in self.hits) if ids is None else ids
+
+    @property
+    def actual(self) -> tuple[Actual, ...]:
+        """Rows and milliseconds of each stage, and of reading what the hits are, as far as they were looked at."""
+        return (*self.stages, Actual("fetch", len(self.hits), getattr(self.hits, "ms", 0.0)))
+
     def to_dict(self) -> dict[str, Any]:
         """Return hits, plan and measurements as JSON-able values."""
-        plan = self.plan.to_dict()
+        hits, plan = [plain(asdict(hit)) for hit in self.hits], self.plan.to_dict()
         plan["actual"] = [asdict(actual) for actual in self.actual]
-        return {"hits": [plain(asdict(hit)) for hit in self.hits], "plan": plan, "partial": self.partial}
+        return {"hits": hits, "plan": plan, "partial": self.partial}
 
 
 def describe(stage: Stage) -> dict[str, Any]:

@@ -6,7 +6,7 @@ score -inf. Ties go to the lower row number.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,18 @@ def combine(scores: Scores, rows: Rows, *, how: Literal["max", "sum"]) -> tuple[
     joined[~valid] = -np.inf
     best = np.argsort(-joined, axis=1, kind="stable")
     return np.take_along_axis(joined, best, 1), np.take_along_axis(np.where(valid, rows, -1), best, 1)
+
+
+def traces(trail: Sequence[Ranked], n: int, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Say, for rows of query n, which lists they were in, and at what rank and score."""
+    found: list[dict[str, Any]] = [{} for _ in rows]
+    for ranked in trail:
+        place = {row: i for i, row in enumerate(ranked.rows[n].tolist()) if row >= 0}
+        scores = ranked.scores[n].tolist()
+        for trace, row in zip(found, rows, strict=True):
+            if row in place:
+                trace[ranked.label] = {"rank": place[row] + 1, "score": scores[place[row]]}
+    return found
 
 
 def reciprocal(ranked: Ranked, c: int) -> Scores:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -157,10 +157,13 @@ class Run:
         if route.held == LIKE:
             return self._stored(route)[:, None]
         if route.held == VECTOR:
-            given = [np.atleast_2d(np.asarray(q.vectors[route.start.name], np.float32)) for q in self.queries]
-            if len({vectors.shape for vectors in given}) > 1 or given[0].shape[1] != route.start.dim:
-                raise SpaceMismatch(f"{route.start} takes vectors {route.start.dim} wide, not {given[0].shape[1]}")
-            return np.stack(given)
+            given = [np.asarray(query.vectors[route.start.name], np.float32) for query in self.queries]
+            shape = given[0].shape
+            if any(vectors.shape != shape for vectors in given) or not shape or shape[-1] != route.start.dim:
+                width = shape[-1] if shape else 1
+                raise SpaceMismatch(f"{route.start} takes vectors {route.start.dim} wide, not {width}")
+            stacked = np.stack(given)
+            return stacked[:, None] if stacked.ndim == 2 else stacked
         return self._encoded[route.held, route.start][:, None]
 
     def _stored(self, route: Route) -> Floats:
@@ -195,19 +198,6 @@ class Run:
         rows = table["_rowid"].to_numpy().astype(np.int64)
         order = np.lexsort((rows, -scores))
         return scores[order], rows[order]
-
-    def traces(self, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
-        """Say, for rows of query n, which lists they were in, at what rank and score, and a scorer's terms."""
-        traces: list[dict[str, Any]] = [{} for _ in rows]
-        for ranked in self.trail:
-            rank = {row: i for i, row in enumerate(ranked.rows[n].tolist()) if row >= 0}
-            for trace, row in zip(traces, rows, strict=True):
-                if row in rank:
-                    trace[ranked.label] = {"rank": rank[row] + 1, "score": float(ranked.scores[n, rank[row]])}
-        if self.composer is not None:
-            for trace, terms in zip(traces, self.composer.terms(n, rows), strict=True):
-                trace[self.composer.label] = terms
-        return list(traces)
 
 
 def _best_of(ranked: Ranked, count: int, width: int) -> Ranked:

@@ -51,7 +51,7 @@ class Fragment:
     """A stretch of rows on disk.
 
     Attributes:
-        files: names the files that hold one column of it; other files, other vectors.
+        files: names the files that hold the columns in question; other files, other contents.
         deleted: names its deletion file; another one, other rows alive.
         handle: Lance's own fragment.
     """
@@ -289,13 +289,13 @@ class Table:
             raise BadSpec(f"no item has the id {min(absent)!r}")
         return examples
 
-    def fragments(self, column: str) -> dict[int, Fragment]:
-        """Describe the fragments, as far as one column is concerned, by their number."""
-        field = self.dataset.lance_schema.field(column).id()
+    def fragments(self, *columns: str) -> dict[int, Fragment]:
+        """Describe the fragments, as far as some columns are concerned, by their number."""
+        fields = {self.dataset.lance_schema.field(column).id() for column in columns}
         return {
             fragment.fragment_id: Fragment(
                 files=" ".join(
-                    [file.path for file in fragment.data_files() if field in file.fields]
+                    [file.path for file in fragment.data_files() if fields.intersection(file.fields)]
                     + [repr(overlay) for overlay in fragment.metadata.overlays]
                 ),
                 deleted=repr(fragment.deletion_file()),
@@ -303,6 +303,10 @@ class Table:
             )
             for fragment in self.dataset.get_fragments()
         }
+
+    def stream(self, columns: Sequence[str], fragment: Fragment) -> Iterator[pa.RecordBatch]:
+        """Stream columns of a fragment, as it was when it was described, with row numbers as ``_rowid``."""
+        yield from self._scanner(columns, None, [fragment.handle]).to_batches()
 
     def rows(self, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
         """Return the row numbers a condition selects, sorted."""

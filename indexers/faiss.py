@@ -275,7 +275,7 @@ class FaissIndex:
             return np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
         if positions is not None and self._few(k, count):
             return self._compare(asked, k, positions)
-        answer = self._ask(asked, k, positions, self._widened(count))
+        answer = self._ask(asked, k, positions, self.params if positions is None else self._widened(count))
         if self._lists:
             every = replace(self.params, nprobe=self._lists)
             mend(answer, lambda short: self._ask(asked[short], k, positions, every))

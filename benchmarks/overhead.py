@@ -1,0 +1,170 @@
+"""What does the engine add to the index it asks? ``python -m quiver.benchmarks.overhead`` times both by turns.
+
+A collection of made clusters, with a price and a film for each item, is searched by vector. ``raw`` is the call of the
+library alone (for ``exact``, of our own index): vectors of unit length go in, row numbers come out. ``search`` is
+``Collection.search``, or ``search_batch``, over the same index: it looks for a newer version, plans, searches and
+answers. What hits are is read when they are looked at: ``ids`` and ``hits`` say what that costs on top, all hits of all
+queries being looked at. Every figure is a median in milliseconds; ``overhead`` is the median of the differences between
+a search and the raw call before it.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import quiver
+from quiver import registry
+from quiver.benchmarks.exact import clusters
+from quiver.benchmarks.machine import commit, machine, versions
+from quiver.types import Floats, Query
+
+INDEXES = ("exact", "faiss factory=IVF256,Flat nprobe=16")
+#: Queries that are asked together.
+BATCHES = (1, 256)
+#: Conditions: none, and one that a tenth of the items meet.
+CONDITIONS = (None, "price < 100")
+K = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the table, in milliseconds for all queries of a batch."""
+
+    index: str
+    where: str | None
+    queries: int
+    raw: float | None
+    search: float
+    ids: float
+    hits: float
+    overhead: float | None
+
+
+def fill(folder: Path, vectors: Floats) -> quiver.Collection:
+    """Make a collection of vectors with metadata."""
+    np.save(folder / "made.npy", vectors)
+    n = np.arange(len(vectors))
+    meta = {"price": n % 1000, "film": [f"film {each}" for each in n // 20], "name": [f"thing {each}" for each in n]}
+    pq.write_table(pa.table(meta), folder / "meta.parquet")
+    collection = quiver.open(folder / "collection")
+    collection.add_vectors(folder / "made.npy", space="made", meta=folder / "meta.parquet", progress=False)
+    return collection
+
+
+def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[], Any]:
+    """Return the call of the library alone for a batch of queries."""
+    kind = registry.split(spec)[0]
+    library = collection._library()
+    index: Any = library.resident(library.graph.columns[0]).hold(kind).index
+    if kind == "exact":
+        return lambda: index.search(asked, K)
+    import faiss
+
+    bare, params = index.index, index.params
+    knobs = {"IVF": ("nprobe", params.nprobe), "HNSW": ("efSearch", params.ef)}
+    for name, (knob, value) in knobs.items():
+        if name in index.factory:
+            faiss.ParameterSpace().set_index_parameter(bare, knob, value)
+
+    def call() -> Any:
+        faiss.omp_set_num_threads(params.threads)
+        return bare.search(asked, K)
+
+    return call
+
+
+def measure(collection: quiver.Collection, spec: str, queries: Floats, *, where: str | None, rounds: int) -> list[Line]:
+    """Time batches by one index."""
+    lines = []
+    for size in BATCHES:
+        turns = [queries[at : at + size] for at in range(0, len(queries) - size + 1, size)]
+        turns = [turns[n % len(turns)] for n in range(rounds if size == 1 else -(-rounds // 16))]
+        times = [_turn(collection, spec, asked, where) for asked in (turns[0], *turns)][1:]
+        bare, search, ids, hits = zip(*times, strict=True)
+        known = where is None
+        over = median(ours - theirs for ours, theirs in zip(search, bare, strict=True))
+        figures = (median(search), median(ids), median(hits), over if known else None)
+        lines.append(Line(spec, where, size, median(bare) if known else None, *figures))
+    return lines
+
+
+def _turn(collection: quiver.Collection, spec: str, asked: Floats, where: str | None) -> tuple[float, ...]:
+    """Time the raw call, a search, and a search of which all ids, and all hits, are looked at."""
+    kind = registry.split(spec)[0]
+    call, batch = raw(collection, spec, asked), [Query(vectors={"made": v}, where=where, index=kind) for v in asked]
+
+    def search() -> Sequence[Any]:
+        return [collection.search(batch[0])] if len(batch) == 1 else collection.search_batch(batch)
+
+    calls = (call, search, lambda: [found.ids for found in search()], lambda: [list(found) for found in search()])
+    return tuple(_timed(each) for each in calls)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    started = perf_counter()
+    call()
+    return (perf_counter() - started) * 1e3
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Write lines for people."""
+
+    def cell(value: float | None) -> str:
+        return f"{value:>9.3f}" if value is not None else f"{'':>9}"
+
+    head = f"{'index':<40} {'where':<12} {'queries':>7} " + " ".join(
+        f"{name:>9}" for name in ("raw", "search", "ids", "hits", "overhead")
+    )
+    rows = [
+        f"{line.index:<40} {line.where or '':<12} {line.queries:>7} "
+        + " ".join(map(cell, (line.raw, line.search, line.ids, line.hits, line.overhead)))
+        for line in lines
+    ]
+    return "\n".join([head, *rows])
+
+
+def run(folder: Path, *, items: int, dim: int, indexes: Sequence[str], rounds: int) -> list[Line]:
+    """Fill a collection and measure every index, with and without a condition."""
+    made = clusters(items, dim=dim)
+    collection = fill(folder, made.base)
+    lines = []
+    for spec in indexes:
+        if spec != "exact":
+            collection.index(spec)
+        for where in CONDITIONS:
+            lines += measure(collection, spec, made.queries, where=where, rounds=rounds)
+    return lines
+
+
+def main() -> None:
+    """Read the arguments, measure, and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--index", nargs="+", default=INDEXES, help="kinds of index with their options")
+    parser.add_argument("--rounds", type=int, default=200, help="searches that are timed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="quiver-overhead-") as place:
+        lines = run(Path(place), items=given.items, dim=given.dim, indexes=given.index, rounds=given.rounds)
+    if given.json:
+        about = {"machine": machine(), "versions": versions(), "commit": commit()}
+        json.dump({"lines": [asdict(line) for line in lines], **about}, sys.stdout, indent=2)
+        print()
+    else:
+        print(table(lines))
+
+
+if __name__ == "__main__":
+    main()
