@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Unpack
 
 import numpy as np
 
 from quiver import registry
 from quiver.engine import source
+from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import build
 from quiver.engine.cache import Cache
@@ -17,7 +19,7 @@ from quiver.engine.encoding import load
 from quiver.engine.execute import describe, execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.library import Library, held
-from quiver.engine.measure import measure
+from quiver.engine.measure import fit, measure
 from quiver.engine.memory import share_arenas
 from quiver.engine.plan import Plan, Result
 from quiver.engine.planner import plan
@@ -218,6 +220,7 @@ class Collection:
 
     def search_batch(self, queries: Sequence[Query]) -> list[Result]:
         """Answer many queries; those of one shape are encoded and searched together."""
+        started = perf_counter()
         library = self._library()
         examples = self._examples(library, queries)
         results: dict[int, Result] = {}
@@ -227,7 +230,8 @@ class Collection:
         for members in shapes.values():
             batch = [queries[n] for n in members]
             chosen = plan(batch[0], library.facts(batch[0], examples))
-            found = execute(library, batch, chosen, examples=examples)
+            found = execute(library, batch, chosen, examples=examples, started=started)
+            started = perf_counter()
             results |= dict(zip(members, found, strict=True))
         return [results[n] for n in range(len(queries))]
 
@@ -251,6 +255,36 @@ class Collection:
             BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
         """
         return measure(self._library(), queries, scorer=scorer, k=k)
+
+    def fit(
+        self,
+        queries: Sequence[Query],
+        answers: Sequence[str | Iterable[str]],
+        *,
+        scorer: str | None = None,
+        depth: int = 100,
+        source: str = "the user",
+    ) -> Blend:
+        """Learn from questions with known answers how much a reranker counts against recall, and how deep it may look.
+
+        Ask other questions than those that results are reported on. From then on searches rank by what was learnt.
+
+        Args:
+            queries: the questions, all of one kind, such as a text where pictures are wanted.
+            answers: the id or ids that answer each.
+            scorer: which; None for the one that a search would use.
+            depth: candidates of each question; deeper ones are never reranked.
+            source: where the questions come from, for ``explain``.
+
+        Returns:
+            The weight of the scorer, and the mean reciprocal rank with and without it.
+
+        Raises:
+            BadSpec: there are no queries, they hold different things, or nothing reranks what they ask for.
+            BadData: recall finds no answer at all.
+        """
+        right = [[each] if isinstance(each, str) else list(each) for each in answers]
+        return fit(self._library(), queries, right, scorer=scorer, depth=depth, source=source)
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
@@ -333,7 +367,7 @@ class Collection:
 
 
 def _shape(query: Query) -> Any:
-    wanted = (query.target, query.k, query.where, query.spaces, query.index, query.scorer)
+    wanted = (query.target, query.k, query.where, query.spaces, query.index, query.scorer, query.budget_ms)
     weights = tuple(sorted(query.weights.items()))
     counts = tuple(len(sources_of(query.media, key)) for key in keys_of(query.media))
     vectors = tuple(sorted((name, np.shape(vector)) for name, vector in query.vectors.items()))

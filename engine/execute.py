@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -14,9 +15,24 @@ from quiver.engine.table import Example
 from quiver.types import MEDIA, Hit, Query
 
 
-def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples: Mapping[str, Example]) -> list[Result]:
-    """Answer a batch of queries that hold and want the same kinds of thing, by one plan."""
-    run = Run(library, queries, {id: examples[id] for query in queries for id in query.like})
+def execute(
+    library: Library,
+    queries: Sequence[Query],
+    plan: Plan,
+    *,
+    examples: Mapping[str, Example],
+    started: float | None = None,
+) -> list[Result]:
+    """Answer a batch of queries that hold and want the same kinds of thing, by one plan.
+
+    Args:
+        library: where to search.
+        queries: the batch.
+        plan: how.
+        examples: the stored items that queries take as examples, by id.
+        started: when the budget of the queries began, as ``perf_counter`` counts; now if not said.
+    """
+    run = Run(library, queries, {id: examples[id] for query in queries for id in query.like}, started=started)
     actual = []
     for stage in plan.stages:
         started = perf_counter()
@@ -25,7 +41,9 @@ def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples:
     started = perf_counter()
     answers = _fetch(library, run)
     actual.append(Actual("fetch", sum(map(len, answers)), (perf_counter() - started) * 1e3))
-    return [Result(tuple(hits), plan, tuple(actual)) for hits in answers]
+    run.finish()
+    plans = [replace(plan, notes=(*plan.notes, *notes)) if notes else plan for notes in run.notes]
+    return [Result(tuple(hits), plan, tuple(actual)) for hits, plan in zip(answers, plans, strict=True)]
 
 
 def _fetch(library: Library, run: Run) -> list[list[Hit]]:
