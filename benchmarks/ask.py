@@ -15,19 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from quiver.benchmarks import way
 from quiver.benchmarks.inquiry import Arrow, Asked, shape
 from quiver.benchmarks.metric.ranking import Ranking
 from quiver.benchmarks.store import Stock
 from quiver.engine.composer import Composer
 from quiver.engine.graph import Composition
 from quiver.engine.progress import track
-from quiver.engine.rank import Ranked
+from quiver.engine.rank import Ranked, Scores
 from quiver.engine.run import Run
 from quiver.engine.stages.compose import Compose
 from quiver.engine.stages.filter import Filter
 from quiver.engine.stages.recall import Recall
-from quiver.engine.stages.rescore import Rescore
+from quiver.engine.stages.rerank import Rerank
 from quiver.engine.stages.score import Score
 from quiver.engine.stages.words import Words
 from quiver.engine.table import Example
@@ -78,28 +77,49 @@ class Answer:
         ranking: places in the task's items, (q, depth).
         ms: milliseconds of search per question, asked in batches.
         before: what a reranker was given, as it would stand without it; None where none ranks.
+        pairs: how many candidates of a question a reranker scored, mean over the questions.
     """
 
     ranking: Ranking
     ms: float
     before: Ranking | None = None
+    pairs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What some questions found: (p, w) scores and places, best first.
+    """What some questions found: (p, w) scores and row numbers, best first.
 
     Attributes:
         numbers: the p questions.
         scores: larger is better.
-        places: in the task's items, -1 where there are no more.
-        before: scores and places of what a reranker was given; None where none ranks.
+        rows: -1 where there are no more.
+        before: what a reranker was given; None where none ranks.
+        matched: (p, n) what it says of that, nan where it says nothing.
     """
 
     numbers: Sequence[int]
-    scores: Floats
-    places: Rows
-    before: tuple[Floats, Rows] | None
+    scores: Scores
+    rows: Rows
+    before: Ranked | None
+    matched: Floats | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """Candidates of p questions before a reranker puts them in order.
+
+    Attributes:
+        numbers: the questions.
+        scores: (p, n) of recall, best first.
+        rows: (p, n) row numbers, -1 where there are no more.
+        matched: (p, n) of the reranker, nan where it says nothing.
+    """
+
+    numbers: Sequence[int]
+    scores: Scores
+    rows: Rows
+    matched: Floats
 
 
 def ask(asked: Asked, depth: int, *, progress: bool | None = None) -> Answer:
@@ -121,20 +141,40 @@ def ask(asked: Asked, depth: int, *, progress: bool | None = None) -> Answer:
     for _ in track(run(), total=sum(len(members) for members, _ in batches), show=progress):
         pass
     count = len(asked.task.questions)
-    ranking = _ranking([(each.numbers, each.scores, each.places) for each in found], count, depth)
-    given = [(each.numbers, *(each.before or (each.scores, each.places))) for each in found]
-    before = _ranking(given, count, depth) if any(each.before for each in found) else None
-    return Answer(ranking, spent * 1e3 / max(1, count), before)
+    ranking = _ranking(asked, [(each.numbers, each.scores, each.rows) for each in found], depth)
+    reranked = [each for each in found if each.before is not None]
+    lists = [(each.numbers, each.before or each) for each in found]
+    before = _ranking(asked, [(numbers, of.scores, of.rows) for numbers, of in lists], depth) if reranked else None
+    pairs = sum(int(np.isfinite(each.matched).sum()) for each in reranked if each.matched is not None)
+    return Answer(ranking, spent * 1e3 / max(1, count), before, pairs / max(1, count))
 
 
-def _ranking(parts: Sequence[tuple[Sequence[int], Floats, Rows]], count: int, depth: int) -> Ranking:
-    """Put the lists of all questions in one table, ``depth`` wide at least."""
-    shape = (count, max([depth, *(places.shape[1] for _, _, places in parts)]))
-    rows, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float64)
-    for numbers, values, places in parts:
-        width = places.shape[1]
-        scores[numbers, :width], rows[numbers, :width] = values, places
-    return Ranking(rows, scores)
+def given(asked: Asked, depth: int, *, progress: bool | None = None) -> list[Given]:
+    """Return what a reranker is given, and what it says of it, for the questions that have one."""
+    found: list[Found] = []
+
+    def run() -> Iterator[int]:
+        for members, allow in _batches(asked):
+            found.extend(_answers(asked, members, depth, allow))
+            yield len(members)
+
+    for _ in track(run(), total=len(asked.task.questions), show=progress):
+        pass
+    return [
+        Given(each.numbers, each.before.scores, each.before.rows, each.matched)
+        for each in found
+        if each.before is not None and each.matched is not None
+    ]
+
+
+def _ranking(asked: Asked, parts: Sequence[tuple[Sequence[int], Scores, Rows]], depth: int) -> Ranking:
+    """Put the lists of all questions in one table, ``depth`` wide at least, by places in the task's items."""
+    shape = (len(asked.task.questions), max([depth, *(rows.shape[1] for _, _, rows in parts)]))
+    places, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float64)
+    for numbers, values, rows in parts:
+        width = rows.shape[1]
+        scores[numbers, :width], places[numbers, :width] = values, asked.stock.place(rows)
+    return Ranking(places, scores)
 
 
 def alone(asked: Asked, depth: int, *, sample: int, seed: int) -> list[float]:
@@ -191,19 +231,18 @@ def _answer(
     held = {composition: asked.holdings[composition].of(members) for composition in composed}
     run = Prepared(asked.stock, queries, examples=examples, vectors=vectors, held=held)
     run.allow = allow
-    before, reranks = None, way.reranks(made)
+    before = None
     for stage in made.stages:
         if isinstance(stage, Recall | Words | Score):
             _list(stage, run, out, spare=spare, items=len(asked.stock.at))
             continue
-        if isinstance(stage, Rescore) and reranks:
-            given = _given(run)
-            before = given.scores, asked.stock.place(given.rows)
+        if isinstance(stage, Rerank):
+            (before,) = run.lists
         stage.run(run)
         if isinstance(stage, Filter) and allow is not None and run.allow is not None:
             run.allow = np.intersect1d(run.allow, allow)
     final = run.lists[0]
-    return Found(members, final.scores, asked.stock.place(final.rows), before)
+    return Found(members, final.scores, final.rows, before, None if run.matched is None else run.matched.scores)
 
 
 def _list(stage: Recall | Words | Score, run: Run, out: Sequence[Rows], *, spare: int, items: int) -> None:
@@ -217,12 +256,3 @@ def _list(stage: Recall | Words | Score, run: Run, out: Sequence[Rows], *, spare
     replace(stage, k=stage.k + spare).run(run)
     if spare:
         run.lists[-1] = run.lists[-1].without(out, stage.k)
-
-
-def _given(run: Run) -> Ranked:
-    """Return the candidates that a reranker is about to be given, in one list."""
-    lists = run.lists
-    for stage in way.joined(len(lists), run.queries[0].weights):
-        stage.run(run)
-    given, run.lists = run.lists[0], lists
-    return given

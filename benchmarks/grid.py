@@ -1,7 +1,7 @@
 """How a benchmark searches: setups read from a plan file, and the encoders they are crossed with.
 
-A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth``, ``scorer``, ``recall`` or
-``weights`` stands for one plan each, so that a grid is a few lines::
+A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth``, ``scorer``, ``recall``,
+``weights``, ``fuse`` or ``budget_ms`` stands for one plan each, so that a grid is a few lines::
 
     [[plan]]
     index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]
@@ -13,6 +13,7 @@ A plan file is TOML or JSON and lists plans; a list in the place of ``index``, `
 
 Where a scorer composes what a question holds it ranks: everything that competes, or candidates where a way to recall
 them is named. ``scorer = "none"`` fuses lists by rank, and ``weights = "image=1,text=2"`` weighs what is held.
+``fuse = "validation"`` learns on that split how much a scorer that reranks counts against what recalled its candidates.
 """
 
 import json
@@ -52,6 +53,8 @@ class Setup:
             other routes find them, so that it reranks; empty for an exact scan, or the planner's choice with another
             index.
         weights: how much each held thing counts, by key.
+        fuse: the split on which to learn how much a reranker counts against recall; empty where only it counts.
+        budget_ms: milliseconds an answer may take, which a reranker keeps; questions asked together share the sum.
 
     Raises:
         BadSpec: the index cannot be named so, a held key does not exist, the depth is not positive, a weight is none,
@@ -66,6 +69,8 @@ class Setup:
     scorer: str = ""
     recall: str = ""
     weights: Weights = ()
+    fuse: str = ""
+    budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         kind, _ = registry.split(self.index)
@@ -75,6 +80,10 @@ class Setup:
             raise BadSpec(f"plan: held must be of {', '.join(KEYS)}, not {unknown[0]!r}")
         if self.depth is not None and self.depth < 1:
             raise BadSpec(f"plan: depth must be at least 1, not {self.depth}")
+        if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
+            raise BadSpec(f"plan: budget_ms must be a positive number, not {self.budget_ms}")
+        if self.fuse and (self.kind == "exact" and self.recall != ROUTES):
+            raise BadSpec(f"plan: fuse={self.fuse} is for candidates: say recall={ROUTES}, or index=auto")
         if self.recall and self.scorer == NONE:
             raise BadSpec(f"plan: recall={self.recall} is scored again, which scorer=none does not do")
         if self.spaces and self.recall not in ("", ROUTES):
@@ -90,7 +99,8 @@ class Setup:
 
     def exactly(self) -> "Setup":
         """Return the same with everything that competes compared, or scored, exactly."""
-        return replace(self, index="exact", recall="", spaces=() if self.recall else self.spaces)
+        spaces = () if self.recall else self.spaces
+        return replace(self, index="exact", recall="", spaces=spaces, fuse="", budget_ms=None)
 
     @property
     def label(self) -> str:
@@ -99,6 +109,8 @@ class Setup:
         parts += [f"scorer {self.scorer}"] if self.scorer else []
         parts += [f"recall {self.recall}"] if self.recall else []
         parts += [f"weights {','.join(f'{key}={weight:g}' for key, weight in self.weights)}"] if self.weights else []
+        parts += [f"fused as on {self.fuse}"] if self.fuse else []
+        parts += [f"within {self.budget_ms:g} ms"] if self.budget_ms is not None else []
         return self.name or " ".join(parts + ([f"depth {self.depth}"] if self.depth else []))
 
 
@@ -136,15 +148,18 @@ def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
     if unknown := sorted(set(plan) - known):
         raise BadSpec(f"{path}: a plan has {', '.join(sorted(known))}; it has no {unknown[0]}")
     name = _one(plan, "name", str, path) if "name" in plan else ""
-    words = {"index": "exact", "scorer": "", "recall": "", "weights": ""}
+    words = {"index": "exact", "scorer": "", "recall": "", "weights": "", "fuse": ""}
     choices = [_many(plan.get(key, default), str, key, path) for key, default in words.items()]
-    choices.append(_many(plan.get("depth"), int, "depth", path))
+    choices += [_many(plan.get("depth"), int, "depth", path), _many(plan.get("budget_ms"), float, "budget_ms", path)]
     spaces = tuple(_many(plan.get("spaces", []), str, "spaces", path))
     held = tuple(_many(plan.get("held", []), str, "held", path))
     setups = [
-        Setup(index, spaces, held, depth, scorer=scorer, recall=recall, weights=_weights(weights, path))
-        for index, scorer, recall, weights, depth in product(*choices)
-    ]
+        Setup(
+            index, spaces, held, depth,
+            scorer=scorer, recall=recall, weights=_weights(weights, path), fuse=fuse, budget_ms=budget_ms,
+        )
+        for index, scorer, recall, weights, fuse, depth, budget_ms in product(*choices)
+    ]  # fmt: skip
     if not name:
         return setups
     several = len(setups) > 1
@@ -171,7 +186,7 @@ def _many(value: Any, kind: type, key: str, path: Path) -> Sequence[Any]:
         return [None]
     values = value if isinstance(value, list) else [value]
     for each in values:
-        if not isinstance(each, kind) or isinstance(each, bool):
+        if not isinstance(each, (int, float) if kind is float else kind) or isinstance(each, bool):
             raise BadSpec(f"{path}: {key} must be a {kind.__name__} or a list of them, not {each!r}")
     return values
 

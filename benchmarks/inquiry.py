@@ -13,6 +13,7 @@ from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.hold import Holding, Key, Part, hold
 from quiver.benchmarks.query import Embedded, embedded
 from quiver.benchmarks.store import Stock
+from quiver.engine.blend import Blend
 from quiver.engine.graph import Composition
 from quiver.engine.library import held as columns_held
 from quiver.engine.plan import Plan
@@ -43,6 +44,7 @@ class Asked:
         unread: why a question cannot be asked, by its number: it is answered by an empty list.
         notes: what is left aside, and what the planner says.
         look: where a reranker ranks, list what it is given and not what it makes of it.
+        blend: how much a reranker counts against recall; None for alone.
     """
 
     task: Task
@@ -54,6 +56,7 @@ class Asked:
     unread: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     look: way.Look | None = None
+    blend: Blend | None = None
 
     def query(self, question: Question, k: int) -> Query:
         """Return the question as the engine takes it."""
@@ -71,6 +74,7 @@ class Asked:
                 if key in held or (key == LIKE and asked.like)
             },
             scorer=setup.scorer or asked.scorer,
+            budget_ms=setup.budget_ms,
         )
 
     def plan(self, question: Question, k: int, *, examples: Mapping[str, Example] | None = None) -> Plan:
@@ -82,10 +86,10 @@ class Asked:
         query = _blind(self.query(question, k))
         known = self.examples([question]) if examples is None else examples
         facts = self.stock.library.facts(query, known)
-        made = way.planned(query, facts, self._setup(question), wordy=self.stock.wordy)
+        made = way.planned(query, facts, self._setup(question), wordy=self.stock.wordy, blend=self.blend)
         if self.look is None or not way.reranks(made):
             return made
-        return way.candidates(made, self.look, query.weights)
+        return way.candidates(made, self.look)
 
     def scored(self, question: Question) -> bool:
         """Say whether a scorer composes what a question holds.
@@ -127,6 +131,7 @@ def prepare(
     *,
     folder: Path,
     kept: MutableMapping[Key, Holding] | None = None,
+    blend: Blend | None = None,
     progress: bool | None = None,
 ) -> Asked:
     """See which questions can be asked, embed them, and give them to the scorers that compose them.
@@ -137,6 +142,7 @@ def prepare(
         setup: how to search.
         folder: where vectors are kept.
         kept: what scorers hold of this stock's questions so far; grows.
+        blend: how much a reranker counts against recall; None for alone.
         progress: whether to show progress bars; None where a terminal is watching.
 
     Raises:
@@ -159,7 +165,7 @@ def prepare(
             unread |= dict.fromkeys(members, str(error))
     if not held:
         raise NoRoute(next(iter(unread.values()), f"{task.name} asks nothing"))
-    asked = Asked(task, stock, setup, held, unread=unread)
+    asked = Asked(task, stock, setup, held, unread=unread, blend=blend)
     # What a plan of one hit embeds is enough for those of more: for them a scorer at most scans what it would recall.
     plans = {kind: asked.plan(task.questions[kinds[kind][0]], 1) for kind in held}
     if setup.recall and not any(isinstance(stage, Compose) for made in plans.values() for stage in made.stages):
@@ -273,5 +279,7 @@ def _said(asked: Asked, plans: Mapping[Shape, Plan], kinds: Mapping[Shape, Seque
         yield from made.notes
         if scores := way.summary(made):
             yield scores
+        if asked.blend is not None and way.reranks(made):
+            yield str(asked.blend)
         if question.candidates is not None:
             yield "questions with candidates are answered from those alone, exactly, whatever the index"

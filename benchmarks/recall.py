@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver import registry
-from quiver.benchmarks import grid, run, vector
+from quiver.benchmarks import grid, run, tune, vector
 from quiver.benchmarks.outcome import Bench, Options
 from quiver.errors import BadSpec
 
@@ -34,7 +34,9 @@ def measure(
     if hasattr(module, "load"):
         if not encoders:
             raise BadSpec(f"{name} is searched with an encoder: give --encoder, such as classic")
-        return run.bench(registry.load(DATASETS, dataset), encoders, setups=setups, options=options)
+        learnt = dict.fromkeys(setup.fuse for setup in setups if setup.fuse)
+        splits = {split: registry.load(DATASETS, tune.other(dataset, split)) for split in learnt}
+        return run.bench(registry.load(DATASETS, dataset), encoders, setups=setups, options=options, splits=splits)
     if not hasattr(module, "neighbours"):
         raise BadSpec(f"{name} is no data set that can be measured: see `quiver bench list`")
     if encoders:

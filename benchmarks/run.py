@@ -4,7 +4,7 @@ An encoder's items are embedded once, its questions once, and exact search is ru
 setups. Figures are under the pessimistic tie rule; a question or an item that cannot take part counts as a miss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,9 @@ from quiver.benchmarks.metric.measure import Doubles
 from quiver.benchmarks.metric.significance import intervals
 from quiver.benchmarks.outcome import Bench, Latency, Missing, Options, Outcome, Refused
 from quiver.benchmarks.store import Stock, fill, home
+from quiver.benchmarks.tune import tune
 from quiver.benchmarks.way import Look
+from quiver.engine.blend import Blend
 from quiver.engine.composed import depth_of as recalled
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Task, check
@@ -53,6 +55,9 @@ class Work:
         seconds: spent on evaluation so far.
         answers: of the encoder at hand, by how they were found.
         held: what scorers of the encoder at hand hold of the questions.
+        splits: other splits of the task, on which plans may learn, by name.
+        told: what scorers of the encoder at hand hold of those splits' questions, by split.
+        blends: what was learnt with the encoder at hand, by setup.
     """
 
     task: Task
@@ -63,6 +68,9 @@ class Work:
     seconds: float = 0.0
     answers: dict[tuple[object, ...], Answer] = field(default_factory=dict)
     held: dict[Key, Holding] = field(default_factory=dict)
+    splits: Mapping[str, Task] = field(default_factory=dict)
+    told: dict[str, dict[Key, Holding]] = field(default_factory=dict)
+    blends: dict[Setup, Blend] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -71,7 +79,12 @@ class Work:
 
 
 def bench(
-    task: Task, encoders: Sequence[str], *, setups: Sequence[Setup] = (Setup(),), options: Options | None = None
+    task: Task,
+    encoders: Sequence[str],
+    *,
+    setups: Sequence[Setup] = (Setup(),),
+    options: Options | None = None,
+    splits: Mapping[str, Task] | None = None,
 ) -> Bench:
     """Measure encoders on a task.
 
@@ -80,6 +93,7 @@ def bench(
         encoders: specs; those joined by ``" + "`` answer together.
         setups: how to search with each.
         options: how to measure.
+        splits: other splits of the task, for setups that learn on one, by name.
 
     Raises:
         BadData: the task cannot be scored: an id stands twice, a question has no right answer.
@@ -93,7 +107,7 @@ def bench(
     bare = [replace(question, relevant={}) for question in task.questions]
     depth, notes = depth_of(measures, judgements)
     task = replace(task, questions=bare, measures=measures)
-    work = Work(task, judgements, options, headline_of(measures), depth)
+    work = Work(task, judgements, options, headline_of(measures), depth, splits=splits or {})
     outcomes, refused = _all(work, encoders, setups)
     outcomes += [_random(work)] if options.baselines and any(parse(name).ours for name in measures) else []
     comparisons = _compare(work, outcomes)
@@ -161,6 +175,8 @@ def _encoder(
     """Run every setup of one encoder."""
     work.answers.clear()
     work.held.clear()
+    work.told.clear()
+    work.blends.clear()
     try:
         stock = fill(work.task, specs, folder=work.folder, progress=work.options.progress)
     except NoRoute as error:
@@ -190,7 +206,7 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
     options = work.options
     exact = _prepare(work, stock, replace(setup.exactly(), depth=None))
     stock, building = ready(work.task, stock, setup)
-    asked = _prepare(work, stock, setup)
+    asked = _prepare(work, stock, setup, _blend(work, stock.specs, setup))
     answer = _answer(work, asked)
     singles = alone(asked, work.depth, sample=_ALONE, seed=options.seed)
     reach = _reach(work, asked, answer)
@@ -224,13 +240,36 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
         kept=kept,
         latency=Latency(asked.ms, answer.ms, *percentiles(singles), len(singles)),
         missing=_missing(work, asked, there),
-        notes=asked.notes,
+        notes=_notes(asked, answer),
         seconds={"add": stock.seconds, "index": building},
     )
 
 
-def _prepare(work: Work, stock: Stock, setup: Setup) -> Asked:
-    return prepare(work.task, stock, setup, folder=work.folder, kept=work.held, progress=work.options.progress)
+def _prepare(work: Work, stock: Stock, setup: Setup, blend: Blend | None = None) -> Asked:
+    progress = work.options.progress
+    return prepare(work.task, stock, setup, folder=work.folder, kept=work.held, blend=blend, progress=progress)
+
+
+def _blend(work: Work, specs: Sequence[str], setup: Setup) -> Blend | None:
+    """Learn how much a reranker counts on the split that a setup names, unless that was done."""
+    key = replace(setup, name="", budget_ms=None)
+    if setup.fuse and key not in work.blends:
+        task, options = work.splits[setup.fuse], work.options
+        folder = home(task, options.work)
+        stock = fill(task, specs, folder=folder, progress=options.progress)
+        told = work.told.setdefault(setup.fuse, {})
+        work.blends[key] = tune(task, stock, setup, folder=folder, kept=told, progress=options.progress)
+    return work.blends.get(key) if setup.fuse else None
+
+
+def _notes(asked: Asked, answer: Answer) -> tuple[str, ...]:
+    """Say what the reader should know, and how far a reranker came in its time."""
+    if asked.setup.budget_ms is None or answer.before is None:
+        return asked.notes
+    reach = (
+        f"{answer.pairs:.1f} candidates were scored of each question within {asked.setup.budget_ms:g} ms, on average"
+    )
+    return (*asked.notes, reach)
 
 
 def _answer(work: Work, asked: Asked) -> Answer:

@@ -4,19 +4,20 @@ All that a plan consists of is made by the engine's own planner; here its parts 
 when it measures a scorer, so that every way to recall can be measured and not only the one the planner would take.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from quiver.benchmarks.grid import ROUTES, Setup
-from quiver.engine import composed, routing
+from quiver.engine import composed, rerank, routing
+from quiver.engine.blend import Blend
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Recipe
 from quiver.engine.plan import Plan, Refused, Stage
-from quiver.engine.planner import RRF_C, plan
+from quiver.engine.planner import plan
 from quiver.engine.stages.compose import Compose
 from quiver.engine.stages.cut import Cut
-from quiver.engine.stages.fuse import Fuse
 from quiver.engine.stages.recall import Recall
+from quiver.engine.stages.rerank import Rerank
 from quiver.engine.stages.rescore import Rescore
 from quiver.engine.stages.score import Score
 from quiver.engine.stages.words import Words
@@ -37,18 +38,26 @@ class Look:
     exact: bool
 
 
-def planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool) -> Plan:
+def planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool, blend: Blend | None = None) -> Plan:
     """Return the plan of a query: the planner's own, but for the recall and the depth that the setup names.
+
+    It does not rest on what earlier searches took: how deep a reranker comes in its budget is seen when it runs.
 
     Args:
         query: what is asked.
         facts: what is known of the collection.
         setup: how to search.
         wordy: whether items have text that words can be looked for in.
+        blend: how much a reranker counts, and how deep it looks; None for alone, and as deep as the setup says.
 
     Raises:
         NoRoute: nothing that is held leads to the target, or the scorer has no such way to recall.
     """
+    made = _planned(query, replace(facts, paces={}, blends={}), setup, wordy=wordy)
+    return made if blend is None else replace(made, stages=tuple(_blended(stage, blend) for stage in made.stages))
+
+
+def _planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool) -> Plan:
     refused: list[Refused] = []
     fit = composed.fit(_open(query, setup), facts, refused) if setup.recall else None
     if fit is not None:
@@ -57,7 +66,7 @@ def planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool) -> Plan:
     made = plan(query, facts)
     if setup.depth is None:
         return made
-    if any(isinstance(stage, Rescore) for stage in made.stages):
+    if any(isinstance(stage, Rescore | Rerank) for stage in made.stages):
         return replace(made, stages=_deep(made.stages, setup.depth, exact=False))
     return plan(replace(query, k=setup.depth), facts)
 
@@ -73,24 +82,14 @@ def scorer_of(query: Query, facts: Facts, setup: Setup) -> composed.Fit | None:
 
 def reranks(made: Plan) -> bool:
     """Say whether a scorer ranks candidates that something else than itself recalled."""
-    composition = next((stage.composition for stage in made.stages if isinstance(stage, Compose)), None)
-    if composition is None or not any(isinstance(stage, Rescore) for stage in made.stages):
-        return False
-    own = {name for recipe in composition.recalls for name in composition.asks(recipe)}
-    return not any(isinstance(stage, Recall) and stage.route.held in own for stage in made.stages)
+    return any(isinstance(stage, Rerank) for stage in made.stages)
 
 
-def candidates(made: Plan, look: Look, weights: Mapping[str, float]) -> Plan:
+def candidates(made: Plan, look: Look) -> Plan:
     """Return the part of a reranker's plan that finds its candidates, all of them in one list."""
-    at = next(n for n, stage in enumerate(made.stages) if isinstance(stage, Rescore))
+    at = next(n for n, stage in enumerate(made.stages) if isinstance(stage, Rerank))
     stages = [stage for stage in made.stages[:at] if not isinstance(stage, Compose)]
-    lists = sum(isinstance(stage, Recall | Words) for stage in stages)
-    return replace(made, stages=(*_deep(stages, look.depth, exact=look.exact), *joined(lists, weights)))
-
-
-def joined(lists: int, weights: Mapping[str, float]) -> tuple[Fuse, ...]:
-    """Return what makes one list of a reranker's candidates, as they would stand without it."""
-    return (Fuse(RRF_C, dict(weights), "the candidates in one list"),) if lists > 1 else ()
+    return replace(made, stages=_deep(stages, look.depth, exact=look.exact))
 
 
 def summary(made: Plan) -> str | None:
@@ -100,7 +99,7 @@ def summary(made: Plan) -> str | None:
         return None
     if any(isinstance(stage, Score) for stage in made.stages):
         return f"{compose.composition} scores everything that competes"
-    if not any(isinstance(stage, Rescore) for stage in made.stages):
+    if not any(isinstance(stage, Rescore | Rerank) for stage in made.stages):
         return f"{compose.composition} is one dot product, searched as any vector"
     if compose.recipe is not None:
         return f"{compose.composition} scores again what its recall {compose.recipe.name} finds"
@@ -118,25 +117,25 @@ def _named(query: Query, facts: Facts, fit: composed.Fit, setup: Setup, *, wordy
     depth = setup.depth or composed.depth_of(query.k)
     name = fit.composition.name
     recipe = None if setup.recall == ROUTES else _recipe(fit, setup.recall)
+    found: list[Stage]
     if recipe is None:
-        found = _others(query, facts, depth, wordy=wordy)
+        encodes, lists = _others(query, facts, depth, wordy=wordy)
+        last = Rerank(name, depth, query.budget_ms, 1.0, f"the first {depth} candidates by {name}, as asked")
+        found = [*encodes, *lists, *rerank.joined(lists, query.weights), last]
     else:
-        found = list[Stage](composed.recalls(query, facts, fit, composed.Way(recipe, query.index, depth, ""), []))
-    return [
-        Compose(fit.composition, fit.columns, fit.stands, recipe, f"{name} composes what is held"),
-        *routing.narrow(query, facts),
-        *found,
-        Rescore(name, query.k, f"best {query.k} by exact scores of the candidates; {depth} of each list, as asked"),
-        Cut(query.k, f"the best {query.k}"),
-    ]
+        lists = list(composed.recalls(query, facts, fit, composed.Way(recipe, query.index, depth, ""), []))
+        why = f"best {query.k} by exact scores of the candidates; {depth} of each list, as asked"
+        found = [*lists, Rescore(name, query.k, why)]
+    compose = Compose(fit.composition, fit.columns, fit.stands, recipe, f"{name} composes what is held")
+    return [compose, *routing.narrow(query, facts), *found, Cut(query.k, f"the best {query.k}")]
 
 
-def _others(query: Query, facts: Facts, depth: int, *, wordy: bool) -> list[Stage]:
-    """Return the stages that find candidates by what leads to the target without a scorer."""
+def _others(query: Query, facts: Facts, depth: int, *, wordy: bool) -> tuple[list[Stage], list[Stage]]:
+    """Return the stages that embed, and those that find candidates by what leads to the target without a scorer."""
     taken, words = routing.routes(query, facts, [], [])
     if not taken and not wordy:
         raise NoRoute(facts.graph.missing(next(iter(keys_of(query.media)), LIKE), target=query.target))
-    return [*routing.encodes(taken), *routing.recalls(taken, depth, query, facts, [], words=words and wordy)]
+    return routing.encodes(taken), routing.recalls(taken, depth, query, facts, [], words=words and wordy)
 
 
 def _recipe(fit: composed.Fit, name: str) -> Recipe:
@@ -147,6 +146,14 @@ def _recipe(fit: composed.Fit, name: str) -> Recipe:
     raise NoRoute(f"plan: the scorer {fit.composition.name} has no recall {name!r}; there is {there}")
 
 
+def _blended(stage: Stage, blend: Blend) -> Stage:
+    """Let recall have its say in a reranker's order, and let the reranker look no deeper than is good."""
+    if not isinstance(stage, Rerank):
+        return stage
+    depth = min(stage.depth, blend.depth)
+    return replace(stage, depth=depth, weight=blend.weight, reason=f"the first {depth} candidates; {blend}")
+
+
 def _deep(stages: Sequence[Stage], depth: int, *, exact: bool) -> tuple[Stage, ...]:
     """Return stages whose lists are of another depth, and from an exact search if so wanted."""
 
@@ -154,6 +161,8 @@ def _deep(stages: Sequence[Stage], depth: int, *, exact: bool) -> tuple[Stage, .
         if isinstance(stage, Recall):
             why = f"best {depth} by {'exact' if exact else stage.index}, depth as asked"
             return replace(stage, index="exact" if exact else stage.index, k=depth, reason=why)
+        if isinstance(stage, Rerank):
+            return replace(stage, depth=depth, reason=f"the first {depth} candidates by {stage.scorer}, as asked")
         return replace(stage, k=depth, reason=f"best {depth}, as asked") if isinstance(stage, Words) else stage
 
     return tuple(changed(stage) for stage in stages)

@@ -164,6 +164,11 @@ class Reranker:
         return {}
 
     @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.network.device)
+
+    @property
     def exact(self) -> bool:
         """Nothing stands for its score."""
         return False

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Unpack
 
 import numpy as np
 
 from quiver import registry
 from quiver.engine import source
+from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import build
 from quiver.engine.cache import Cache
@@ -19,7 +21,7 @@ from quiver.engine.encoding import load
 from quiver.engine.execute import execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.library import Library, held
-from quiver.engine.measure import measure
+from quiver.engine.measure import fit, measure
 from quiver.engine.memory import share_arenas
 from quiver.engine.plan import Plan, Result
 from quiver.engine.planner import plan
@@ -220,6 +222,7 @@ class Collection:
 
     def search_batch(self, queries: Sequence[Query]) -> list[Result]:
         """Answer many queries; those of one shape are encoded and searched together."""
+        started = perf_counter()
         library = self._library()
         examples = self._examples(library, queries)
         results: dict[int, Result] = {}
@@ -228,17 +231,19 @@ class Collection:
             shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
         for shape, members in shapes.items():
             batch = [queries[n] for n in members]
-            found = execute(library, batch, self._plan(library, batch[0], shape, examples), examples=examples)
+            chosen = self._plan(library, batch[0], shape, examples)
+            found = execute(library, batch, chosen, examples=examples, started=started)
+            started = perf_counter()
             results |= dict(zip(members, found, strict=True))
         return [results[n] for n in range(len(queries))]
 
     def _plan(self, library: Library, query: Query, shape: Any, examples: Mapping[str, Example]) -> Plan:
-        """Plan, or take the plan of a query like it; what media are like is not in their shape."""
+        """Plan, or take the plan of a query like it; not where media or a pace, which no shape tells, decide."""
 
         def make() -> Plan:
             return plan(query, library.facts(query, examples))
 
-        return make() if query.media else library.planned(shape, make)
+        return make() if query.media or query.budget_ms is not None else library.planned(shape, make)
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
@@ -260,6 +265,36 @@ class Collection:
             BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
         """
         return measure(self._library(), queries, scorer=scorer, k=k)
+
+    def fit(
+        self,
+        queries: Sequence[Query],
+        answers: Sequence[str | Iterable[str]],
+        *,
+        scorer: str | None = None,
+        depth: int = 100,
+        source: str = "the user",
+    ) -> Blend:
+        """Learn from questions with known answers how much a reranker counts against recall, and how deep it may look.
+
+        Ask other questions than those that results are reported on. From then on searches rank by what was learnt.
+
+        Args:
+            queries: the questions, all of one kind, such as a text where pictures are wanted.
+            answers: the id or ids that answer each.
+            scorer: which; None for the one that a search would use.
+            depth: candidates of each question; deeper ones are never reranked.
+            source: where the questions come from, for ``explain``.
+
+        Returns:
+            The weight of the scorer, and the mean reciprocal rank with and without it.
+
+        Raises:
+            BadSpec: there are no queries, they hold different things, or nothing reranks what they ask for.
+            BadData: recall finds no answer at all.
+        """
+        right = [[each] if isinstance(each, str) else list(each) for each in answers]
+        return fit(self._library(), queries, right, scorer=scorer, depth=depth, source=source)
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""

@@ -1,4 +1,7 @@
-"""Plans by a scorer: one dot product, an exact scan, or candidates recalled and scored again, whichever is cheapest."""
+"""Plans by a scorer: one dot product, an exact scan, or candidates recalled and scored again, whichever is cheapest.
+
+Scorers that have no way to recall candidates are planned in ``rerank``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -125,13 +128,34 @@ def references(query: Query, composition: Composition) -> frozenset[str]:
 
 
 def stages(query: Query, facts: Facts, fit: Fit, refused: list[Refused], notes: list[str]) -> list[Stage]:
-    """Return the stages that rank by a scorer."""
+    """Return the stages that rank by a scorer that has ways to recall."""
+    own = len(references(query, fit.composition))
+    recipe, body = _body(replace(query, k=query.k + own), facts, fit, refused)
+    return around(query, facts, fit, body, refused, notes, recipe=recipe)
+
+
+def everything(query: Query, facts: Facts, fit: Fit, refused: list[Refused], notes: list[str], why: str) -> list[Stage]:
+    """Return the stages that score whatever may be found."""
+    own = len(references(query, fit.composition))
+    return around(query, facts, fit, [_scan(replace(query, k=query.k + own), facts, fit, why)], refused, notes)
+
+
+def around(
+    query: Query,
+    facts: Facts,
+    fit: Fit,
+    body: Sequence[Stage],
+    refused: list[Refused],
+    notes: list[str],
+    *,
+    recipe: Recipe | None = None,
+) -> list[Stage]:
+    """Return stages that find and rank, with what every plan by a scorer has before and after them."""
     own = references(query, fit.composition)
     if own:
         notes.append("a reference given by its path is left out of the answer where it is a stored item")
     if len(keys_of(query.media)) + bool(query.like) > 1:
         refused.append(Refused("rank fusion", f"{fit.composition.name} composes what is held; scorer=none fuses lists"))
-    recipe, body = _body(replace(query, k=query.k + len(own)), facts, fit, refused)
     more = f", and {len(own)} more in place of what was held" if own else ""
     cut = Cut(query.k + len(own), f"the best {query.k}{more}")
     return [_compose(query, fit, recipe), *routing.narrow(query, facts), *body, cut]
@@ -154,15 +178,14 @@ def _body(query: Query, facts: Facts, fit: Fit, refused: list[Refused]) -> tuple
     cost = Cost.of(facts, fit)
     if query.index == "exact":
         return None, [_scan(query, facts, fit, "as asked")]
-    if not composition.recalls:
-        return None, _rerank(query, facts, fit, cost, refused)
-    if query.index is None and (cost.ms <= SCAN_MS or facts.rows <= depth_of(query.k)):
+    limit = SCAN_MS if query.budget_ms is None else min(SCAN_MS, query.budget_ms)
+    if query.index is None and (cost.ms <= limit or facts.rows <= depth_of(query.k)):
         refused += [_other(fit, recipe, cost, "an exact scan is cheap enough") for recipe in composition.recalls]
         return None, [_scan(query, facts, fit, str(cost))]
     way = _choose(query, facts, fit, cost, refused)
     if way is None:
         return None, [_scan(query, facts, fit, str(cost))]
-    why = f"{cost}, more than {SCAN_MS:g} ms" if query.index is None else f"{query.index} was asked for"
+    why = f"{cost}, more than {limit:g} ms" if query.index is None else f"{query.index} was asked for"
     refused.append(Refused("exact scan", why))
     return way.recipe, [*recalls(query, facts, fit, way, refused), _rescore(query, fit, way.why)]
 
@@ -174,7 +197,7 @@ class Cost:
     Attributes:
         ms: milliseconds.
         rows: how many are scored.
-        measured: the figures it rests on; None where it rests on NS.
+        measured: the figures it rests on; None where it rests on what pairs took, or on NS.
     """
 
     ms: float
@@ -186,7 +209,13 @@ class Cost:
         """Estimate it from what was measured, or from the width of what is read."""
         found = facts.measured.get(fit.composition)
         measured = found if found is not None and found.holds(facts.items) else None
-        ns = measured.ns if measured is not None else NS * sum(space.dim for space in fit.composition.reads)
+        pace = facts.paces.get(fit.composition)
+        if measured is not None:
+            ns = measured.ns
+        elif pace is not None and pace.known:
+            ns = pace.pair * 1e6
+        else:
+            ns = NS * sum(space.dim for space in fit.composition.reads)
         return cls(facts.rows * ns / 1e6, facts.rows, measured)
 
     def __str__(self) -> str:
@@ -285,22 +314,6 @@ def recalls(query: Query, facts: Facts, fit: Fit, way: Way, refused: list[Refuse
         why = "as asked" if query.index else "as measured"
         made.append(access.recall(route, way.depth, facts, way.index, refused, why=why))
     return made
-
-
-def _rerank(query: Query, facts: Facts, fit: Fit, cost: Cost, refused: list[Refused]) -> list[Stage]:
-    """Candidates of a scorer that has no way to recall any: what else finds them, or everything."""
-    depth = depth_of(query.k)
-    known = cost.measured is not None and cost.ms <= SCAN_MS
-    if known or facts.rows <= depth:
-        return [_scan(query, facts, fit, str(cost))]
-    wanted = replace(query, target=fit.composition.finds)
-    try:
-        taken, words = routing.routes(wanted, facts, refused, [])
-    except NoRoute as error:
-        return [_scan(query, facts, fit, f"{cost}; nothing else finds candidates: {error}")]
-    refused.append(Refused("exact scan", f"{cost}, and {fit.composition.name} scores one by one"))
-    recalls = routing.recalls(taken, depth, wanted, facts, refused, words=words)
-    return [*routing.encodes(taken), *recalls, _rescore(query, fit, f"{fit.composition.name} has no recall of its own")]
 
 
 def _scan(query: Query, facts: Facts, fit: Fit, why: str) -> Score:

@@ -64,7 +64,7 @@ class Composer:
         widest = max(min(self.count, _QUERIES), *(space.dim for space in self.residents))
         size = max(_LEAST, _NUMBERS // widest)
         for at in range(0, len(rows), size):
-            here, columns = self._gather(rows[at : at + size])
+            here, columns = self.gather(rows[at : at + size])
             for start in range(0, self.count, _QUERIES):
                 scores = self.scorer.score(self._part(start, start + _QUERIES), columns)
                 best.look(scores, here, start=start)
@@ -75,7 +75,7 @@ class Composer:
         best = Best(self.count, min(k, candidates.shape[1]))
         for start in range(0, self.count, _GATHERED):
             block = candidates[start : start + _GATHERED]
-            rows, columns = self._gather(np.unique(block[block >= 0]))
+            rows, columns = self.gather(np.unique(block[block >= 0]))
             for n, own in enumerate(block, start):
                 places = np.searchsorted(rows, np.intersect1d(rows, own))
                 theirs = {space: data[places] for space, data in columns.items()}
@@ -86,15 +86,19 @@ class Composer:
         """Return what the scores of query n are made of, for each of the rows; they must have been scored."""
         if not rows:
             return []
-        found, columns = self._gather(np.unique(np.array(rows, np.int64)))
-        terms = self.scorer.terms(self._part(n, n + 1), columns)
+        found, columns = self.gather(np.unique(np.array(rows, np.int64)))
+        terms = self.terms_of(n, columns)
         at = {row: place for place, row in enumerate(found.tolist())}
         return [{name: float(values[0, at[row]]) for name, values in terms.items()} for row in rows if row in at]
 
     def _part(self, start: int, end: int) -> Held:
         return {name: values[start:end] for name, values in self.held.items()}
 
-    def _gather(self, rows: Rows) -> tuple[Rows, dict[Space, Floats]]:
+    def terms_of(self, n: int, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
+        """Return what the scores of query n are made of, for candidates by their vectors: (1, n) by name."""
+        return self.scorer.terms(self._part(n, n + 1), columns)
+
+    def gather(self, rows: Rows) -> tuple[Rows, dict[Space, Floats]]:
         """Return those of the rows, ascending, that have all vectors that are read, and these vectors."""
         taken = {space: resident.take(rows) for space, resident in self.residents.items()}
         common = reduce(_common, [vectors.rows for vectors in taken.values()])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,16 +20,35 @@ from quiver.engine.table import Example
 from quiver.types import Query
 
 
-def execute(library: Library, queries: Sequence[Query], plan: Plan, *, examples: Mapping[str, Example]) -> list[Result]:
-    """Answer a batch of queries that hold and want the same kinds of thing, by one plan."""
-    run = Run(library, queries, {id: examples[id] for query in queries for id in query.like})
+def execute(
+    library: Library,
+    queries: Sequence[Query],
+    plan: Plan,
+    *,
+    examples: Mapping[str, Example],
+    started: float | None = None,
+) -> list[Result]:
+    """Answer a batch of queries that hold and want the same kinds of thing, by one plan.
+
+    Args:
+        library: where to search.
+        queries: the batch.
+        plan: how.
+        examples: the stored items that queries take as examples, by id.
+        started: when the budget of the queries began, as ``perf_counter`` counts; now if not said.
+    """
+    run = Run(library, queries, {id: examples[id] for query in queries for id in query.like}, started=started)
     actual = []
     for stage in plan.stages:
         started = perf_counter()
         rows = stage.run(run)
         actual.append(Actual(stage.label, rows, (perf_counter() - started) * 1e3))
     found, done = _found(library, run), tuple(actual)
-    return [Result(Hits(found, n), plan, done) for n in range(len(queries))]
+    if queries[0].budget_ms is not None:
+        _ = found.items  # reading what the hits are is part of what was asked for in time
+    run.finish()
+    plans = [replace(plan, notes=(*plan.notes, *notes)) if notes else plan for notes in run.notes]
+    return [Result(Hits(found, n), plan, done) for n, plan in enumerate(plans)]
 
 
 def _found(library: Library, run: Run) -> Found:
@@ -45,8 +65,13 @@ def _found(library: Library, run: Run) -> Found:
 def _terms(run: Run, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
     """Trace rows of query n, with what a scorer's scores are made of."""
     assert run.composer is not None, "only a scorer has terms"
-    traces, terms = rank.traces(run.trail, n, rows), run.composer.terms(n, rows)
-    return [{**trace, run.composer.label: each} for trace, each in zip(traces, terms, strict=True)]
+    traces, label = rank.traces(run.trail, n, rows), run.composer.label
+    if run.matched is not None:  # what a reranker had no time for has no terms
+        known = run.matched.terms[n]
+        return [
+            {**trace, label: known[row]} if row in known else trace for trace, row in zip(traces, rows, strict=True)
+        ]
+    return [{**trace, label: each} for trace, each in zip(traces, run.composer.terms(n, rows), strict=True)]
 
 
 def _others(library: Library, run: Run, final: Ranked) -> Ranked:

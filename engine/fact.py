@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from quiver.engine.blend import Blend
 from quiver.engine.graph import Composition, Graph
+from quiver.engine.pace import Pace
 from quiver.engine.trial import Measured
 
 
@@ -19,6 +21,8 @@ class Facts:
         examples: names of the columns in which every example item of the query has a vector.
         built: names of the index kinds that exist for each column name, besides exact.
         measured: how scorers fared on this collection, for those that were tried.
+        paces: how long scorers take on this machine, for those that only rerank.
+        blends: how much scorers count against recall, for those of which that was learnt.
     """
 
     graph: Graph
@@ -28,6 +32,8 @@ class Facts:
     examples: Collection[str] = ()
     built: Mapping[str, Sequence[str]] = field(default_factory=dict)
     measured: Mapping[Composition, Measured] = field(default_factory=dict)
+    paces: Mapping[Composition, Pace] = field(default_factory=dict)
+    blends: Mapping[Composition, Blend] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

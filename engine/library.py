@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from quiver.engine import trial
+from quiver.engine import blend, trial
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.encoding import Loaded, cross, held_to
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Composition, Graph
+from quiver.engine.pace import Pace
 from quiver.engine.plan import Plan
 from quiver.engine.resident import Resident
 from quiver.engine.shelf import Shelf, View
@@ -29,6 +30,7 @@ class Library:
         self.cache = cache
         self.shelf = Shelf(table)
         self._residents: dict[Column | Derived, Resident] = {}
+        self._paces: dict[Composition, Pace] = {}
         self._version = -1
         self._known: dict[tuple[str, Any], Any] = {}
 
@@ -57,6 +59,12 @@ class Library:
     def scorer(self, composition: Composition) -> Scorer:
         """A scorer of this collection."""
         return self.encoder(composition.encoder).scorer(composition)
+
+    def pace(self, composition: Composition) -> Pace:
+        """How long a scorer of this collection takes; refreshed by those who ask it."""
+        if composition not in self._paces:
+            self._paces[composition] = Pace.read(self.cache.root, composition)
+        return self._paces[composition]
 
     def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
         """Take vectors (n, dim) over bridges, one after the other."""
@@ -109,6 +117,8 @@ class Library:
             examples=held(query, examples),
             built={column.name: self.built(column) for column in graph.ends},
             measured=self._once("measured", None, lambda: trial.read(self.cache.root, graph.compositions)),
+            paces={each: self.pace(each) for each in graph.compositions if not each.recalls},
+            blends=self._once("blends", None, lambda: blend.read(self.cache.root, graph.compositions)),
         )
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:

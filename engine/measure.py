@@ -1,4 +1,8 @@
-"""Measure a scorer on a collection: what an exact scan costs, and what each way to recall candidates keeps of it."""
+"""Measure a scorer on a collection.
+
+Of one that recalls: what an exact scan costs, and what each way to recall candidates keeps of it. Of one that reranks:
+what pairs cost, and from questions with known answers how much it counts against recall.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,16 +11,22 @@ from time import perf_counter
 
 import numpy as np
 
-from quiver.engine import composed, trial
+from quiver.engine import composed, rerank, routing, trial
+from quiver.engine.blend import Blend, learn, write
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Recipe
 from quiver.engine.library import Library
+from quiver.engine.match import Matched
+from quiver.engine.pace import SIZES, Pace
 from quiver.engine.plan import Stage
+from quiver.engine.rank import Ranked
 from quiver.engine.run import Run
 from quiver.engine.stages.compose import Compose
+from quiver.engine.stages.cut import Cut
+from quiver.engine.stages.rerank import Rerank
 from quiver.engine.stages.rescore import Rescore
 from quiver.engine.stages.score import Score
-from quiver.engine.table import Example
+from quiver.engine.table import Example, quoted
 from quiver.engine.trial import Measured, Trial
 from quiver.errors import BadSpec
 from quiver.types import Query, Rows, keys_of
@@ -35,7 +45,7 @@ def measure(
     k: int = 10,
     depths: Sequence[int] = DEPTHS,
 ) -> Measured:
-    """Try every way of a scorer to recall candidates, keep the figures in the cache, and return them.
+    """Try every way of a scorer to recall candidates, or time its pairs; keep the figures, and return them.
 
     Args:
         library: the collection, at its newest version.
@@ -47,23 +57,62 @@ def measure(
     Raises:
         BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
     """
-    if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
-        raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
-    asked = [replace(query, where=None, index=None, k=k, scorer=scorer or query.scorer) for query in queries]
-    examples = library.table.examples(sorted({id for query in asked for id in query.like}))
-    facts = library.facts(asked[0], examples)
-    fit = composed.fit(asked[0], facts, [])
-    if fit is None:
-        raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
-    sample = Sample(library, asked, examples, facts, fit)
-    whole = [Score(fit.composition.name, k, "")]
-    truth = sample.answer(None, whole)
-    ns = sample.ms(None, whole) * 1e6 / max(1, facts.items)
-    trials = tuple(sample.trials(truth, depths))
-    found = Measured(facts.version, facts.items, len(asked), k, ns, trials)
-    trial.write(library.cache.root, fit.composition, found)
+    sample = Sample.of(library, [replace(query, k=k) for query in queries], scorer)
+    facts, composition = sample.facts, sample.fit.composition
+    trials: tuple[Trial, ...] = ()
+    if composition.recalls:
+        whole = [Score(composition.name, k, "")]
+        truth = sample.answer(None, whole)
+        ns = sample.ms(None, whole) * 1e6 / max(1, facts.items)
+        trials = tuple(sample.trials(truth, depths))
+    else:
+        ns = sample.pace().pair * 1e6
+    found = Measured(facts.version, facts.items, len(queries), k, ns, trials)
+    trial.write(library.cache.root, composition, found)
     library.forget()
     return found
+
+
+def fit(
+    library: Library,
+    queries: Sequence[Query],
+    answers: Sequence[Sequence[str]],
+    *,
+    scorer: str | None = None,
+    depth: int = 100,
+    source: str,
+) -> Blend:
+    """Learn how much a reranker counts against recall, keep it in the cache, and return it.
+
+    Args:
+        library: the collection, at its newest version.
+        queries: questions of one kind; their conditions are left aside.
+        answers: the ids that answer each.
+        scorer: which; None for the one the planner would choose.
+        depth: candidates of each question.
+        source: where the questions come from.
+
+    Raises:
+        BadSpec: there are no queries, as many answers, or no scorer that reranks what they ask for.
+        BadData: recall finds no answer at all.
+    """
+    if len(answers) != len(queries):
+        raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
+    sample = Sample.of(library, queries, scorer)
+    composition = sample.fit.composition
+    if composition.recalls:
+        raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
+    lists, given, matched = sample.match(depth)
+    ids = sorted({id for each in answers for id in each})
+    found = library.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
+    rows = {} if found is None else dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+    right = [
+        np.isin(own, [rows[id] for id in each if id in rows]) for own, each in zip(given.rows, answers, strict=True)
+    ]
+    blend = learn(given.scores, matched.scores, np.stack(right), source=source, lists=lists)
+    write(library.cache.root, composition, blend)
+    library.forget()
+    return blend
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +124,63 @@ class Sample:
     examples: Mapping[str, Example]
     facts: Facts
     fit: composed.Fit
+
+    @classmethod
+    def of(cls, library: Library, queries: Sequence[Query], scorer: str | None) -> "Sample":
+        """Take queries without their conditions.
+
+        Raises:
+            BadSpec: there are none, they hold different things, or no scorer ranks what they ask for.
+        """
+        if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
+            raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
+        asked = [
+            replace(query, where=None, index=None, budget_ms=None, scorer=scorer or query.scorer) for query in queries
+        ]
+        ids = sorted({id for query in asked for id in query.like})
+        examples = library.table.examples(ids) if ids else {}
+        facts = library.facts(asked[0], examples)
+        found = composed.fit(asked[0], facts, [])
+        if found is None:
+            raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
+        return cls(library, asked, examples, facts, found)
+
+    def match(self, depth: int) -> tuple[tuple[str, ...], Ranked, Matched]:
+        """Recall candidates and have all of them scored: what found them, they themselves, and the scores.
+
+        Raises:
+            NoRoute: nothing else finds candidates.
+        """
+        wanted = replace(self.queries[0], target=self.fit.composition.finds, k=depth)
+        taken, words = routing.routes(wanted, self.facts, [], [])
+        lists = routing.recalls(taken, depth, wanted, self.facts, [], words=words)
+        run = Run(self.library, self.queries, self.examples)
+        for stage in (self._compose(None), *routing.encodes(taken), *lists, *rerank.joined(lists, {}), Cut(depth, "")):
+            stage.run(run)
+        (given,) = run.lists
+        Rerank(self.fit.composition.name, depth, None, 1.0, "").run(run)
+        assert run.matched is not None
+        return rerank.names(lists), given, run.matched
+
+    def pace(self) -> Pace:
+        """Time batches of pairs of every size, smaller ones last, and keep the figures."""
+        run = Run(self.library, self.queries[:_ALONE], self.examples)
+        self._compose(None).run(run)
+        assert run.composer is not None
+        pace = self.library.pace(self.fit.composition).on(run.device)
+        rows = run.composer.residents[self.fit.composition.reads[0]].rows()[: SIZES[0]]
+        _, columns = run.composer.gather(rows)
+        pace.spans.clear()
+        for size in (size for size in SIZES if size <= len(rows)):
+            for n in range(-1, len(run.queries)):
+                started = perf_counter()
+                run.composer.terms_of(max(n, 0), {space: data[:size] for space, data in columns.items()})
+                pace.note(size, (perf_counter() - started) * 1e3)
+        pace.keep(now=True)
+        return pace
+
+    def _compose(self, recipe: Recipe | None) -> Compose:
+        return Compose(self.fit.composition, self.fit.columns, self.fit.stands, recipe, "")
 
     def answer(self, recipe: Recipe | None, stages: Sequence[Stage]) -> Rows:
         """Return the rows (q, k) that some stages find for all queries."""
@@ -88,7 +194,7 @@ class Sample:
 
     def _run(self, queries: Sequence[Query], recipe: Recipe | None, stages: Sequence[Stage]) -> tuple[Rows, float]:
         run = Run(self.library, queries, {id: self.examples[id] for query in queries for id in query.like})
-        Compose(self.fit.composition, self.fit.columns, self.fit.stands, recipe, "").run(run)
+        self._compose(recipe).run(run)
         started = perf_counter()
         for stage in stages:
             stage.run(run)

@@ -3,17 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from quiver.engine import composed, routing
+from quiver.engine import composed, rerank, routing
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Route
 from quiver.engine.plan import Plan, Refused, Stage
 from quiver.engine.stages.cut import Cut
-from quiver.engine.stages.fuse import Fuse
+from quiver.engine.stages.fuse import RRF_C, Fuse
 from quiver.engine.stages.merge import Merge
 from quiver.types import Query, keys_of
 
-#: Rank constant of reciprocal rank fusion, as Cormack et al. 2009 chose it.
-RRF_C = 60
 #: Each list that is to be fused goes this deep, at least: an item that only one list knows still gets its chance.
 FUSE_DEPTH = 100
 
@@ -28,10 +26,12 @@ def plan(query: Query, facts: Facts) -> Plan:
     refused: list[Refused] = []
     notes: list[str] = []
     fit = composed.fit(query, facts, refused)
-    if fit is None:
+    stages = None
+    if fit is not None:
+        by = composed if fit.composition.recalls else rerank
+        stages = by.stages(query, facts, fit, refused, notes)
+    if stages is None:
         stages = _joined(query, facts, refused, notes)
-    else:
-        stages = composed.stages(query, facts, fit, refused, notes)
     return Plan(tuple(stages), tuple(refused), tuple(notes), facts.version, facts.items)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +12,8 @@ from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.composer import Composer
 from quiver.engine.encoding import Loaded
 from quiver.engine.graph import VECTOR, Composition, Route
+from quiver.engine.match import Matched, match, order
+from quiver.engine.pace import Pace
 from quiver.engine.rank import Ranked, combine
 from quiver.engine.resident import Resident
 from quiver.engine.table import Example, Table
@@ -20,6 +23,7 @@ from quiver.types import LIKE, Floats, Query, Rows, Space, sources_of, values_of
 
 if TYPE_CHECKING:
     from quiver.engine.stages.compose import Compose
+    from quiver.engine.stages.rerank import Rerank
 
 
 class Library(Protocol):
@@ -40,6 +44,10 @@ class Library(Protocol):
 
     def scorer(self, composition: Composition) -> Scorer:
         """A scorer, loaded."""
+        ...
+
+    def pace(self, composition: Composition) -> Pace:
+        """How long a scorer takes."""
         ...
 
     def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
@@ -64,9 +72,19 @@ class Run:
         trail: every list that was ever in play, for the trace.
         composition: the scorer, where one ranks.
         composer: the queries as it holds them.
+        started: when, as ``perf_counter`` counts.
+        matched: what a reranker says of its candidates.
+        notes: what is to be said of each query's answer.
     """
 
-    def __init__(self, library: Library, queries: Sequence[Query], examples: Mapping[str, Example]) -> None:
+    def __init__(
+        self,
+        library: Library,
+        queries: Sequence[Query],
+        examples: Mapping[str, Example],
+        *,
+        started: float | None = None,
+    ) -> None:
         self.library = library
         self.queries = tuple(queries)
         self.examples = examples
@@ -75,6 +93,11 @@ class Run:
         self.trail: list[Ranked] = []
         self.composition: Composition | None = None
         self.composer: Composer | None = None
+        self.started = perf_counter() if started is None else started
+        self.matched: Matched | None = None
+        self.notes: list[list[str]] = [[] for _ in queries]
+        self._pace: Pace | None = None
+        self._matched_at = 0.0
         self._encoded: dict[tuple[str, Space], Floats] = {}
         self._asked: dict[str, Floats] = {}
 
@@ -121,6 +144,36 @@ class Run:
         ranked = Ranked(label, *self._composer.rescore(candidates, k))
         self.remember(ranked)
         return ranked
+
+    def rerank(self, stage: "Rerank") -> Ranked:
+        """Rank the candidates of the one list there is by the scorer, those it comes to in time."""
+        (given,) = self.lists
+        assert self.composition is not None, "a plan that reranks composes first"
+        pace = self._pace = self.library.pace(self.composition).on(self.device)
+        until = float("inf")
+        if stage.budget_ms is not None:
+            until = self.started + (len(self.queries) * stage.budget_ms - pace.after) / 1e3
+        if len(self.queries) == 1:
+            pace.note("before", (perf_counter() - self.started) * 1e3)
+        self.matched = match(self._composer, given, depth=stage.depth, pace=pace, until=until)
+        self._matched_at = perf_counter()
+        for n in np.flatnonzero(self.matched.late).tolist():
+            count, every = len(self.matched.terms[n]), int((given.rows[n, : stage.depth] >= 0).sum())
+            self.notes[n].append(f"reranked {count} of {every} within {stage.budget_ms:g} ms")
+        ranked = order(given, self.matched, weight=stage.weight, label=stage.label)
+        self.remember(ranked)
+        return ranked
+
+    @property
+    def device(self) -> str:
+        """Where the scorer computes, as far as it says."""
+        return str(getattr(self._composer.scorer, "device", ""))
+
+    def finish(self) -> None:
+        """Note how long the answer took after a reranker, which has to leave time for it."""
+        if self._pace is not None and len(self.queries) == 1:
+            self._pace.note("after", (perf_counter() - self._matched_at) * 1e3)
+            self._pace.keep()
 
     @property
     def _composer(self) -> Composer:

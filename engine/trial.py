@@ -7,6 +7,7 @@ them as long as the collection has not outgrown them.
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class Measured:
         items: how many items it held.
         queries: how many were asked.
         k: how deep recall was measured.
-        ns: nanoseconds that an exact scan takes per query and row.
+        ns: nanoseconds that an exact scan takes per query and row; of a reranker, a pair in its best batch.
         trials: the ways that were tried.
     """
 
@@ -65,12 +66,16 @@ class Measured:
 
 
 def write(root: Path, composition: Composition, measured: Measured) -> None:
-    """Keep figures; the file appears whole or not at all."""
-    path = _path(root, composition)
+    """Keep figures."""
+    keep(place(root, composition), json.dumps(asdict(measured)))
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a small file, which appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(asdict(measured)))
-    os.replace(fresh, path)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".new", delete=False) as fresh:
+        fresh.write(text)
+    os.replace(fresh.name, path)
 
 
 def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, Measured]:
@@ -78,7 +83,7 @@ def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, M
     found = {}
     for composition in compositions:
         try:
-            held = json.loads(_path(root, composition).read_text())
+            held = json.loads(place(root, composition).read_text())
             trials = tuple(Trial(**trial) for trial in held.pop("trials"))
             found[composition] = Measured(**held, trials=trials)
         except (OSError, ValueError, TypeError, KeyError):  # none yet, or not ours: it can be measured anew
@@ -86,7 +91,8 @@ def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, M
     return found
 
 
-def _path(root: Path, composition: Composition) -> Path:
-    digest = hashlib.sha256(repr(composition).encode()).hexdigest()[:12]
+def place(root: Path, composition: Composition, kind: str = "") -> Path:
+    """Return the file of what was measured of a scorer, or of another kind of figures."""
+    digest = hashlib.sha256(f"{composition!r}{kind}".encode()).hexdigest()[:12]
     name = "".join(c if c.isalnum() else "_" for c in composition.name)
     return root / "measured" / f"{name}-{digest}.json"

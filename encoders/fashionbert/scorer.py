@@ -69,6 +69,11 @@ class Matcher:
         return {}
 
     @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(next(self.model.parameters()).device)
+
+    @property
     def exact(self) -> bool:
         """Nothing stands for its score."""
         return False

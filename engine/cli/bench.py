@@ -24,7 +24,9 @@ def recall(
     ] = None,
     plan: Annotated[
         Path | None,
-        typer.Option(help="TOML or JSON file of plans: index, depth, spaces, held, scorer, recall, weights."),
+        typer.Option(
+            help="TOML or JSON file of plans: index, depth, spaces, held, scorer, recall, weights, fuse, budget_ms."
+        ),
     ] = None,
     measure: Annotated[
         list[str] | None, typer.Option(help="In place of the data set's own, the headline first; may be repeated.")

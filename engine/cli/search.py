@@ -31,6 +31,9 @@ def search(
     scorer: Annotated[
         str | None, typer.Option(help="Rank by this scorer; 'none' searches each thing on its own and fuses by rank.")
     ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds the answer may take; a reranker looks as deep as that allows.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan instead of searching.")] = False,
     analyze: Annotated[bool, typer.Option("--analyze", help="Search, and print the plan with what it cost.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -54,6 +57,7 @@ def search(
         index=index,
         weights=dict(map(_weight, weight or ())),
         scorer=scorer,
+        budget_ms=budget_ms,
     )
     opened = quiver.open(collection)
     if explain:

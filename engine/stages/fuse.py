@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from quiver.engine.run import Run
 
 
+#: Rank constant of reciprocal rank fusion, as Cormack et al. 2009 chose it.
+RRF_C = 60
+
+
 @dataclass(frozen=True, slots=True)
 class Fuse:
     """Reciprocal rank fusion: an item scores the sum of weight / (c + rank) over the lists it is in.

@@ -103,7 +103,8 @@ class Scorer(Protocol):
 
     An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``, and name in ``features`` those
     of its spaces that only its scorers read, which are never searched. The engine writes them into the manifest,
-    scores whole collections tile by tile or recalls and scores again, and leaves references out.
+    scores whole collections tile by tile or recalls and scores again, and leaves references out. One that computes
+    somewhere may say so in an attribute ``device``, such as ``cuda:0``: what pairs cost is remembered for that device.
     Shapes: q queries, n candidates, m vectors of a probe.
     """
 

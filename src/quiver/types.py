@@ -157,6 +157,8 @@ class Query:
         index: the kind of index to use; None lets the planner choose.
         weights: how much each held thing counts, by key of KEYS or ``like``; 1 where it is not named.
         scorer: the scorer to rank by; None lets the planner choose, ``none`` uses none.
+        budget_ms: milliseconds that the answer may take: a reranker looks at as many candidates as that allows.
+            Queries asked together share the sum of theirs.
     """
 
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -169,6 +171,7 @@ class Query:
     index: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     scorer: str | None = None
+    budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.media) - set(MEDIA):
@@ -177,6 +180,8 @@ class Query:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
         if self.k < 1:
             raise BadSpec(f"k must be at least 1, not {self.k}")
+        if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
+            raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
         if ("before" in self.media) != ("after" in self.media):
             raise BadSpec("a pair needs both before and after")
         if not (self.media or self.like or self.vectors):
@@ -230,6 +235,7 @@ class Ask(TypedDict, total=False):
     index: str | None
     weights: Mapping[str, float]
     scorer: str | None
+    budget_ms: float | None
 
 
 def query_of(ask: Ask) -> Query:
@@ -256,6 +262,7 @@ def query_of(ask: Ask) -> Query:
         index=ask.get("index"),
         weights=ask.get("weights", {}),
         scorer=ask.get("scorer"),
+        budget_ms=ask.get("budget_ms"),
     )
 
 

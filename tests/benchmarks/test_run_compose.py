@@ -20,7 +20,7 @@ from quiver.benchmarks.store import fill, home
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.model import Model
 from quiver.engine.encoding import load
-from quiver.errors import NoRoute
+from quiver.errors import BadSpec, NoRoute
 from quiver.protocols import Asked
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -310,7 +310,7 @@ def test_a_reranker_moves_answers_in_and_out_and_each_loss_has_its_cause(numbers
     exact, found = bench(
         numbers, ["lab.judge"], setups=[Setup(), setup], options=replace(QUICK, work=tmp_path)
     ).outcomes
-    assert [stage["stage"] for stage in found.plan["stages"]] == ["compose", "encode", "recall", "rescore", "cut"]
+    assert [stage["stage"] for stage in found.plan["stages"]] == ["compose", "encode", "recall", "rerank", "cut"]
     assert found.scores.of("Success@1").tolist() == [1, 0, 0, 0, 0, 0]
     assert found.attribution.counts == {"missing": 1, "encoder": 1, "index": 0, "depth": 1, "reranker": 2}
     assert (found.attribution.moved_in, found.attribution.moved_out) == (1, 1)
@@ -374,3 +374,38 @@ def test_what_was_prepared_is_found_again_by_a_second_ask(garments, spec, shared
     first, second = (ask(asked, 5, progress=False) for _ in range(2))
     assert first.ranking.rows.tolist() == second.ranking.rows.tolist() and first.before is None
     assert {path: os.stat(path).st_mtime_ns for path in folder.rglob("*.safetensors")} == before
+
+
+@pytest.fixture
+def doubtful(lab):
+    """A judge who is right about the number one above, next to a split whose answers he gives."""
+    (lab / "judge.py").write_text(JUDGE)
+    items = [Item(f"i{n}", {"text": str(n)}) for n in range(300)]
+
+    def split(start, step):
+        asked = [Question(f"q{n}", Query({"text": f"{n}.2"}), {f"i{n + step}": 1}) for n in range(start, start + 20)]
+        return Task("numbers", str(start), items, asked, ("Success@1",), "text", "one above", "made")
+
+    return split
+
+
+@pytest.mark.parametrize(("step", "found"), [(1, 1.0), (0, 0.0)])
+def test_how_much_a_reranker_counts_is_learnt_on_another_split(doubtful, tmp_path, step, found):
+    setups = [Setup(recall="routes", depth=20, name="alone"), Setup(recall="routes", fuse="validation", name="learnt")]
+    splits = {"validation": doubtful(100, step)}
+    options = replace(QUICK, work=tmp_path)
+    alone, learnt = bench(doubtful(10, 1), ["lab.judge"], setups=setups, splits=splits, options=options).outcomes
+    assert alone.scores.mean("Success@1") == 1 and learnt.scores.mean("Success@1") == found
+    rerank = next(stage for stage in learnt.plan["stages"] if stage["stage"] == "rerank")
+    assert (rerank["weight"] > 0) == (step == 1) and rerank["depth"] <= 100
+    assert any("as learnt on 20 questions of numbers" in note for note in learnt.notes)
+    if step:
+        assert learnt.attribution.moved_in == 20 and learnt.attribution.moved_out == 0
+
+
+def test_a_budget_in_a_plan_says_how_far_the_reranker_came(doubtful, tmp_path):
+    setups = [Setup("auto", depth=20, budget_ms=60_000.0)]
+    (found,) = bench(doubtful(10, 1), ["lab.judge"], setups=setups, options=replace(QUICK, work=tmp_path)).outcomes
+    assert "20.0 candidates were scored of each question within 60000 ms, on average" in found.notes
+    with pytest.raises(BadSpec, match="fuse=validation is for candidates"):
+        Setup(fuse="validation")

@@ -367,7 +367,7 @@ def test_a_scorer_that_is_one_dot_product_is_searched_like_any_vector(shelf):
 def test_a_scorer_without_recall_ranks_what_else_was_found(shelf):
     query = Query({"image": str(shelf / "p7.npy"), "text": "in red"}, scorer="judge", k=10)
     found = quiver.open(shelf / "c").search(query)
-    names = ["Compose", "Encode", "Encode", "Recall", "Recall", "Rescore", "Cut"]
+    names = ["Compose", "Encode", "Encode", "Recall", "Recall", "Fuse", "Rerank", "Cut"]
     assert stage_names(found.plan) == names and len(found) == 10
     truth = oracle(shelf, pictures(), images=["p7"], texts=["in red"])
     assert [hit.score for hit in found] == pytest.approx([sum(truth[id]) for id in ids(found)], abs=1e-5)
