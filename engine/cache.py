@@ -23,6 +23,14 @@ class Cache:
         """Return the folder of one index."""
         return self.root / column.name / kind
 
+    def promise(self, column: Column | Derived, kind: str) -> Path:
+        """Return the file that says what recall an index keeps; publishing another index removes it."""
+        return self.path(column, kind) / "promise.json"
+
+    def queries(self, column: Column | Derived, kind: str) -> Path:
+        """Return the file of the queries that were given to measure an index with."""
+        return self.path(column, kind) / "queries.npy"
+
     def kinds(self, column: Column | Derived) -> dict[str, dict[str, Any]]:
         """Return what is built for a column: the note of each index by its kind."""
         return {
@@ -33,6 +41,7 @@ class Cache:
         """Write an index; its note comes last and makes it valid."""
         folder = self.path(column, kind)
         folder.mkdir(parents=True, exist_ok=True)
+        self.promise(column, kind).unlink(missing_ok=True)
         (folder / "built.json").unlink(missing_ok=True)
         index.save(folder / "index")
         fresh = folder / "built.json.new"

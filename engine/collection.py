@@ -11,12 +11,14 @@ from typing import Any, Unpack
 import numpy as np
 
 from quiver import registry
-from quiver.engine import source
+from quiver.engine import choice, source
 from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
-from quiver.engine.build import build
+from quiver.engine.build import Order, brief, each, fill
 from quiver.engine.cache import Cache
-from quiver.engine.column import Column, Derived
+from quiver.engine.check import catch_up, check
+from quiver.engine.choice import Updates
+from quiver.engine.column import Column
 from quiver.engine.encoding import load
 from quiver.engine.execute import execute
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
@@ -30,11 +32,14 @@ from quiver.engine.quarantine import Quarantine
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.table import Example, Table, quoted
 from quiver.engine.trial import Measured
-from quiver.errors import BadCollection, BadSpec, QuiverError
+from quiver.engine.tune import Want
+from quiver.errors import BadCollection, BadSpec
 from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of, sources_of
 
 #: The encoder of a collection that was given none: it needs no weights.
 DEFAULT_ENCODER = "classic"
+#: What an index promises that was not told what to be.
+RECALL = 0.95
 
 
 def open(uri: str | Path) -> "Collection":
@@ -112,6 +117,7 @@ class Collection:
                 pass
             report = report.plus(ingest.report)
         self._settle(table)
+        catch_up(self._library())
         return report
 
     def add_vectors(
@@ -145,6 +151,7 @@ class Collection:
         for _ in track(taking, total=origin.total, show=progress):
             pass
         self._settle(table)
+        catch_up(self._library())
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
@@ -175,40 +182,58 @@ class Collection:
             raise BadSpec("delete takes either ids or a condition")
         return table.delete(where if where is not None else f"id IN {quoted(named)}")
 
-    def index(self, spec: str = "faiss", *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def index(
+        self,
+        spec: str | None = None,
+        *,
+        spaces: Sequence[str] = (),
+        recall: float | None = None,
+        k: int = 10,
+        queries: Any = None,
+        memory: int | str | None = None,
+        updates: Updates = "rare",
+    ) -> list[dict[str, Any]]:
         """Build an index of every vector column, or of those in some spaces; the old one serves until it is done.
 
+        With ``recall`` its settings are tuned and measured, for several selectivities, and searches are planned by
+        what was measured so that the recall is kept; ``info`` shows the promise. An index that takes the place of one
+        with a promise promises the same.
+
         Args:
-            spec: a kind of index and its options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``.
+            spec: a kind of index and its options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``;
+                None for the best by size, width, memory and updates, which may be none: exact scans.
             spaces: names of spaces; vectors that bridges compute are indexed only where their space is named.
+            recall: the mean share of the true k best that searches are to find; 0.95 where no spec is given.
+            k: hits for which that is promised; lists that are fused are measured as deep as they go.
+            queries: what will be asked, to measure with: (q, dim) vectors, a file of them (npy, npz), a text file
+                with one query a line, or files and manifests as ``add`` takes them. Without any, vectors of another
+                key in the same space are asked, such as captions of pictures, or else stored vectors of the column.
+            memory: what may be used, in bytes or as ``8GB``; by default most of what is free.
+            updates: whether vectors come and go ``often`` or are ``rare``ly changed.
 
         Returns:
-            What was built: column, kind, options, vectors, seconds.
+            What was built: column, kind, options, why, vectors, seconds, promise.
 
         Raises:
-            BadSpec: there is no such kind, or a column cannot be indexed so; the others are indexed all the same.
+            BadSpec: there is no such kind, or a column cannot be indexed so, for want of memory say; the others are
+                indexed all the same.
         """
-        kind, options = registry.split(spec)
-        library = self._library()
-        graph = library.graph
-        columns: list[Column | Derived] = [
-            c for c in graph.columns if (not spaces or c.space.name in spaces) and c.space not in graph.features
-        ]
-        columns += [derived for derived in graph.derived if derived.space.name in spaces]
-        if not columns:
-            raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
-        built, problems = [], []
-        for column in columns:
-            try:
-                built.append(build(library, column, kind, options))
-            except QuiverError as error:
-                problems.append(str(error))
-        library.refresh()
-        library.forget()
-        if problems:
-            done = f"{len(built)} of {len(columns)} columns are indexed now; " if len(columns) > 1 else ""
-            raise BadSpec(done + "; ".join(problems))
-        return built
+        kind, options = registry.split(spec) if spec is not None else (None, {})
+        wanted = recall if recall is not None or spec is not None else RECALL
+        want = None if wanted is None else Want(wanted, k, queries)
+        order = Order(kind, options, want, choice.parse(memory) if isinstance(memory, str) else memory, updates)
+        return each(self._library(), spaces, lambda library, column: [fill(library, column, order)])
+
+    def check(self, *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Check with fresh queries whether indexes still keep their promises, and tune those anew that do not.
+
+        Args:
+            spaces: names of spaces; empty for all.
+
+        Returns:
+            What was found: column, kind, recall promised and found, whether it was kept, and the promise now.
+        """
+        return each(self._library(), spaces, check)
 
     def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:
         """Answer a query, given whole or in keywords: ``search(image="a.jpg", target="video", k=5)``.
@@ -231,19 +256,20 @@ class Collection:
             shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
         for shape, members in shapes.items():
             batch = [queries[n] for n in members]
-            chosen = self._plan(library, batch[0], shape, examples)
+            chosen = self._plan(library, batch, shape, examples)
             found = execute(library, batch, chosen, examples=examples, started=started)
             started = perf_counter()
             results |= dict(zip(members, found, strict=True))
         return [results[n] for n in range(len(queries))]
 
-    def _plan(self, library: Library, query: Query, shape: Any, examples: Mapping[str, Example]) -> Plan:
-        """Plan, or take the plan of a query like it; not where media or a pace, which no shape tells, decide."""
+    def _plan(self, library: Library, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
+        """Plan, or take the plan of queries like these; not where media or a pace, which no shape tells, decide."""
+        query, many = batch[0], 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
 
         def make() -> Plan:
-            return plan(query, library.facts(query, examples))
+            return plan(query, library.facts(query, examples, queries=many))
 
-        return make() if query.media or query.budget_ms is not None else library.planned(shape, make)
+        return make() if query.media or query.budget_ms is not None else library.planned((shape, many), make)
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
@@ -398,6 +424,7 @@ def _describe(library: Library, column: Column) -> dict[str, Any]:
         "revision": space.revision,
         "encoder": column.encoder,
         "indexes": ["exact", *library.built(column)],
+        "promises": {kind: brief(made) for kind, made in library.promises(column).items()},
     }
 
 

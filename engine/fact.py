@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quiver.engine.blend import Blend
+from quiver.engine.cost import Machine
 from quiver.engine.graph import Composition, Graph
 from quiver.engine.pace import Pace
+from quiver.engine.promise import Promise
 from quiver.engine.trial import Measured
 
 
@@ -23,6 +25,9 @@ class Facts:
         measured: how scorers fared on this collection, for those that were tried.
         paces: how long scorers take on this machine, for those that only rerank.
         blends: how much scorers count against recall, for those of which that was learnt.
+        promises: what recall indexes keep, by column name and kind.
+        machine: what searching takes here.
+        queries: how many are asked at once.
     """
 
     graph: Graph
@@ -34,6 +39,9 @@ class Facts:
     measured: Mapping[Composition, Measured] = field(default_factory=dict)
     paces: Mapping[Composition, Pace] = field(default_factory=dict)
     blends: Mapping[Composition, Blend] = field(default_factory=dict)
+    promises: Mapping[str, Mapping[str, Promise]] = field(default_factory=dict)
+    machine: Machine = field(default_factory=Machine)
+    queries: int = 1
 
     @property
     def rows(self) -> int:

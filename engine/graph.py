@@ -156,6 +156,11 @@ class Graph:
         """All vectors there are: the stored ones, then what can be made of them."""
         return (*self.columns, *self.derived)
 
+    def searched(self, spaces: Collection[str] = ()) -> list[Column | Derived]:
+        """List the vectors that are searched: those stored, or those in some spaces, where they may be computed."""
+        stored = [c for c in self.columns if (not spaces or c.space.name in spaces) and c.space not in self.features]
+        return [*stored, *(derived for derived in self.derived if derived.space.name in spaces)]
+
     def routes(self, held: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
         """List every legal route from a key to vectors of a target key, in the spaces named or in any.
 

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from quiver.engine import blend, trial
+from quiver.engine import blend, calibrate, promise, trial
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column, Crossing, Derived
+from quiver.engine.cost import Machine
 from quiver.engine.encoding import Loaded, cross, held_to
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Composition, Graph
 from quiver.engine.pace import Pace
 from quiver.engine.plan import Plan
+from quiver.engine.promise import Promise
 from quiver.engine.resident import Resident
 from quiver.engine.shelf import Shelf, View
 from quiver.engine.table import Example, Table
@@ -105,8 +107,34 @@ class Library:
         lance = ("lance",) if isinstance(column, Column) and self.table.has_index(column.name) else ()
         return (*sorted(self.cache.kinds(column)), *lance)
 
-    def facts(self, query: Query, examples: Mapping[str, Example]) -> Facts:
-        """Gather what the planner needs for a query, whose example items have been read."""
+    def rows(self, column: Column | Derived) -> int:
+        """How many vectors a column holds."""
+        return self.count(f"{column.stored.name} IS NOT NULL")
+
+    def fragments(self, column: Column | Derived) -> dict[str, tuple[str, int]]:
+        """The files and the number of rows of each fragment, by its number, to tell later what has changed."""
+        found = self.table.fragments(column.stored.name)
+        return {str(number): (each.files, each.handle.count_rows()) for number, each in found.items()}
+
+    @property
+    def machine(self) -> Machine:
+        """What searching takes on this machine."""
+        machine: Machine = self._once("machine", None, calibrate.machine)
+        return machine
+
+    def promises(self, column: Column | Derived) -> dict[str, Promise]:
+        """What recall the indexes of a column keep, by kind, and how much has changed since."""
+        promises: dict[str, Promise] = self._once("promises", column, lambda: self._promises(column))
+        return promises
+
+    def _promises(self, column: Column | Derived) -> dict[str, Promise]:
+        read = {kind: promise.read(self.cache.promise(column, kind)) for kind in self.built(column)}
+        found = {kind: made for kind, made in read.items() if made is not None}
+        now = self.fragments(column) if found else {}
+        return {kind: made.now(now) for kind, made in found.items()}
+
+    def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
+        """Gather what the planner needs for so many queries like this one, whose example items have been read."""
         matching = self.count(query.where) if query.where is not None else None
         graph = self.graph
         return Facts(
@@ -119,6 +147,9 @@ class Library:
             measured=self._once("measured", None, lambda: trial.read(self.cache.root, graph.compositions)),
             paces={each: self.pace(each) for each in graph.compositions if not each.recalls},
             blends=self._once("blends", None, lambda: blend.read(self.cache.root, graph.compositions)),
+            promises={column.name: found for column in graph.ends if (found := self.promises(column))},
+            machine=self.machine,
+            queries=queries,
         )
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:

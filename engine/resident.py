@@ -7,7 +7,7 @@ as the stored one it comes from, and taken over its bridges on the way; of it, t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Held:
         dead: rows of it that are gone or rewritten, sorted.
         tail: vectors it lacks.
         live: the vectors themselves, where they are in memory anyway.
+        alive: rows of it that are not dead, sorted, where enough are dead to be left out that way.
     """
 
     index: Index
@@ -46,16 +47,23 @@ class Held:
     dead: Rows
     tail: Index | None = None
     live: Live | None = None
+    alive: Rows | None = None
+    _tuned: dict[tuple[tuple[str, int], ...], Index] = field(default_factory=dict)
 
-    def search(self, queries: Floats, k: int, allow: Rows | None) -> tuple[Floats, Rows]:
+    def search(
+        self, queries: Floats, k: int, allow: Rows | None, spend: Mapping[str, int] | None = None
+    ) -> tuple[Floats, Rows]:
         """Search the live part of the index and the tail: (q, w) scores and rows, best first."""
         spare = 0
         within = allow
-        if len(self.dead) and (allow is not None or len(self.dead) > _SPARE):
-            within = np.setdiff1d(self.index.rows if allow is None else allow, self.dead)
+        if len(self.dead) and allow is not None:
+            within = np.setdiff1d(allow, self.dead, assume_unique=True)
+        elif len(self.dead) > _SPARE:
+            self.alive = np.setdiff1d(self.index.rows, self.dead) if self.alive is None else self.alive
+            within = self.alive
         elif len(self.dead):
             spare = len(self.dead)
-        scores, rows = self.index.search(queries, k + spare, allow=within)
+        scores, rows = self._spending(spend or {}).search(queries, k + spare, allow=within)
         if spare:
             scores = np.where(np.isin(rows, self.dead), -np.inf, scores)
         if self.tail is not None:
@@ -66,6 +74,21 @@ class Held:
             best, rows = combine(scores, rows, how="max")
             scores = best.astype(np.float32)
         return scores[:, :k], rows[:, :k]
+
+    def _spending(self, spend: Mapping[str, int]) -> Index:
+        """Return the index with some of its settings changed."""
+        if not spend:
+            return self.index
+        key = tuple(sorted(spend.items()))
+        if key not in self._tuned:
+            self._tuned[key] = tuned(self.index, spend)
+        return self._tuned[key]
+
+
+def tuned(index: Any, spend: Mapping[str, int]) -> Index:
+    """Return the same index, to be searched with some of its settings changed."""
+    changed: Index = index.tuned(type(index.params)(**{**asdict(index.params), **spend}))
+    return changed
 
 
 class Resident:
@@ -86,20 +109,36 @@ class Resident:
         self.cache = cache
         self.cross = cross
         self._held: dict[str, Held] = {}
+        self._attached: tuple[int, Index | None] = -1, None
         self._version = -1
         self._fragments: dict[int, Fragment] = {}
         self._rows: dict[int, Rows] = {}
         self._squares: dict[int, tuple[tuple[str, str], NDArray[np.float64], int]] = {}
 
-    def search(self, kind: str, queries: Floats, k: int, *, allow: Rows | None) -> tuple[Floats, Rows]:
-        """Search by one kind of index: (q, w) float32 scores and int64 rows, best first."""
+    def search(
+        self, kind: str, queries: Floats, k: int, *, allow: Rows | None, spend: Mapping[str, int] | None = None
+    ) -> tuple[Floats, Rows]:
+        """Search by one kind of index: (q, w) float32 scores and int64 rows, best first.
+
+        Args:
+            kind: of index.
+            queries: (q, dim) float32.
+            k: how many.
+            allow: rows that may be found, sorted; None for all.
+            spend: settings of the index that differ from those it was built with.
+        """
         if kind == "lance":
-            lance = registry.module("indexers", "lance")
-            found: tuple[Floats, Rows] = lance.attach(self.table.dataset, self.column.name, self.column.space).search(
-                queries, k, allow=allow
-            )
-            return found
-        return self.hold(kind).search(queries, k, allow)
+            return (tuned(self.attached, spend) if spend else self.attached).search(queries, k, allow=allow)
+        return self.hold(kind).search(queries, k, allow, spend)
+
+    @property
+    def attached(self) -> Index:
+        """The index that Lance keeps on disk, at the version in view."""
+        version, index = self._attached
+        if index is None or version != self.table.version:
+            index = registry.module("indexers", "lance").attach(self.table.dataset, self.column.name, self.column.space)
+            self._attached = self.table.version, index
+        return index
 
     def hold(self, kind: str) -> Held:
         """Load an index where it is not loaded, and bring it up to date."""
@@ -147,6 +186,7 @@ class Resident:
                 ours = held.index.rows[fragment_of(held.index.rows) == number]
                 self._rows[number] = np.intersect1d(ours, alive)
         live = [self._rows[number] for number in same]
+        held.alive = None
         held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
         late = self._tail(other)
         held.tail = None if late is None else _scan(late)

@@ -180,14 +180,24 @@ class Run:
         assert self.composer is not None, "a plan that scores composes first"
         return self.composer
 
-    def search(self, route: Route, index: str, k: int, *, label: str) -> Ranked:
-        """Search the column a route ends at."""
+    def search(
+        self,
+        route: Route,
+        index: str,
+        k: int,
+        *,
+        label: str,
+        spend: Mapping[str, int] | None = None,
+        depth: int = 0,
+    ) -> Ranked:
+        """Search the column a route ends at, by some settings of an index, which is asked for ``depth`` at least."""
         probes = self._probes(route)
         count, width, dim = probes.shape
         asked = self.library.cross(route.bridges, probes.reshape(-1, dim))
         resident = self.library.resident(route.column)
-        scores, rows = resident.search(index, asked, k + self._spare, allow=self.allow)
-        ranked = Ranked(label, scores, rows, route.column.space, route.held)
+        wide = k + self._spare
+        scores, rows = resident.search(index, asked, max(depth, wide), allow=self.allow, spend=spend)
+        ranked = Ranked(label, scores[:, :wide], rows[:, :wide], route.column.space, route.held)
         return self._keep(_best_of(ranked, count, width), k)
 
     @property

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from quiver.errors import BadCollection, BadSpec, MissingExtra
 from quiver.indexers import _check
 from quiver.indexers._file import sha256, staged
+from quiver.indexers._memory import Memory, needed
 from quiver.indexers._rows import RowMap
 from quiver.indexers._topk import best, measured, mend, ranked, width
+from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Metric, Rows, Space, Vectors
 
 #: Vectors trained on unless told otherwise; more change no centroid that matters and cost minutes.
@@ -29,6 +31,8 @@ _TRAIN = 200_000
 _CHUNK = 1 << 15  # vectors added at a time
 #: One step of a graph's walk costs as much as scoring this many rows (8 measured: HNSW32, 100,000 x 128, one core).
 _STEP = 8
+_MANY = 32  # queries that are worth waking threads for
+_REFINES = (1, 2, 4, 8, 16, 32)
 _FILES = ("index.faiss", "rows.npy")
 
 
@@ -40,7 +44,8 @@ class Params:
         nprobe: inverted lists looked into (IVF), before filters ask for more.
         ef: length of the candidate list (HNSW), before filters ask for more.
         refine: candidates rescored per hit wanted (a factory that ends in RFlat).
-        threads: OpenMP threads of one search; serving many queries at once is faster with 1 each.
+        threads: OpenMP threads of one search; None for one, and for all where many queries come together. Serving
+            many queries at once is faster with 1 each.
 
     Raises:
         BadSpec: one is not positive.
@@ -49,11 +54,11 @@ class Params:
     nprobe: int = 16
     ef: int = 64
     refine: int = 4
-    threads: int = 1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise BadSpec(f"faiss {name} must be at least 1, not {value}")
 
 
@@ -65,7 +70,7 @@ def build(
     nprobe: int = 16,
     ef: int = 64,
     refine: int = 4,
-    threads: int = 1,
+    threads: int | None = None,
 ) -> "FaissIndex":
     """Train and fill the index a factory string spells; all cores are used.
 
@@ -111,6 +116,15 @@ def open(path: Path, space: Space) -> "FaissIndex":
         return _adopt(index, RowMap.of(rows), space, held["factory"], Params(**held["params"]))
     except (BadSpec, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise BadCollection(f"{path} is not a FAISS index of Quiver: {_first(error)}") from error
+
+
+def memory(space: Space, count: int, *, factory: str = "Flat", train: int = _TRAIN) -> Memory:
+    """Estimate what the index of a factory would take with so many vectors, without building it.
+
+    Raises:
+        BadSpec: the factory cannot be read, or cannot keep this metric.
+    """
+    return needed(_library(), _make(factory, space), count, train)
 
 
 def _library() -> Any:
@@ -210,10 +224,11 @@ def _knobs(index: Any, params: Params, selector: Any) -> Any:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _threads(count: int | None, queries: int) -> Iterator[None]:
     faiss = _library()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)  # holds for the calling thread only
+    chosen = count or (before if queries >= _MANY else 1)
+    faiss.omp_set_num_threads(chosen)  # holds for the calling thread only
     try:
         yield
     finally:
@@ -262,6 +277,15 @@ class FaissIndex:
     def tuned(self, params: Params) -> "FaissIndex":
         """Return the same index, to be searched with other parameters."""
         return replace(self, params=params)
+
+    def ladders(self, k: int) -> list[list[Spend]]:
+        """Return settings worth trying when k are asked for: ladders from cheap to dear."""
+        if self._graph:
+            return [[{"ef": ef} for ef in rungs(max(1024, 4 * k), least=max(8, k))]]
+        refines = _REFINES if any(isinstance(part, _library().IndexRefine) for part in _parts(self.index)) else (1,)
+        if not self._lists:
+            return [[{"refine": refine} for refine in refines]]
+        return [[{"nprobe": n, "refine": r} for n in rungs(self._lists)] for r in refines]
 
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query; see ``quiver.protocols.Index``. Scores are those of the stored codes."""
@@ -340,7 +364,7 @@ class FaissIndex:
                 selector = _library().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
             else:
                 take = min(len(self), 2 * k * len(self) // len(positions))
-        with _threads(params.threads):
+        with _threads(params.threads, len(asked)):
             distances, places = self.index.search(asked, take, params=_knobs(self.index, params, selector))
         return self._named(distances, places, mask, k)
 

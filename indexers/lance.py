@@ -8,6 +8,7 @@ looked at. Such answers are dropped, and a query answered short is answered by c
 
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -24,14 +25,20 @@ from numpy.typing import NDArray
 from quiver.errors import BadCollection, BadData, BadSpec, MissingExtra, SpaceMismatch
 from quiver.indexers import _check
 from quiver.indexers._file import staged
+from quiver.indexers._memory import PER_CENTROID, Memory
 from quiver.indexers._rows import RowMap
 from quiver.indexers._topk import Tile, best, measured, mend, ranked
+from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Rows, Space, Vectors
 
 Kind = Literal["IVF_FLAT", "IVF_SQ", "IVF_PQ", "IVF_RQ", "IVF_HNSW_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ"]
 
-#: Up to so many rows are read and compared instead of looked for: 4 ms either way (128 wide, local disk, one core).
-_SCAN = 500
+#: Bytes per number of a code, by the end of a kind; of a row number, and of the links of a graph.
+_CODES = {"FLAT": 4, "SQ": 1, "PQ": 0.25, "RQ": 0.625}
+_ROW, _LINKS = 8, 200
+_PARTITION = 4096  # rows of a partition, where Lance chooses
+_WORKING = 200_000_000  # bytes it reads and sorts with
+_REFINES = (1, 3, 10, 30)
 _BATCH = 1 << 13  # vectors read at a time
 
 
@@ -43,6 +50,8 @@ class Params:
         nprobe: partitions looked into, before filters ask for more.
         refine: candidates rescored from the stored vectors per hit wanted.
         ef: length of the candidate list (IVF_HNSW kinds); None for Lance's choice.
+        scan: up to so many rows that may be found are read and compared instead of looked for; by default what
+            takes 4 ms either way (128 wide, local disk, one core).
 
     Raises:
         BadSpec: one is not positive.
@@ -51,6 +60,7 @@ class Params:
     nprobe: int = 16
     refine: int = 4
     ef: int | None = None
+    scan: int = 500
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -122,6 +132,14 @@ def over(
     _column(dataset, column, space)
     _index(dataset, column, space, kind, partitions)
     return attach(dataset, column, space)
+
+
+def memory(space: Space, count: int, *, kind: Kind = "IVF_RQ", partitions: int | None = None) -> Memory:
+    """Estimate what an index over so many vectors takes: what it keeps at hand of codes, and training and sorting."""
+    codes = next(share for name, share in _CODES.items() if kind.endswith(name)) * space.dim + _ROW
+    held = int(count * (codes + (_LINKS if "HNSW" in kind else 0)))
+    parts = partitions or max(1, count // _PARTITION)
+    return Memory(held, held + 2 * min(count, PER_CENTROID * parts) * space.dim * 4 + _WORKING)
 
 
 def attach(dataset: Any, column: str, space: Space, *, params: Params | None = None) -> "LanceIndex":
@@ -285,13 +303,27 @@ class LanceIndex:
         if not k or not len(asked):
             return np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
         mask = None if ids is None else _mask(ids)
-        if count <= max(_SCAN, k * self.params.refine) or not self._indexed:
+        if count <= max(self.params.scan, k * self.params.refine) or not self._indexed:
             scores, rows = self._compare(asked, k, mask)
         else:
             scores, rows = self._ask(asked, k, mask, most / count)
             mend((scores, rows), lambda short: self._compare(asked[short], k, mask))
         found = int((rows[0] >= 0).sum())  # short of k only where there are no more, and then for all queries alike
         return scores[:, :found], rows[:, :found]
+
+    def ladders(self, k: int) -> list[list[Spend]]:
+        """Return settings worth trying when k are asked for: ladders from cheap to dear."""
+        held = _indices(self.dataset, self.column)
+        if not held:
+            return [[{}]]
+        os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")  # else it warns that it will leave them out
+        stats = self.dataset.stats.index_stats(held[0].name)["indices"][0]
+        kind, partitions = str(stats["index_type"]), int(stats["num_partitions"])
+        if "HNSW" in kind:
+            efs = rungs(1024, least=max(16, k))[::2]
+            return [[{"nprobe": n, "refine": 2, "ef": ef} for ef in efs] for n in rungs(partitions)]
+        refines = (1,) if kind == "IVF_FLAT" else _REFINES
+        return [[{"nprobe": n, "refine": r} for n in rungs(partitions)] for r in refines]
 
     def save(self, path: Path) -> None:
         """Copy the dataset of an index that has its own.

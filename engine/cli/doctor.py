@@ -29,8 +29,11 @@ _LIBRARIES = {
 }
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check the installation: versions, what loads, GPUs seen, threads."""
+def doctor(
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the machine anew; a second or two.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check the installation: versions, what loads, GPUs seen, threads, and what searching takes on this machine."""
     from quiver import __version__, registry
 
     found: dict[str, Any] = {
@@ -41,6 +44,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         "encoders": registry.names("encoders"),
         "indexers": registry.names("indexers"),
         **_compute(),
+        "costs": _costs(anew=calibrate),
     }
     if json:
         show.write_json(found)
@@ -49,7 +53,24 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         print(f"{name.replace('_', ' ')}: {found[name]}")
     rows = [(name, each["version"] or "-", each["problem"] or "loads") for name, each in found["libraries"].items()]
     show.write_table(("library", "version", "state"), rows)
+    print(_priced(found["costs"]))
     print(f"encoders: {', '.join(found['encoders'])}\nindexers: {', '.join(found['indexers'])}")
+
+
+def _costs(*, anew: bool) -> dict[str, Any]:
+    from quiver.engine import calibrate
+
+    return (calibrate.calibrate() if anew else calibrate.machine()).to_dict()
+
+
+def _priced(costs: dict[str, Any]) -> str:
+    measured = f"measured {costs['at']}" if costs["at"] else "not measured here yet; --calibrate does"
+    scans = ", ".join(
+        f"{costs[name]['alone']:.3g} ns a number {what}, {costs[name]['together']:.3g} in a batch"
+        for name, what in (("scan", "scanned"), ("pick", "picked"))
+    )
+    floors = ", ".join(f"{name} {costs[name]['alone']:.2g} ms" for name in ("exact", "faiss", "lance"))
+    return f"searching: {scans}; a call takes at least: {floors}; memory {costs['bandwidth']:.0f} GB/s ({measured})"
 
 
 def _check(module: str, name: str) -> dict[str, str | None]:

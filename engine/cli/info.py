@@ -5,13 +5,14 @@ from typing import Annotated, Any
 import typer
 
 from quiver.engine.cli import show
+from quiver.engine.cli.index import show_promise
 
 
 def info(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show items, spaces, encoders, metadata, indexes, and quarantined items with their reasons."""
+    """Show items, spaces, encoders, metadata, indexes with their promises, and quarantined items with their reasons."""
     import quiver
 
     found = quiver.open(collection).info()
@@ -22,6 +23,10 @@ def info(
     print(f"{found['uri']}\nversion {found['version']}, {found['items']:,} items ({media or 'vectors only'})\n")
     rows = [_column(column) for column in found["columns"]]
     show.write_table(("embeds", "space", "dim", "metric", "revision", "indexes", "encoder"), rows)
+    for column in found["columns"]:
+        for kind, promise in column["promises"].items():
+            print(f"\n{kind} index of {column['key']} in {column['space']}")
+            show_promise(promise)
     print("\nmetadata: " + (", ".join(f"{name} ({kind})" for name, kind in found["meta"].items()) or "none"))
     print(f"quarantine: {len(found['quarantine'])} items")
     for row in found["quarantine"]:

@@ -1,6 +1,7 @@
 """Recall: the k stored vectors of one column nearest to the query."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quiver.engine.graph import Route
@@ -11,12 +12,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Search one column along one route."""
+    """Search one column along one route.
+
+    Attributes:
+        route: where.
+        index: the kind of index.
+        k: how many hits.
+        reason: why so.
+        spend: settings of the index that differ from those it was built with.
+        depth: how many hits the index is asked for, where that is more; recall was measured at this depth.
+        ms: what it is expected to take, None where nothing is known.
+        recall: the share of the true hits it is expected to find, None where nothing is known.
+    """
 
     route: Route
     index: str
     k: int
     reason: str
+    spend: Mapping[str, int] = field(default_factory=dict)
+    depth: int = 0
+    ms: float | None = None
+    recall: float | None = None
 
     @property
     def label(self) -> str:
@@ -25,6 +41,6 @@ class Recall:
 
     def run(self, run: "Run") -> int:
         """Search, and add the list."""
-        ranked = run.search(self.route, self.index, self.k, label=self.label)
+        ranked = run.search(self.route, self.index, self.k, label=self.label, spend=self.spend, depth=self.depth)
         run.lists.append(ranked)
         return ranked.count

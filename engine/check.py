@@ -1,0 +1,73 @@
+"""Check a promise: ask fresh queries by the settings that plans use, and tune the index anew where it falls short."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from quiver.engine.build import again, brief, renew
+from quiver.engine.column import Column, Derived
+from quiver.engine.library import Library
+from quiver.engine.promise import DRIFT, Promise, write
+from quiver.engine.sample import draw
+from quiver.engine.tune import SURE, Bench
+
+#: The kind of index that takes rows in when they are added; others are built anew.
+TAKES_IN = "lance"
+
+
+def check(library: Library, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Check the promises of a column, or of some kinds of index.
+
+    A promise counts as broken where the recall found is below it by more than chance allows (95 %, one-sided).
+
+    Returns:
+        For each index: column, kind, recall promised, recall found for each depth and selectivity, whether the promise
+        was kept, and what it is now.
+    """
+    promises = library.promises(column).values()
+    return [_check(library, column, promise) for promise in promises if not kinds or promise.kind in kinds]
+
+
+def catch_up(library: Library) -> None:
+    """Check the promises of indexes that took in so many rows as they came that they are in question."""
+    for column in library.graph.columns:
+        kept = library.promises(column).get(TAKES_IN)
+        if kept is not None and kept.changed > DRIFT:
+            check(library, column, kinds=(TAKES_IN,))
+
+
+def _check(library: Library, column: Column | Derived, promise: Promise) -> dict[str, Any]:
+    want = again(library, column, promise, seed=library.table.version + int(datetime.now(UTC).timestamp()))
+    sample = draw(library, column, want.queries, count=promise.asked, seed=want.seed)
+    bench = Bench(library.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
+    found = []
+    for curve in promise.curves:
+        offer = promise.offer(curve.depth, curve.selectivity)
+        if offer is not None:
+            (point,) = bench.points(curve.depth, curve.selectivity, [offer.spend])
+            short = point.recall + SURE * point.error < promise.recall
+            found.append({"k": curve.depth, "selectivity": curve.selectivity, "recall": point.recall, "short": short})
+    kept = not any(each["short"] for each in found)
+    if kept:
+        now = replace(
+            promise,
+            version=library.table.version,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            rows=len(bench.rows),
+            fragments=library.fragments(column),
+            changed=0.0,
+        )
+        write(library.cache.promise(column, promise.kind), now)
+        library.forget()
+    else:
+        now = renew(library, column, promise.kind, want, options=promise.options, exact=promise.resident)
+    return {
+        "column": str(column),
+        "kind": promise.kind,
+        "recall": promise.recall,
+        "before": promise.state(),
+        "found": found,
+        "kept": kept,
+        "promise": brief(now),
+    }

@@ -1,0 +1,72 @@
+"""What is built depends on size, width, memory and change; what is too large is refused beforehand."""
+
+import pytest
+
+from quiver.engine import choice
+from quiver.engine.choice import admit, choose, parse
+from quiver.engine.cost import Cost, Machine
+from quiver.errors import BadSpec
+from quiver.types import Space
+
+MACHINE = Machine(scan=Cost(0.06, 0.006), exact=Cost(0.3, 0.02))
+GB = 10**9
+
+
+def space(dim):
+    return Space("made", dim, "cosine", "given")
+
+
+def chosen(rows, dim, **how):
+    return str(choose(space(dim), rows, machine=MACHINE, **{"memory": 16 * GB, **how}))
+
+
+def test_what_is_scanned_at_once_stays_exact():
+    assert chosen(10_000, 512) == "exact"
+    slow = Machine(scan=Cost(10.0, 1.0))
+    assert str(choose(space(512), 10_000, machine=slow, memory=16 * GB)) != "exact"
+
+
+def test_a_graph_where_memory_allows_links_and_little_changes():
+    assert chosen(200_000, 256) == "faiss factory=HNSW32"
+    assert chosen(200_000, 256, updates="often").startswith("faiss factory=IVF1788,PQ128x4fs,RFlat")
+
+
+def test_lists_where_a_graph_takes_too_long_to_build():
+    assert chosen(1_000_000, 512) == "faiss factory=IVF4000,PQ256x4fs,RFlat train=256000"
+
+
+def test_what_memory_does_not_hold_is_searched_on_disk():
+    assert chosen(1_000_000, 512, memory=GB) == "lance kind=IVF_RQ"
+    assert chosen(1_000_000, 300, memory=GB) == "lance kind=IVF_PQ"
+
+
+def test_lists_have_64_vectors_each_to_train_on():
+    assert (choice._lists(6_400), choice._lists(1_000_000)) == (100, 4000)
+
+
+def test_codes_take_half_a_byte_for_two_numbers_where_the_width_parts():
+    assert [choice._codes(dim) for dim in (128, 300, 97)] == ["PQ64x4fs", "PQ150x4fs", "SQ8"]
+
+
+def test_what_is_too_large_is_refused_with_what_would_fit():
+    with pytest.raises(BadSpec) as refused:
+        admit(space(512), 1_000_000, "faiss", {"factory": "HNSW32"}, memory=GB, machine=MACHINE)
+    text = str(refused.value)
+    assert text.startswith("faiss factory=HNSW32 of 1,000,000 vectors of 512 takes about 4.")
+    assert "1 GB of memory are allowed: lance kind=IVF_RQ would fit, with" in text
+
+
+def test_what_nothing_fits_into_is_said():
+    with pytest.raises(BadSpec, match="10 MB of memory allow no index of 1,000,000 vectors of 512: lance"):
+        chosen(1_000_000, 512, memory=10**7)
+
+
+@pytest.mark.parametrize(("text", "amount"), [("8GB", 8 * GB), ("0.5 gib", 2**29), ("12", 12), ("3 kB", 3000)])
+def test_memory_is_read_as_people_write_it(text, amount):
+    assert parse(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "GB", "8 apples", "-"])
+def test_what_is_no_memory_is_refused(text):
+    with pytest.raises(BadSpec, match="8GB or 500MiB"):
+        parse(text)
