@@ -234,12 +234,16 @@ class Bench:
         case = cases[0].first(_TRIED)
         self._answer(case.queries[:1], None, None, depth, spend)
         started = perf_counter()
-        recalls = self._recalls(case, spend, depth)
-        return float(recalls.mean()), (perf_counter() - started) * 1e3 / len(recalls)
+        _, rows = self._answer(case.queries, case.own, None, depth, spend)
+        ms = (perf_counter() - started) * 1e3 / len(rows)
+        return float(self._shares(case, rows).mean()), ms
 
     def _recalls(self, case: Case, spend: Spend, depth: int) -> Shares:
         """Return (q,) shares of the right answers that a setting finds."""
-        _, rows = self._answer(case.queries, case.own, case.allow, depth, spend)
+        return self._shares(case, self._answer(case.queries, case.own, case.allow, depth, spend)[1])
+
+    def _shares(self, case: Case, rows: Rows) -> Shares:
+        """Return (q,) shares of the right answers among some rows."""
         held = (rows[:, :, None] == case.truth[:, None, :]).any(axis=2) & (rows >= 0)
         held |= self._equal(case, rows, ~held & (rows >= 0))
         return held.sum(axis=1) / np.maximum(1, (case.truth >= 0).sum(axis=1))
