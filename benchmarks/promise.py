@@ -62,7 +62,8 @@ def read(name: str, rows: int) -> Set:
     """Read sift100k, or make clusters of 256 numbers."""
     if name == "sift100k":
         tuning, fresh = (sift100k.neighbours(split=split) for split in ("validation", "test"))
-        return Set(*(np.asarray(each, np.float32) for each in (tuning.base, tuning.queries, fresh.queries)), "l2")
+        base, queries = np.asarray(tuning.base, np.float32), np.asarray(tuning.queries, np.float32)
+        return Set(base, queries, np.asarray(fresh.queries, np.float32), "l2")
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((_CLUSTERS, _DIM), dtype=np.float32)
 

@@ -14,7 +14,7 @@ from quiver import registry
 from quiver.engine import choice, source
 from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
-from quiver.engine.build import Order, brief, each, fill
+from quiver.engine.build import Order, each, fill
 from quiver.engine.cache import Cache
 from quiver.engine.check import catch_up, check
 from quiver.engine.choice import Updates
@@ -30,11 +30,12 @@ from quiver.engine.planner import plan
 from quiver.engine.progress import track
 from quiver.engine.quarantine import Quarantine
 from quiver.engine.source.given import Given, Stored
+from quiver.engine.summary import summary
 from quiver.engine.table import Example, Table, quoted
 from quiver.engine.trial import Measured
 from quiver.engine.tune import Want
 from quiver.errors import BadCollection, BadSpec
-from quiver.types import KEYS, MEDIA, Ask, Item, Metric, Query, Space, keys_of, query_of, sources_of
+from quiver.types import KEYS, Ask, Item, Metric, Query, Space, keys_of, query_of, sources_of
 
 #: The encoder of a collection that was given none: it needs no weights.
 DEFAULT_ENCODER = "classic"
@@ -195,28 +196,25 @@ class Collection:
     ) -> list[dict[str, Any]]:
         """Build an index of every vector column, or of those in some spaces; the old one serves until it is done.
 
-        With ``recall`` its settings are tuned and measured, for several selectivities, and searches are planned by
-        what was measured so that the recall is kept; ``info`` shows the promise. An index that takes the place of one
-        with a promise promises the same.
+        With ``recall`` its settings are measured for several selectivities, and searches planned so that it is kept;
+        ``info`` shows the promise. An index that takes the place of one with a promise promises the same.
 
         Args:
             spec: a kind of index and its options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``;
-                None for the best by size, width, memory and updates, which may be none: exact scans.
+                None for the best by size, width, memory and updates, which may be exact scans.
             spaces: names of spaces; vectors that bridges compute are indexed only where their space is named.
             recall: the mean share of the true k best that searches are to find; 0.95 where no spec is given.
-            k: hits for which that is promised; lists that are fused are measured as deep as they go.
-            queries: what will be asked, to measure with: (q, dim) vectors, a file of them (npy, npz), a text file
-                with one query a line, or files and manifests as ``add`` takes them. Without any, vectors of another
-                key in the same space are asked, such as captions of pictures, or else stored vectors of the column.
+            k: hits for which that is promised.
+            queries: what will be asked: (q, dim) vectors, a file of them (npy, npz) or of texts (txt), or what ``add``
+                takes. Without any, stored vectors of another key in the same space, or of the column.
             memory: what may be used, in bytes or as ``8GB``; by default most of what is free.
-            updates: whether vectors come and go ``often`` or are ``rare``ly changed.
+            updates: how often vectors change, ``rare`` or ``often``.
 
         Returns:
             What was built: column, kind, options, why, vectors, seconds, promise.
 
         Raises:
-            BadSpec: there is no such kind, or a column cannot be indexed so, for want of memory say; the others are
-                indexed all the same.
+            BadSpec: there is no such kind, or a column cannot be indexed so, for want of memory say; others are.
         """
         kind, options = registry.split(spec) if spec is not None else (None, {})
         wanted = recall if recall is not None or spec is not None else RECALL
@@ -226,9 +224,6 @@ class Collection:
 
     def check(self, *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Check with fresh queries whether indexes still keep their promises, and tune those anew that do not.
-
-        Args:
-            spaces: names of spaces; empty for all.
 
         Returns:
             What was found: column, kind, recall promised and found, whether it was kept, and the promise now.
@@ -347,23 +342,7 @@ class Collection:
 
     def info(self) -> dict[str, Any]:
         """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
-        library = self._library()
-        table = library.table
-        media = {name: library.count(f"{name} IS NOT NULL") for name in MEDIA}
-        return {
-            "uri": self.uri,
-            "version": table.version,
-            "items": library.count(None),
-            "media": {name: count for name, count in media.items() if count},
-            "columns": [_describe(library, column) for column in library.graph.columns],
-            "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
-            "scorers": [str(composition) for composition in library.graph.compositions],
-            "meta": {name: str(table.schema.field(name).type) for name in table.meta},
-            "quarantine": [
-                {name: str(row[name]) if name == "at" else row[name] for name in ("id", "uri", "reason", "at")}
-                for row in self._quarantine.rows()
-            ],
-        }
+        return summary(self.uri, self._library(), self._quarantine)
 
     def _library(self) -> Library:
         """Open, or move to the newest version.
@@ -412,20 +391,6 @@ def _shape(query: Query) -> Any:
     vectors = tuple(sorted([(name, np.shape(vector)) for name, vector in query.vectors.items()]))
     weights = tuple(sorted(query.weights.items())) if query.weights else ()
     return keys_of(query.media) if query.media else (), counts, bool(query.like), vectors, weights, _WANTED(query)
-
-
-def _describe(library: Library, column: Column) -> dict[str, Any]:
-    space = column.space
-    return {
-        "key": column.key,
-        "space": space.name,
-        "dim": space.dim,
-        "metric": space.metric,
-        "revision": space.revision,
-        "encoder": column.encoder,
-        "indexes": ["exact", *library.built(column)],
-        "promises": {kind: brief(made) for kind, made in library.promises(column).items()},
-    }
 
 
 def _workers() -> int:

@@ -1,0 +1,43 @@
+"""What a collection holds, told as JSON-able values."""
+
+from typing import Any
+
+from quiver.engine.build import brief
+from quiver.engine.column import Column
+from quiver.engine.library import Library
+from quiver.engine.quarantine import Quarantine
+from quiver.types import MEDIA
+
+
+def summary(uri: str, library: Library, quarantine: Quarantine) -> dict[str, Any]:
+    """Tell items by key, spaces, encoders, metadata, indexes with their promises, and quarantine."""
+    table = library.table
+    media = {name: library.count(f"{name} IS NOT NULL") for name in MEDIA}
+    return {
+        "uri": uri,
+        "version": table.version,
+        "items": library.count(None),
+        "media": {name: count for name, count in media.items() if count},
+        "columns": [_describe(library, column) for column in library.graph.columns],
+        "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
+        "scorers": [str(composition) for composition in library.graph.compositions],
+        "meta": {name: str(table.schema.field(name).type) for name in table.meta},
+        "quarantine": [
+            {name: str(row[name]) if name == "at" else row[name] for name in ("id", "uri", "reason", "at")}
+            for row in quarantine.rows()
+        ],
+    }
+
+
+def _describe(library: Library, column: Column) -> dict[str, Any]:
+    space = column.space
+    return {
+        "key": column.key,
+        "space": space.name,
+        "dim": space.dim,
+        "metric": space.metric,
+        "revision": space.revision,
+        "encoder": column.encoder,
+        "indexes": ["exact", *library.built(column)],
+        "promises": {kind: brief(made) for kind, made in library.promises(column).items()},
+    }
