@@ -1,17 +1,14 @@
 """A collection: items, their vectors in typed spaces, and everything one does with them."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Unpack
 
 import numpy as np
 
 from quiver import registry
-from quiver.engine import choice, source
+from quiver.engine import answer, choice, source
 from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import Order, each, fill
@@ -20,22 +17,22 @@ from quiver.engine.check import catch_up, check
 from quiver.engine.choice import Updates
 from quiver.engine.column import Column
 from quiver.engine.encoding import load
-from quiver.engine.execute import execute
+from quiver.engine.gate import Gate
 from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
-from quiver.engine.library import Library, held
+from quiver.engine.library import Library
 from quiver.engine.measure import fit, measure
 from quiver.engine.memory import share_arenas
+from quiver.engine.page import pages
 from quiver.engine.plan import Plan, Result
-from quiver.engine.planner import plan
 from quiver.engine.progress import track
 from quiver.engine.quarantine import Quarantine
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.summary import summary
-from quiver.engine.table import Example, Table, quoted
+from quiver.engine.table import Table, quoted
 from quiver.engine.trial import Measured
 from quiver.engine.tune import Want
 from quiver.errors import BadCollection, BadSpec
-from quiver.types import KEYS, Ask, Item, Metric, Query, Space, keys_of, query_of, sources_of
+from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of
 
 #: The encoder of a collection that was given none: it needs no weights.
 DEFAULT_ENCODER = "classic"
@@ -63,12 +60,14 @@ class Collection:
         self._version = version
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
         self._opened: Library | None = None
+        self._gate = Gate(lambda queries, started: answer.answer(self._library(), queries, started=started))
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
 
     def __len__(self) -> int:
-        return self._library().count(None)
+        with self._gate.alone():
+            return self._library().count(None)
 
     def add(
         self,
@@ -107,7 +106,7 @@ class Collection:
         origins: list[source.Source] = [Given.of(items)] if items else []
         if paths:
             origins.append(source.open(paths, meta=None if meta is None else str(meta), key=key, media=media))
-        table = self._create().table if origins else self._library().table
+        table = self._writer(create=bool(origins))
         specs = [encoder] if isinstance(encoder, str) else list(encoder)
         encoders = [load(spec) for spec in dict.fromkeys(map(registry.canonical, specs))]
         encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
@@ -146,7 +145,7 @@ class Collection:
         share_arenas()
         origin = source.open_vectors(str(path), metadata=None if meta is None else str(meta))
         column = Column(key, Space(space, origin.dim, metric, "given"), None)
-        table = self._create().table
+        table = self._writer(create=True)
         report = Report()
         taking = take_vectors(table, origin, column, report, quarantine=self._quarantine)
         for _ in track(taking, total=origin.total, show=progress):
@@ -162,7 +161,7 @@ class Collection:
             BadSpec: an id is not here.
             BadData: a value does not fit its column's type.
         """
-        table = self._library().table
+        table = self._writer()
         origin = Given.of([Item(id, {}, meta) for id, meta in values.items()])
         absent = set(values).difference(item.id for item in self.get(list(values)))
         if absent:
@@ -178,7 +177,7 @@ class Collection:
 
     def delete(self, ids: Iterable[str] = (), *, where: str | None = None) -> int:
         """Delete items by id or by condition; returns how many."""
-        table, named = self._library().table, list(ids)
+        table, named = self._writer(), list(ids)
         if bool(named) == (where is not None):
             raise BadSpec("delete takes either ids or a condition")
         return table.delete(where if where is not None else f"id IN {quoted(named)}")
@@ -238,38 +237,23 @@ class Collection:
             BadMedia: what is held cannot be decoded.
             BadSpec: the query or its condition cannot be read.
         """
-        return self.search_batch([query or query_of(ask)])[0]
+        return self._gate.ask([query or query_of(ask)])[0]
 
     def search_batch(self, queries: Sequence[Query]) -> list[Result]:
         """Answer many queries; those of one shape are encoded and searched together."""
-        started = perf_counter()
-        library = self._library()
-        examples = self._examples(library, queries)
-        results: dict[int, Result] = {}
-        shapes: dict[Any, list[int]] = {}
-        for n, query in enumerate(queries):
-            shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
-        for shape, members in shapes.items():
-            batch = [queries[n] for n in members]
-            chosen = self._plan(library, batch, shape, examples)
-            found = execute(library, batch, chosen, examples=examples, started=started)
-            started = perf_counter()
-            results |= dict(zip(members, found, strict=True))
-        return [results[n] for n in range(len(queries))]
+        return self._gate.ask(queries)
 
-    def _plan(self, library: Library, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
-        """Plan, or take the plan of queries like these; not where media or a pace, which no shape tells, decide."""
-        query, many = batch[0], 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
+    def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
+        """Answer a query page by page, k hits or groups each, all from the version that the first is from.
 
-        def make() -> Plan:
-            return plan(query, library.facts(query, examples, queries=many))
-
-        return make() if query.media or query.budget_ms is not None else library.planned((shape, many), make)
+        Nothing comes twice and nothing is left out, whatever is added, deleted or changed meanwhile.
+        """
+        return pages(self, query or query_of(ask))
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
-        query, library = query or query_of(ask), self._library()
-        return plan(query, library.facts(query, self._examples(library, [query])))
+        with self._gate.alone():
+            return answer.explain(self._library(), query or query_of(ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
         """Measure a scorer on a sample of queries; from then on plans rest on what was found.
@@ -285,7 +269,8 @@ class Collection:
         Raises:
             BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
         """
-        return measure(self._library(), queries, scorer=scorer, k=k)
+        with self._gate.alone():
+            return measure(self._library(), queries, scorer=scorer, k=k)
 
     def fit(
         self,
@@ -315,20 +300,21 @@ class Collection:
             BadData: recall finds no answer at all.
         """
         right = [[each] if isinstance(each, str) else list(each) for each in answers]
-        return fit(self._library(), queries, right, scorer=scorer, depth=depth, source=source)
+        with self._gate.alone():
+            return fit(self._library(), queries, right, scorer=scorer, depth=depth, source=source)
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
-        library = self._library()
-        if not ids:
-            return []
-        rows = library.table.rows(f"id IN {quoted(list(ids))}")
-        found = {item["id"]: Item(**item) for item in library.shelf.items(library.view, rows).values()}
+        with self._gate.alone():
+            library = self._library()
+            rows = library.table.rows(f"id IN {quoted(list(ids))}") if ids else np.empty(0, np.int64)
+            found = {item["id"]: Item(**item) for item in library.items(rows).values()}
         return [found[id] for id in ids if id in found]
 
     def versions(self) -> list[dict[str, Any]]:
         """Return every version: number, time and how many items it has."""
-        return self._library().table.history()
+        with self._gate.alone():
+            return self._library().table.history()
 
     def checkout(self, version: int) -> "Collection":
         """Return the collection as it was at a version, to be read only.
@@ -342,7 +328,8 @@ class Collection:
 
     def info(self) -> dict[str, Any]:
         """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
-        return summary(self.uri, self._library(), self._quarantine)
+        with self._gate.alone():
+            return summary(self.uri, self._library(), self._quarantine)
 
     def _library(self) -> Library:
         """Open, or move to the newest version.
@@ -361,10 +348,6 @@ class Collection:
         self._opened.refresh()
         return self._opened
 
-    def _examples(self, library: Library, queries: Sequence[Query]) -> dict[str, Example]:
-        ids = sorted({id for query in queries for id in query.like})
-        return library.table.examples(ids) if ids else {}
-
     def _create(self) -> Library:
         try:
             return self._library()
@@ -374,6 +357,12 @@ class Collection:
             Table.create(f"{self.uri}/items.lance")
             return self._library()
 
+    def _writer(self, *, create: bool = False) -> Table:
+        """Open the table anew for a change, so that what searches read does not move under them."""
+        with self._gate.alone():
+            _ = self._create() if create else self._library()
+        return Table(f"{self.uri}/items.lance", version=self._version)
+
     def _settle(self, table: Table) -> None:
         """Index ids and words, and join what many small commits left behind."""
         table.index("id", "BTREE")
@@ -381,16 +370,6 @@ class Collection:
         table.tidy()
 
 
-#: What queries that are answered together have in common, besides the kinds of thing that they hold.
-_WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in ("media", "like", "vectors", "weights")))
-
-
-def _shape(query: Query) -> Any:
-    """Return what tells queries that are answered by one plan from others."""
-    counts = tuple(len(sources_of(query.media, key)) for key in keys_of(query.media)) if query.media else ()
-    vectors = tuple(sorted([(name, np.shape(vector)) for name, vector in query.vectors.items()]))
-    weights = tuple(sorted(query.weights.items())) if query.weights else ()
-    return keys_of(query.media) if query.media else (), counts, bool(query.like), vectors, weights, _WANTED(query)
 
 
 def _workers() -> int:

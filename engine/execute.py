@@ -1,20 +1,15 @@
 """Run a plan: every stage in turn, timed. What the hits are is read when they are looked at."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from quiver.engine import rank
-from quiver.engine.composed import references
 from quiver.engine.hit import Found, Hits
 from quiver.engine.library import Library
 from quiver.engine.plan import Actual, Plan, Result
-from quiver.engine.rank import Ranked
 from quiver.engine.run import Run
 from quiver.engine.table import Example
 from quiver.types import Query
@@ -37,11 +32,12 @@ def execute(
         examples: the stored items that queries take as examples, by id.
         started: when the budget of the queries began, as ``perf_counter`` counts; now if not said.
     """
-    run = Run(library, queries, {id: examples[id] for query in queries for id in query.like}, started=started)
+    run = Run(library, queries, {id: examples[id] for query in queries for id in query.examples}, started=started)
     actual = []
     for stage in plan.stages:
         started = perf_counter()
         rows = stage.run(run)
+        run.done.append(stage)
         actual.append(Actual(stage.label, rows, (perf_counter() - started) * 1e3))
     found, done = _found(library, run), tuple(actual)
     if queries[0].budget_ms is not None:
@@ -52,12 +48,12 @@ def execute(
 
 
 def _found(library: Library, run: Run) -> Found:
-    """Return the best k of each query, not yet read."""
-    final, k = run.lists[0], run.queries[0].k
+    """Return what each query asked for of the list that is left, not yet read."""
+    query, final = run.queries[0], run.others(run.lists[0])
+    if query.group is None:
+        final = final.cut(query.offset + query.k, start=query.offset)
     if run.composer is None:
-        final = final.cut(k)
         return Found(library.shelf, library.view, final.rows, final.scores, partial(rank.traces, run.trail))
-    final = _others(library, run, final).cut(k)
     traces = [_terms(run, n, rows[rows >= 0].tolist()) for n, rows in enumerate(final.rows)]
     return Found(library.shelf, library.view, final.rows, final.scores, lambda n, rows: traces[n])
 
@@ -72,20 +68,3 @@ def _terms(run: Run, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
             {**trace, label: known[row]} if row in known else trace for trace, row in zip(traces, rows, strict=True)
         ]
     return [{**trace, label: each} for trace, each in zip(traces, run.composer.terms(n, rows), strict=True)]
-
-
-def _others(library: Library, run: Run, final: Ranked) -> Ranked:
-    """Leave out the items whose references are those that a scorer composed."""
-    assert run.composition is not None, "a scorer was asked"
-    held = [references(query, run.composition) for query in run.queries]
-    if not any(held):
-        return final
-    items = library.shelf.items(library.view, final.rows[final.rows >= 0])
-    spelt = [each | {os.path.abspath(os.path.expanduser(path)) for path in each if "://" not in path} for each in held]
-    own = [
-        np.array(
-            [row for row in rows[rows >= 0].tolist() if not spelt[n].isdisjoint(items[row]["media"].values())], np.int64
-        )
-        for n, rows in enumerate(final.rows)
-    ]
-    return final.without(own, final.rows.shape[1])

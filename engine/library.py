@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from quiver.engine import blend, calibrate, promise, trial
+from quiver.engine import blend, calibrate, group, promise, trial
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.cost import Machine
 from quiver.engine.encoding import Loaded, cross, held_to
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Composition, Graph
+from quiver.engine.group import Groups
 from quiver.engine.pace import Pace
 from quiver.engine.plan import Plan
 from quiver.engine.promise import Promise
@@ -94,6 +95,15 @@ class Library:
         view: View = self._once("view", None, lambda: View.of(self.table))
         return view
 
+    def items(self, rows: Rows) -> dict[int, dict[str, Any]]:
+        """Return id, media and metadata of rows, by row number."""
+        return self.shelf.items(self.view, rows)
+
+    def groups(self, column: str) -> Groups:
+        """Return the group of every row by its value of a metadata column."""
+        groups: Groups = self._once("groups", column, lambda: Groups.read(self.table, column))
+        return groups
+
     def planned(self, shape: Any, make: Callable[[], Plan]) -> Plan:
         """The plan for queries of a shape, which holds until something changes."""
         plan: Plan = self._once("plan", shape, make)
@@ -135,6 +145,8 @@ class Library:
 
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
         """Gather what the planner needs for so many queries like this one, whose example items have been read."""
+        if query.group is not None:
+            group.check(self.table, query.group)
         matching = self.count(query.where) if query.where is not None else None
         graph = self.graph
         return Facts(
@@ -164,4 +176,4 @@ def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
     """Return the names of the columns in which every example item of a query has a vector."""
     if not query.like:
         return frozenset()
-    return frozenset.intersection(*(frozenset(examples[id].vectors) for id in query.like))
+    return frozenset.intersection(*(frozenset(examples[id].vectors) for id in query.examples))

@@ -108,6 +108,17 @@ class Result:
         ids: tuple[str, ...] | None = getattr(self.hits, "ids", None)
         return tuple(hit.id for hit in self.hits) if ids is None else ids
 
+    def groups(self, column: str) -> list[tuple[Hit, ...]]:
+        """Return the hits by their value of a metadata column, the best group first.
+
+        A hit without a value is a group of its own.
+        """
+        found: dict[Any, list[Hit]] = {}
+        for n, hit in enumerate(self.hits):
+            value = hit.meta.get(column)
+            found.setdefault((n, None) if value is None else value, []).append(hit)
+        return [tuple(hits) for hits in found.values()]
+
     @property
     def actual(self) -> tuple[Actual, ...]:
         """Rows and milliseconds of each stage, and of reading what the hits are, as far as they were looked at."""
@@ -139,16 +150,29 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+def expected(stage: Stage) -> str:
+    """Say what a stage is expected to take and to find, as far as it says: in its ``rows``, ``ms`` and ``recall``.
+
+    Each may be missing, or None.
+    """
+    forms = {"rows": "{:,} rows", "ms": "{:.2f} ms", "recall": "recall {:.3f}"}
+    known = {name: getattr(stage, name, None) for name in forms}
+    return ", ".join(forms[name].format(value) for name, value in known.items() if value is not None)
+
+
 def render(plan: Plan, actual: Sequence[Actual] = ()) -> str:
     """Write a plan for people, in order of execution, with measurements where given."""
 
-    def cost(measured: Actual | None) -> str:
-        return f" [{measured.rows:,} rows, {measured.ms:.2f} ms]" if measured else ""
+    def cost(measured: Actual | None, estimate: str = "") -> str:
+        if measured is None:
+            return f" [{estimate} expected]" if estimate else ""
+        expected = f"; {estimate} expected" if estimate else ""
+        return f" [{measured.rows:,} rows, {measured.ms:.2f} ms{expected}]"
 
     done = {each.label: each for each in actual}
     lines = [f"plan for version {plan.version} ({plan.items:,} items)"]
     for number, stage in enumerate(plan.stages, 1):
-        lines.append(f"  {number}. {stage.label}: {stage.reason}{cost(done.get(stage.label))}")
+        lines.append(f"  {number}. {stage.label}: {stage.reason}{cost(done.get(stage.label), expected(stage))}")
     fetched = done.get("fetch")
     if fetched:
         total = sum(each.ms for each in actual)

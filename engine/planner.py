@@ -2,18 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from quiver.engine import composed, rerank, routing
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Route
 from quiver.engine.plan import Plan, Refused, Stage
+from quiver.engine.stages.above import Above
 from quiver.engine.stages.cut import Cut
 from quiver.engine.stages.fuse import RRF_C, Fuse
+from quiver.engine.stages.group import Group
 from quiver.engine.stages.merge import Merge
-from quiver.types import Query, keys_of
+from quiver.engine.stages.rerank import Rerank
+from quiver.errors import BadSpec
+from quiver.types import NONE, UNLIKE, WORDS, Query, keys_of
 
 #: Each list that is to be fused goes this deep, at least: an item that only one list knows still gets its chance.
 FUSE_DEPTH = 100
+#: Lists that are to be grouped go so deep at first: this far at least, and so many times as deep as hits are wanted.
+GROUP_DEPTH, PER_GROUP = 100, 4
 
 
 def plan(query: Query, facts: Facts) -> Plan:
@@ -25,14 +32,58 @@ def plan(query: Query, facts: Facts) -> Plan:
     """
     refused: list[Refused] = []
     notes: list[str] = []
-    fit = composed.fit(query, facts, refused)
+    pulled = replace(query, k=_depth(query))
+    fit = _fit(pulled, facts, refused)
     stages = None
     if fit is not None:
         by = composed if fit.composition.recalls else rerank
-        stages = by.stages(query, facts, fit, refused, notes)
+        stages = by.stages(pulled, facts, fit, refused, notes)
     if stages is None:
-        stages = _joined(query, facts, refused, notes)
-    return Plan(tuple(stages), tuple(refused), tuple(notes), facts.version, facts.items)
+        stages = _joined(pulled, facts, refused, notes)
+    return Plan(tuple(_choice(query, facts, stages)), tuple(refused), tuple(notes), facts.version, facts.items)
+
+
+def _depth(query: Query) -> int:
+    """Return how many of the best have to be found."""
+    wanted = query.offset + query.k
+    return wanted if query.group is None else max(GROUP_DEPTH, PER_GROUP * query.per_group * wanted)
+
+
+def _fit(query: Query, facts: Facts, refused: list[Refused]) -> composed.Fit | None:
+    """Return the scorer to rank by; None where there is none, or what was asked is beyond scorers."""
+    beyond = [name for name in ("unlike", "hybrid") if getattr(query, name)] + ["reduce"] * (query.reduce == "max")
+    if not beyond:
+        return composed.fit(query, facts, refused)
+    if query.scorer not in (None, NONE):
+        raise BadSpec(f"the scorer {query.scorer} takes no {beyond[0]}: leave out one of them")
+    fit = composed.fit(query, facts, refused)
+    if fit is not None:
+        refused.append(Refused(f"scorer {fit.composition}", f"a scorer takes no {beyond[0]}"))
+    return None
+
+
+def _choice(query: Query, facts: Facts, stages: Sequence[Stage]) -> list[Stage]:
+    """Add what chooses among the hits that were found: a least score, groups, a page."""
+    made, cut = list(stages[:-1]), stages[-1]
+    if query.min_score is not None:
+        if isinstance(made[-1], Fuse):
+            raise BadSpec(
+                "min_score needs scores of one kind, and these lists are fused by rank: ask with one thing in one space"
+            )
+        if isinstance(made[-1], Rerank):
+            raise BadSpec(
+                f"min_score needs scores of one kind, and {made[-1].scorer} reranks some candidates only: scorer=none"
+            )
+        made.append(Above(query.min_score, f"what scores less than {query.min_score:g} is left out"))
+    made.append(cut)
+    if query.group is not None:
+        groups = f"the best {query.k}" if not query.offset else f"the {query.k} after the best {query.offset}"
+        why = f"{groups} groups, at most {query.per_group} of each; pulled deeper until so many are seen, or all"
+        bounds = (query.offset, _depth(query), facts.rows, query.index)
+        made.append(Group(query.group, query.k, query.per_group, *bounds, why))
+    elif query.offset and isinstance(cut, Cut):
+        made[-1] = replace(cut, reason=f"{cut.reason}; the first {query.offset} are left out")
+    return made
 
 
 def _joined(query: Query, facts: Facts, refused: list[Refused], notes: list[str]) -> list[Stage]:
@@ -41,12 +92,13 @@ def _joined(query: Query, facts: Facts, refused: list[Refused], notes: list[str]
     depth = max(query.k, FUSE_DEPTH) if len(taken) + words > 1 else query.k
     stages = [*routing.encodes(taken), *routing.narrow(query, facts)]
     stages += routing.recalls(taken, depth, query, facts, refused, words=words)
+    weights = {name: weight for name, weight in query.weights.items() if name != UNLIKE}
     if len(keys_of(query.media)) + bool(query.like) + len(query.vectors) > 1:
         notes.append(
             "composed without a trained composer: several things are held, each is searched on its own and the lists"
             " are fused by rank"
         )
-    return [*stages, *_joins(taken, query.weights, words=words), Cut(query.k, f"the best {query.k}")]
+    return [*stages, *_joins(taken, weights, words=words), Cut(query.k, f"the best {query.k}")]
 
 
 def _joins(routes: Sequence[Route], weights: Mapping[str, float], *, words: bool) -> list[Stage]:
@@ -59,6 +111,7 @@ def _joins(routes: Sequence[Route], weights: Mapping[str, float], *, words: bool
     left = len(routes) - sum(homes[space] - 1 for space in shared) + words
     if left > 1:
         counts = f"; weights {', '.join(f'{name} {weight:g}' for name, weight in weights.items())}" if weights else ""
+        counting = {WORDS: weights["text"], **weights} if words and "text" in weights else dict(weights)
         why = f"{left} lists whose scores cannot be compared: reciprocal rank fusion, c = {RRF_C}{counts}"
-        joins.append(Fuse(RRF_C, dict(weights), why))
+        joins.append(Fuse(RRF_C, counting, why))
     return joins

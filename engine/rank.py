@@ -39,9 +39,9 @@ class Ranked:
         """How many candidates there are over all queries."""
         return int((self.rows >= 0).sum())
 
-    def cut(self, k: int) -> "Ranked":
-        """Keep the best k."""
-        return replace(self, scores=self.scores[:, :k], rows=self.rows[:, :k])
+    def cut(self, k: int, *, start: int = 0) -> "Ranked":
+        """Keep the best k, but for the first so many."""
+        return replace(self, scores=self.scores[:, start:k], rows=self.rows[:, start:k])
 
     def without(self, rows: Sequence[Rows], k: int) -> "Ranked":
         """Drop some rows of each query, and keep the best k of the others."""

@@ -10,7 +10,7 @@ from quiver.engine.stages.encode import Encode
 from quiver.engine.stages.filter import Filter
 from quiver.engine.stages.words import Words
 from quiver.errors import BadSpec, NoRoute
-from quiver.types import LIKE, Query, keys_of
+from quiver.types import LIKE, WORDS, Query, keys_of
 
 
 def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str]) -> tuple[list[Route], bool]:
@@ -25,6 +25,7 @@ def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str])
     found: list[Route] = []
     words = False
     for held in (*keys_of(query.media), *([LIKE] if query.like else [])):
+        words = words or (held == "text" and query.hybrid and query.weights.get(WORDS, 1) != 0)
         if query.weights.get(held, 1) == 0:
             refused.append(Refused(held, "its weight is 0"))
             continue

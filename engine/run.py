@@ -1,25 +1,29 @@
 """One execution of a plan over a batch of queries: what the stages share."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from quiver.engine.ask import ask
 from quiver.engine.column import Column, Crossing, Derived
+from quiver.engine.composed import references
 from quiver.engine.composer import Composer
 from quiver.engine.encoding import Loaded
 from quiver.engine.graph import VECTOR, Composition, Route
+from quiver.engine.group import Groups
 from quiver.engine.match import Matched, match, order
 from quiver.engine.pace import Pace
+from quiver.engine.plan import Stage
 from quiver.engine.rank import Ranked, combine
 from quiver.engine.resident import Resident
 from quiver.engine.table import Example, Table
 from quiver.errors import SpaceMismatch
 from quiver.protocols import Scorer
-from quiver.types import LIKE, Floats, Query, Rows, Space, sources_of, values_of
+from quiver.types import LIKE, UNLIKE, WORDS, Floats, Query, Rows, Space, sources_of, values_of
 
 if TYPE_CHECKING:
     from quiver.engine.stages.compose import Compose
@@ -58,6 +62,14 @@ class Library(Protocol):
         """Row numbers a condition selects, sorted."""
         ...
 
+    def groups(self, column: str) -> Groups:
+        """The group of every row by its value of a metadata column."""
+        ...
+
+    def items(self, rows: Rows) -> Mapping[int, Mapping[str, Any]]:
+        """Id, media and metadata of rows, by row number."""
+        ...
+
 
 class Run:
     """The queries of a batch, the lists found so far, and what was found where.
@@ -70,6 +82,7 @@ class Run:
         allow: row numbers that may be found, sorted; None for all.
         lists: the ranked lists in play.
         trail: every list that was ever in play, for the trace.
+        done: the stages that have run.
         composition: the scorer, where one ranks.
         composer: the queries as it holds them.
         started: when, as ``perf_counter`` counts.
@@ -91,6 +104,7 @@ class Run:
         self.allow: Rows | None = None
         self.lists: list[Ranked] = []
         self.trail: list[Ranked] = []
+        self.done: list[Stage] = []
         self.composition: Composition | None = None
         self.composer: Composer | None = None
         self.started = perf_counter() if started is None else started
@@ -101,6 +115,11 @@ class Run:
         self._encoded: dict[tuple[str, Space], Floats] = {}
         self._asked: dict[str, Floats] = {}
 
+    def say(self, note: str) -> None:
+        """Add a note to the answers."""
+        for notes in self.notes:
+            notes.append(note)
+
     def remember(self, ranked: Ranked) -> None:
         """Keep a list for the trace."""
         self.trail.append(ranked)
@@ -110,12 +129,14 @@ class Run:
         return self.library.matching(where)
 
     def embed(self, held: str, space: Space, spec: str) -> int:
-        """Embed one key of every query, several values of it as their mean; returns how many queries."""
+        """Embed one key of every query, several values of it as the query reduces them; returns how many queries."""
         encoder = self.library.encoder(spec).encoder
         reader = encoder.reader(held)
         sources = [sources_of(query.media, held) for query in self.queries]
         vectors = encoder.embed(held, [reader(source) for each in sources for source in each], space)
-        if len(vectors) > len(sources):
+        if self.queries[0].reduce == "max":
+            vectors = vectors.reshape(len(sources), -1, space.dim)
+        elif len(vectors) > len(sources):
             starts = np.cumsum([0, *(len(each) for each in sources[:-1])])
             counts = np.array([[len(each)] for each in sources], np.float32)
             vectors = np.asarray(np.add.reduceat(vectors, starts, axis=0) / counts, np.float32)
@@ -203,12 +224,12 @@ class Run:
     @property
     def _spare(self) -> int:
         """How many more to ask for, since examples are left out of the answer."""
-        return max(len(query.like) for query in self.queries)
+        return max(len(query.examples) for query in self.queries)
 
     def _keep(self, ranked: Ranked, k: int) -> Ranked:
         """Leave each query's own examples out of a list, and remember it."""
         if self._spare:
-            own = [np.array([self.examples[id].row for id in query.like], np.int64) for query in self.queries]
+            own = [np.array([self.examples[id].row for id in query.examples], np.int64) for query in self.queries]
             ranked = ranked.without(own, k)
         self.remember(ranked)
         return ranked
@@ -218,7 +239,7 @@ class Run:
         if route.held in self._asked:
             return self._asked[route.held]
         if route.held == LIKE:
-            return self._stored(route)[:, None]
+            return self._stored(route)
         if route.held == VECTOR:
             given = [np.asarray(query.vectors[route.start.name], np.float32) for query in self.queries]
             shape = given[0].shape
@@ -227,10 +248,11 @@ class Run:
                 raise SpaceMismatch(f"{route.start} takes vectors {route.start.dim} wide, not {width}")
             stacked = np.stack(given)
             return stacked[:, None] if stacked.ndim == 2 else stacked
-        return self._encoded[route.held, route.start][:, None]
+        encoded = self._encoded[route.held, route.start]
+        return encoded[:, None] if encoded.ndim == 2 else encoded
 
     def _stored(self, route: Route) -> Floats:
-        """Return the mean of each query's examples, (q, dim), in the space a route starts from.
+        """Return what each query's examples ask, (q, m, dim), in the space a route starts from.
 
         An item that has several vectors there gives the one of the route's own key where it can.
         """
@@ -240,7 +262,24 @@ class Run:
             id: next(example.vectors[name] for name in names if name in example.vectors)
             for id, example in self.examples.items()
         }
-        return np.stack([np.mean([found[id] for id in query.like], axis=0) for query in self.queries])
+        if route.start.metric == "cosine":
+            found = {id: vector / max(float(np.linalg.norm(vector)), 1e-30) for id, vector in found.items()}
+        return np.stack([_likeness(query, found) for query in self.queries]).astype(np.float32)
+
+    def others(self, ranked: Ranked) -> Ranked:
+        """Leave out the items whose references are those that a scorer composed."""
+        if self.composition is None:
+            return ranked
+        held = [references(query, self.composition) for query in self.queries]
+        if not any(held):
+            return ranked
+        items = self.library.items(ranked.rows[ranked.rows >= 0])
+        own = []
+        for each, rows in zip(held, ranked.rows, strict=True):
+            spelt = each | {os.path.abspath(os.path.expanduser(path)) for path in each if "://" not in path}
+            theirs = [row for row in rows[rows >= 0].tolist() if not spelt.isdisjoint(items[row]["media"].values())]
+            own.append(np.array(theirs, np.int64))
+        return ranked.without(own, ranked.rows.shape[1])
 
     def search_words(self, k: int, *, target: str | None, label: str) -> Ranked:
         """Search every query's text in the full-text index."""
@@ -252,7 +291,7 @@ class Run:
         rows = np.full((len(found), width), -1, np.int64)
         for n, (theirs, at) in enumerate(found):
             scores[n, : len(at)], rows[n, : len(at)] = theirs, at
-        return self._keep(Ranked(label, scores, rows, held="text"), k)
+        return self._keep(Ranked(label, scores, rows, held=WORDS), k)
 
     def _words(self, text: str, k: int, where: str | None) -> tuple[Floats, Rows]:
         conditions = [condition for condition in (where, self.queries[0].where) if condition]
@@ -261,6 +300,22 @@ class Run:
         rows = table["_rowid"].to_numpy().astype(np.int64)
         order = np.lexsort((rows, -scores))
         return scores[order], rows[order]
+
+
+def _likeness(query: Query, vectors: Mapping[str, Floats]) -> Floats:
+    """Return the vectors (m, dim) that a query's examples ask: p + w (p - n).
+
+    p is the mean of what is liked, or each of it where the best match counts; n is the mean of what is not. This is
+    the formula of Rocchio (1971), made independent of where the origin is, as distances are; for w = 1 it is 2 p - n.
+    """
+    liked = np.stack([vectors[id] for id in query.like])
+    if query.reduce == "mean":
+        liked = liked.mean(axis=0, keepdims=True)
+    if not query.unlike:
+        return liked
+    away = np.mean([vectors[id] for id in query.unlike], axis=0)
+    made: Floats = liked + query.weights.get(UNLIKE, 1.0) * (liked - away)
+    return made
 
 
 def _best_of(ranked: Ranked, count: int, width: int) -> Ranked:

@@ -102,7 +102,8 @@ def _title(query: Query) -> str:
     held = [f"“{each}”" if name == "text" else name for name in query.media for each in values_of(query.media, name)]
     held += [f"like {id}" for id in query.like] + [f"a vector of {name}" for name in query.vectors]
     wanted = f" → {query.target}" if query.target else ""
-    return " + ".join(held) + wanted + (f" where {query.where}" if query.where else "")
+    away = "".join(f" - like {id}" for id in query.unlike)
+    return " + ".join(held) + away + wanted + (f" where {query.where}" if query.where else "")
 
 
 def _query(query: Query, items: Mapping[str, Item]) -> str:

@@ -1,7 +1,7 @@
 """``quiver search``: find items by example, by words, by id, and by metadata."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,9 +20,16 @@ def search(
     id: Annotated[
         list[str] | None, typer.Option(help="An item of the collection, as example; may be repeated.")
     ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="An item that the answer should be away from; may be repeated.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="What to find: text, image, audio, video or pair.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, such as \"price < 50 AND colour = 'Red'\".")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="How many hits, or groups.")] = 10,
+    offset: Annotated[int, typer.Option(help="Leave out so many of the best: earlier pages showed them.")] = 0,
+    min_score: Annotated[float | None, typer.Option(help="Leave out what scores less.")] = None,
+    group: Annotated[str | None, typer.Option(help="A metadata column, of whose every value the best counts.")] = None,
+    per_group: Annotated[int, typer.Option(help="How many of each group.")] = 1,
     space: Annotated[list[str] | None, typer.Option(help="Answer in this space only; may be repeated.")] = None,
     index: Annotated[str | None, typer.Option(help="Use this kind of index: exact, faiss or lance.")] = None,
     weight: Annotated[
@@ -34,6 +41,11 @@ def search(
     budget_ms: Annotated[
         float | None, typer.Option(help="Milliseconds the answer may take; a reranker looks as deep as that allows.")
     ] = None,
+    reduce: Annotated[
+        Literal["mean", "max"],
+        typer.Option(help="What several values of one thing count for: their mean, or the best match (max)."),
+    ] = "mean",
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search text as words too, beside embedding it.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan instead of searching.")] = False,
     analyze: Annotated[bool, typer.Option("--analyze", help="Search, and print the plan with what it cost.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -58,6 +70,13 @@ def search(
         weights=dict(map(_weight, weight or ())),
         scorer=scorer,
         budget_ms=budget_ms,
+        unlike=tuple(unlike or ()),
+        offset=offset,
+        min_score=min_score,
+        group=group,
+        per_group=per_group,
+        reduce=reduce,
+        hybrid=hybrid,
     )
     opened = quiver.open(collection)
     if explain:
@@ -69,7 +88,7 @@ def search(
         from quiver.engine.sheet import write
 
         write(html, [(query, result)], collection=opened)
-    _print(result, json=json, analyze=analyze)
+    _print(result, first=1 if group else offset + 1, json=json, analyze=analyze)
 
 
 def _one_or_all(given: Any) -> Any:
@@ -93,16 +112,16 @@ def _check(media: dict[str, Any]) -> None:
                 raise BadSpec(f"--{name}: there is no file {value}")
 
 
-def _print(result: Any, *, json: bool, analyze: bool) -> None:
+def _print(result: Any, *, first: int, json: bool, analyze: bool) -> None:
     from quiver.engine.plan import render
 
     if json:
         show.write_json(result.to_dict())
         return
+    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(dict(hit.meta))) for n, hit in enumerate(result, first)]
     if analyze:
         print(render(result.plan, result.actual))
     else:
         for note in result.plan.notes:
             show.warn(note)
-    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(dict(hit.meta))) for n, hit in enumerate(result, 1)]
     show.write_table(("", "score", "id", "metadata"), rows)

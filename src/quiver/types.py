@@ -24,6 +24,10 @@ MEDIA = ("text", "image", "audio", "video", "before", "after")
 KEYS = ("text", "image", "audio", "video", "pair")
 #: What a query may hold besides media: stored items as examples.
 LIKE = "like"
+#: And stored items as examples of what is not wanted.
+UNLIKE = "unlike"
+#: What full-text search finds is weighed by this name.
+WORDS = "words"
 #: Named in place of a scorer, so that none is used.
 NONE = "none"
 
@@ -149,16 +153,27 @@ class Query:
         media: what is held: references, bytes or arrays by name, a subset of MEDIA; may be empty. Of everything but
             a pair there may be several, in a list.
         like: ids of stored items to use as examples; they are left out of the answer.
+        unlike: ids of stored items that the answer should be away from, beside ``like``; left out too. The vector
+            asked is ``p + w (p - n)``, p the mean of the examples, n that of these, w the weight of ``unlike``.
         vectors: ready-made query vectors, (dim,) or (m, dim), by space name.
         target: the key wanted (``video``), or None for anything.
-        k: how many hits.
+        k: how many hits; with ``group``, how many groups.
+        offset: how many of the best to leave out, as earlier pages showed them; groups, with ``group``.
+        min_score: leave out what scores less; there must be one kind of score, not lists fused by rank.
+        group: a metadata column of whose every value only the best ``per_group`` hits count, such as the film that
+            frames are of; an item without a value is a group of its own.
+        per_group: see ``group``.
         where: SQL condition on metadata columns, or None.
         spaces: names of the spaces to answer in; empty for every space that can.
         index: the kind of index to use; None lets the planner choose.
-        weights: how much each held thing counts, by key of KEYS or ``like``; 1 where it is not named.
+        weights: how much each held thing counts, by key of KEYS or ``like``, ``unlike`` or ``words``; 1 where it is
+            not named.
         scorer: the scorer to rank by; None lets the planner choose, ``none`` uses none.
         budget_ms: milliseconds that the answer may take: a reranker looks at as many candidates as that allows.
             Queries asked together share the sum of theirs.
+        reduce: what several values of one thing held count for, and several examples: their ``mean``, or the ``max``
+            over them, by which an item needs to be near to one. Of vectors (m, dim) always the best counts.
+        hybrid: whether text is also searched as words, where it is embedded.
     """
 
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -172,23 +187,53 @@ class Query:
     weights: Mapping[str, float] = field(default_factory=dict)
     scorer: str | None = None
     budget_ms: float | None = None
+    unlike: tuple[str, ...] = ()
+    offset: int = 0
+    min_score: float | None = None
+    group: str | None = None
+    per_group: int = 1
+    reduce: Literal["mean", "max"] = "mean"
+    hybrid: bool = False
 
     def __post_init__(self) -> None:
         if unknown := set(self.media) - set(MEDIA):
             raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(unknown))}")
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
-        if self.k < 1:
-            raise BadSpec(f"k must be at least 1, not {self.k}")
         if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
             raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
+        for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
+            if getattr(self, name) < least:
+                raise BadSpec(f"{name} must be at least {least}, not {getattr(self, name)}")
         if ("before" in self.media) != ("after" in self.media):
             raise BadSpec("a pair needs both before and after")
         if not (self.media or self.like or self.vectors):
             raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
         for name in self.media:
             _check_values(name, self.media[name])
-        _check_weights(self.weights, (*keys_of(self.media), *([LIKE] if self.like else [])))
+        self._check_choices()
+        if self.weights:
+            also = [LIKE] * bool(self.like) + [UNLIKE] * bool(self.unlike) + [WORDS] * self.hybrid
+            _check_weights(self.weights, (*keys_of(self.media), *also))
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Ids of all stored items it names, which are left out of the answer."""
+        return (*self.like, *self.unlike)
+
+    def _check_choices(self) -> None:
+        if self.unlike and not self.like:
+            raise BadSpec("unlike needs like: away from what is known only beside something to be near to")
+        if both := set(self.like).intersection(self.unlike):
+            raise BadSpec(f"{min(both)!r} is in like and in unlike")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise BadSpec(f"min_score must be a finite number, not {self.min_score}")
+        if self.per_group > 1 and self.group is None:
+            raise BadSpec("per_group needs group: the column whose values are groups")
+        if self.reduce not in ("mean", "max"):
+            raise BadSpec(f"reduce must be mean or max, not {self.reduce!r}")
+        if self.hybrid and "text" not in self.media:
+            raise BadSpec("hybrid needs text: words to search by and to embed")
 
 
 def _check_values(name: str, held: Any) -> None:
@@ -206,7 +251,7 @@ def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
             raise BadSpec(f"a weight for {name!r}, which is not held: this query holds {', '.join(held) or 'vectors'}")
         if not _counts(weight):
             raise BadSpec(f"the weight of {name} must be a number of at least 0, not {weight!r}")
-    if held and all(weights.get(name, 1) == 0 for name in held):
+    if all(weights.get(name, 1) == 0 for name in held if name != UNLIKE):
         raise BadSpec("every weight is 0: nothing that is held would count")
 
 
@@ -227,15 +272,22 @@ class Ask(TypedDict, total=False):
     before: Any
     after: Any
     like: str | Sequence[str]
+    unlike: str | Sequence[str]
     vectors: Mapping[str, Any]
     target: str | None
     k: int
+    offset: int
+    min_score: float | None
+    group: str | None
+    per_group: int
     where: str | None
     spaces: Sequence[str]
     index: str | None
     weights: Mapping[str, float]
     scorer: str | None
     budget_ms: float | None
+    reduce: Literal["mean", "max"]
+    hybrid: bool
 
 
 def query_of(ask: Ask) -> Query:
@@ -249,21 +301,12 @@ def query_of(ask: Ask) -> Query:
     """
     if unknown := set(ask) - set(Ask.__annotations__):
         raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; it has no {', '.join(sorted(unknown))}")
+    given: dict[str, Any] = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
     media = {name: ask[name] for name in MEDIA if ask.get(name) is not None}  # type: ignore[literal-required]
-    like = ask.get("like", ())
-    return Query(
-        media=media,
-        like=(like,) if isinstance(like, str) else tuple(like),
-        vectors=ask.get("vectors", {}),
-        target=ask.get("target"),
-        k=ask.get("k", 10),
-        where=ask.get("where"),
-        spaces=tuple(ask.get("spaces", ())),
-        index=ask.get("index"),
-        weights=ask.get("weights", {}),
-        scorer=ask.get("scorer"),
-        budget_ms=ask.get("budget_ms"),
-    )
+    for name in (LIKE, UNLIKE, "spaces"):
+        if name in given:
+            given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
+    return Query(media, **given)
 
 
 @dataclass(frozen=True, slots=True)

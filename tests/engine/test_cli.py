@@ -68,6 +68,21 @@ def test_explain_counts_and_analyze_measures(shop):
     assert " ms]" in run("search", shop, "--id", "photos/red0.png", "--analyze").stdout
 
 
+def test_the_command_line_pages_groups_and_looks_away_as_python_does(shop):
+    def ids(*options):
+        found = json.loads(run("search", shop, "--id", "photos/red0.png", "--json", *options).stdout)
+        return [hit["id"] for hit in found["hits"]]
+
+    opened = quiver.open(shop)
+    every = opened.search(like="photos/red0.png", k=23)
+    assert ids("-k", "3", "--offset", "4") == list(every.ids[4:7])
+    assert ids("-k", "23", "--min-score", every[9].score - 1e-6) == list(every.ids[:10])
+    grouped = opened.search(like="photos/red0.png", k=3, group="colour", per_group=2)
+    assert ids("-k", "3", "--group", "colour", "--per-group", "2") == list(grouped.ids) and len(grouped) == 6
+    away = opened.search(like="photos/red0.png", unlike="photos/blue0.png", k=4)
+    assert ids("--unlike", "photos/blue0.png", "-k", "4") == list(away.ids)
+
+
 def test_info_get_versions_and_delete_tell_the_same_story(shop):
     info = json.loads(run("info", shop, "--json").stdout)
     assert info["items"] == 24 and info["media"] == {"image": 24} and info["meta"]["price"] == "int64"
