@@ -13,7 +13,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -27,6 +29,7 @@ import quiver
 from quiver import registry
 from quiver.benchmarks.exact import clusters
 from quiver.benchmarks.machine import commit, machine, versions
+from quiver.engine import answer
 from quiver.types import Floats, Query
 
 INDEXES = ("exact", "faiss factory=IVF256,Flat nprobe=16")
@@ -49,6 +52,26 @@ class Line:
     ids: float
     hits: float
     overhead: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Queries answered in a second where threads search at once.
+
+    ``own``: every thread runs the engine by itself; ``together``: through the collection, which answers together what
+    arrives together. All ids are looked at.
+    """
+
+    index: str
+    threads: int
+    own: float
+    together: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.index}, {self.threads} threads: {self.own:,.0f} queries a second on their own, {self.together:,.0f}"
+            " answered together"
+        )
 
 
 def fill(folder: Path, vectors: Floats) -> quiver.Collection:
@@ -117,6 +140,32 @@ def _timed(call: Callable[[], Any]) -> float:
     return (perf_counter() - started) * 1e3
 
 
+def arrivals(collection: quiver.Collection, spec: str, queries: Floats, *, threads: int, seconds: float) -> Arrivals:
+    """Let threads search, each one query after the other, and count the answers."""
+    kind = registry.split(spec)[0]
+    asked = [Query(vectors={"made": vector}, index=kind) for vector in queries]
+
+    def own(query: Query) -> Any:
+        return answer.answer(collection._library(), [query])[0]
+
+    counts = {}
+    for name, search in (("own", own), ("together", collection.search)):
+        search(asked[0])
+        ask = partial(_ask, search, asked, perf_counter() + seconds)
+        with ThreadPoolExecutor(threads) as pool:
+            counts[name] = sum(pool.map(ask, range(threads)))
+    return Arrivals(spec, threads, counts["own"] / seconds, counts["together"] / seconds)
+
+
+def _ask(search: Callable[[Query], Any], asked: Sequence[Query], end: float, start: int) -> int:
+    """Ask one query after the other until time is up, and return how many were answered."""
+    count = 0
+    while perf_counter() < end:
+        _ = search(asked[(start + count) % len(asked)]).ids
+        count += 1
+    return count
+
+
 def table(lines: Sequence[Line]) -> str:
     """Write lines for people."""
 
@@ -134,17 +183,22 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([head, *rows])
 
 
-def run(folder: Path, *, items: int, dim: int, indexes: Sequence[str], rounds: int) -> list[Line]:
-    """Fill a collection and measure every index, with and without a condition."""
+def run(
+    folder: Path, *, items: int, dim: int, indexes: Sequence[str], rounds: int, threads: int
+) -> tuple[list[Line], list[Arrivals]]:
+    """Fill a collection and measure every index: with and without a condition, and by many threads."""
     made = clusters(items, dim=dim)
     collection = fill(folder, made.base)
-    lines = []
+    lines: list[Line] = []
+    crowds: list[Arrivals] = []
     for spec in indexes:
         if spec != "exact":
             collection.index(spec)
         for where in CONDITIONS:
             lines += measure(collection, spec, made.queries, where=where, rounds=rounds)
-    return lines
+        if threads > 1:
+            crowds.append(arrivals(collection, spec, made.queries, threads=threads, seconds=rounds / 50))
+    return lines, crowds
 
 
 def main() -> None:
@@ -154,16 +208,19 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--index", nargs="+", default=INDEXES, help="kinds of index with their options")
     parser.add_argument("--rounds", type=int, default=200, help="searches that are timed")
+    parser.add_argument("--threads", type=int, default=8, help="that search at once; 1 leaves that out")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quiver-overhead-") as place:
-        lines = run(Path(place), items=given.items, dim=given.dim, indexes=given.index, rounds=given.rounds)
+        how = {"items": given.items, "dim": given.dim, "rounds": given.rounds, "threads": given.threads}
+        lines, crowds = run(Path(place), indexes=given.index, **how)
     if given.json:
         about = {"machine": machine(), "versions": versions(), "commit": commit()}
-        json.dump({"lines": [asdict(line) for line in lines], **about}, sys.stdout, indent=2)
+        figures = {"lines": [asdict(line) for line in lines], "threads": [asdict(crowd) for crowd in crowds]}
+        json.dump({**figures, **about}, sys.stdout, indent=2)
         print()
     else:
-        print(table(lines))
+        print(table(lines), *crowds, sep="\n")
 
 
 if __name__ == "__main__":

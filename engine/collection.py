@@ -1,9 +1,9 @@
 """A collection: items, their vectors in typed spaces, and everything one does with them."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from quiver.engine.tune import Want
 from quiver.errors import BadCollection, BadSpec
 from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of
 
+T = TypeVar("T")
 #: The encoder of a collection that was given none: it needs no weights.
 DEFAULT_ENCODER = "classic"
 #: What an index promises that was not told what to be.
@@ -117,7 +118,7 @@ class Collection:
                 pass
             report = report.plus(ingest.report)
         self._settle(table)
-        catch_up(self._library())
+        self._upkeep(catch_up)
         return report
 
     def add_vectors(
@@ -151,7 +152,7 @@ class Collection:
         for _ in track(taking, total=origin.total, show=progress):
             pass
         self._settle(table)
-        catch_up(self._library())
+        self._upkeep(catch_up)
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
@@ -219,7 +220,7 @@ class Collection:
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
         order = Order(kind, options, want, choice.parse(memory) if isinstance(memory, str) else memory, updates)
-        return each(self._library(), spaces, lambda library, column: [fill(library, column, order)])
+        return self._upkeep(lambda library: each(library, spaces, lambda own, column: [fill(own, column, order)]))
 
     def check(self, *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Check with fresh queries whether indexes still keep their promises, and tune those anew that do not.
@@ -227,7 +228,7 @@ class Collection:
         Returns:
             What was found: column, kind, recall promised and found, whether it was kept, and the promise now.
         """
-        return each(self._library(), spaces, check)
+        return self._upkeep(lambda library: each(library, spaces, check))
 
     def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:
         """Answer a query, given whole or in keywords: ``search(image="a.jpg", target="video", k=5)``.
@@ -363,13 +364,20 @@ class Collection:
             _ = self._create() if create else self._library()
         return Table(f"{self.uri}/items.lance", version=self._version)
 
+    def _upkeep(self, work: Callable[[Library], T]) -> T:
+        """Work on indexes with a library apart, so that searches go on meanwhile; then let them see what is new."""
+        apart = Library(self._writer(), cache=Cache(self.uri))
+        try:
+            return work(apart)
+        finally:
+            with self._gate.alone():
+                self._library().reopen()
+
     def _settle(self, table: Table) -> None:
         """Index ids and words, and join what many small commits left behind."""
         table.index("id", "BTREE")
         table.index("words", "INVERTED")
         table.tidy()
-
-
 
 
 def _workers() -> int:

@@ -48,6 +48,12 @@ class Library:
         """Forget what was read: something beside the table, such as an index file, has changed."""
         self._known.clear()
 
+    def reopen(self) -> None:
+        """Forget what was read, and open index files anew: others may have been built."""
+        self.forget()
+        for resident in self._residents.values():
+            resident.reopen()
+
     def resident(self, column: Column | Derived) -> Resident:
         """A column, ready to be searched."""
         if column not in self._residents:

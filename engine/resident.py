@@ -150,6 +150,10 @@ class Resident:
             held = self._held[kind] = self._exact()
         return held
 
+    def reopen(self) -> None:
+        """Drop every index that was built, so that the next search opens what is there by then."""
+        self._held = {kind: held for kind, held in self._held.items() if kind == "exact"}
+
     def forget(self, kind: str) -> None:
         """Drop an index, so that the next search opens it anew."""
         self._held.pop(kind, None)
