@@ -17,7 +17,7 @@ from quiver.errors import BadSpec
 
 #: An exact scan of so many milliseconds is taken before an index of which nothing was measured: no recall is lost, and
 #: the rest of a search takes as long.
-_CHEAP = 2.0
+_CHEAP = 1.0
 #: An exact scan that takes so many times as long as an index is taken all the same, since it finds everything.
 _LOSSLESS = 1.25
 
