@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -172,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", choices=["sift100k", "clusters"])
     parser.add_argument("--rows", type=int, default=200_000, help="of clusters")
     parser.add_argument("--recall", type=float, default=0.95)
+    parser.add_argument("--asked", type=int, default=500, help="fresh queries")
     parser.add_argument("--spec", help="the index to build; the best there is by default")
     parser.add_argument("--updates", choices=["rare", "often"], default="rare")
     parser.add_argument("--work", type=Path, required=True, help="folder for the collection and indexes, kept")
@@ -179,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     data = read(given.data, given.rows)
+    data = replace(data, fresh=data.fresh[: given.asked])
     collection = collect(data, given.work)
     (built,) = collection.index(given.spec, recall=given.recall, queries=data.tuning, updates=given.updates)
     told = {name: value for name, value in built.items() if name != "promise"}

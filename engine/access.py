@@ -15,9 +15,8 @@ from quiver.engine.promise import Offer, Promise, Spend
 from quiver.engine.stages.recall import Recall
 from quiver.errors import BadSpec
 
-#: An exact scan of so many milliseconds is taken before an index of which nothing was measured: no recall is lost, and
-#: the rest of a search takes as long.
-_CHEAP = 2.0
+#: An exact scan of so many milliseconds is taken before an index of which nothing was measured: it loses no recall.
+_CHEAP = 1.0
 #: An exact scan that takes so many times as long as an index is taken all the same, since it finds everything.
 _LOSSLESS = 1.25
 
@@ -97,8 +96,8 @@ def _choose(route: Route, k: int, facts: Facts, refused: list[Refused]) -> Recal
     if not built:
         return _taken(route, k, exact, f"{scan}; no other index is built")
     ways = [exact, *_ways(route, k, facts)]
-    open_ = [way for way in ways if not way.fault and (way.recall is not None or exact.ms > _CHEAP)]
-    quick = min(open_, key=lambda way: way.ms)
+    blind = exact.ms > _CHEAP and not facts.promises.get(route.column.name)  # whether an unknown recall is good enough
+    quick = min((way for way in ways if not way.fault and (blind or way.recall is not None)), key=lambda way: way.ms)
     taken = exact if exact.ms <= _LOSSLESS * quick.ms else quick
     for way in ways:
         if way is not taken:

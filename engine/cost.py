@@ -52,10 +52,10 @@ class Machine:
         key: which machine and versions it was measured with.
     """
 
-    scan: Cost = Cost(0.06, 0.006)
-    pick: Cost = Cost(0.3, 0.06)
-    exact: Cost = Cost(0.3, 0.02)
-    faiss: Cost = Cost(0.05, 0.02)
+    scan: Cost = Cost(0.04, 0.008)
+    pick: Cost = Cost(1.6, 0.08)
+    exact: Cost = Cost(0.3, 0.01)
+    faiss: Cost = Cost(0.1, 0.02)
     lance: Cost = Cost(3.0, 1.0)
     bandwidth: float = 20.0
     at: str | None = None

@@ -30,6 +30,27 @@ _SPARE = 64
 
 
 @dataclass(slots=True)
+class Tuned:
+    """An index with other settings; each is made once, since an index keeps what it learns of itself.
+
+    Attributes:
+        index: with the settings it was built with.
+    """
+
+    index: Any
+    _others: dict[tuple[tuple[str, int], ...], Index] = field(default_factory=dict)
+
+    def spending(self, spend: Mapping[str, int]) -> Index:
+        """Return the index with some of its settings changed."""
+        key = tuple(sorted(spend.items()))
+        if key and key not in self._others:
+            params = type(self.index.params)(**{**asdict(self.index.params), **spend})
+            self._others[key] = self.index.tuned(params)
+        found: Index = self._others[key] if key else self.index
+        return found
+
+
+@dataclass(slots=True)
 class Held:
     """An index, and what of it still counts.
 
@@ -48,7 +69,7 @@ class Held:
     tail: Index | None = None
     live: Live | None = None
     alive: Rows | None = None
-    _tuned: dict[tuple[tuple[str, int], ...], Index] = field(default_factory=dict)
+    _tuned: Tuned | None = None
 
     def search(
         self, queries: Floats, k: int, allow: Rows | None, spend: Mapping[str, int] | None = None
@@ -63,7 +84,9 @@ class Held:
             within = self.alive
         elif len(self.dead):
             spare = len(self.dead)
-        scores, rows = self._spending(spend or {}).search(queries, k + spare, allow=within)
+        if self._tuned is None or self._tuned.index is not self.index:
+            self._tuned = Tuned(self.index)
+        scores, rows = self._tuned.spending(spend or {}).search(queries, k + spare, allow=within)
         if spare:
             scores = np.where(np.isin(rows, self.dead), -np.inf, scores)
         if self.tail is not None:
@@ -75,20 +98,13 @@ class Held:
             scores = best.astype(np.float32)
         return scores[:, :k], rows[:, :k]
 
-    def _spending(self, spend: Mapping[str, int]) -> Index:
-        """Return the index with some of its settings changed."""
-        if not spend:
-            return self.index
-        key = tuple(sorted(spend.items()))
-        if key not in self._tuned:
-            self._tuned[key] = tuned(self.index, spend)
-        return self._tuned[key]
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The index that Lance keeps, and the version of the table it was looked up at."""
 
-def tuned(index: Any, spend: Mapping[str, int]) -> Index:
-    """Return the same index, to be searched with some of its settings changed."""
-    changed: Index = index.tuned(type(index.params)(**{**asdict(index.params), **spend}))
-    return changed
+    version: int
+    tuned: Tuned
 
 
 class Resident:
@@ -109,7 +125,7 @@ class Resident:
         self.cache = cache
         self.cross = cross
         self._held: dict[str, Held] = {}
-        self._attached: tuple[int, Index | None] = -1, None
+        self._attached: Attached | None = None
         self._version = -1
         self._fragments: dict[int, Fragment] = {}
         self._rows: dict[int, Rows] = {}
@@ -128,17 +144,16 @@ class Resident:
             spend: settings of the index that differ from those it was built with.
         """
         if kind == "lance":
-            return (tuned(self.attached, spend) if spend else self.attached).search(queries, k, allow=allow)
+            return self.attached(spend).search(queries, k, allow=allow)
         return self.hold(kind).search(queries, k, allow, spend)
 
-    @property
-    def attached(self) -> Index:
-        """The index that Lance keeps on disk, at the version in view."""
-        version, index = self._attached
-        if index is None or version != self.table.version:
-            index = registry.module("indexers", "lance").attach(self.table.dataset, self.column.name, self.column.space)
-            self._attached = self.table.version, index
-        return index
+    def attached(self, spend: Mapping[str, int] | None = None) -> Index:
+        """Return the index that Lance keeps on disk, at the version in view, with some of its settings changed."""
+        if self._attached is None or self._attached.version != self.table.version:
+            attach = registry.module("indexers", "lance").attach
+            index = attach(self.table.dataset, self.column.name, self.column.space)
+            self._attached = Attached(self.table.version, Tuned(index))
+        return self._attached.tuned.spending(spend or {})
 
     def hold(self, kind: str) -> Held:
         """Load an index where it is not loaded, and bring it up to date."""

@@ -32,22 +32,37 @@ from quiver.errors import BadSpec
 from quiver.indexers._tune import climb, frontier
 from quiver.types import Floats, Rows
 
-#: Queries drawn unless told otherwise: a search of Lance takes fifty times as long as one of FAISS.
-ASKED = {"lance": 300}
-_ASKED = 1000
-#: Settings kept for each depth.
-_KEPT = 8
 #: Queries that settings are first tried with.
 _TRIED = 200
-#: Queries that are also asked alone, for their time.
-_ALONE = 15
-_SLOW = 2  # the same, where every vector is read from disk
 #: Standard errors below the mean that 95 % of means stay above.
 SURE = 1.645
 _SLACK = 1e-6  # share of a score within which two are equal
 _CHUNK = 1 << 16  # vectors projected together
 
 Shares = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What measuring may take.
+
+    Attributes:
+        asked: queries drawn, unless told otherwise.
+        kept: settings measured at each depth and selectivity.
+        alone: queries timed alone.
+        batches: batches timed.
+    """
+
+    asked: int = 1000
+    kept: int = 8
+    alone: int = 15
+    batches: int = 2
+
+
+#: By kind of index: a search of Lance takes fifty times as long as one of FAISS.
+EFFORT = {"lance": Effort(200, 5, 5, 1)}
+#: What timing an exact scan may take that reads every vector from disk.
+_SLOW = Effort(alone=2, batches=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,7 @@ class Want:
         recall: the mean share of the true k best that is found.
         k: how many hits.
         queries: what will be asked; see ``quiver.engine.sample``.
-        sample: how many of them are used; None for 1,000, or 300 of an index on disk.
+        sample: how many of them are used; None for as many as the kind of index is worth.
         seed: other seeds, other queries and conditions.
 
     Raises:
@@ -122,7 +137,7 @@ def measure(
     Raises:
         BadSpec: there are too few queries.
     """
-    count = want.sample or ASKED.get(kind, _ASKED)
+    count = want.sample or EFFORT.get(kind, Effort()).asked
     sample = draw(library, column, want.queries, count=count, seed=want.seed)
     if len(sample) < 2:
         raise BadSpec(f"a promise for {column} needs two queries at least, and {len(sample)} are here")
@@ -157,6 +172,7 @@ class Bench:
 
     def __init__(self, resident: Resident, kind: str, sample: Sample, *, exact: bool, seed: int) -> None:
         self.resident, self.kind, self.exact = resident, kind, exact
+        self.effort = EFFORT.get(kind, Effort())
         self.rows = resident.rows() if exact else resident.table.rows(f"{resident.column.stored.name} IS NOT NULL")
         self.halves = tuple(
             Sample(sample.vectors[half::2], sample.source, None if sample.own is None else sample.own[half::2])
@@ -169,7 +185,7 @@ class Bench:
         """Measure every selectivity at one depth."""
         cases = [self._cases(half, depth, 1.0) for half in self.halves]
         trials = climb(self._ladders(depth), lambda spend: self._tried(cases[0], spend, depth))
-        spends = [trial.spend for trial in frontier(list(trials), most=_KEPT)]
+        spends = [trial.spend for trial in frontier(list(trials), most=self.effort.kept)]
         for share in BUCKETS:
             tuning, held = cases if share == 1.0 else [self._cases(half, depth, share) for half in self.halves]
             points = tuple(self._point(spend, tuning, held, depth) for spend in spends)
@@ -181,7 +197,7 @@ class Bench:
         return [self._point(spend, cases, cases, depth) for spend in spends]
 
     def _ladders(self, depth: int) -> list[list[Spend]]:
-        index: Any = self.resident.attached if self.kind == "lance" else self.resident.hold(self.kind).index
+        index: Any = self.resident.attached() if self.kind == "lance" else self.resident.hold(self.kind).index
         return list(index.ladders(depth)) if hasattr(index, "ladders") else [[{}]]
 
     def _conditions(self, share: float) -> Iterator[tuple[Rows | None, str]]:
@@ -267,15 +283,15 @@ class Bench:
         return Point(dict(spend), float(measured.mean()), _error(measured), floor, self._cost(held[0], depth, spend))
 
     def _cost(self, case: Case, depth: int, spend: Spend | None) -> Cost:
-        """Time a setting, or an exact scan: each of some queries alone, and a batch, the better of two."""
+        """Time a setting, or an exact scan: each of some queries alone, and a batch."""
         alone, together = [], []
-        times = _ALONE if self.exact or spend is not None else _SLOW
-        for n in range(-1, min(times, len(case.queries))):  # the first one warms up
+        effort = self.effort if self.exact or spend is not None else _SLOW
+        for n in range(-1, min(effort.alone, len(case.queries))):  # the first one warms up
             started = perf_counter()
             self._answer(case.queries[[max(0, n)]], None, case.allow, depth, spend)
             alone.append(perf_counter() - started)
         batch = np.resize(case.queries, (TOGETHER, case.queries.shape[1]))
-        for _ in range(2):
+        for _ in range(effort.batches):
             started = perf_counter()
             self._answer(batch, None, case.allow, depth, spend)
             together.append(perf_counter() - started)

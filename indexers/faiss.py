@@ -124,7 +124,8 @@ def memory(space: Space, count: int, *, factory: str = "Flat", train: int = _TRA
     Raises:
         BadSpec: the factory cannot be read, or cannot keep this metric.
     """
-    return needed(_library(), _make(factory, space), count, train)
+    copies = 2 if space.metric == "cosine" else 1
+    return needed(_library(), _make(factory, space), count, train=train, chunk=_CHUNK, copies=copies)
 
 
 def _library() -> Any:

@@ -21,9 +21,9 @@ def chosen(rows, dim, **how):
 
 
 def test_what_is_scanned_at_once_stays_exact():
-    assert chosen(10_000, 512) == "exact"
+    assert chosen(5_000, 512) == "exact"
     slow = Machine(scan=Cost(10.0, 1.0))
-    assert str(choose(space(512), 10_000, machine=slow, memory=16 * GB)) != "exact"
+    assert str(choose(space(512), 5_000, machine=slow, memory=16 * GB)) != "exact"
 
 
 def test_a_graph_where_memory_allows_links_and_little_changes():

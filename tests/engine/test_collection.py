@@ -270,7 +270,7 @@ def test_a_column_that_cannot_be_indexed_does_not_keep_the_others_from_it(tmp_pa
     for space, count in (("many", 400), ("few", 10)):
         np.save(tmp_path / f"{space}.npy", rng.standard_normal((count, 8)).astype(np.float32))
         collection.add_vectors(tmp_path / f"{space}.npy", space=space)
-    with pytest.raises(BadSpec, match=r"1 of 2 columns are indexed now; faiss 'IVF16,Flat'"):
+    with pytest.raises(BadSpec, match=r"1 of 2 columns are done; faiss 'IVF16,Flat'"):
         collection.index("faiss factory=IVF16,Flat")
     indexes = {column["space"]: column["indexes"] for column in collection.info()["columns"]}
     assert indexes == {"many": ["exact", "faiss"], "few": ["exact"]}

@@ -52,14 +52,14 @@ def made(**changes):
     return replace(plain, **changes)
 
 
-def planned(k=10, matching=None, kept=None, queries=1):
+def planned(k=10, matching=None, kept=None, queries=1, built=("faiss",), items=100_000):
     facts = Facts(
         Graph.of({}, [COLUMN]),
-        items=100_000,
+        items=items,
         version=3,
         matching=matching,
-        built={COLUMN.name: ("faiss",)},
-        promises={COLUMN.name: {"faiss": kept or made()}},
+        built={COLUMN.name: built},
+        promises={} if kept is False else {COLUMN.name: {"faiss": kept or made()}},
         queries=queries,
     )
     where = None if matching is None else "n < 1"
@@ -114,6 +114,20 @@ def test_a_lucky_second_half_does_not_count():
 def test_what_memory_does_not_hold_is_scanned_on_disk():
     recall, _ = planned(matching=50, kept=made(kind="lance", resident=False))
     assert (recall.index, recall.spend) == ("lance", {"scan": 100_000})
+
+
+def test_an_index_of_which_nothing_was_measured_never_breaks_the_promise_of_another():
+    recall, refused = planned(built=("faiss", "lance"))
+    assert recall.index == "faiss"
+    assert "recall unknown" in refused["lance index for image in made"]
+
+
+def test_without_a_promise_an_index_is_used_where_a_scan_is_slow():
+    slow, _ = planned(kept=False, items=1_000_000)
+    assert (slow.index, slow.spend, slow.recall) == ("faiss", {}, None)
+    quick, refused = planned(kept=False, items=5_000)
+    assert quick.index == "exact" and quick.ms < 1
+    assert "recall unknown" in refused["faiss index for image in made"]
 
 
 def test_time_grows_evenly_from_one_query_to_a_batch():

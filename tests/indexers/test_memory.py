@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import faiss as library
 import numpy as np
 import pytest
 
@@ -35,7 +34,7 @@ def watch():
 
 watcher = threading.Thread(target=watch)
 watcher.start()
-index = faiss.build(vectors, factory=factory)
+index = faiss.build(vectors, factory=factory, train=40_000)
 done.set()
 watcher.join()
 print(most - before)
@@ -43,17 +42,17 @@ print(most - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("factory", ["HNSW16", "IVF256,PQ64x4fs,RFlat", "IVF256,SQ8", "Flat"])
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF128,PQ64x4fs,RFlat", "IVF128,SQ8", "Flat"])
 def test_building_takes_what_was_estimated(factory):
     rows, dim = 60_000, 128
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(rows), str(dim), factory], capture_output=True, text=True, check=True
     )
-    estimate = faiss.memory(Space("made", dim, "l2", "0"), rows, factory=factory).build
+    estimate = faiss.memory(Space("made", dim, "l2", "0"), rows, factory=factory, train=40_000).build
     assert 0.7 < estimate / int(done.stdout) < 1.3
 
 
-@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF64,Flat", "IVF64,PQ8x4fs,RFlat", "PCA16,IVF64,SQ8", "PQ8"])
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF64,Flat", "IVF64,PQ8x4fs,RFlat", "PCA16,IVF64,SQ8", "SQ8"])
 def test_a_written_index_is_as_large_as_was_estimated(factory):
     rows, dim = 8_000, 32
     data = np.random.default_rng(1).standard_normal((rows, dim), dtype=np.float32)
@@ -61,4 +60,3 @@ def test_a_written_index_is_as_large_as_was_estimated(factory):
     index = faiss.build(Vectors(space, np.arange(rows), data), factory=factory)
     held = faiss.memory(space, rows, factory=factory).held
     assert 0.85 < held / (index.nbytes - index.rows.nbytes) < 1.3
-    assert library.__name__ == "faiss"
