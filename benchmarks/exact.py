@@ -1,18 +1,23 @@
-"""How fast is exact search? ``python -m quiver.benchmarks.exact`` compares it with the flat index of FAISS.
+"""How fast is exact search? ``python -m quiver.benchmarks.exact`` compares it with what else searches exactly.
 
-Three sets of vectors: SIFT descriptors and the grey images of Fashion-MNIST, whole numbers under l2 both, and made
-clusters of 512 numbers under cosine. Both indexes are asked the same by turns, in one process and with as many threads;
-each figure is the shortest of several runs, since others may be using the machine. ``bandwidth`` is how fast the search
-of one query goes through the vectors it keeps for that, as a share of how fast torch adds up the same bytes. Recall is
-measured against float64 for the first queries.
+Three sets of vectors: SIFT descriptors (100,000 x 128) and the grey images of Fashion-MNIST (50,000 x 784, queries held
+out), whole numbers under l2 both, and made clusters of 512 numbers under cosine. Contenders: the flat index of FAISS
+with whichever number of threads is best for it; numpy, a matrix product and argpartition; torch, a matrix product and
+topk, both tile by tile. Each is asked alone, after a pause, since threads of one library that still spin slow down the
+next; a figure is the shortest of its runs.
+
+``memory`` is how fast the search of one query goes through the bytes it reads, as a share of how fast torch adds up
+the same bytes; ``peak`` is products per second of a batch as a share of what oneDNN reaches on int8 in cache. Recall is
+measured against float64 for the first queries. Filters let random rows pass. ``callers`` search at the same time.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from time import perf_counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -26,10 +31,15 @@ from quiver.indexers import exact
 from quiver.types import Floats, Metric, Rows, Space, Vectors
 
 Numbers = NDArray[np.floating[Any]]
+Search = Callable[[Floats, int], Any]
 
-BATCHES, DEPTHS = (1, 8, 32, 256), (10, 100)
+BATCHES = (1, 8, 32, 256)
+SHARES = (1.0, 0.1, 0.01, 0.001, 0.0001)
+CALLERS = (1, 2, 4)
 _CHECKED = 16  # queries whose recall is measured
-_ROWS = 1 << 15  # scored together for that
+_ROWS = 1 << 15  # scored together
+_PAUSE = 0.1  # seconds, until threads that have nothing to do sleep
+_LONGEST = 2.0  # seconds that one figure may take, if it was taken twice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,25 +57,6 @@ class Set:
     base: Floats
     queries: Floats
     metric: Metric
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of the table: milliseconds of a batch, and what the search of it took."""
-
-    data: str
-    queries: int
-    k: int
-    quiver_ms: float
-    faiss_ms: float
-    candidates: float | None
-    widened: int
-    recall: float
-
-    @property
-    def times(self) -> float:
-        """How many times as fast as FAISS."""
-        return self.faiss_ms / self.quiver_ms
 
 
 def _floats(array: NDArray[Any]) -> Floats:
@@ -106,55 +97,179 @@ def clusters(rows: int, *, dim: int = 512, size: int = 100, spread: float = 0.7,
     return Set(f"clusters {rows} x {dim}", made[:rows], made[rows:], "cosine")
 
 
-def measure(held: Set, *, repeats: int) -> tuple[list[Line], dict[str, Any]]:
-    """Search one set with both.
+def shortest(call: Callable[[], Any], repeats: int) -> float:
+    """Return the milliseconds of the shortest of several runs, after one that does not count."""
+    sleep(_PAUSE)
+    call()
+    begun, spent = perf_counter(), []
+    while len(spent) < 2 or (len(spent) < repeats and perf_counter() - begun < _LONGEST):
+        started = perf_counter()
+        call()
+        spent.append((perf_counter() - started) * 1e3)
+    return min(spent)
+
+
+def by_faiss(held: Set) -> Any:
+    """Make a flat index of FAISS."""
+    import faiss
+
+    flat = (faiss.IndexFlatL2 if held.metric == "l2" else faiss.IndexFlatIP)(held.base.shape[1])
+    flat.add(held.base)
+    return flat
+
+
+def _tiles(held: Set) -> Iterator[tuple[int, Floats, Floats]]:
+    squares = np.einsum("nd,nd->n", held.base, held.base) if held.metric == "l2" else np.zeros(len(held.base), "f4")
+    for at in range(0, len(held.base), _ROWS):
+        yield at, held.base[at : at + _ROWS], squares[at : at + _ROWS]
+
+
+def by_numpy(held: Set) -> Search:
+    """Search with a matrix product and argpartition a tile, in float32."""
+    tiles = list(_tiles(held))
+
+    def search(queries: Floats, k: int) -> tuple[Floats, Rows]:
+        scores, rows = [], []
+        for at, base, square in tiles:
+            product = queries @ base.T
+            if held.metric == "l2":
+                product *= 2
+                product -= square
+            best = np.argpartition(product, -k, axis=1)[:, -k:]
+            scores.append(np.take_along_axis(product, best, 1))
+            rows.append(best + at)
+        every, names = np.hstack(scores), np.hstack(rows)
+        order = np.argsort(-every, axis=1)[:, :k]
+        return np.take_along_axis(every, order, 1), np.take_along_axis(names, order, 1)
+
+    return search
+
+
+def by_torch(held: Set) -> Search:
+    """Search with a matrix product and topk a tile, in float32."""
+    tiles = [(at, torch.from_numpy(base), torch.from_numpy(square)) for at, base, square in _tiles(held)]
+
+    def search(queries: Floats, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        asked, found = torch.from_numpy(queries), []
+        for at, base, square in tiles:
+            product = torch.addmm(-square, asked, base.T, alpha=2) if held.metric == "l2" else asked @ base.T
+            best = product.topk(k, dim=1)
+            found.append((best.values, best.indices + at))
+        scores, rows = (torch.cat(each, 1) for each in zip(*found, strict=True))
+        best = scores.topk(k, dim=1)
+        return best.values, rows.gather(1, best.indices)
+
+    return search
+
+
+class Contest:
+    """One set, and who searches it.
 
     Args:
-        held: what to search.
-        repeats: runs of each, of which the shortest counts.
-
-    Returns:
-        the lines of the table, and seconds of building and bandwidths in GB/s.
+        held: the set.
+        repeats: runs of each figure, of which the shortest counts.
+        threads: how many everyone may use.
     """
-    space = Space(held.name, held.base.shape[1], held.metric, "made")
-    started = perf_counter()
-    index = exact.build(Vectors(space, np.arange(len(held.base), dtype=np.int64), held.base), device="cpu")
-    built = perf_counter()
-    copy = index.compact
-    facts: dict[str, Any] = {
-        "build_s": built - started,
-        "compact_s": perf_counter() - built,
-        "mib": index.nbytes / 2**20,
-    }
-    flat = _flat(held)
-    lines = [_line(held, index, flat, m, k, repeats) for k in DEPTHS for m in BATCHES]
-    read = held.base if index.last is None or copy is None else copy.codes.numpy()
-    words = torch.from_numpy(read.view(np.int64))
-    total, alone = shortest([words.sum, lambda: index.search(held.queries[:1], 10)], repeats)
-    facts |= {"sum_gb_s": read.nbytes / total / 1e6, "search_gb_s": read.nbytes / alone / 1e6}
-    return lines, facts
+
+    def __init__(self, held: Set, repeats: int, threads: int) -> None:
+        self.held, self.repeats, self.threads = held, repeats, threads
+        space = Space(held.name, held.base.shape[1], held.metric, "made")
+        started = perf_counter()
+        rows = np.arange(len(held.base), dtype=np.int64)
+        self.index = exact.build(Vectors(space, rows, held.base), device="cpu")
+        built = perf_counter()
+        self.index.search(held.queries[:16], 1)  # after so many the compact copy is made
+        self.facts = {
+            "build_s": built - started,
+            "compact_s": perf_counter() - built,
+            "mib": self.index.nbytes / 2**20,
+        }
+        self.flat, self.numpy, self.torch = by_faiss(held), by_numpy(held), by_torch(held)
+        codes = self.index.compact.codes if self.index.compact else torch.from_numpy(held.base)
+        words = codes.view(torch.int64)
+        self.bytes = codes.nbytes
+        self.facts["sum_gb_s"] = self.bytes / shortest(words.sum, 20) / 1e6
+        self.facts["peak_gop_s"] = _peak()
+
+    def line(self, m: int, k: int) -> dict[str, Any]:
+        """Measure one batch size and depth."""
+        queries = np.ascontiguousarray(self.held.queries[:m])
+        found, last = self.index.search(queries, k)[1], self.index.last
+        own = shortest(lambda: self.index.search(queries, k), self.repeats)
+        faiss, threads = self._faiss(lambda: self.flat.search(queries, k))
+        line = {"data": self.held.name, "queries": m, "k": k, "quiver_ms": own, "faiss_ms": faiss}
+        line |= {"faiss_threads": threads, "times": faiss / own}
+        line["numpy_ms"] = shortest(lambda: self.numpy(queries, k), self.repeats)
+        line["torch_ms"] = shortest(lambda: self.torch(queries, k), self.repeats)
+        line["memory"] = self.bytes / own / 1e6 / self.facts["sum_gb_s"] if m == 1 else None
+        line["peak"] = 2 * m * self.held.base.size / own / 1e6 / self.facts["peak_gop_s"]
+        line["candidates"] = last.candidates / m if last else None
+        line["widened"] = last.widened if last else None
+        line["recall"] = recall(self.held, found[:_CHECKED], k)
+        return line
+
+    def filtered(self, m: int, k: int, share: float) -> dict[str, Any]:
+        """Measure a search among a random share of the rows."""
+        import faiss
+
+        n = len(self.held.base)
+        passing = np.random.default_rng(1).permutation(n)[: max(k, round(n * share))]
+        allow, queries = np.sort(passing), np.ascontiguousarray(self.held.queries[:m])
+        bits = np.packbits(np.isin(np.arange(n), allow), bitorder="little")
+        options = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+        own = shortest(lambda: self.index.search(queries, k, allow=allow), self.repeats)
+        found = self.index.search(queries[:_CHECKED], k, allow=allow)[1]
+        other, threads = self._faiss(lambda: self.flat.search(queries, k, params=options))
+        line = {"data": self.held.name, "queries": m, "k": k, "share": share, "quiver_ms": own, "faiss_ms": other}
+        return line | {"faiss_threads": threads, "times": other / own, "recall": recall(self.held, found, k, allow)}
+
+    def callers(self, count: int, k: int, seconds: float = 1.0) -> dict[str, Any]:
+        """Measure queries a second when several threads search, each one query at a time."""
+        sleep(_PAUSE)
+        until = perf_counter() + seconds
+
+        def ask(own: int) -> int:
+            done = 0
+            while perf_counter() < until:
+                self.index.search(self.held.queries[own + done % 8 : own + done % 8 + 1], k)
+                done += 1
+            return done
+
+        with ThreadPoolExecutor(count) as pool:
+            done = sum(pool.map(ask, range(count)))
+        return {"data": self.held.name, "callers": count, "k": k, "per_second": done / seconds}
+
+    def _faiss(self, search: Callable[[], Any]) -> tuple[float, int]:
+        """Return the milliseconds of FAISS with the better of one thread and all."""
+        import faiss
+
+        spent = {}
+        for threads in sorted({1, self.threads}):
+            faiss.omp_set_num_threads(threads)
+            spent[threads] = shortest(search, self.repeats)
+        faiss.omp_set_num_threads(self.threads)
+        best = min(spent, key=lambda threads: spent[threads])
+        return spent[best], best
 
 
-def shortest(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Return the milliseconds of the shortest run of each, run by turns after one that does not count."""
-    spent = [[np.inf] for _ in calls]
-    for turn in range(repeats + 1):
-        for times, call in zip(spent, calls, strict=True):
-            started = perf_counter()
-            call()
-            if turn:
-                times.append((perf_counter() - started) * 1e3)
-    return [float(min(times)) for times in spent]
+def _peak() -> float:
+    """Return how many billions of additions and multiplications a second oneDNN reaches on int8 in cache."""
+    rows, asked = torch.ones((2048, 512), dtype=torch.int8), torch.ones((256, 512), dtype=torch.int8)
+    out = torch.empty((2048, 256), dtype=torch.int32)
+    return 2 * 2048 * 512 * 256 / shortest(lambda: torch._int_mm(rows, asked.T, out=out), 50) / 1e6
 
 
-def _truth(held: Set, k: int) -> Numbers:
-    """Return the k-th best score of the first queries by float64: (_CHECKED, 1)."""
-    asked = held.queries[:_CHECKED].astype(np.float64)
+def recall(held: Set, rows: Rows, k: int, allow: Rows | None = None) -> float:
+    """Return the share of places held by rows that score no less than the k-th best, but for rounding."""
+    asked = held.queries[: len(rows)].astype(np.float64)
     best: Numbers = np.full((len(asked), k), -np.inf)
-    for at in range(0, len(held.base), _ROWS):
-        scores = _scores(held, asked, held.base[at : at + _ROWS])
-        best = -np.sort(-np.hstack([best, scores]), axis=1)[:, :k]
-    return best[:, -1:]
+    passing = np.arange(len(held.base)) if allow is None else allow
+    for at in range(0, len(passing), _ROWS):
+        scores = _scores(held, asked, held.base[passing[at : at + _ROWS]])
+        best = -np.partition(-np.hstack([best, scores]), k - 1, axis=1)[:, :k]
+    worst = best.min(1, keepdims=True)
+    own = np.vstack([_scores(held, asked[n : n + 1], held.base[line]) for n, line in enumerate(rows)])
+    return float((own >= worst - 1e-6 * np.abs(worst)).mean())
 
 
 def _scores(held: Set, asked: Numbers, base: Floats) -> Numbers:
@@ -164,43 +279,28 @@ def _scores(held: Set, asked: Numbers, base: Floats) -> Numbers:
     return 2 * asked @ rows.T - (rows**2).sum(1) - (asked**2).sum(1, keepdims=True)
 
 
-def _recall(held: Set, rows: Rows, k: int) -> float:
-    """Return the share of places held by rows that score no less than the k-th best, but for rounding."""
-    asked = held.queries[: len(rows)].astype(np.float64)
-    own = np.vstack([_scores(held, asked[n : n + 1], held.base[line]) for n, line in enumerate(rows)])
-    worst = _truth(held, k)[: len(rows)]
-    return float((own >= worst - 1e-6 * np.abs(worst)).mean())
-
-
-def _line(held: Set, index: exact.ExactIndex, flat: Any, m: int, k: int, repeats: int) -> Line:
-    queries = np.ascontiguousarray(held.queries[:m])
-    found = index.search(queries, k)[1]
-    last = index.last
-    quiver, faiss = shortest([lambda: index.search(queries, k), lambda: flat.search(queries, k)], repeats)
-    each = last.candidates / m if last else None
-    return Line(held.name, m, k, quiver, faiss, each, last.widened if last else 0, _recall(held, found[:_CHECKED], k))
-
-
-def _flat(held: Set) -> Any:
-    import faiss
-
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    flat = (faiss.IndexFlatL2 if held.metric == "l2" else faiss.IndexFlatIP)(held.base.shape[1])
-    flat.add(held.base)
-    return flat
-
-
-def _print(lines: Sequence[Line], facts: dict[str, Any]) -> None:
-    print(f"{'data':24}    k  queries  quiver ms   faiss ms  times   cand.  recall")
-    for line in lines:
-        each = "-" if line.candidates is None else f"{line.candidates:.0f}"
+def _print(found: dict[str, Any]) -> None:
+    print(
+        "data                       k  queries  quiver ms  faiss ms (threads)  times  numpy ms  torch ms  memory  peak"
+    )
+    for line in found["lines"]:
+        memory = "" if line["memory"] is None else f"{line['memory']:.0%}"
         print(
-            f"{line.data:24} {line.k:4} {line.queries:8} {line.quiver_ms:10.2f} {line.faiss_ms:10.2f}"
-            f" {line.times:6.1f} {each:>7} {line.recall:7.4f}{f'  widened {line.widened}' if line.widened else ''}"
+            f"{_start(line)} {line['numpy_ms']:9.2f} {line['torch_ms']:9.2f} {memory:>7} {line['peak']:5.0%}"
+            f"  recall {line['recall']:.4f}, candidates {line['candidates']}, widened {line['widened']}"
         )
-    share = facts["search_gb_s"] / facts["sum_gb_s"]
-    print(f"  one query: {facts['search_gb_s']:.1f} GB/s, a sum {facts['sum_gb_s']:.1f} GB/s: bandwidth {share:.0%}")
-    print(f"  built in {facts['build_s']:.2f} s, compact copy {facts['compact_s']:.2f} s, {facts['mib']:,.0f} MiB\n")
+    for line in found["filters"]:
+        print(f"{_start(line)}  share {line['share']:g}, recall {line['recall']:.4f}")
+    for line in found["callers"]:
+        print(f"{line['data']:24} {line['k']:3}  {line['callers']} callers: {line['per_second']:.0f} queries a second")
+    print("  " + ", ".join(f"{name} {value:,.2f}" for name, value in found["facts"].items()) + "\n")
+
+
+def _start(line: dict[str, Any]) -> str:
+    return (
+        f"{line['data']:24} {line['k']:3} {line['queries']:8} {line['quiver_ms']:10.2f} {line['faiss_ms']:9.2f}"
+        f" {line['faiss_threads']:9} {line['times']:6.1f}"
+    )
 
 
 def main() -> None:
@@ -209,7 +309,8 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["sift", "mnist", "clusters"], help="sift, mnist, clusters")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the made clusters")
     parser.add_argument("--seed", type=int, default=0, help="of the made clusters")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--depth", type=int, nargs="+", default=[10], help="how many neighbours, one or more")
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=None, help="default: as many as torch takes")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -218,18 +319,26 @@ def main() -> None:
         raise BadSpec(f"--data takes {', '.join(makers)}, not {', '.join(sorted(unknown))}")
     if given.threads:
         torch.set_num_threads(given.threads)
-    report: dict[str, Any] = {"command": sys.argv[1:], "seed": given.seed, "threads": torch.get_num_threads()}
-    report |= {"machine": machine(), "versions": versions(), "commit": commit(), "lines": [], "facts": {}}
+    threads = torch.get_num_threads()
+    report: dict[str, Any] = {"command": sys.argv[1:], "seed": given.seed, "threads": threads, "sets": []}
+    report |= {"machine": machine(), "versions": versions(), "commit": commit()}
+    if not given.json:
+        own = report["versions"]
+        print(f"{report['machine']['processor']}, {threads} threads, seed {given.seed}, commit {report['commit']}")
+        print(", ".join(f"{name} {own[name]}" for name in ("torch", "numpy", "faiss-gpu", "faiss-cpu") if name in own))
     for name in given.data:
-        lines, facts = measure(makers[name](), repeats=given.repeats)
-        report["lines"] += [{**asdict(line), "times": line.times} for line in lines]
-        report["facts"][name] = facts
+        contest = Contest(makers[name](), given.repeats, threads)
+        found = {
+            "lines": [contest.line(m, k) for k in given.depth for m in BATCHES],
+            "filters": [contest.filtered(m, given.depth[0], share) for m in (1, max(BATCHES)) for share in SHARES],
+            "callers": [contest.callers(count, given.depth[0]) for count in CALLERS],
+            "facts": contest.facts,
+        }
+        report["sets"].append(found)
         if not given.json:
-            _print(lines, facts)
+            _print(found)
     if given.json:
         print(json.dumps(report, indent=2))
-    else:
-        print(f"{report['machine']['processor']}, {report['threads']} threads, seed {given.seed}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
 """A copy of vectors in one byte a number, and what it may be off by.
 
-Row x stands as ``scale * codes + rest`` away from a centre, so that
+Row x stands as ``scale * code + rest`` away from a centre, so that
 
-    <p, x - centre> = scale * <p, codes> + <p, rest>,    |<p, rest>| <= |p| |rest|    (Cauchy and Schwarz)
+    <p, x - centre> = scale * <p, code> + <p, rest>,    |<p, rest>| <= |p| |rest|    (Cauchy and Schwarz)
 
-and a scan of the codes tells what a score can at most be. Rows alike (in length for l2, in their largest number
-otherwise) share a block with one scale and one bound, which is what keeps the bounds tight; blocks lie in shuffled
-order, so that every stretch of them is a fair sample. Whole numbers of one byte, such as those of SIFT or of grey
+and a scan of the codes tells what a score can at most be. Rows whose largest numbers are within a fifth of one another
+share a segment with one scale and one bound, which is what keeps the bound tight; there are few segments, so that a
+scan of one is a single call. Within a segment, blocks of rows lie in shuffled order, so that every stretch is a fair
+sample; for l2 the rows of a block are alike in length. Whole numbers of one byte, such as those of SIFT or of grey
 images, are kept as they are, and nothing is off.
 
-Shapes: n vectors, dim their width, b blocks of BLOCK rows; n is filled up to b * BLOCK with copies of the last row.
+A code is stored with 128 added, as faiss reads it (``_lone``), and rows are filled up with zeros to a multiple of PAD
+numbers, for which its kernels, and rows that begin at cache lines, are faster.
+
+Shapes: n vectors, dim their width, s segments.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from math import log
 
 import numpy as np
 import torch
@@ -21,13 +27,18 @@ from torch import Tensor
 
 from quiver.types import Metric
 
-#: Rows that share a scale.
+#: Rows looked at together by a scan.
 BLOCK = 32
+#: What is added to a code.
+ZERO = 128
+PAD = 64
 #: Version of this layout, as saved.
-LAYOUT = 1
+LAYOUT = 2
+_LEVELS = 16  # at most so many segments: below a sixteenth of the largest number, rows share the last scale
+_STEP = 2**0.25  # from one scale to the next
+_SMALL = 1 / 64  # a smaller share of rows gets no segment of its own, but the larger scale before
 _NUMBERS = 1 << 20  # float32 numbers looked at together while making the copy: 4 MiB
 _SAMPLE = 1 << 14  # rows that the centre is taken from
-_TINY = 2.0**-40  # blocks this much smaller than the largest are rounded with a larger scale, so that none is denormal
 _LARGEST, _SMALLEST = 1e15, 1e-15  # if the longest is outside, squares come too near to where float32 ends
 _FAINT = 1e-30  # what is shorter is hard to give unit length
 
@@ -37,23 +48,23 @@ class Compact:
     """A compact copy; ``compress`` makes one.
 
     Attributes:
-        codes: (b * BLOCK, dim) int8.
-        order: (b * BLOCK,) int64 position of each in the vectors; -1 for copies that fill the last block.
+        codes: (n, dim filled up) uint8.
+        order: (n,) int64 position of each row in the vectors.
         centre: (dim,) float64, what was taken away before rounding.
-        scale: (b,) float64.
-        fault: (b, 4) float64 of a block: its longest remainder, 0 where ``whole``; its longest ``scale * codes``; its
+        starts: (s + 1,) int64, where each segment begins, and n.
+        scale: (s,) float64.
+        fault: (s, 4) float64 of a segment: its longest remainder, 0 where ``whole``; its longest ``scale * code``; its
             largest square; and 1. What a score may be off by is a weighted sum of these.
-        nearest: (b,) float64, the smallest square of a block.
-        square: (b * BLOCK,) float64 squared distance from the centre for l2, else 0.
+        square: (n,) float64 squared distance from the centre for l2, else (0,).
         whole: (1,) bool, whether the vectors are whole numbers and the codes exact.
     """
 
     codes: Tensor
     order: Tensor
     centre: Tensor
+    starts: Tensor
     scale: Tensor
     fault: Tensor
-    nearest: Tensor
     square: Tensor
     whole: Tensor
 
@@ -65,6 +76,11 @@ class Compact:
     def tensors(self) -> dict[str, Tensor]:
         """Return what ``restore`` needs, by name."""
         return {f"compact.{field.name}": getattr(self, field.name) for field in fields(self)}
+
+    def segments(self) -> list[tuple[int, int, int]]:
+        """Return the number of each segment, where it begins, and where it ends: the largest first."""
+        spans = enumerate(pairwise(self.starts.tolist()))
+        return sorted(((number, *span) for number, span in spans), key=lambda each: each[1] - each[2])
 
 
 def restore(read: Callable[[str], Tensor]) -> Compact:
@@ -133,38 +149,40 @@ class _Maker:
         return largest, square
 
     def make(self, largest: Tensor, square: Tensor) -> Compact:
-        """Round every vector with the scale of its block."""
-        filled, copied = _arrange(square if self.metric == "l2" else largest)
-        scale = largest[filled].view(-1, BLOCK).amax(1).double() / 127
-        scale = torch.ones_like(scale) if self.whole else scale.clamp(min=max(float(scale.max()) * _TINY, 1e-30))
-        scale = scale.float().double()
-        place = torch.empty(len(largest), dtype=torch.int64)
-        place[filled[~copied]] = (~copied).nonzero()[:, 0]
-        codes = torch.empty(len(filled), self.data.shape[1], dtype=torch.int8)
-        rest, reach = torch.zeros(2, len(filled), dtype=torch.float64)
+        """Round every vector with the scale of its segment."""
+        n, dim = self.data.shape
+        level = torch.zeros(n, dtype=torch.int64) if self.whole else _levels(largest)
+        order, starts = _arrange(level, square if self.metric == "l2" else None)
+        scale = self._scale(largest, level)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(n)
+        codes = torch.full((n, -(-dim // PAD) * PAD), ZERO, dtype=torch.uint8)
+        rest, reach = torch.zeros(2, n, dtype=torch.float64)
         for part, tile in self._parts():
-            there = place[part]
-            steps = scale[there // BLOCK].float()[:, None]
+            steps = scale[level[part]].float()[:, None]
             rounded = tile if self.whole else (tile / steps).round_().clamp_(-127, 127)
-            codes[there] = rounded.to(torch.int8)
+            codes[place[part], :dim] = (rounded + ZERO).to(torch.uint8)
             near = rounded * steps
-            reach[there] = torch.linalg.vector_norm(near, dim=1).double()
+            reach[part] = torch.linalg.vector_norm(near, dim=1).double()
             if not self.whole:
-                rest[there] = self._bound(torch.linalg.vector_norm(tile.sub_(near), dim=1), reach[there])
-        codes[copied] = codes[place[filled[copied]]]
-        square = square[filled]
-        rest, reach, farthest = (each.view(-1, BLOCK).amax(1) for each in (rest, reach, square))
-        unit = 1 + (self.data.shape[1] + 8) * 2.0**-23
+                rest[part] = self._bound(torch.linalg.vector_norm(tile.sub_(near), dim=1), reach[part])
+        unit = 1 + (dim + 8) * 2.0**-23
+        bounds = [_most(each, level, len(scale)) for each in (rest, reach * unit, square)]
         return Compact(
             codes=codes,
-            order=filled.masked_fill(copied, -1),
+            order=order,
             centre=self.centre.double(),
+            starts=starts,
             scale=scale,
-            fault=torch.stack([rest, reach * unit, farthest, torch.ones_like(rest)], 1),
-            nearest=square.view(-1, BLOCK).amin(1),
-            square=square,
+            fault=torch.stack([*bounds, torch.ones_like(scale)], 1),
+            square=square[order] if self.metric == "l2" else square[:0],
             whole=torch.tensor([self.whole]),
         )
+
+    def _scale(self, largest: Tensor, level: Tensor) -> Tensor:
+        scale = _most(largest.double(), level, int(level.max()) + 1) / 127
+        scale = torch.ones_like(scale) if self.whole else scale.clamp(min=1e-30)
+        return scale.float().double()
 
     def _bound(self, rest: Tensor, reach: Tensor) -> Tensor:
         """Allow for the rounding of float32 in what was measured, and in taking the centre and the length away."""
@@ -174,17 +192,36 @@ class _Maker:
         return measured + 2.0**-21 * (measured + reach * (1 + unit) + own)
 
 
-def _arrange(key: Tensor) -> tuple[Tensor, Tensor]:
-    """Put rows alike into blocks, and shuffle the blocks.
+def _levels(largest: Tensor) -> Tensor:
+    """Return (n,) int64 segment of each row, those of the largest numbers first."""
+    top = max(float(largest.max()), 1e-30)
+    level = (torch.log(top / largest.clamp(min=top * _STEP**-_LEVELS)) / log(_STEP)).long().clamp_(0, _LEVELS - 1)
+    count = torch.bincount(level, minlength=_LEVELS)
+    own = (count > 0) & (count >= len(largest) * _SMALL)
+    own[int((count > 0).nonzero()[0])] = True
+    return (own.cumsum(0) - 1).clamp_(min=0)[level]
+
+
+def _arrange(level: Tensor, square: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Put rows of a level together, for l2 by their squares, and shuffle the blocks of each level.
 
     Returns:
-        (b * BLOCK,) int64 positions, and (b * BLOCK,) bool: which of them stand there again to fill the last block.
+        (n,) int64 positions, and (s + 1,) int64 where each level begins.
     """
-    blocks = -(-len(key) // BLOCK)
-    place = torch.arange(blocks * BLOCK)
-    shuffled = torch.randperm(blocks, generator=torch.Generator().manual_seed(0))
-    place = place.view(-1, BLOCK)[shuffled].flatten()
-    return torch.argsort(key, stable=True)[place.clamp(max=len(key) - 1)], place >= len(key)
+    by_square = torch.arange(len(level)) if square is None else torch.argsort(square, stable=True)
+    order = by_square[torch.argsort(level[by_square], stable=True)]
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(level).cumsum(0)])
+    generator = torch.Generator().manual_seed(0)
+    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        blocks = (end - begin) // BLOCK
+        part = order[begin : begin + blocks * BLOCK].view(-1, BLOCK)
+        part.copy_(part[torch.randperm(blocks, generator=generator)])
+    return order, starts
+
+
+def _most(values: Tensor, level: Tensor, levels: int) -> Tensor:
+    """Return (levels,) float64, the largest value of each level."""
+    return torch.zeros(levels, dtype=torch.float64).scatter_reduce_(0, level, values, "amax")
 
 
 def _squares(tile: Tensor) -> Tensor:

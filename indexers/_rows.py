@@ -46,6 +46,21 @@ class RowMap:
         places = places[held]
         return places if self.order is None else self.order[places]
 
+    def among(self, allowed: Rows) -> Rows | None:
+        """Return the positions of those held of the allowed rows, ascending; None if those are all.
+
+        Args:
+            allowed: (m,) row numbers, ascending and unique.
+        """
+        if self._dense():  # nothing has to be looked up
+            first, last = np.searchsorted(allowed, [self.ascending[0], self.ascending[-1] + 1])
+            if last - first == len(self):
+                return None
+            places = allowed[first:last] - self.ascending[0]
+            return places if self.order is None else np.sort(self.order[places])
+        positions = self.locate(allowed)
+        return None if len(positions) == len(self) else np.sort(positions)
+
     def demand(self, wanted: Rows) -> Rows:
         """Return the positions of all wanted rows.
 
@@ -59,10 +74,14 @@ class RowMap:
 
     def _search(self, wanted: Rows) -> tuple[Rows, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
         n = len(self.rows)
-        if n and self.ascending[-1] - self.ascending[0] == n - 1:  # no gaps: subtract instead of searching
+        if self._dense():  # subtract instead of searching
             places = wanted - self.ascending[0]
             return places, (places >= 0) & (places < n)
         places = np.searchsorted(self.ascending, wanted)
         inside = places < n
         inside[inside] = self.ascending[places[inside]] == wanted[inside]
         return places, inside
+
+    def _dense(self) -> bool:
+        """Tell whether there are no gaps."""
+        return len(self.rows) > 0 and self.ascending[-1] - self.ascending[0] == len(self.rows) - 1

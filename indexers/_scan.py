@@ -12,10 +12,14 @@ Of whole numbers of one byte, the first products are exact, and nothing else is 
 Where the bound does not tell rows apart, as among thousands of equal ones, a query is handed back to be answered by
 float32 products throughout; ``Scan.widened`` counts those.
 
+Codes are copied to a buffer that stays in the cache, to take away what was added to them, or because only some rows
+may be found: multiplied there, they cost less than where they lie, as the products of oneDNN read several rows at once.
+
 Shapes: q queries, t rows of a stretch, b its blocks, c candidates, dim the width of the space.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -30,12 +34,14 @@ from quiver.indexers._compact import BLOCK, Compact
 from quiver.indexers._topk import pairs, ranked
 from quiver.types import Floats, Metric, Rows
 
-#: Products held at a time: 4 MiB of int32 for large batches, more where the rows themselves are what is read.
-_PRODUCTS, _STRETCH = 1 << 20, 1 << 17
+#: Products held at a time (4 MiB of int32), and bytes of codes.
+_PRODUCTS, _BYTES = 1 << 20, 1 << 22
 _QUERIES = 256
 _FINE = 8  # so many queries are rounded to two bytes: the second costs nothing, as reading the rows takes longer
 _NONE = -(2**31)
+_FLIP = torch.tensor(-0x7F7F7F7F7F7F7F80)  # exclusive-ors 128 into each of eight bytes
 _GATHER = 1 << 17  # numbers gathered at a time, so that they stay in the cache
+_ROOM = 1 << 20  # candidates kept at a time
 _LONGEST = 1e15  # a longer query may overflow float32
 #: Rows of a query that may be candidates: more of them cost as much as looking at everything in float32.
 _SHARE = 1 / 24
@@ -68,7 +74,7 @@ class Held:
         lengths: (n,) float32 Euclidean lengths.
         rows: (n,) int64 row numbers.
         compact: the copy of data.
-        allowed: (n,) bool, which of them may be found; None for all.
+        allowed: (n,) bool, which rows of the copy may be found; None for all.
     """
 
     metric: Metric
@@ -76,7 +82,7 @@ class Held:
     lengths: Tensor
     rows: Rows
     compact: Compact
-    allowed: Tensor | None = None
+    allowed: NDArray[np.bool_] | None = None
 
 
 @lru_cache
@@ -100,9 +106,9 @@ def swift(width: int) -> bool:
     return spent[0] < spent[1]
 
 
-def fits(compact: Compact, queries: Floats, k: int) -> bool:
+def fits(queries: Floats, k: int, found: int) -> bool:
     """Tell whether a search can go by the compact copy: not with most rows wanted, nor with extreme queries."""
-    return 2 * k * BLOCK <= len(compact.order) and float(np.abs(queries).max()) * queries.shape[1] < _LONGEST
+    return 2 * k * BLOCK <= found and float(np.abs(queries).max()) * queries.shape[1] < _LONGEST
 
 
 def scan(held: Held, queries: Floats, k: int) -> tuple[Floats, Rows, NDArray[np.bool_], int]:
@@ -133,7 +139,7 @@ class _Asked:
     Attributes:
         exact: (q, dim) float64 queries, of unit length for cosine.
         base: (q,) float64.
-        codes: (columns, dim) int8: first bytes of all, then second bytes.
+        codes: (columns, dim filled up) int8: first bytes of all, then second bytes.
         fine: what the first byte counts, 0 where there is no second.
         whole: whether nothing was rounded, neither here nor in the compact copy.
         step: (q,) float64.
@@ -160,7 +166,8 @@ class _Asked:
         if self.fine:
             first = (rounded / self.fine).round()
             rounded = torch.cat([first, rounded - first * self.fine])
-        self.codes = rounded.to(torch.int8)
+        self.codes = torch.zeros(len(rounded), compact.codes.shape[1], dtype=torch.int8)
+        self.codes[:, : rounded.shape[1]] = rounded
 
     def _share(self, away: Tensor, rest: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(away, dim=1)
@@ -192,6 +199,25 @@ class _Pool(NamedTuple):
         return _Pool(*(part[chosen] for part in self))
 
 
+class _Stretch(NamedTuple):
+    """Rows looked at together: their segment, the first, how many, and codes of whole blocks of them."""
+
+    segment: int
+    at: int
+    size: int
+    codes: Tensor
+
+
+class _Near(NamedTuple):
+    """Blocks that may hold candidates: (c,) query, first row, (c, BLOCK) products, and (c,) what those must be."""
+
+    segment: int
+    query: Tensor
+    first: Tensor
+    product: Tensor
+    least: Tensor
+
+
 class _Search:
     """One pass over the compact copy for some queries."""
 
@@ -200,87 +226,151 @@ class _Search:
         self.asked = _Asked(held.metric, queries, held.compact)
         self.floor = torch.full((self.count,), -torch.inf, dtype=torch.float64)
         self.lost = torch.zeros(self.count, dtype=torch.bool)
-        self.seen = torch.zeros(self.count, dtype=torch.int64)
         self.scored = 0
-        self.limit = max(4 * k + 4 * BLOCK, int(len(held.data) * _SHARE))
+        self.places = None if held.allowed is None else torch.from_numpy(np.flatnonzero(held.allowed))
+        self.limit = max(16 * k + 4 * BLOCK, int(len(held.data) * _SHARE))
         self.pools: list[_Pool] = []
-        order = held.compact.order
-        self.mask = None if held.allowed is None else (order >= 0) & held.allowed[order]
+        self.near: list[_Near] = []
+        self.begun = False
+        # Of each segment: what one of a product adds to a score, and what a score may be off by; (s, q).
+        self.factor = held.compact.scale[:, None] * self.asked.step
+        self.doubt = held.compact.fault @ self.asked.share.T
+        if self.asked.whole:
+            self.doubt.ceil_()  # so that a value is found again between its bounds
+        self.bars: dict[int, Tensor] = {}
 
     def run(self) -> tuple[Floats, Rows]:
         """Scan everything and settle the answers."""
-        codes, asked = self.held.compact.codes, self.asked.codes.T
-        columns = asked.shape[1]
-        width = max(_PRODUCTS // columns, min(_STRETCH, 4 * _PRODUCTS // columns), 2 * self.k * BLOCK)
-        width -= width % BLOCK
-        room = torch.empty((min(width, len(codes)), columns), dtype=torch.int32)
+        asked = self.asked.codes
+        rows = max(min(_PRODUCTS // len(asked), _BYTES // asked.shape[1]), 2 * self.k * BLOCK)
+        rows -= rows % BLOCK
+        room = torch.empty(rows * len(asked), dtype=torch.int32)
         renew = 1
-        for number, at in enumerate(range(0, len(codes), width), 1):
-            part = codes[at : at + width]
-            self._look(torch._int_mm(part, asked, out=room[: len(part)]), at)
-            if number == renew and at + width < len(codes):
+        for number, stretch in enumerate(self._stretches(rows), 1):
+            if number > renew or sum(len(each.query) for each in self.near) > _ROOM // 8:
                 self._raise()
-                renew = number + 1 + number // 2
+                renew = max(renew, number + number // 2)
+            product = room[: len(asked) * len(stretch.codes)].view(len(asked), len(stretch.codes))
+            torch._int_mm(asked, stretch.codes.T, out=product)
+            self._look(product, stretch)
         return self._settle()
 
-    def _look(self, product: Tensor, at: int) -> None:
-        """Find the candidates among the rows from ``at`` on."""
-        if self.asked.fine:
-            product = torch.add(product[:, self.count :], product[:, : self.count], alpha=self.asked.fine)
-        if self.mask is not None:
-            product.masked_fill_(~self.mask[at : at + len(product), None], _NONE)
-        blocks = product.view(-1, BLOCK, self.count)
-        highest = blocks.amax(1)
-        part = slice(at // BLOCK, at // BLOCK + len(highest))
-        compact, asked = self.held.compact, self.asked
-        middle = (highest * compact.scale[part, None]).mul_(asked.step).add_(asked.base)
-        doubt = compact.fault[part] @ asked.share.T
-        if not at:
-            lower = middle - doubt - compact.fault[part, 2:3]
-            self.floor = lower.topk(self.k, dim=0).values[-1]
-            self.floor -= self.floor.abs() * 2.0**-22  # what differs by less may be equal in float32
-        near = middle.add_(doubt).sub_(compact.nearest[part, None]) >= self.floor
-        block, query = near.nonzero(as_tuple=True)
-        if len(block):
-            self._narrow(blocks, block, query, at)
+    def _stretches(self, rows: int) -> Iterator["_Stretch"]:
+        """Yield some rows of one segment after the other."""
+        codes, wanted = self.held.compact.codes, self.places
+        buffer = torch.zeros((min(rows, -(-len(codes) // BLOCK) * BLOCK), codes.shape[1]), dtype=torch.uint8)
+        for segment, *span in self.held.compact.segments():
+            begin, end = span if wanted is None else np.searchsorted(wanted.numpy(), span).tolist()
+            for at in range(begin, end, rows):
+                size = min(rows, end - at)
+                here = buffer[:size]
+                if wanted is None:
+                    torch.bitwise_xor(codes[at : at + size].view(torch.int64), _FLIP, out=here.view(torch.int64))
+                else:
+                    torch.index_select(codes, 0, wanted[at : at + size], out=here)
+                    here.view(torch.int64).bitwise_xor_(_FLIP)
+                yield _Stretch(segment, at, size, buffer[: -(-size // BLOCK) * BLOCK].view(torch.int8))
 
-    def _narrow(self, blocks: Tensor, block: Tensor, query: Tensor, at: int) -> None:
-        """Keep the rows of candidate blocks that may reach the floor."""
-        compact, asked = self.held.compact, self.asked
-        there = block + at // BLOCK
-        product, factor = blocks[block, :, query], compact.scale[there] * asked.step[query]
-        doubt = (compact.fault[there] * asked.share[query]).sum(1)
-        if asked.whole:
-            doubt.ceil_()  # so that a value is found again between its bounds
-        least = (self.floor[query] - asked.base[query] - doubt + compact.nearest[there]) / factor
-        least = least.floor_().sub_(1).clamp_(_NONE + 1, 2**31 - 1).int()
-        hit, place = (product >= least[:, None]).nonzero(as_tuple=True)
-        row = there[hit] * BLOCK + place
-        position, query, doubt = compact.order[row], query[hit], doubt[hit]
-        value = asked.base[query] + product[hit, place] * factor[hit] - compact.square[row]
-        kept = ((position >= 0) & (value + doubt >= self.floor[query])).nonzero()[:, 0]
+    def _look(self, product: Tensor, stretch: "_Stretch") -> None:
+        """Find the blocks that may hold candidates, given (columns, t) products."""
+        if self.asked.fine:
+            product = torch.add(product[self.count :], product[: self.count], alpha=self.asked.fine)
+        if stretch.size < product.shape[1]:
+            product[:, stretch.size :] = _NONE  # what fills up the last block
+        blocks = product.view(self.count, -1, BLOCK)
+        highest = blocks.amax(2)
+        if not self.begun:  # few blocks may hold few of the best, then rows are looked at one by one
+            self._begin(highest[:, :, None] if highest.shape[1] >= self.k else blocks, stretch)
+        bar = self._bar(stretch)
+        query, block = (highest >= bar).nonzero(as_tuple=True)
+        if len(query):
+            there = blocks.flatten(0, 1)[query * blocks.shape[1] + block]
+            least = bar[query, block if bar.shape[1] > 1 else 0]
+            self.near.append(_Near(stretch.segment, query, block * BLOCK + stretch.at, there, least))
+
+    def _bar(self, stretch: "_Stretch") -> Tensor:
+        """Return what a product must be for the score of its row to reach the floor, (q, b) or (q, 1)."""
+        segment = stretch.segment
+        if segment not in self.bars:  # one to spare for how it was computed
+            least = ((self.floor - self.asked.base - self.doubt[segment]) / self.factor[segment])[:, None] - 1
+            self.bars[segment] = least if self.held.metric == "l2" else least.floor().clamp_(_NONE + 1, 2**31 - 1).int()
+        bar = self.bars[segment]
+        if self.held.metric != "l2":
+            return bar
+        return torch.addcmul(bar, 1 / self.factor[segment][:, None], self._square(stretch).amin(1)[None])
+
+    def _square(self, stretch: "_Stretch") -> Tensor:
+        """Return (b, BLOCK) squares of the rows of a stretch, for l2."""
+        part, square = slice(stretch.at, stretch.at + stretch.size), self.held.compact.square
+        square = square[part] if self.places is None else square[self.places[part]]
+        missing = -stretch.size % BLOCK
+        return (torch.cat([square, square[-1:].expand(missing)]) if missing else square).view(-1, BLOCK)
+
+    def _begin(self, some: Tensor, stretch: "_Stretch") -> None:
+        """Take the first floor from what the best of the first rows score at least: (q, b, 1) or (q, b, BLOCK)."""
+        if some.shape[1] * some.shape[2] < self.k:
+            return
+        factor, base = self.factor[stretch.segment], self.asked.base - self.doubt[stretch.segment]
+        lower = some * factor[:, None, None] + base[:, None, None]
+        if self.held.metric == "l2":
+            lower -= self._square(stretch).amax(1)[:, None]
+        self.begun = True
+        self.floor = lower.flatten(1).topk(self.k, dim=1).values[:, -1]
+        self.floor -= self.floor.abs() * 2.0**-22  # what differs by less may be equal in float32
+
+    def _narrow(self) -> None:
+        """Of the blocks found, keep the rows that may reach the floor."""
+        near, compact, asked = self.near, self.held.compact, self.asked
+        if not near:
+            return
+        segment = torch.cat([torch.full_like(each.query, each.segment) for each in near])
+        query, first, product, least = (torch.cat(each) for each in zip(*[part[1:] for part in near], strict=True))
+        self.near = []
+        hit, there = (product >= least[:, None]).nonzero(as_tuple=True)
+        place, query, segment = first[hit] + there, query[hit], segment[hit]
+        if self.places is not None:
+            place = self.places[place]
+        value = asked.base[query] + product[hit, there] * self.factor[segment, query]
+        if self.held.metric == "l2":
+            value -= compact.square[place]
+        doubt = self.doubt[segment, query]
+        kept = (value + doubt >= self.floor[query]).nonzero()[:, 0]
         query, value, doubt = query[kept], value[kept], doubt[kept]
         scored = torch.full(query.shape, asked.whole)
-        self.pools.append(_Pool(query, position[kept], value - doubt, value + doubt, scored))
-        self.seen += torch.bincount(query, minlength=self.count)
-        self.lost |= self.seen > self.limit
-        self.floor[self.lost] = torch.inf
+        self.pools.append(_Pool(query, compact.order[place[kept]], value - doubt, value + doubt, scored))
 
-    def _raise(self) -> _Pool:
-        """Score the k most promising candidates of each query, and raise the floor to the worst of them."""
+    def _raise(self, *, last: bool = False) -> _Pool:
+        """Score the k most promising candidates of each query, and raise the floor to the worst of them.
+
+        A query is lost whose candidates are too many in the end, or too many to keep them.
+        """
         pool = self._pool()
-        order = torch.argsort(pool.lower + pool.upper, descending=True)
-        pool = pool.take(order[torch.argsort(pool.query[order], stable=True)])
+        # Whole numbers of two bytes are sorted by counting.
+        pool = pool.take(torch.from_numpy(np.argsort(pool.query.numpy().astype(np.uint16), kind="stable")))
         count = torch.bincount(pool.query, minlength=self.count)
-        rank = torch.arange(len(pool.query)) - (count.cumsum(0) - count)[pool.query]
-        best = rank < self.k
+        best = self._best(pool, count)
         pool = self._score(pool, best & ~pool.scored)
         least = torch.full_like(self.floor, torch.inf)
         least.scatter_reduce_(0, pool.query[best], pool.lower[best], "amin")
         self.floor = torch.where(count >= self.k, torch.maximum(self.floor, least), self.floor)
         pool = pool.take((pool.upper >= self.floor[pool.query]).nonzero()[:, 0])
-        self.pools = [pool]
+        if last or len(pool.query) > _ROOM:
+            self.lost |= torch.bincount(pool.query, minlength=self.count) > self.limit
+            self.floor[self.lost] = torch.inf
+            pool = pool.take(~self.lost[pool.query])
+        self.pools, self.bars = [pool], {}
         return pool
+
+    def _best(self, pool: _Pool, count: Tensor) -> Tensor:
+        """Tell which are among the k most promising of their query, as (c,) bool; the pool is sorted by query."""
+        begin = count.cumsum(0) - count
+        table = torch.full((self.count, max(self.k, int(count.max()))), -torch.inf, dtype=torch.float64)
+        rank = torch.arange(len(pool.query)) - begin[pool.query]
+        table[pool.query, rank] = pool.lower + pool.upper
+        chosen = table.topk(self.k, dim=1).indices + begin[:, None]
+        best = torch.zeros(len(pool.query), dtype=torch.bool)
+        best[chosen[torch.arange(self.k) < count[:, None]]] = True
+        return best
 
     def _score(self, pool: _Pool, chosen: Tensor) -> _Pool:
         """Score those chosen in float32; the pool is sorted by query."""
@@ -321,7 +411,7 @@ class _Search:
             found = (pool.lower + pool.upper).div_(2).float()
         else:
             if len(pool.query) > step:
-                pool = self._raise()
+                pool = self._raise(last=True)
                 self.pools = [self._score(pool, ~pool.scored)]
                 pool = self._raise()
             found = torch.empty(len(pool.query))
@@ -334,5 +424,6 @@ class _Search:
 
     def _pool(self) -> _Pool:
         """Return the candidates that reach the floor as it is now."""
+        self._narrow()
         pool = self.pools[0] if len(self.pools) == 1 else _Pool(*map(torch.cat, zip(*self.pools, strict=True)))
         return pool.take((pool.upper >= self.floor[pool.query]).nonzero()[:, 0])

@@ -6,6 +6,7 @@ size is searched first; a bound that is proven, not sampled, tells which rows ha
 """
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from quiver.errors import BadCollection, BadSpec
 from quiver.indexers import _check
 from quiver.indexers._compact import LAYOUT, Compact, compress, restore
 from quiver.indexers._file import staged
+from quiver.indexers._lone import MOST, Lone, able
 from quiver.indexers._rows import RowMap
 from quiver.indexers._scan import Held, Scan, fits, scan, swift
 from quiver.indexers._topk import Tile, best, pairs, tensor, width
@@ -32,8 +34,8 @@ Device = Literal["auto", "cpu", "cuda"]
 #: Below this share of allowed rows they are gathered, above it the others are masked: on two cores the two cost
 #: the same at a quarter for one query, and at a half or more for a batch.
 _GATHER = 0.25
-_GATHER_COMPACT = 0.125  # the same where a scan goes by the compact copy
 _WORTH = 1 << 22  # numbers held, below which float32 products are as fast as the compact copy
+_FEW = 1 << 19  # the same where a filter leaves so many of a larger index
 _PATIENCE = 16  # queries answered without a compact copy: making it costs as much as that, and they may be the last
 _PAIRS = 1 << 17  # float32 numbers scored at a time
 
@@ -88,6 +90,7 @@ class _Past:
 
     queries: int = 0
     last: Scan | None = None
+    making: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +140,13 @@ class ExactIndex:
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query; see ``quiver.protocols.Index``."""
         asked = _check.asked(queries, self.space, k)
-        positions = None if allow is None else np.sort(self.numbers.locate(_check.allowed(allow)))
-        k = min(k, len(self) if positions is None else len(positions))
+        positions = None if allow is None else self.numbers.among(_check.allowed(allow))
+        found = len(self) if positions is None else len(positions)
+        k = min(k, found)
         if not k or not len(asked):
             return np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
-        compact = self._copy(asked, k)
-        share = _GATHER if compact is None else _GATHER_COMPACT
-        few = positions is not None and len(positions) <= share * len(self)
-        if compact is not None and not few:
+        compact = self._copy(asked, k, found)
+        if compact is not None:
             return self._scan(compact, asked, k, positions)
         self._past.last = None
         return self._compare(asked, k, positions)
@@ -152,26 +154,56 @@ class ExactIndex:
     def _made(self) -> Compact | None:
         return self.__dict__.get("compact")
 
-    def _copy(self, asked: Floats, k: int) -> Compact | None:
+    def _copy(self, asked: Floats, k: int, found: int) -> Compact | None:
         """Return the compact copy if it is the way to search, making it where that has become worthwhile."""
-        if self.data.is_cuda or self.data.numel() < _WORTH or not swift(self.space.dim):
+        if self.data.is_cuda or len(self) * self.space.dim < _WORTH or found * self.space.dim < _FEW:
             return None
-        if self._past.queries < _PATIENCE:
-            self._past.queries += len(asked)
-        compact = self.compact if self._past.queries >= _PATIENCE else self._made()
-        return compact if compact is not None and fits(compact, asked, k) else None
+        if not fits(asked, k, found) or not (self._alone(asked) or swift(self.space.dim)):
+            return None
+        past, compact = self._past, self._made()
+        past.queries += len(asked)
+        if compact is None and past.queries >= _PATIENCE and past.making.acquire(blocking=False):
+            try:  # meanwhile other threads go on without
+                compact = self.compact
+            finally:
+                past.making.release()
+        return compact
+
+    def _alone(self, asked: Floats) -> bool:
+        """Tell whether queries are so few that each is answered on its own."""
+        return len(asked) <= MOST and able(self.space.dim)
 
     def _compare(self, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
         return best(self.space.metric, asked, self._tiles(positions, width(len(asked))), k)
 
     def _scan(self, compact: Compact, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
-        allowed = None if positions is None else self._mask(positions)
+        allowed = None
+        if positions is not None:
+            allowed = np.zeros(len(self), bool)
+            allowed[self._places[positions]] = True
         held = Held(self.space.metric, self.data, self.lengths, self.rows, compact, allowed)
-        scores, rows, lost, scored = scan(held, asked, k)
+        if self._alone(asked):
+            answers = self._lone.search(held, asked, k)
+            scores, rows = np.stack([each.scores for each in answers]), np.stack([each.rows for each in answers])
+            lost, scored = np.array([not each.proven for each in answers]), sum(each.scored for each in answers)
+        else:
+            scores, rows, lost, scored = scan(held, asked, k)
         if lost.any():
             scores[lost], rows[lost] = self._compare(asked[lost], k, positions)
         self._past.last = Scan(len(self), len(asked), scored, int(lost.sum()))
         return scores, rows
+
+    @cached_property
+    def _places(self) -> Rows:
+        """(n,) where each vector stands in the compact copy."""
+        order = self.compact.order.numpy()
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        return places
+
+    @cached_property
+    def _lone(self) -> Lone:
+        return Lone(self.space.metric, self.compact)
 
     def score(self, queries: Floats, rows: Rows) -> Floats:
         """Score every query against the given rows.

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quiver.indexers._compact import BLOCK, Compact, compress
+from quiver.indexers import _lone
+from quiver.indexers._compact import PAD, ZERO, Compact, compress
 from quiver.indexers._scan import Held, _Search
 from quiver.types import METRICS, Floats, Metric
 
@@ -77,35 +78,84 @@ def test_no_score_is_further_off_than_its_bound(
     queries = made(kind if alike else "normal", asked, dim, seed + 1)
     state = search(metric, data, queries)
     compact, form = state.held.compact, state.asked
-    product = compact.codes.long() @ form.codes.long().T
+    product = (compact.codes.long() - ZERO) @ form.codes.long().T
     if form.fine:
         product = product[:, :asked] * form.fine + product[:, asked:]
     assert product.abs().max() < 2**31, "would not fit the 32 bits that products are summed in"
-    block = torch.arange(len(compact.order)) // BLOCK
-    value = form.base + product * compact.scale[block, None] * form.step - compact.square[:, None]
-    doubt = (compact.fault @ form.share.T)[block]
-    kept = compact.order >= 0
-    off = (value[kept] - true(metric, data, queries)[compact.order[kept]]).abs()
-    assert (off <= doubt[kept] * (1 + 1e-9)).all(), f"{float((off - doubt[kept]).max())} beyond the bound"
+    segment = segments(compact)
+    value = form.base + product * compact.scale[segment, None] * form.step
+    value -= compact.square[:, None] if metric == "l2" else 0
+    doubt = (compact.fault @ form.share.T)[segment]
+    off = (value - true(metric, data, queries)[compact.order]).abs()
+    assert (off <= doubt * (1 + 1e-9)).all(), f"{float((off - doubt).max())} beyond the bound"
     assert not form.whole or off.max() == 0
 
 
+def segments(compact: Compact) -> torch.Tensor:
+    return torch.repeat_interleave(torch.arange(len(compact.scale)), compact.starts.diff())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    metric=st.sampled_from(METRICS),
+    n=st.integers(1, 300),
+    dim=st.sampled_from((1, 2, 3, 7, 32, 100)),
+    alike=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_no_score_of_a_lone_query_is_outside_its_bounds(
+    kind: str, metric: Metric, n: int, dim: int, alike: bool, seed: int
+) -> None:
+    data = made(kind, n, dim, seed)
+    if not data.any():
+        return
+    query = made(kind if alike else "normal", 1, dim, seed + 1)
+    compact = copy(metric, data)
+    form, codes, segment = (
+        _lone._Asked(metric, query[0], compact),
+        compact.codes.double().numpy() - ZERO,
+        segments(compact),
+    )
+    wanted = true(metric, data, query)[compact.order, 0].numpy()
+    assert np.abs(form.codes).max() <= 127 and (form.codes == form.codes.round()).all()
+    for number, own in enumerate(form.codes.astype(np.float64)):
+        rows = segment.numpy() == number
+        values = ((codes[rows] - own) ** 2).sum(1) if metric == "l2" else codes[rows] @ own
+        lower, upper = form.bounds(number, values.astype(np.float32))
+        room = 1e-9 * (np.abs(wanted[rows]) + np.abs(form.base))
+        assert (lower - room <= wanted[rows]).all() and (wanted[rows] <= upper + room).all()
+
+
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("n", [1, BLOCK - 1, BLOCK, BLOCK + 1, 1000])
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 1000])
 def test_every_row_stands_once(metric: Metric, n: int) -> None:
-    compact = copy(metric, made("normal", n, 6, 0))
-    assert len(compact.codes) == len(compact.order) == len(compact.square) == -(-n // BLOCK) * BLOCK
-    assert sorted(compact.order[compact.order >= 0].tolist()) == list(range(n))
+    compact = copy(metric, made("spread", n, 6, 0))
+    assert compact.codes.shape == (n, PAD) and (compact.codes[:, 6:] == ZERO).all()
+    assert sorted(compact.order.tolist()) == list(range(n))
+    assert compact.starts[0] == 0 and compact.starts[-1] == n and (compact.starts.diff() > 0).all()
+    assert sorted(number for number, _, _ in compact.segments()) == list(range(len(compact.scale)))
     assert compact.nbytes == sum(each.nbytes for each in compact.tensors().values())
+
+
+def test_rows_share_a_scale_with_rows_of_their_size() -> None:
+    data = made("normal", 4000, 16, 3)
+    data[:2000] *= 0.3
+    data[7] *= 5000  # alone
+    compact = copy("dot", data)
+    largest = torch.from_numpy(np.abs(data - compact.centre.numpy().astype(np.float32)).max(1))[compact.order]
+    scale, segment = compact.scale, segments(compact)
+    assert len(scale) > 1 and (segment == 0).sum() == 1 and (scale.diff() < 0).all()
+    assert all(largest[segment == each].max() == pytest.approx(float(scale[each]) * 127) for each in range(len(scale)))
 
 
 def test_bytes_are_kept_as_they_are() -> None:
     data = np.array([[0, 255, 128], [7, 128, 1]], np.float32)
     compact = copy("l2", data)
-    held = compact.order >= 0
+    back = compact.order.argsort()
     assert bool(compact.whole)
-    assert (compact.codes[held][compact.order[held].argsort()] == torch.tensor([[-128, 127, 0], [-121, 0, -127]])).all()
-    assert compact.square[held][compact.order[held].argsort()].tolist() == [128**2 + 127**2, 121**2 + 127**2]
+    assert (compact.codes[back, :3].numpy() == data).all()
+    assert compact.square[back].tolist() == [128**2 + 127**2, 121**2 + 127**2]
 
 
 def test_one_number_that_is_no_byte_ends_that() -> None:

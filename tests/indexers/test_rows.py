@@ -28,3 +28,17 @@ def test_a_row_that_is_demanded_must_be_held() -> None:
     assert held.demand(np.array([4, 4, 9])).tolist() == [1, 1, 0]
     with pytest.raises(BadData, match="row 5 is not"):
         held.demand(np.array([9, 5]))
+
+
+@given(rows=numbers, allowed=numbers)
+def test_positions_of_allowed_rows_ascend_and_all_of_them_are_none(rows: list[int], allowed: list[int]) -> None:
+    found = RowMap.of(np.array(rows, np.int64)).among(np.array(sorted(allowed), np.int64))
+    wanted = sorted(rows.index(row) for row in allowed if row in rows)
+    assert (found is None) if len(wanted) == len(rows) else (found is not None and found.tolist() == wanted)
+
+
+@given(order=st.permutations(range(3, 15)), allowed=st.lists(st.integers(0, 20), unique=True))
+def test_so_do_those_of_rows_without_gaps(order: list[int], allowed: list[int]) -> None:
+    found = RowMap.of(np.array(order)).among(np.array(sorted(allowed), np.int64))
+    wanted = sorted(order.index(row) for row in allowed if row in order)
+    assert (found is None) if len(wanted) == len(order) else (found is not None and found.tolist() == wanted)

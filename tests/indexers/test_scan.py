@@ -1,19 +1,38 @@
 """Searches by way of the compact copy give the answers of float64, whatever the data does to the bound."""
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quiver.indexers import _scan, exact
+from quiver.indexers import _lone, _scan, exact
 from quiver.types import METRICS, Floats, Metric, Rows, Space, Vectors
 
-KINDS = ("normal", "clustered", "ties", "outlier", "offset", "spread", "bytes", "zeros", "equal")
+#: What bounds have trouble with, made of (n, dim) normal numbers.
+KINDS: dict[str, Callable[[np.random.Generator, Any], Any]] = {
+    "normal": lambda rng, data: data,
+    "clustered": lambda rng, data: data[rng.integers(0, min(5, len(data)), len(data))] + 1e-4 * data,
+    "ties": lambda rng, data: rng.integers(-1, 2, data.shape),
+    "outlier": lambda rng, data: data * np.where(np.arange(data.shape[1]) == 0, 1e3, 1),
+    "offset": lambda rng, data: data + 50,
+    "spread": lambda rng, data: data * 10.0 ** rng.uniform(-6, 6, (len(data), 1)),
+    "bytes": lambda rng, data: rng.integers(0, 256, data.shape),
+    "zeros": lambda rng, data: data * (rng.random((len(data), 1)) < 0.5),
+    "equal": lambda rng, data: np.repeat(data[:1], len(data), 0),
+    "near": lambda rng, data: data[:1] + 1e-6 * data,  # far below what a byte tells apart
+    "alone": lambda rng, data: data * np.where(np.arange(len(data)) == 0, 1e5, 1)[:, None],  # sets too large a scale
+    "huge": lambda rng, data: data * 1e13,
+    "tiny": lambda rng, data: data * 1e-13,
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -21,6 +40,7 @@ def _small() -> Iterator[None]:
     """Go by the compact copy however little there is to search, and from the first query on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "_WORTH", 0)
+        patch.setattr(exact, "_FEW", 0)
         patch.setattr(exact, "_PATIENCE", 0)
         patch.setattr(exact, "swift", lambda width: True)
         yield
@@ -28,24 +48,7 @@ def _small() -> Iterator[None]:
 
 def made(kind: str, n: int, dim: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
-    data = rng.normal(size=(n, dim))
-    if kind == "clustered":
-        data = data[rng.integers(0, min(5, n), n)] + 1e-4 * data
-    elif kind == "ties":
-        data = rng.integers(-1, 2, (n, dim)).astype(float)
-    elif kind == "outlier":
-        data[:, 0] *= 1e3
-    elif kind == "offset":
-        data += 50
-    elif kind == "spread":
-        data *= 10.0 ** rng.uniform(-6, 6, (n, 1))
-    elif kind == "bytes":
-        data = rng.integers(0, 256, (n, dim)).astype(float)
-    elif kind == "zeros":
-        data[rng.random(n) < 0.5] = 0
-    elif kind == "equal":
-        data[:] = data[0]
-    return np.ascontiguousarray(data, np.float32)
+    return np.ascontiguousarray(KINDS[kind](rng, rng.normal(size=(n, dim))), np.float32)
 
 
 def build(data: Floats, metric: Metric, rows: Rows | None = None) -> Any:
@@ -81,7 +84,7 @@ def check(found: tuple[Floats, Rows], rows: Rows, scores: Floats, k: int) -> Non
 
 @settings(max_examples=120, deadline=None)
 @given(
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from(sorted(KINDS)),
     metric=st.sampled_from(METRICS),
     n=st.integers(1, 1500),
     dim=st.sampled_from((1, 3, 16, 65)),
@@ -89,6 +92,7 @@ def check(found: tuple[Floats, Rows], rows: Rows, scores: Floats, k: int) -> Non
     k=st.sampled_from((1, 3, 10, 2000)),
     alike=st.booleans(),
     share=st.sampled_from((None, 0.02, 0.3, 1.0)),
+    lone=st.booleans(),
     seed=st.integers(0, 2**32),
 )
 def test_answers_are_those_of_comparing_everything(
@@ -100,6 +104,7 @@ def test_answers_are_those_of_comparing_everything(
     k: int,
     alike: bool,
     share: float | None,
+    lone: bool,
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -109,8 +114,10 @@ def test_answers_are_those_of_comparing_everything(
     kept = np.ones(n, bool) if allow is None else np.isin(rows, allow)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_scan, "_PRODUCTS", 1)  # stretches as short as k allows
-        patch.setattr(_scan, "_STRETCH", 256)
+        patch.setattr(_scan, "_BYTES", 1)
         patch.setattr(_scan, "_QUERIES", 16)
+        patch.setattr(exact, "MOST", 9 if lone else 0)
+        patch.setattr(_lone, "_SPARE", 1)  # so that more has to be asked for
         found = build(data, metric, rows).search(queries, k, allow=allow)
     check(found, rows[kept], brute(data[kept], metric, queries), k)
 
@@ -132,10 +139,11 @@ def test_plain_and_compact_answers_are_equal_to_the_last_bit(
 
 
 def test_few_rows_are_scored_in_full_where_scores_differ() -> None:
-    data, queries = made("normal", 20_000, 64, 5), made("normal", 4, 64, 6)
+    data, queries = made("normal", 20_000, 64, 5), made("normal", 6, 64, 6)
     index = build(data, "cosine")
-    index.search(queries, 10)
-    assert 40 <= index.last.candidates < 4000 and index.last.widened == 0
+    for m in (2, 6):  # one by one, and together
+        index.search(queries[:m], 10)
+        assert 10 * m <= index.last.candidates < 600 * m and index.last.widened == 0
 
 
 def test_whole_numbers_need_no_second_look() -> None:
@@ -147,7 +155,11 @@ def test_whole_numbers_need_no_second_look() -> None:
     assert index.last.candidates > 0
 
 
-def test_pass_is_widened_where_the_bound_tells_nothing_apart_and_only_there() -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_pass_is_widened_where_the_bound_tells_nothing_apart_and_only_there(
+    together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "MOST", 0 if together else 3)
     data = np.concatenate([np.ones((5000, 8), np.float32), made("normal", 5000, 8, 8)])
     index = build(data, "cosine", np.random.default_rng(0).permutation(10_000))
     queries = np.stack([np.ones(8), np.zeros(8), -np.ones(8)]).astype(np.float32)
@@ -155,6 +167,79 @@ def test_pass_is_widened_where_the_bound_tells_nothing_apart_and_only_there() ->
     assert index.last.widened == 2  # all ones are equally near the first, everything to the second
     assert (rows[0] == np.sort(index.rows[:5000])[:5]).all()
     assert rows[1].tolist() == [0, 1, 2, 3, 4] and (scores[1] == 0).all()
+
+
+def test_more_rows_are_asked_for_where_the_first_do_not_prove_the_answer() -> None:
+    data = made("normal", 20_000, 64, 16)
+    data[:300] = data[0] + 1e-4 * data[:300]  # closer to one another than the bound can tell
+    index = build(data, "l2")
+    scores, rows = index.search(data[:1], 10)
+    assert index.last.widened == 0 and index.last.candidates >= 300
+    true = brute(data, "l2", data[:1])[0]
+    assert (rows[0] == np.lexsort((np.arange(len(true)), -true))[:10]).all()
+    assert np.allclose(scores[0], true[rows[0]], rtol=1e-6)
+    assert index._lone.depth >= 290  # and at once for the next query
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_without_faiss_lone_queries_get_the_same_answers(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = made("normal", 9000, 40, 17)
+    index, queries = build(data, metric), made("normal", 2, 40, 18)
+    wanted = index.search(queries, 10)
+    monkeypatch.setattr(exact, "able", lambda width: False)
+    found = index.search(queries, 10)
+    assert index.last.widened == 0
+    assert (found[0] == wanted[0]).all() and (found[1] == wanted[1]).all()
+
+
+def test_threads_that_search_at_once_get_their_own_answers() -> None:
+    data, queries = made("normal", 30_000, 32, 19), made("normal", 64, 32, 20)
+    wanted = build(data, "cosine").search(queries, 5)
+    index = build(data, "cosine")  # its copy is made while others search
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda at: index.search(queries[at : at + 1 + at % 3], 5), range(61)))
+    for at, (scores, rows) in enumerate(found):
+        assert (rows == wanted[1][at : at + 1 + at % 3]).all() and (scores == wanted[0][at : at + 1 + at % 3]).all()
+
+
+def test_faiss_keeps_the_number_of_threads_it_was_given() -> None:
+    data = made("normal", 5000, 16, 21)
+    faiss.omp_set_num_threads(2)
+    build(data, "dot").search(data[:1], 5)
+    assert faiss.omp_get_max_threads() == 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit what is allocated")
+def test_file_larger_than_memory_is_searched(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["100", "100", "0"], done.stderr
+
+
+#: 256 MiB of vectors in a file, of which 160 MiB may be allocated besides what libraries take: 64 MiB are the copy.
+LIMITED = """
+import resource, sys
+import faiss, numpy as np, torch
+from quiver.indexers import exact
+from quiver.types import Space, Vectors
+n, dim = 1 << 19, 128
+torch.set_num_threads(1)
+data = np.lib.format.open_memmap(sys.argv[1] + "/data.npy", "w+", np.float32, (n, dim))
+rng = np.random.default_rng(0)
+for at in range(0, n, 1 << 14):
+    data[at : at + (1 << 14)] = rng.standard_normal((1 << 14, dim), np.float32)
+queries = data[:: n // 100][:100] + np.float32(0.01)
+data = np.load(sys.argv[1] + "/data.npy", mmap_mode="r")
+torch._int_mm(torch.ones((32, 64), dtype=torch.int8), torch.ones((64, 32), dtype=torch.int8))
+used = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (used + (160 << 20),) * 2)
+index = exact.build(Vectors(Space("made", dim, "l2", "c0ffee"), np.arange(n), data), device="cpu")
+wanted = np.arange(0, n, n // 100)[:100]
+parts = np.split(np.arange(100), [4])  # without the copy, and with it
+print(sum((index.search(queries[part], 1)[1][:, 0] == wanted[part]).sum() for part in parts))
+found = [index.search(queries[at : at + 1], 1)[1][0, 0] for at in range(100)]
+print((found == wanted).sum())
+print(index.last.widened)
+"""
 
 
 def test_copy_is_made_when_it_has_been_earned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,288 @@
+"""One query, or a few, by way of the compact copy: each a single pass of faiss over its bytes, as fast as memory.
+
+1. Kernels of faiss multiply bytes and keep the best rows by the copy, in one call a segment and thread. Its scalar
+   quantiser of signed bytes is told to look at the copy where it lies.
+2. What those rows score at least gives a floor; those that may reach it are scored in float64 (``_topk.pairs``), the
+   most promising first, which raises it.
+3. A row that was not returned is no better by the copy than the last one returned. If what that can score at most is
+   below the floor, the answer is proven. If not, more rows are asked for, and after that the query is handed back.
+
+A row x has a code c with |x - centre - scale c| <= rest, and so has the query: for cosine and dot, scores are bounded
+as in ``_scan``; for l2, distances differ by no more than the rests of both, by the triangle inequality.
+
+Shapes: q queries, dim the width of the space, c candidates.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quiver.indexers._compact import PAD, ZERO, Compact
+from quiver.indexers._scan import Held
+from quiver.types import Floats, Metric, Rows
+
+Bits = NDArray[np.uint8]
+Doubles = NDArray[np.float64]
+
+MOST = 4  # queries: of more than these, products of all together are faster
+_WIDTH = 1 << 15
+_SHARE = 1 << 22  # bytes that are worth a thread
+_SPARE = 32  # rows asked for beyond k, to begin with
+_WIDEST = 1 / 48  # share of the rows that may be asked for
+_MORE = 16  # times as many are asked for when the bound forces it
+
+
+def able(width: int) -> bool:
+    """Tell whether lone queries of this width can be answered here: sums of squares have to fit 32 bits."""
+    return width <= _WIDTH and _there()
+
+
+@cache
+def _there() -> bool:
+    """Tell whether there is a faiss that looks at bytes where they lie, and multiplies them as it should."""
+    codes = np.random.default_rng(0).integers(0, 256, (40, PAD), np.uint8)
+    codes[0], codes[1] = 0, 255
+    queries = np.stack([codes[2] / 2 - 63, np.full(PAD, 127)]).astype(np.int64).astype(np.float32)
+    products = queries @ (codes.astype(np.float32) - ZERO).T
+    try:
+        found, rows = _view("dot", codes).search(queries, len(codes))
+    except (ImportError, AttributeError, TypeError, RuntimeError):
+        return False
+    return bool((found == np.take_along_axis(products, rows, 1)).all())
+
+
+def _view(metric: Metric, codes: Bits) -> Any:
+    """Make a flat index of faiss that reads (m, width) codes; they must outlive it."""
+    import faiss
+
+    kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    index = faiss.IndexScalarQuantizer(codes.shape[1], faiss.ScalarQuantizer.QT_8bit_direct_signed, kind)
+    held, where = index.codes, faiss.swig_ptr(codes)
+    held.view_data = held.c_ptr = where
+    held.view_size = held.c_size = codes.size
+    held.is_owned = False
+    index.ntotal, index.is_trained = len(codes), True
+    return index
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of a segment that one thread looks at, from ``begin`` on."""
+
+    index: Any
+    segment: int
+    begin: int
+    end: int
+
+
+@dataclass(slots=True, eq=False)
+class Lone:
+    """How to answer lone queries by one compact copy.
+
+    Attributes:
+        metric: how.
+        compact: the copy.
+        depth: rows beyond k that were needed of late, so that they are asked for at once.
+    """
+
+    metric: Metric
+    compact: Compact
+    depth: int = _SPARE
+    _parts: dict[int, list[list[_Part]]] = field(default_factory=dict)
+
+    def search(self, held: Held, queries: Floats, k: int) -> list["Answer"]:
+        """Find the k best rows of each query; see ``Answer``."""
+        asked = [_Asked(held.metric, query, self.compact) for query in queries]
+        answers: dict[int, Answer] = {}
+        want, most = k + self.depth, max(4 * k + _SPARE, int(len(held.data) * _WIDEST))
+        left = list(range(len(queries)))
+        while left:
+            found = self._pass([asked[one] for one in left], want, held.allowed)
+            for one, parts in zip(left, found, strict=True):
+                answers[one] = _settle(held, asked[one], parts, k)
+            need = max(answers[one].needed for one in left)
+            self.depth = max(_SPARE, need - k + need // 4, self.depth - self.depth // 16)
+            left = [one for one in left if not answers[one].proven]
+            if want >= most:
+                break
+            want = min(max(want * _MORE, need), most)
+        return [answers[one] for one in range(len(queries))]
+
+    def _pass(self, asked: Sequence["_Asked"], want: int, allowed: NDArray[np.bool_] | None) -> list[list["_Found"]]:
+        """Return, for each query, what each part found."""
+
+        def work(group: list[_Part]) -> list[list[_Found]]:
+            return [_look(part, asked, want, allowed) for part in group]
+
+        groups = self._groups()
+        done = [_pool(len(groups)).submit(work, group) for group in groups]
+        found = [part for each in done for part in each.result()]
+        return [list(each) for each in zip(*found, strict=True)]
+
+    def _groups(self) -> list[list[_Part]]:
+        """Return the parts for each thread."""
+        codes = self.compact.codes.numpy()
+        threads = max(1, min(torch.get_num_threads(), codes.nbytes // _SHARE))
+        if threads not in self._parts:
+            cuts = [len(codes) * at // threads // 8 * 8 for at in range(threads)] + [len(codes)]
+            groups: list[list[_Part]] = [[] for _ in range(threads)]
+            for group, low, high in zip(groups, cuts[:-1], cuts[1:], strict=True):
+                for segment, begin, end in self.compact.segments():
+                    first, last = max(low, begin), min(high, end)
+                    if first < last:
+                        group.append(_Part(_view(self.metric, codes[first:last]), segment, first, last))
+            self._parts[threads] = groups
+        return self._parts[threads]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads of our own: faiss is told how many it may use thread by thread, and here it is one."""
+    import faiss
+
+    return ThreadPoolExecutor(threads, "quiver-lone", faiss.omp_set_num_threads, (1,))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind
+
+
+class _Asked:
+    """One query, as bytes in the way of each segment.
+
+    Attributes:
+        exact: (dim,) float64, of unit length for cosine.
+        codes: (s, width) float32 whole numbers of a signed byte.
+    """
+
+    def __init__(self, metric: Metric, query: Floats, compact: Compact) -> None:
+        exact = query.astype(np.float64)
+        if metric == "cosine":
+            exact /= max(float(np.sqrt(exact @ exact)), 1e-300)
+        centre, scale, fault = compact.centre.numpy(), compact.scale.numpy(), compact.fault.numpy()
+        self.metric, self.exact, self.length = metric, exact, float(np.sqrt(exact @ exact))
+        away, self.base = (exact - centre, 0.0) if metric == "l2" else (exact, float(exact @ centre))
+        steps = self._steps(away, scale, bool(compact.whole))
+        rounded = np.clip(np.rint(away / steps[:, None]), -127, 127)
+        self.codes: Floats = np.zeros((len(scale), compact.codes.shape[1]), np.float32)
+        self.codes[:, : len(away)] = rounded
+        rest = np.sqrt(np.square(away - rounded * steps[:, None]).sum(1))
+        length = float(np.sqrt(away @ away))
+        unit = (compact.codes.shape[1] + 16) * 2.0**-24  # what sums in float32 may be off by, relatively
+        if metric == "l2":
+            self.factor, self.unit = scale, unit
+            self.doubt = fault[:, 0] + rest + 1e-9 * length
+        else:
+            self.factor, self.unit = scale * steps, 0.0
+            near = (1 + unit) * rest + (unit + 1e-9) * length
+            self.doubt = fault[:, 0] * length + fault[:, 1] * near + 1e-12 * abs(self.base)
+
+    def _steps(self, away: Doubles, scale: Doubles, whole: bool) -> Doubles:
+        """Return (s,) what one stands for in the codes of the query."""
+        if self.metric == "l2":  # as in the codes of the rows, so that they can be subtracted
+            return scale
+        largest = float(np.abs(away).max())
+        if largest == 0 or (whole and largest <= 127 and (away == np.rint(away)).all()):
+            return np.ones_like(scale)
+        return np.full_like(scale, largest / 127)
+
+    def bounds(self, segment: int, values: Floats) -> tuple[Doubles, Doubles]:
+        """Return what scores are at least and at most, given what faiss found."""
+        near, doubt = values.astype(np.float64), self.doubt[segment]
+        if self.metric != "l2":
+            near *= self.factor[segment]
+            near += self.base
+            return near - doubt, near + doubt
+        near = self.factor[segment] * np.sqrt(near)
+        off = self.unit * near + doubt
+        return -np.square(near + off), -np.square(np.maximum(near - off, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The best rows of a part by the copy: (c,) values and places; whether there are more."""
+
+    segment: int
+    values: Floats
+    places: Rows
+    more: bool
+
+
+def _look(part: _Part, asked: Sequence[_Asked], want: int, allowed: NDArray[np.bool_] | None) -> list[_Found]:
+    """Return what a part holds for each query."""
+    size, options = part.end - part.begin, {}
+    if allowed is not None:
+        import faiss
+
+        bits = np.packbits(allowed[part.begin : part.end], bitorder="little")
+        options["params"] = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+    codes = np.stack([query.codes[part.segment] for query in asked])
+    values, rows = part.index.search(codes, min(want, size), **options)
+    found = []
+    for value, row in zip(values, rows, strict=True):
+        count = int((row >= 0).sum())
+        found.append(_Found(part.segment, value[:count], row[:count] + part.begin, count == want < size))
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What was found for one query.
+
+    Attributes:
+        scores: (k,) float32, best first.
+        rows: (k,) row numbers.
+        scored: rows scored in full.
+        needed: rows by the copy that had to be known.
+        proven: whether no other row can be better.
+    """
+
+    scores: Floats
+    rows: Rows
+    scored: int
+    needed: int
+    proven: bool
+
+
+def _settle(held: Held, asked: _Asked, parts: Sequence[_Found], k: int) -> Answer:
+    """Score in full what may be among the k best."""
+    bounds = [asked.bounds(part.segment, part.values) for part in parts]
+    lower, upper = (np.concatenate(each) for each in zip(*bounds, strict=True))
+    beyond = max((high[-1] for part, (_, high) in zip(parts, bounds, strict=True) if part.more), default=-np.inf)
+    position = held.compact.order.numpy()[np.concatenate([part.places for part in parts])]
+    order = np.argsort(-(lower + upper), kind="stable")
+    first, others = order[:k], order[k:]
+    scores = _score(held, asked, position[first])
+    floor = _below(scores.min())
+    others = others[upper[others] >= floor]
+    chosen, scores = np.concatenate([first, others]), np.concatenate([scores, _score(held, asked, position[others])])
+    rows = held.rows[position[chosen]]
+    best = np.lexsort((rows, -scores))[:k]
+    floor = _below(scores[best[-1]])
+    needed = max(int((high >= floor).sum()) for _, high in bounds)
+    return Answer(scores[best], rows[best], len(chosen), needed, bool(beyond < floor))
+
+
+def _below(score: np.float32) -> float:
+    """Return what is worse than a score even if both are rounded to float32."""
+    return float(score) - abs(float(score)) * 2.0**-22
+
+
+def _score(held: Held, asked: _Asked, position: Rows) -> Floats:
+    """Score (c,) rows of the vectors as ``_topk.pairs`` does, without waking torch's threads for so few."""
+    vectors = held.data.numpy()[position].astype(np.float64)
+    if held.metric == "l2":
+        vectors -= asked.exact
+        return (0 - np.einsum("cd,cd->c", vectors, vectors)).astype(np.float32)
+    dots = np.einsum("cd,d->c", vectors, asked.exact)
+    if held.metric == "cosine":
+        lengths = np.sqrt(np.einsum("cd,cd->c", vectors, vectors)) * asked.length
+        dots = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+    return dots.astype(np.float32)
