@@ -111,8 +111,14 @@ class Fetch:
         return known
 
 
-def aligned(text_nD: Tensor, image_nD: Tensor, factor: Tensor, known: Tensor) -> Mapping[str, Tensor]:
-    """Return the loss of a batch: which picture is the text's, which text the picture's, by scaled cosines."""
+def aligned(sides: tuple[Tensor, Tensor, Tensor], known: Tensor) -> Mapping[str, Tensor]:
+    """Return the loss of a batch: which picture is the text's, which text the picture's, by scaled cosines.
+
+    Args:
+        sides: unit vectors (n, D) of texts, and of pictures, and what cosines are multiplied by.
+        known: of the batch.
+    """
+    text_nD, image_nD, factor = sides
     return {"loss": contrast(factor * (text_nD @ image_nD.T)[None], known), "scale": factor.detach()}
 
 

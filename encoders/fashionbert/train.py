@@ -89,7 +89,7 @@ def _learn(
     if pupil.model.align is not None:
         fit(
             pupil,
-            lambda model, batch: phase.aligned(*model(batch), batch.known),
+            lambda model, batch: phase.aligned(model(batch), batch.known),
             fetch=sides,
             count=len(pairs),
             out=out,

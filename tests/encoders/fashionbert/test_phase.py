@@ -144,7 +144,7 @@ def test_hard_pictures_are_the_nearest_wrong_ones_of_the_aligned_space(near_mode
 def test_alignment_compares_scaled_cosines():
     text, image = (functional.normalize(torch.randn(3, 4), dim=1) for _ in range(2))
     known = torch.zeros(1, 3, 3, dtype=torch.bool)
-    found = aligned(text, image, torch.tensor(5.0), known)
+    found = aligned((text, image, torch.tensor(5.0)), known)
     logits = 5 * text @ image.T
     right = torch.arange(3)
     wanted = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
