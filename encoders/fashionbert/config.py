@@ -60,16 +60,22 @@ class Config(Trunk):
         rows: of the grid of patches, from the top.
         columns: of the grid, from the left.
         feature: width of a patch's vector, before its projection.
+        whole: further patches that are of the whole picture, each of another kind and with a projection of its own.
+        feature_dropout: of the features of patches.
+        align: width of the space in which texts and pictures are also compared by themselves; 0 for none.
     """
 
     rows: int = 8
     columns: int = 8
     feature: int = 2048
+    whole: int = 0
+    feature_dropout: float = 0.1
+    align: int = 0
 
     @property
     def patches(self) -> int:
-        """How many patches a picture has."""
-        return self.rows * self.columns
+        """How many patches a picture has, those of the whole picture included."""
+        return self.rows * self.columns + self.whole
 
     @classmethod
     def cpu(cls, *, vocabulary: int = 8192, feature: int = 1280) -> Self:

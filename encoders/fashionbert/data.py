@@ -8,6 +8,7 @@ Shapes: t texts, i pictures, n pairs, B pairs of a batch, M near ones.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from quiver.encoders.fashionbert.mask import mask_patches, mask_words
 from quiver.encoders.fashionbert.token import Pieces
 from quiver.errors import BadData, BadSpec
 from quiver.task import Task
-from quiver.types import Item, Rows
+from quiver.types import Floats, Item, Rows
 
 NEGATIVES = ("category", "batch", "mined")
 #: The meta column that says what sub-category a thing is of, where the recipe does not name one.
@@ -32,7 +33,7 @@ NEAR = 50
 TRIES = 16
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """Texts and pictures, and which belong together.
 
@@ -54,6 +55,17 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def of_picture(self) -> dict[int, int]:
+        """A pair of each picture that has one."""
+        return {picture: row for row, picture in enumerate(self.rows[:, 1].tolist())}
+
+    @cached_property
+    def of_kind(self) -> dict[int, Rows]:
+        """The pairs of each sub-category."""
+        kinds = self.kinds[self.rows[:, 1]]
+        return {int(kind): np.flatnonzero(kinds == kind) for kind in np.unique(kinds)}
 
     def readable(self, mask: NDArray[np.bool_]) -> "Pairs":
         """Leave out the pairs of pictures (i,) that cannot be read.
@@ -141,14 +153,12 @@ class Negatives:
     Attributes:
         pairs: what belongs together.
         ways: of NEGATIVES, each as likely as the others.
-        shelves: pairs by sub-category of their picture.
         near_pictures: for each text what a recall finds, without what is right; () where nothing is mined.
         near_texts: likewise for each picture.
     """
 
     pairs: Pairs
     ways: tuple[str, ...]
-    shelves: dict[int, Rows]
     near_pictures: tuple[Rows, ...] = ()
     near_texts: tuple[Rows, ...] = ()
 
@@ -173,10 +183,8 @@ class Negatives:
             raise BadSpec("negatives=mined needs recall=SPEC, an encoder of texts and pictures, and nothing else does")
         if all(len(right) == len(pairs.pictures) for right in pairs.right):
             raise BadData("every text belongs to every picture: there are no negatives to learn from")
-        kinds = pairs.kinds[pairs.rows[:, 1]]
-        shelves = {int(kind): np.flatnonzero(kinds == kind) for kind in np.unique(kinds)}
         near = mine(pairs, recall, cache=cache) if recall else ((), ())
-        return cls(pairs, chosen, shelves, *near)
+        return cls(pairs, chosen, *near)
 
     def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """Return for each pair of a batch one (text, picture) that keeps its text or its picture: (B, 2)."""
@@ -199,7 +207,7 @@ class Negatives:
         raise BadData(f"no negative is found for {self.pairs.texts[text]!r}: too many pictures belong to it")
 
     def _shelf(self, picture: int) -> Rows:
-        return self.shelves[int(self.pairs.kinds[picture])]
+        return self.pairs.of_kind[int(self.pairs.kinds[picture])]
 
     def _others(self, row: int, pool: Rows, rng: np.random.Generator) -> Iterator[int]:
         """Draw rows from a pool, then from everything."""
@@ -220,19 +228,15 @@ def mine(pairs: Pairs, recall: str, *, cache: Path | None = None) -> tuple[tuple
             wrong[picture].append(text)
     learnt = np.zeros(len(pictures), bool)
     learnt[pairs.rows[:, 1]] = True
-    seen = _nearest(texts, pictures, [list(right) for right in pairs.right], allow=mask & learnt)
-    heard = _nearest(pictures, texts, wrong, allow=np.ones(len(texts), bool))
+    seen = nearest(texts, pictures, [list(right) for right in pairs.right], allow=mask & learnt, count=NEAR)
+    heard = nearest(pictures, texts, wrong, allow=np.ones(len(texts), bool), count=NEAR)
     return seen, heard
 
 
-def _nearest(
-    asking: NDArray[np.float32],
-    held: NDArray[np.float32],
-    without: Sequence[Sequence[int]],
-    *,
-    allow: NDArray[np.bool_],
+def nearest(
+    asking: Floats, held: Floats, without: Sequence[Sequence[int]], *, allow: NDArray[np.bool_], count: int
 ) -> tuple[Rows, ...]:
-    """Return for each row that asks the NEAR rows of largest product, without those that it must not find."""
+    """Return for each row that asks the rows of largest product, without those that it must not find."""
     columns = torch.from_numpy(held).T
     shut = torch.from_numpy(~allow)
     found: list[Rows] = []
@@ -241,7 +245,7 @@ def _nearest(
         scores[:, shut] = -torch.inf
         for place, rows in enumerate(without[start : start + 1024]):
             scores[place, list(rows)] = -torch.inf
-        best = scores.topk(min(NEAR, len(held)))
+        best = scores.topk(min(count, len(held)))
         found += [rows[score > -torch.inf].numpy() for score, rows in zip(*best, strict=True)]
     return tuple(found)
 

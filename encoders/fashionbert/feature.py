@@ -21,8 +21,9 @@ from quiver import registry
 from quiver.encoders import _fingerprint
 from quiver.encoders._media import ImageReader, locate
 from quiver.encoders._train import first
-from quiver.encoders.fashionbert.patch import Averaged, Cells, Picture, Pixels
+from quiver.encoders.fashionbert.patch import Averaged, Cells, Pixels
 from quiver.errors import BadSpec, MissingWeights, QuiverError
+from quiver.protocols import Reader
 from quiver.types import Floats
 
 FILE = "patches.json"
@@ -46,6 +47,7 @@ class Extractor:
         side: of a cell with ``pixels``, in pixels.
         rows: of the grid.
         columns: of the grid.
+        whole: encoders of pictures, joined by " + ", of which each adds one more patch, of the whole picture.
 
     Raises:
         BadSpec: a number is not positive.
@@ -57,10 +59,21 @@ class Extractor:
     side: int = 8
     rows: int = 8
     columns: int = 8
+    whole: str = ""
 
     def __post_init__(self) -> None:
         if min(self.size, self.side, self.rows, self.columns) < 1:
             raise BadSpec("size, side, rows and columns of patches must be at least 1")
+
+    @property
+    def wholes(self) -> tuple[str, ...]:
+        """The specs of the encoders of whole pictures."""
+        return tuple(part.strip() for part in self.whole.split(" + ")) if self.whole else ()
+
+    @property
+    def patches(self) -> int:
+        """How many patches a picture has, those of the whole picture included."""
+        return self.rows * self.columns + len(self.wholes)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -76,7 +89,9 @@ class Extractor:
 
     def write(self, folder: Path) -> None:
         """Write patches.json, in which paths are absolute."""
-        kept = self if self.features == "pixels" else replace(self, features=registry.canonical(self.features))
+        kept = replace(self, whole=" + ".join(map(registry.canonical, self.wholes)))
+        if self.features != "pixels":
+            kept = replace(kept, features=registry.canonical(self.features))
         (folder / FILE).write_text(json.dumps(asdict(kept), indent=2) + "\n", encoding="utf-8")
 
 
@@ -91,18 +106,63 @@ class Source:
         revision: what tells these features from others.
     """
 
-    read: ImageReader
-    look: Callable[[Sequence[Picture]], Floats]
+    read: Reader
+    look: Callable[[Sequence[Any]], Floats]
     width: int
     revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Decodes a picture for the grid, and for each encoder of the whole picture."""
+
+    readers: tuple[Reader, ...]
+
+    def __call__(self, source: Any) -> tuple[Any, ...]:
+        """Return what each reader makes of it.
+
+        Raises:
+            BadMedia: it cannot be read.
+        """
+        return tuple(read(source) for read in self.readers)
 
 
 def open(extractor: Extractor, *, device: str = "auto") -> Source:
     """Load what an extractor names.
 
     Raises:
-        BadSpec: it is no CNN of timm, or its map is coarser than the grid.
+        BadSpec: it is no CNN of timm, its map is coarser than the grid, or a whole picture's encoder embeds none.
     """
+    cells = _cells(extractor, device)
+    return _joined(cells, extractor, device) if extractor.wholes else cells
+
+
+def _joined(cells: Source, extractor: Extractor, device: str) -> Source:
+    """Add patches of the whole picture; rows are as wide as the widest, the rest of the others is zero."""
+    encoders = [registry.load("encoders", _on(spec, device)) for spec in extractor.wholes]
+    if blind := [spec for spec, each in zip(extractor.wholes, encoders, strict=True) if "image" not in each.keys]:
+        raise BadSpec(f"whole={extractor.whole!r}: {blind[0]} embeds no pictures")
+    spaces = [each.spaces("image")[0] for each in encoders]
+    width, count = max(cells.width, *(space.dim for space in spaces)), extractor.rows * extractor.columns
+
+    def look(views: Sequence[Any]) -> Floats:
+        rows = np.zeros((len(views), count + len(encoders), width), np.float32)
+        rows[:, :count, : cells.width] = cells.look([view[0] for view in views])
+        for place, (encoder, space) in enumerate(zip(encoders, spaces, strict=True)):
+            rows[:, count + place, : space.dim] = encoder.embed("image", [view[1 + place] for view in views], space)
+        return rows
+
+    named = [f"{space.name} {space.dim} {space.revision}" for space in spaces]
+    revision = _fingerprint.of_parts("fashionbert whole 1", cells.revision, *named)
+    return Source(Views((cells.read, *(each.reader("image") for each in encoders))), look, width, revision)
+
+
+def _on(spec: str, device: str) -> str:
+    """Name the device of an encoder that is said to run on one."""
+    return f"{spec} device={device}" if registry.split(spec)[0] == "timm" and "device=" not in spec else spec
+
+
+def _cells(extractor: Extractor, device: str) -> Source:
     if extractor.features == "pixels":
         revision = _fingerprint.of_parts("fashionbert pixels 1", str(extractor))
         cells = Pixels(side=extractor.side, rows=extractor.rows, columns=extractor.columns)
@@ -110,7 +170,7 @@ def open(extractor: Extractor, *, device: str = "auto") -> Source:
     spec = extractor.features
     if registry.split(spec)[0] != "timm":
         raise BadSpec(f"features={spec!r} is no CNN: give pixels, or one of timm, as in timm model=resnet50")
-    encoder = registry.load("encoders", spec if "device=" in spec else f"{spec} device={device}")
+    encoder = registry.load("encoders", _on(spec, device))
     eye = encoder.towers["image"].features
     whole = extractor.view == "averaged"
     mean, std = (tuple((values.flatten() / 255).tolist()) for values in (eye.mean, eye.std))
@@ -132,7 +192,7 @@ def open(extractor: Extractor, *, device: str = "auto") -> Source:
     )
 
 
-def _width(look: Callable[[Sequence[Picture]], Floats], extractor: Extractor) -> int:
+def _width(look: Callable[[Sequence[Any]], Floats], extractor: Extractor) -> int:
     try:
         return look([np.zeros((extractor.size, extractor.size, 3), np.uint8)]).shape[2]
     except (ValueError, IndexError) as error:

@@ -3,7 +3,8 @@
 Gao et al. 2020, arXiv:2005.09801.
 Reference: alibaba/EasyTransfer, ``modeling_imagebert`` and ``scripts/fashion_bert``, Apache-2.0.
 Deviates: padding is masked by minus infinity (see block); a hidden patch is exactly zero (see mask); [CLS] is
-scored by the margin of its two logits, where the reference sorts by the second alone.
+scored by the margin of its two logits, where the reference sorts by the second alone; how near text and picture are
+by themselves may be added to it (see align).
 Shapes: B pairs, L word pieces, P patches, S = L + P tokens, F features of a patch, H width of a token, V pieces of
 the vocabulary, N words and M patches to guess in the whole batch.
 """
@@ -13,6 +14,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from quiver.encoders.fashionbert.align import Align
 from quiver.encoders.fashionbert.block import Encoder, Head, initialise, pool
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.embed import Patches, Words
@@ -51,6 +53,7 @@ class FashionBert(Stored):
         self.match = nn.Linear(config.hidden, 2)
         self.guess_word = Head(config)
         self.guess_patch = nn.Linear(config.hidden, config.feature, bias=False)
+        self.align = Align(config) if config.align else None
         self.apply(initialise)
 
     def forward(
@@ -68,17 +71,31 @@ class FashionBert(Stored):
             BadData: sizes that are not those of the configuration.
         """
         self._check(text_BL, patches_BPF, self.config.feature)
-        if hidden_BP is not None:
-            patches_BPF = patches_BPF.masked_fill(hidden_BP[..., None], 0)
-        tokens_BSH, keep_BS = self._join(self.words(text_BL), text_BL, self.patches(patches_BPF))
+        embedded = self.words(text_BL), self.patches(patches_BPF, hidden_BP)
+        tokens_BSH, keep_BS = self._join(text_BL, *embedded)
         out_BSH = self.encoder(tokens_BSH, keep_BS)
         words_BLH, patches_BPH = out_BSH.split([text_BL.shape[1], patches_BPF.shape[1]], dim=1)
         none = out_BSH[0, :0]  # (0, H)
         return Output(
-            self._match(out_BSH[:, 0]),
+            self._match(out_BSH[:, 0], text_BL, *embedded),
             self.guess_word(none if picked_BL is None else words_BLH[picked_BL], self.words.word.weight),
             self.guess_patch(none if hidden_BP is None else patches_BPH[hidden_BP]),
         )
+
+    def cross(self, text_NL: Tensor, patches_NPF: Tensor, group: int) -> Tensor:
+        """Return (G, g, g), the margin of every text (row) with every picture (column) of its group, all N = G g long.
+
+        Raises:
+            BadData: sizes that are not those of the configuration.
+        """
+        self._check(text_NL, patches_NPF, self.config.feature)
+        words_NLH, patches_NPH = self.words(text_NL), self.patches(patches_NPF)
+        text, words = (x.unflatten(0, (-1, group, 1)).expand(-1, -1, group, *x.shape[1:]) for x in (text_NL, words_NLH))
+        seen = patches_NPH.unflatten(0, (-1, 1, group)).expand(-1, group, -1, *patches_NPH.shape[1:])
+        text_BL, words_BLH, patches_BPH = (x.flatten(0, 2) for x in (text, words, seen))
+        tokens_BSH, keep_BS = self._join(text_BL, words_BLH, patches_BPH)
+        logits_B2 = self._match(self.encoder.first(tokens_BSH, keep_BS), text_BL, words_BLH, patches_BPH)
+        return (logits_B2[:, 1] - logits_B2[:, 0]).float().unflatten(0, (-1, group, group))
 
     def embed_patches(self, patches_BPF: Tensor) -> Tensor:
         """Return (B, P, H): all of a picture that does not depend on a text, to be kept for ``score``.
@@ -105,8 +122,10 @@ class FashionBert(Stored):
         """
         self._check(text_BL, patches_BPH, self.config.hidden)
         text_BL = text_BL[:, : int((text_BL != self.config.pad).sum(dim=1).amax())]
-        tokens_BSH, keep_BS = self._join(self.words(text_BL), text_BL, patches_BPH)
-        logits_B2 = self._match(self.encoder.first(tokens_BSH, None if keep_BS.all() else keep_BS))
+        words_BLH = self.words(text_BL)
+        tokens_BSH, keep_BS = self._join(text_BL, words_BLH, patches_BPH)
+        first_BH = self.encoder.first(tokens_BSH, None if keep_BS.all() else keep_BS)
+        logits_B2 = self._match(first_BH, text_BL, words_BLH, patches_BPH)
         return (logits_B2[:, 1] - logits_B2[:, 0]).float()
 
     def lower(self, dtype: torch.dtype = torch.bfloat16) -> Self:
@@ -119,7 +138,7 @@ class FashionBert(Stored):
         """Return the parameters by which adaptive weights measure gradients: the last block's."""
         return list(self.encoder.blocks[-1].parameters())
 
-    def _join(self, words_BLH: Tensor, text_BL: Tensor, patches_BPH: Tensor) -> tuple[Tensor, Tensor]:
+    def _join(self, text_BL: Tensor, words_BLH: Tensor, patches_BPH: Tensor) -> tuple[Tensor, Tensor]:
         """Put words and patches in one row, (B, S, H), and say which tokens are no padding, (B, S)."""
         batch = max(len(words_BLH), len(patches_BPH))
         parts = [part.expand(batch, -1, -1) for part in (words_BLH, patches_BPH.to(words_BLH.dtype))]
@@ -127,9 +146,12 @@ class FashionBert(Stored):
         keep_BS = torch.cat([(text_BL != self.config.pad).expand(batch, -1), seen_BP.expand(batch, -1)], dim=1)
         return torch.cat(parts, dim=1), keep_BS
 
-    def _match(self, first_BH: Tensor) -> Tensor:
-        logits: Tensor = self.match(pool(self.pooler, first_BH))
-        return logits
+    def _match(self, first_BH: Tensor, text_BL: Tensor, words_BLH: Tensor, patches_BPH: Tensor) -> Tensor:
+        logits_B2: Tensor = self.match(pool(self.pooler, first_BH))
+        if self.align is None:
+            return logits_B2
+        near_B = self.align(text_BL, words_BLH, patches_BPH)
+        return logits_B2 + torch.stack([torch.zeros_like(near_B), near_B], dim=1)
 
     def _check(self, text_BL: Tensor | None, patches: Tensor, width: int) -> None:
         config = self.config

@@ -5,179 +5,33 @@ Reference: alibaba/EasyTransfer, ``scripts/fashion_bert``, Apache-2.0.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _hub
-from quiver.encoders._train import Loop, Outcome, first, fit
-from quiver.encoders.fashionbert import bert, measure
-from quiver.encoders.fashionbert.adaptive import Rule, State, combine, weights
+from quiver.encoders._train import Outcome, first, fit
+from quiver.encoders.fashionbert import bert, measure, phase
+from quiver.encoders.fashionbert.adaptive import State, combine, weights
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.data import Lessons, Negatives, Pairs, gather
-from quiver.encoders.fashionbert.feature import Extractor, Halves, Source, extract, open
+from quiver.encoders.fashionbert.feature import Halves, Source, extract, open
 from quiver.encoders.fashionbert.loss import TASKS, Batch, losses
 from quiver.encoders.fashionbert.model import FashionBert, Output
+from quiver.encoders.fashionbert.phase import Fetch, Groups, Sides
+from quiver.encoders.fashionbert.recipe import PRESETS, Recipe
 from quiver.encoders.fashionbert.token import Pieces
 from quiver.errors import BadSpec
 from quiver.task import Task
 
+__all__ = ["PRESETS", "Recipe", "train"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe(Extractor):
-    """What is trained, and how.
-
-    Attributes:
-        features: ``pixels``, or the spec of a CNN of timm, as in 'timm model=resnet50'.
-        view: cells looks at every cell by itself, averaged once at the whole picture, which is far cheaper.
-        size: side of what the CNN looks at, in pixels.
-        side: of a cell with features=pixels, in pixels.
-        rows: of the grid of patches.
-        columns: of the grid of patches.
-        bert: folder or Hub name of a BERT to start from, with its word pieces; empty starts from nothing.
-        layers: blocks of the encoder; with bert the first so many of its own, 0 for all.
-        hidden: width of a token, where there is no bert to say so.
-        heads: of attention, likewise.
-        inner: width inside a block, likewise.
-        vocabulary: word pieces learnt from the texts, likewise.
-        dropout: of embeddings, attention and residuals.
-        max_text: longest text in word pieces; the ends of longer ones are cut off.
-        fields: meta columns, joined by commas; every picture is also learnt with its text followed by their values.
-        category: the meta column of sub-categories; empty takes sub_category, category or label.
-        negatives: category, batch, mined, or several joined by +, in equal parts.
-        recall: for mined, the spec of an encoder of texts and pictures, such as a trained two-tower model.
-        rivals: negatives of every pair.
-        word_rate: share of word pieces to guess, one at least; 0 for none.
-        patch_rate: share of patches to guess.
-        matched: guess in pairs that belong together only.
-        adaptive: how losses are weighed: raw, share or official (see adaptive.Rule), or uniform.
-        guard: what raw does where its formula has no answer: raise, exact or uniform.
-        alpha: of the adaptive weights; 1 is the printed formula.
-        every: steps between measurements of gradients for the weights.
-        steps: updates of the weights.
-        batch: pairs that belong together per step and rank; rivals come on top.
-        learning_rate: its peak.
-        warmup: steps in which it rises to that from 0; then it falls to 0 along half a cosine.
-        decay: weight decay.
-        clip: the norm that gradients are scaled down to, or none.
-        precision: of the model: fp32, bf16 or fp16.
-        device: auto, cpu, cuda or cuda:N.
-        seed: of weights, order and everything drawn.
-        folder: where features are kept; none for ``patches`` in the folder of the run.
-        validate_every: steps between validations; the best state is kept.
-        validate_on: questions asked each way, of the validation part.
-        validate_among: rivals of each answer, of its sub-category.
-        save_every: steps between states that a run can go on from.
-        log_every: steps that one line of the log sums up.
-    """
-
-    bert: str = ""
-    layers: int = 12
-    hidden: int = 768
-    heads: int = 12
-    inner: int = 3072
-    vocabulary: int = 30522
-    dropout: float = 0.1
-    max_text: int = 64
-    fields: str = ""
-    category: str = ""
-    negatives: str = "category"
-    recall: str = ""
-    rivals: int = 1
-    word_rate: float = 0.15
-    patch_rate: float = 0.1
-    matched: bool = True
-    adaptive: Literal["raw", "share", "official", "uniform"] = "raw"
-    guard: Literal["raise", "exact", "uniform"] = "raise"
-    alpha: float = 1.0
-    every: int = 1
-    steps: int = 100_000
-    batch: int = 64
-    learning_rate: float = 2e-5
-    warmup: int = 5000
-    decay: float = 1e-4
-    clip: float | None = 1.0
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    device: str = "auto"
-    seed: int = 0
-    folder: Path | None = None
-    validate_every: int = 5000
-    validate_on: int = 1000
-    validate_among: int = 100
-    save_every: int = 1000
-    log_every: int = 50
-
-    def __post_init__(self) -> None:
-        Extractor.__post_init__(self)
-        if min(self.rivals, self.validate_on, self.validate_among) < 1:
-            raise BadSpec("fashionbert needs rivals, validate_on and validate_among of at least 1")
-        if not (0 <= self.word_rate < 1 and 0 <= self.patch_rate < 1):
-            raise BadSpec("word_rate and patch_rate must be at least 0 and below 1")
-        _ = self.loop, self.rule  # which check the rest
-
-    @property
-    def extractor(self) -> Extractor:
-        """What takes patches from pictures."""
-        return Extractor(**{field.name: getattr(self, field.name) for field in fields(Extractor)})
-
-    @property
-    def rule(self) -> Rule | None:
-        """How losses are weighed; None for all alike."""
-        if self.adaptive == "uniform":
-            return None
-        return Rule(mode=self.adaptive, guard=self.guard, alpha=self.alpha, every=self.every)
-
-    @property
-    def loop(self) -> Loop:
-        """How to optimise."""
-        return Loop(
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.learning_rate,
-            warmup=self.warmup,
-            optimiser="adamw",
-            decay=self.decay,
-            clip=self.clip,
-            precision=self.precision,
-            device=self.device,
-            seed=self.seed,
-            validate_every=self.validate_every,
-            save_every=self.save_every,
-            log_every=self.log_every,
-        )
-
-
-#: The paper's recipe as far as secondary sources tell: rate, warmup, decay, negatives, masking; batch and steps are
-#: unknown. ``cpu`` is ours: it learns a few thousand products in minutes, from the whole picture at 4 x 4 places.
-PRESETS: Mapping[str, Recipe] = {
-    "paper": Recipe(bert="google-bert/bert-base-uncased"),
-    "cpu": Recipe(
-        features="timm model=mobilenetv2_100",
-        view="averaged",
-        size=256,
-        rows=4,
-        columns=4,
-        layers=2,
-        hidden=256,
-        heads=4,
-        inner=1024,
-        vocabulary=8192,
-        negatives="category+batch",
-        adaptive="uniform",
-        steps=4000,
-        batch=32,
-        learning_rate=5e-4,
-        warmup=60,
-        decay=0.01,
-        precision="fp32",
-        validate_every=500,
-        validate_on=100,
-        save_every=500,
-    ),
-}
+#: Pictures by whose features these are centred and scaled.
+MEASURED = 10_000
 
 
 def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) -> Outcome:
@@ -200,21 +54,19 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     folder = recipe.folder or out / "patches"
     pairs, features = _read(learn, recipe, source, folder)
     model = _build(pairs, recipe, source)
-    pieces = cast(Pieces, model.pieces)
-    negatives = Negatives.of(pairs, recipe.negatives, recall=recipe.recall, cache=folder)
-    lessons = Lessons(negatives, features, pieces, recipe.max_text, recipe.word_rate, recipe.patch_rate, recipe.rivals)
+    if recipe.centre:
+        model.patches.measure(torch.from_numpy(np.array(features[:MEASURED])))
     if first():
         print(f"learns from {len(pairs):,} pairs of {len(pairs.texts):,} texts, sub-categories: {pairs.kind or 'none'}")
     validate = None
     if validation is not None:
         held, seen = _read(validation, replace(recipe, fields=""), source, folder)
         size = (recipe.validate_on, recipe.validate_among)
+        pieces = cast(Pieces, model.pieces)
         exam = measure.draw(held, seen, pieces, limit=recipe.max_text, size=size, seed=recipe.seed)
         validate = _validate(exam)
-    pupil = Pupil(model)
-    outcome = fit(
-        pupil, _loss(pupil, recipe), fetch=lessons.fetch, count=len(pairs), out=out, loop=recipe.loop, validate=validate
-    )
+    pupil = Pupil(model, recipe.group)
+    outcome = _learn(pupil, pairs, features, recipe=recipe, out=out, validate=validate)
     if first():
         model.save_pretrained(out / "model")
         recipe.extractor.write(out / "model")
@@ -222,23 +74,84 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     return outcome
 
 
-class Pupil(nn.Module):
-    """A model, and what the weights of its losses remember, so that both are saved and resumed."""
+def _learn(
+    pupil: "Pupil",
+    pairs: Pairs,
+    features: Halves,
+    *,
+    recipe: Recipe,
+    out: Path,
+    validate: Callable[[nn.Module], Mapping[str, float]] | None,
+) -> Outcome:
+    """Go through the phases that the recipe has; return what came of the last."""
+    pieces, outcome = cast(Pieces, pupil.model.pieces), None
+    sides = Fetch(pairs, features, pieces, recipe.max_text, recipe.hide)
+    if pupil.model.align is not None:
+        fit(
+            pupil,
+            lambda model, batch: phase.aligned(model(batch), batch.known),
+            fetch=sides,
+            count=len(pairs),
+            out=out,
+            loop=recipe.aligning,
+            phase="align",
+        )
+    if recipe.steps:
+        negatives = Negatives.of(pairs, recipe.negatives, recall=recipe.recall, cache=recipe.folder or out / "patches")
+        lessons = Lessons(
+            negatives, features, pieces, recipe.max_text, recipe.word_rate, recipe.patch_rate, recipe.rivals
+        )
+        outcome = fit(
+            pupil,
+            _loss(pupil, recipe),
+            fetch=lessons.fetch,
+            count=len(pairs),
+            out=out,
+            loop=recipe.loop,
+            validate=validate,
+        )
+    if recipe.rank_steps:
+        outcome = fit(
+            pupil,
+            lambda model, batch: phase.ranked(model(batch), batch.known),
+            fetch=replace(sides, near=phase.hard(pupil.model, sides), group=recipe.group),
+            count=len(pairs),
+            out=out,
+            loop=recipe.ranking,
+            validate=validate,
+            phase="rank",
+        )
+    return cast(Outcome, outcome)  # a recipe has one of the two
 
-    def __init__(self, model: FashionBert) -> None:
+
+class Pupil(nn.Module):
+    """A model, and what the weights of its losses remember, so that both are saved and resumed.
+
+    Attributes:
+        group: products that are ranked together.
+    """
+
+    def __init__(self, model: FashionBert, group: int) -> None:
         super().__init__()
         self.model = model
+        self.group = group
         self.state = State(TASKS)
 
-    def forward(self, batch: Batch) -> Output:
-        """Read the pairs of a batch."""
-        output: Output = self.model(batch.text, batch.patches, batch.picked, batch.hidden)
-        return output
+    def forward(self, batch: Batch | Sides) -> Output | Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Read the pairs of a batch; or embed its texts and pictures, where it is one group, or rank its groups."""
+        if isinstance(batch, Batch):
+            output: Output = self.model(batch.text, batch.patches, batch.picked, batch.hidden)
+            return output
+        align = self.model.align
+        if align is None or isinstance(batch, Groups):
+            return self.model.cross(batch.text, batch.patches, self.group)
+        words, patches = self.model.words(batch.text), self.model.patches(batch.patches)
+        return align.embed_text(batch.text, words), align.embed_image(patches), align.factor()
 
 
 def _read(task: Task, recipe: Recipe, source: Source, folder: Path) -> tuple[Pairs, Halves]:
     pairs = gather(task, kind=recipe.category, fields=recipe.fields)
-    shape = (recipe.rows * recipe.columns, source.width)
+    shape = (recipe.patches, source.width)
     features, mask = extract(source, pairs.pictures, folder=folder, shape=shape)
     return pairs.readable(mask), features
 
@@ -246,18 +159,30 @@ def _read(task: Task, recipe: Recipe, source: Source, folder: Path) -> tuple[Pai
 def _build(pairs: Pairs, recipe: Recipe, source: Source) -> FashionBert:
     """Make a model with its word pieces, from a BERT's weights or from random ones, always the same of a seed."""
     grid: dict[str, Any] = {"rows": recipe.rows, "columns": recipe.columns, "feature": source.width}
+    grid |= {"whole": len(recipe.wholes), "feature_dropout": recipe.feature_dropout, "align": recipe.align}
     grid |= {"max_text": recipe.max_text, "dropout": recipe.dropout}
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         if recipe.bert:
-            return _hub.load(recipe.bert, lambda folder: _start(folder, recipe, grid), instead="give bert=FOLDER")
+            model = _hub.load(recipe.bert, lambda folder: _start(folder, recipe, grid), instead="give bert=FOLDER")
+            _count(model, pairs, recipe)
+            return model
         pieces = Pieces.train(pairs.texts, size=recipe.vocabulary)
         own = {name: getattr(recipe, name) for name in ("layers", "hidden", "heads", "inner")}
         positions = max(64, recipe.max_text)
         model = FashionBert(Config(vocabulary=len(pieces), positions=positions, pad=pieces.id("[PAD]"), **own, **grid))
         _spread(model)
     model.pieces = pieces
+    _count(model, pairs, recipe)
     return model
+
+
+def _count(model: FashionBert, pairs: Pairs, recipe: Recipe) -> None:
+    """Let pieces count by their rarity where texts are aligned."""
+    pieces = cast(Pieces, model.pieces)
+    if model.align is not None:
+        ids = [found[: recipe.max_text - 2] for found in pieces.split(pairs.texts)]
+        model.align.measure(ids, np.flatnonzero(pieces.special).tolist())
 
 
 def _spread(model: FashionBert) -> None:
@@ -276,6 +201,7 @@ def _start(folder: Path, recipe: Recipe, grid: Mapping[str, Any]) -> FashionBert
     whole = Config(**{**bert.settings(folder), **grid})
     given = FashionBert(whole)
     bert.start(given, folder)
+    given.patches.norm.load_state_dict(given.words.norm.state_dict())  # patches then are as long as words
     layers = recipe.layers or whole.layers
     if layers > whole.layers:
         raise BadSpec(f"layers={layers}: the BERT of {folder} has {whole.layers}; layers=0 takes all of them")

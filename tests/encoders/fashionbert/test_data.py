@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from quiver import registry
 from quiver.encoders.fashionbert.data import Lessons, Negatives, gather, mine
 from quiver.encoders.fashionbert.feature import Extractor, extract, open
 from quiver.errors import BadData, BadSpec
@@ -197,8 +198,6 @@ def test_extraction_goes_on_where_it_was_stopped(pictures, tmp_path, monkeypatch
 def test_averaged_features_are_those_of_the_encoder_itself(pictures):
     spec = "timm model=test_efficientnet pretrained=false"
     source = open(Extractor(features=spec, view="averaged", size=64, rows=1, columns=1), device="cpu")
-    from quiver import registry
-
     encoder = registry.load("encoders", f"{spec} size=64 device=cpu")
     picture = source.read(pictures[0])
     theirs = encoder.embed("image", [picture], encoder.spaces("image")[0])[0]
@@ -209,3 +208,19 @@ def test_averaged_features_are_those_of_the_encoder_itself(pictures):
 def test_features_of_no_cnn_are_refused():
     with pytest.raises(BadSpec, match="is no CNN"):
         open(Extractor(features="classic"), device="cpu")
+
+
+def test_patches_of_the_whole_picture_follow_the_cells(pictures, tmp_path):
+    plain = Extractor(features="pixels", side=2, rows=2, columns=2)
+    whole = replace(plain, whole="classic")
+    cells, source = open(plain), open(whole)
+    classic = registry.load("encoders", "classic")
+    (row,), (bare,) = source.look([source.read(pictures[0])]), cells.look([cells.read(pictures[0])])
+    theirs = classic.embed("image", [classic.reader("image")(pictures[0])], classic.spaces("image")[0])[0]
+    assert row.shape == (whole.patches, source.width) == (5, len(theirs))
+    np.testing.assert_array_equal(row[:4, :12], bare)
+    assert not row[:4, 12:].any()
+    np.testing.assert_array_equal(row[4], theirs)
+    assert source.revision != cells.revision
+    whole.write(tmp_path)
+    assert Extractor.read(tmp_path) == whole

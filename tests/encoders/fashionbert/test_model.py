@@ -168,3 +168,22 @@ def test_a_tiny_model_learns_one_batch_by_heart(pieces, corpus):
     assert found.values["mlm"] < 0.1
     assert found.values["tia"] < 0.01
     assert found.values["mpm"] < 0.1
+
+
+def test_features_are_centred_and_scaled_kind_by_kind_and_hidden_ones_are_zero(pieces):
+    config = replace(Config.tiny(), vocabulary=len(pieces), whole=1, dropout=0.0, feature_dropout=0.0)
+    patches = FashionBert(config).patches
+    rows = torch.randn(50, 5, 16) * 3 + 2
+    rows[:, 4] += 10
+    rows[..., 7] = 1  # never varies
+    patches.measure(rows)
+    assert torch.allclose(patches.mean[1], rows[:, 4].mean(0), atol=1e-5)
+    assert torch.allclose(patches.spread[0, :7], rows[:, :4, :7].flatten(0, 1).std(0, correction=0), atol=1e-4)
+    assert 0 < patches.spread[0, 7] < 0.1
+    scaled = (rows - patches.mean[[0, 0, 0, 0, 1]]) / patches.spread[[0, 0, 0, 0, 1]]
+    projected = torch.cat([patches.project(scaled[:, :4]), patches.wholes[0](scaled[:, 4:])], dim=1)
+    projected[:, 1] = 0
+    hidden = torch.zeros(50, 5, dtype=torch.bool)
+    hidden[:, 1] = True
+    wanted = patches.norm(projected + patches.position.weight + patches.kind.weight[1])
+    assert torch.allclose(patches(rows, hidden), wanted, atol=1e-5)

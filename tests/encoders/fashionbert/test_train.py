@@ -65,6 +65,31 @@ def test_a_made_shop_is_learnt_and_its_model_ranks_alike(shop, tmp_path, capsys)
     assert encoder.spaces("text")[0].dim == 8
 
 
+def test_alignment_and_ranking_learn_the_shop_and_are_kept(shop, tmp_path):
+    recipe = replace(
+        SMALL, whole="classic", centre=True, align=16, align_steps=40, align_batch=12,
+        steps=0, rank_steps=20, rank_batch=2, group=4, rank_rate=3e-3, hide=0.0, validate_every=0,
+    )  # fmt: skip
+    outcome = train(shop, shop, tmp_path, recipe=recipe)
+    assert (outcome.step, outcome.figures["mrr"] > 0.9) == (20, True)
+    encoder = registry.load("encoders", f"fashionbert checkpoint='{tmp_path / 'model'}' device=cpu precision=fp32")
+    model = encoder.scorers[0].model
+    assert encoder.spaces("image")[0].dim == (4 + 1) * 32
+    assert model.patches.mean.abs().sum() > 0
+    columns = {
+        encoder.spaces(key)[0]: encoder.embed(
+            key, [encoder.reader(key)(each) for each in things], encoder.spaces(key)[0]
+        )
+        for key, things in (
+            ("text", [question.query.media["text"] for question in shop.questions]),
+            ("image", [item.media["image"] for item in shop.items]),
+        )
+    }
+    scores = encoder.scorers[0].score({"text": columns[encoder.spaces("text")[0]]}, columns)
+    assert (scores.argmax(axis=1) == np.arange(12)).mean() > 0.8
+    assert train(shop, shop, tmp_path, recipe=recipe).resumed == 20  # both phases are known to be done
+
+
 def test_a_stopped_run_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
     short = replace(SMALL, steps=8, word_rate=0.3, dropout=0.1)
     train(shop, None, tmp_path / "whole", recipe=short)
@@ -122,5 +147,9 @@ def test_recipes_are_checked():
         Recipe(rivals=0)
     with pytest.raises(BadSpec, match="word_rate"):
         Recipe(word_rate=1.0)
+    with pytest.raises(BadSpec, match="steps or rank_steps"):
+        Recipe(steps=0)
+    with pytest.raises(BadSpec, match="group"):
+        Recipe(group=1)
     with pytest.raises(BadSpec, match="guard"):
         replace(SMALL, guard="hope").rule  # noqa: B018
