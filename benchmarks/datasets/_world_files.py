@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def save_sound(path: Path, wave: Floats, rate: int) -> None:
     """Save mono float32 as 16-bit WAV at ``rate`` Hz."""
     import soundfile
 
-    soundfile.write(path, wave, rate, subtype="PCM_16")
+    whole = BytesIO()  # into a file soundfile would wait for the disk, which takes longer than making the sound
+    soundfile.write(whole, wave, rate, format="WAV", subtype="PCM_16")
+    path.write_bytes(whole.getvalue())
 
 
 def save_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:

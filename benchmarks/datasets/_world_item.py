@@ -1,7 +1,7 @@
 """Records of a made world: a world, and its items, each made when it is asked for."""
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,7 +153,8 @@ class Scene:
         return stream(self.world.seed, "scene", self.index, part)
 
 
-def _script(world: World, film: int) -> list[Line]:
+@lru_cache(maxsize=8)  # each scene of a film asks for it
+def _script(world: World, film: int) -> tuple[Line, ...]:
     """Return the lines of a film, offsets from its beginning."""
     rng = stream(world.seed, "film", film)
     silent, lines = rng.random() < 0.3, []
@@ -163,7 +164,7 @@ def _script(world: World, film: int) -> list[Line]:
         if speaks and not silent:
             text = narration(world.scene(index).play, stream(world.seed, "scene", index, AGAIN))
             lines.append(Line(text, float((index % FILM + when + late) * world.seconds)))
-    return lines
+    return tuple(lines)
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ def retake(rng: np.random.Generator, take: Take, nuisance: float) -> Take:
     )
 
 
+@lru_cache(maxsize=64)  # every scene of a film asks for those beside it: what is said there may be of another
 def draw_play(seed: int, kind: str, index: int, nuisance: float) -> Play:
     """Draw a scene or a still: one to three bodies, one or two of which do the same activity."""
     rng = stream(seed, kind, index)

@@ -73,16 +73,22 @@ def change_video(video_BTSS3: Tensor, size: int, *, jitter: Jitter, rng: Generat
     """
     boxes_B4 = draw_boxes(len(video_BTSS3), video_BTSS3.shape[2], size, jitter=jitter, rng=rng)
     cropped = crop(video_BTSS3, boxes_B4, size)
+    if not (jitter.colour or jitter.hue):
+        return cropped
     matrix_B33, offset_B3 = draw_colours(len(cropped), jitter=jitter, rng=rng)
     return _recolour(cropped, matrix_B33, offset_B3)
 
 
 def draw_boxes(count: int, side: int, size: int, *, jitter: Jitter, rng: Generator) -> Floats:
-    """Draw what is cropped: (B, 4) left, top, width, height in stored pixels; a mirrored box has a negative width."""
+    """Draw what is cropped: (B, 4) left, top, width, height in stored pixels; a mirrored box has a negative width.
+
+    Where scale never changes these are whole numbers: then nothing is resampled.
+    """
     changed = rng.random((count, 1)) < jitter.often
     factors_B2 = np.where(changed, rng.uniform(1 - jitter.scale, 1 + jitter.scale, (count, 2)), 1.0)
     sides_B2 = np.minimum(size / factors_B2, side)
-    corners_B2 = rng.random((count, 2)) * (side - sides_B2)
+    drawn_B2 = rng.random((count, 2))
+    corners_B2 = drawn_B2 * (side - sides_B2) if jitter.scale else np.floor(drawn_B2 * (side - size + 1))
     mirrored = rng.random(count) < jitter.flip
     corners_B2[:, 0] += np.where(mirrored, sides_B2[:, 0], 0)
     sides_B2[:, 0] *= np.where(mirrored, -1, 1)
@@ -92,6 +98,8 @@ def draw_boxes(count: int, side: int, size: int, *, jitter: Jitter, rng: Generat
 def crop(video_BTSS3: Tensor, boxes_B4: Floats, size: int) -> Tensor:
     """Cut a box out of each clip and resize it bilinearly to (B, T, size, size, 3) float32 from 0 to 1."""
     count, frames, side = video_BTSS3.shape[:3]
+    if (np.abs(boxes_B4[:, 2:]) == size).all() and (boxes_B4 == np.rint(boxes_B4)).all():
+        return _cut(video_BTSS3, boxes_B4, size)
     boxes = torch.from_numpy(boxes_B4)
     centres = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     x_BS, y_BS = ((boxes[:, axis, None] + boxes[:, axis + 2, None] * centres) / side * 2 - 1 for axis in (0, 1))
@@ -100,6 +108,20 @@ def crop(video_BTSS3: Tensor, boxes_B4: Floats, size: int) -> Tensor:
     planes = video_BTSS3.permute(0, 1, 4, 2, 3).reshape(count, frames * 3, side, side).float().div_(255)
     cut = grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cut.view(count, frames, 3, size, size).permute(0, 1, 3, 4, 2).contiguous()
+
+
+def _cut(video_BTSS3: Tensor, boxes_B4: Floats, size: int) -> Tensor:
+    """Crop whole pixels, which are not resized.
+
+    In one thread, with numpy: next to a model that learns on the same cores, torch's threads would wait for its.
+    """
+    cut_BTHW3 = np.empty((*video_BTSS3.shape[:2], size, size, 3), np.float32)
+    boxes = boxes_B4.astype(int).tolist()
+    for place, clip_TSS3, (left, top, width, _) in zip(cut_BTHW3, video_BTSS3.numpy(), boxes, strict=True):
+        first = min(left, left + width)
+        box_THW3 = clip_TSS3[:, top : top + size, first : first + size]
+        np.multiply(box_THW3[:, :, ::-1] if width < 0 else box_THW3, np.float32(1 / 255), out=place)
+    return torch.from_numpy(cut_BTHW3)
 
 
 def centre(video_BTSS3: Tensor, size: int) -> Tensor:

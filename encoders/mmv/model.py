@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from quiver.encoders.mmv.config import Config
 from quiver.encoders.mmv.graph import Graph
 from quiver.encoders.mmv.loss import contrast
-from quiver.encoders.mmv.resnet import SMALL, SMALL_STEM, ResNet
+from quiver.encoders.mmv.resnet import SMALL, SMALL_FRAMES, SMALL_STEM, ResNet
 from quiver.encoders.mmv.s3d import S3DG
 from quiver.encoders.mmv.text import TextTower
 from quiver.encoders.mmv.tsm import TSMResNet
@@ -34,7 +34,7 @@ _BUILD: Mapping[str, Callable[[Config], nn.Module]] = {
     "s3d": lambda config: S3DG(space_to_depth=config.space_to_depth),
     "tsm50": lambda _: TSMResNet(depth=50),
     "tsm50x2": lambda _: TSMResNet(depth=50, widen=2),
-    "tsm_small": lambda _: TSMResNet(stages=SMALL, stem=SMALL_STEM),
+    "tsm_small": lambda _: TSMResNet(stages=SMALL_FRAMES, stem=SMALL_STEM),
     "resnet18": lambda _: ResNet(depth=18),
     "resnet50": lambda _: ResNet(depth=50),
     "resnet_small": lambda _: ResNet(stages=SMALL, stem=SMALL_STEM),

@@ -56,8 +56,10 @@ DEPTHS = {
     18: (Stage(2, 64, 0), Stage(2, 128, 0), Stage(2, 256, 0), Stage(2, 512, 0)),
     50: (Stage(3, 256, 64), Stage(4, 512, 128), Stage(6, 1024, 256), Stage(3, 2048, 512)),
 }
-#: A network for a CPU: 20 thousand weights with ``SMALL_STEM``, 64 wide.
+#: Networks for a CPU, 64 wide with ``SMALL_STEM``: of 20 thousand weights for sound, and of 37 thousand for frames, of
+#: which there are so many that most of the time would go into what has their full size.
 SMALL = (Stage(1, 16, 8), Stage(1, 32, 16), Stage(1, 64, 32))
+SMALL_FRAMES = (Stage(0, 16, 0), Stage(2, 32, 16), Stage(2, 64, 32))
 SMALL_STEM = Stem(16, 5, 2, pool=False)
 
 

@@ -27,6 +27,19 @@ def test_box_of_whole_pixels_is_a_slice():
     torch.testing.assert_close(crop(video, np.full((3, 4), (2, 2, 8, 8), np.float32), 8), centre(video, 8))
 
 
+def test_whole_pixels_are_the_same_sliced_and_sampled():
+    video = clips(count=2)
+    boxes = np.array([[2, 1, 8, 8], [9, 3, -8, 8]], np.float32)
+    sampled = crop(torch.cat([video, video[:1]]), np.concatenate([boxes, [[0, 0, 9.5, 9]]]).astype(np.float32), 8)
+    torch.testing.assert_close(crop(video, boxes, 8), sampled[:2], atol=1e-5, rtol=0)
+
+
+def test_unscaled_boxes_are_whole_pixels_anywhere():
+    boxes = draw_boxes(2000, 11, 8, jitter=Jitter(flip=0, scale=0), rng=np.random.default_rng(0))
+    assert (boxes[:, 2:] == 8).all()
+    assert np.unique(boxes[:, :2]).tolist() == [0, 1, 2, 3]
+
+
 def test_negative_width_mirrors():
     video = clips()
     plain = crop(video, np.full((3, 4), (1, 2, 8, 8), np.float32), 8)

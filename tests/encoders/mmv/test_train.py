@@ -174,3 +174,11 @@ def test_settings_of_model_and_training_are_one_list() -> None:
 def test_impossible_recipe_is_refused_at_once(options: dict[str, object]) -> None:
     with pytest.raises(BadSpec):
         recipe_of("shared", **options)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="reads Linux's list of what the processor can")
+def test_auto_is_half_precision_where_the_processor_multiplies_it() -> None:
+    can = set(Path("/proc/cpuinfo").read_text().split())
+    wanted = "bf16" if can & {"avx512_bf16", "amx_bf16"} else "fp32"
+    assert recipe_of(precision="auto").loop.precision == wanted
+    assert recipe_of(precision="fp32").loop.precision == "fp32"
