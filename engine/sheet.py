@@ -109,7 +109,8 @@ def _title(query: Query) -> str:
 def _query(query: Query, items: Mapping[str, Item]) -> str:
     held = [query.media, *(items[id].media for id in query.like if id in items)]
     shown = "".join(_media(media, query.target if media is not query.media else None) for media in held)
-    return f"<figure class=query>{shown}<figcaption>query</figcaption></figure>" if shown else ""
+    said = "".join(f"<p>{escape(str(text))}</p>" for text in values_of(query.media, "text"))
+    return f"<figure class=query>{shown}<figcaption>query{said}</figcaption></figure>" if shown else ""
 
 
 def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str:
