@@ -64,6 +64,7 @@ def test_what_needs_no_training_stands_beside_it_and_the_mean_is_over_seeds(shel
     two = replace(lines[1], runs=[lines[1].runs[0], lines[0].runs[0]])
     expected = (lines[1].runs[0].mean("AP@50") + lines[0].runs[0].mean("AP@50")) / 2
     assert two.mean.mean("AP@50") == pytest.approx(expected)
+    assert [each["b"] for each in variant.compared([two, lines[0], lines[2]])] == [lines[2].name]
     written = variant.table([variant.describe(line) for line in (two, *lines[2:])])
     assert "colour, " in written and "±" in written
 
