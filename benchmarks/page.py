@@ -1,4 +1,4 @@
-"""A page of a benchmark: its figures, its plots, and its best, worst and lost questions with what they found."""
+"""A page of a benchmark: its figures, its plots, and questions with what they found: drawn, worst, best, lost."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from quiver.errors import MissingExtra
 from quiver.task import Question
 from quiver.types import Hit, Item, Rows
 
-#: Questions shown: the worst, the best, and losses of each cause but the encoder's, which are among the worst.
-WORST, BEST, LOST = 8, 4, 2
+#: Questions shown: some drawn at random, the worst, the best, and losses of each cause but the encoder's, which are
+#: among the worst.
+DRAWN, WORST, BEST, LOST = 6, 8, 4, 2
 #: Hits and right answers shown of each.
 _HITS, _RIGHT = 5, 2
 _STYLE = """<style>
@@ -78,7 +79,7 @@ class Shelf:
 
 
 def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:
-    """Show an outcome's worst and best questions, and some of its losses by cause."""
+    """Show some of an outcome's questions at random, its worst and best, and some of its losses by cause."""
     standing = ranks(ranking, bench.judgements)
     first = _first(standing, bench)
     values = outcome.scores.of(outcome_measure(bench))
@@ -89,7 +90,9 @@ def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:
         for cause, examples in (outcome.attribution.examples.items() if outcome.attribution else ())
         if cause != "encoder"
     }
+    drawn = np.random.default_rng(bench.seed).permutation(len(first))[:DRAWN]
     parts: dict[str, Sequence[int]] = {
+        "drawn at random": drawn.tolist(),
         "worst": order[:WORST].tolist(),
         **{f"lost by {cause}": chosen for cause, chosen in lost.items() if chosen},
         "best": order[::-1][:BEST].tolist(),

@@ -27,7 +27,7 @@ _STYLE = """
 body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem }
 .row { display: flex; gap: .75rem; flex-wrap: wrap; align-items: flex-start }
-figure { margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem; padding: .5rem; overflow: hidden }
+figure { box-sizing: border-box; margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem; padding: .5rem; overflow: hidden }
 figure.query { border: 2px solid #d97706 } figure.right { border: 2px solid #16a34a }
 figure.expected { border: 2px dashed #16a34a }
 img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }
@@ -109,7 +109,8 @@ def _title(query: Query) -> str:
 def _query(query: Query, items: Mapping[str, Item]) -> str:
     held = [query.media, *(items[id].media for id in query.like if id in items)]
     shown = "".join(_media(media, query.target if media is not query.media else None) for media in held)
-    return f"<figure class=query>{shown}<figcaption>query</figcaption></figure>" if shown else ""
+    said = "".join(f"<p>{escape(str(text))}</p>" for text in values_of(query.media, "text"))
+    return f"<figure class=query>{shown}<figcaption>query{said}</figcaption></figure>" if shown else ""
 
 
 def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from quiver.engine.change import edited
+from quiver.task import Task
+from quiver.types import Item
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,3 +58,23 @@ def prices(photos: Path) -> Path:
     table = photos.parent / "prices.csv"
     table.write_text("\n".join(lines) + "\n")
     return table
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Two pictures of every colour and shape, and the templated questions for another colour or shape."""
+    folder = tmp_path_factory.mktemp("shelf")
+    items = []
+    for colour in ("red", "green", "blue", "yellow"):
+        for shape in ("ellipse", "rectangle", "bar"):
+            for size in (20, 26):
+                picture = Image.new("RGB", (64, 64), "white")
+                box = (28, 2, 36, 32 + size) if shape == "bar" else (32 - size, 32 - size, 32 + size, 32 + size)
+                kind = "ellipse" if shape == "ellipse" else "rectangle"
+                getattr(ImageDraw.Draw(picture), kind)(box, fill=colour)
+                path = folder / f"{colour}-{shape}-{size}.png"
+                picture.save(path)
+                meta = {"colour": colour, "shape": shape, "name": f"{colour} {shape}"}
+                items.append(Item(path.stem, {"image": str(path)}, meta))
+    task = Task("shelf", "0", items, [], ("Success@1",), "image", "all compete", "made")
+    return edited(task, ("colour", "shape"))

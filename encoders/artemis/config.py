@@ -61,6 +61,8 @@ class Config:
         drop: dropout behind the hidden layer.
         words: the vocabulary, without special words; of word pieces, with all of them, in the order of their ids.
         pieces: the vocabulary is one of word pieces (BERT's), not of words.
+        joint: several wishes are read as one text; a model that learnt from single wishes takes the mean of their
+            directions instead, which any order of them gives.
         embedding: width of a word's vector.
         attention: ``text`` (of the words), ``shared`` (learned, the same for all queries) or ``uniform`` (none).
         mix: share of uniform attention mixed in, from 0 (off) to 1; single-vector recall grows with it.
@@ -90,6 +92,7 @@ class Config:
     drop: float = 0.2
     words: tuple[str, ...] = ()
     pieces: bool = False
+    joint: bool = True
     embedding: int = 300
     attention: Attention = "text"
     mix: float = 0.0

@@ -4,16 +4,23 @@ Legend: q questions, g pictures searched, D width of the space.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from quiver.encoders.artemis import score
-from quiver.encoders.artemis.lesson import Heard, Looked
+from quiver.encoders._train import extract
+from quiver.encoders.artemis import image, score
+from quiver.encoders.artemis.config import Config
+from quiver.encoders.artemis.lesson import Heard, Looked, Pixels, Sentences, Silence, Table, Tokens
 from quiver.encoders.artemis.model import Model
-from quiver.encoders.artemis.triplet import Triplets
+from quiver.encoders.artemis.score import Arrays
+from quiver.encoders.artemis.triplet import Triplets, gather, pictures
+from quiver.encoders.artemis.word import Vocabulary
+from quiver.task import Task
 from quiver.types import Floats, Rows
 
 #: What is measured: the share of questions with an answer among the first so many.
@@ -32,6 +39,31 @@ class Exam:
     look: Looked
     hear: Heard
 
+    @classmethod
+    def of(cls, task: Task, config: Config, *, cache: Path | None = None) -> "Exam":
+        """Read what a trained model is examined on; features of frozen encoders are kept in ``cache``.
+
+        Raises:
+            BadData: no question of the task is a triplet.
+            BadSpec: an encoder of its features cannot be loaded.
+        """
+        look: Looked
+        if config.wide("image"):
+            features, seen = extract(config.image_spec, "image", pictures(task), cache=cache)
+            triplets, look = gather(task, seen), Table.plain(features)
+        else:
+            triplets = gather(task)
+            look = Pixels(triplets.pictures, image.reader(config))
+        if "text" not in config.holds:
+            return cls(triplets, look, Silence())
+        if not config.wide("text"):
+            return cls(triplets, look, Tokens(Vocabulary.of(config), triplets.wishes))
+
+        def embed(texts: Sequence[str]) -> Floats:
+            return extract(config.text_spec, "text", texts, cache=cache)[0]
+
+        return cls(triplets, look, Sentences.of(triplets.wishes, embed))
+
     def take(self, model: Model) -> dict[str, float]:
         """Measure a model in eval mode.
 
@@ -45,19 +77,30 @@ class Exam:
         found = {k: float(np.mean([(ranks[rows] < k).mean() for rows in by_group.values()])) for k in DEPTHS}
         return {"score": (found[10] + found[50]) / 2, **{f"R@{k}": share for k, share in found.items()}}
 
-    @torch.no_grad()
     def ranks(self, model: Model) -> Rows:
         """Return, of each question, how many wrong pictures score as high as its best answer or higher: (q,)."""
-        stored = encode(model, self.look, self.triplets.gallery)
-        held = self._references(model)
-        rows = stored.float().cpu().numpy()
+        stored = self.stored(model)
         ranks = np.empty(len(self.triplets), np.int64)
-        for start in range(0, len(ranks), BLOCK):
-            block = np.arange(start, min(start + BLOCK, len(ranks)))
-            total = self._scores(model, block, held, rows)
+        for block, terms in self.asked(model):
+            total = np.sum(list(score.scan(terms, stored).values()), axis=0)
             for row, line in zip(block, total, strict=True):
                 ranks[row] = self._rank(int(row), line)
         return ranks
+
+    def stored(self, model: Model) -> Floats:
+        """Return what the model stores of the gallery, in its order: (g, D)."""
+        with torch.no_grad():
+            return encode(model, self.look, self.triplets.gallery).float().cpu().numpy()
+
+    @torch.no_grad()
+    def asked(self, model: Model) -> Iterator[tuple[Rows, Arrays]]:
+        """Yield some questions by row, and the terms of their scores."""
+        device, held = model.typical.device, self._references(model)
+        for start in range(0, len(self.triplets), BLOCK):
+            block = np.arange(start, min(start + BLOCK, len(self.triplets)))
+            words = model.encode_text(self.hear(block).to(device))
+            reference = words if held is None else held[torch.from_numpy(self.triplets.reference[block])]
+            yield block, score.arrays(model.terms(reference, words))
 
     @torch.no_grad()
     def settle(self, model: Model) -> None:
@@ -80,13 +123,6 @@ class Exam:
 
     def _sees(self, model: Model) -> bool:
         return "image" in model.config.holds
-
-    def _scores(self, model: Model, block: Rows, held: Tensor | None, stored: Floats) -> Floats:
-        device = model.typical.device
-        words = model.encode_text(self.hear(block).to(device))
-        reference = words if held is None else held[torch.from_numpy(self.triplets.reference[block])]
-        terms = score.arrays(model.terms(reference, words))
-        return np.sum(list(score.scan(terms, stored).values()), axis=0)
 
     def _rank(self, row: int, line: Floats) -> int:
         of = self.triplets

@@ -56,6 +56,12 @@ class Table:
         std = features[learnt].std(axis=0)
         return cls(features, features[learnt].mean(axis=0), np.where(std > 0, std, 1).astype(np.float32))
 
+    @classmethod
+    def plain(cls, features: Floats) -> "Table":
+        """Leave them as they are, for a layer that standardises by itself since ``fold``."""
+        none = np.zeros(features.shape[1], np.float32)
+        return cls(features, none, none + 1)
+
     def __call__(self, places: Rows) -> Tensor:
         """Return (B, W)."""
         mean, std = torch.from_numpy(self.mean), torch.from_numpy(self.std)

@@ -1,4 +1,4 @@
-"""Recall for scores that no single vector gives: what to ask an index, and how far that can be from the score.
+"""Recall for scores that no single vector gives: what to ask an index.
 
 Own derivation (the ARTEMIS paper scores whole galleries): s(t) = sum over terms of <q, t> / n(t), n(t) = ||a * t||.
 
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quiver.encoders.artemis.score import EPS, Arrays, scan
 from quiver.types import Floats, Space
@@ -96,40 +95,3 @@ class Lift:
     def map(self, vectors: Floats) -> Floats:
         """Lift (n, D) to (n, 2 D) float32."""
         return lift(vectors)
-
-
-def error(terms: Arrays, moments: Floats, rows: Floats) -> Floats:
-    """Bound |score - single probe| for stored vectors: (q,), the sum over terms of max |n(t) / n' - 1|.
-
-    A term is a cosine, 1 at most; of terms that are weighed the bound is the largest weight times this. One outlier
-    makes it large: it proves answers right where it can and says nothing where it cannot.
-
-    Args:
-        terms: of q queries.
-        moments: as in ``norms``.
-        rows: (n, D), all that is stored.
-    """
-    norm = norms(terms, moments)
-    square = (rows * rows).T
-    return np.sum(
-        [
-            np.abs(np.sqrt(energy @ square) / norm[name] - 1).max(axis=1)
-            for name, (_, energy) in terms.items()
-            if energy is not None
-        ],
-        axis=0,
-        initial=0,
-    ).astype(np.float32)
-
-
-def certified(score: Floats, recalled: Floats, bound: Floats, k: int) -> NDArray[np.bool_]:
-    """Say for which queries the best k of those recalled are proven the best k of all: (q,) bool.
-
-    Args:
-        score: exact scores of what was recalled, (q, c).
-        recalled: its products with the single probe, (q, c), the c largest there are.
-        bound: of ``error``.
-        k: at most c.
-    """
-    best = -np.sort(-score, axis=1)[:, k - 1]
-    return best >= recalled.min(axis=1) + bound

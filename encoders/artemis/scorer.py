@@ -1,8 +1,9 @@
 """Ranks pictures by a reference and what should be different about it.
 
 Several references are one: the mean of their directions, scaled to length 1. Several wishes are one text, joined by
-``<and>``, or one vector: the mean of their features' directions. In ARTEMIS and late fusion the reference (``image``)
-and the words (``text``) can be weighed; anywhere else a weight has no meaning and is refused.
+``<and>``, where the model learnt from such (``Config.joint``), else the mean of their directions. In ARTEMIS and late
+fusion the reference (``image``) and the words (``text``) can be weighed; anywhere else a weight has no meaning and is
+refused.
 
 Shapes: q queries, n candidates, D features.
 """
@@ -184,14 +185,26 @@ class Composed:
         wishes = [[read(text) for text in each.media.get("text", ())] for each in asked]
         if not all(wishes):
             raise BadSpec(f"{self.name} needs words that say what should be different: give text")
-        model = self.eye.model
         if isinstance(self.words, Vocabulary):
-            return model.encode_text(self.words.batch(wishes).to(model.typical.device))
+            return self._read(self.words, wishes)
         if self.words is None:
             raise BadSpec(f"{self.name} reads no words")
         flat = [self.words.reader(text) for texts in wishes for text in texts]
         features = _pool.unit(_pool.mean(self.words.embed(flat), [len(texts) for texts in wishes]))
+        model = self.eye.model
         return model.encode_text(torch.from_numpy(features).to(model.typical.device))
+
+    def _read(self, words: Vocabulary, wishes: Sequence[Sequence[str]]) -> Tensor:
+        if deaf := [texts for texts in wishes if not words.hears(texts)]:
+            some = ", ".join(words.words[:8])
+            raise BadSpec(f"{self.name} knows no word of {deaf[0][0]!r}: it learnt {len(words.words)}, as {some}")
+        model = self.eye.model
+        whole = model.config.joint or model.text is None
+        ids = words.batch(wishes if whole else [[each] for texts in wishes for each in texts])
+        rows = model.encode_text(ids.to(model.typical.device))
+        if whole:
+            return rows
+        return torch.from_numpy(_pool.unit(_pool.mean(rows.cpu().numpy(), [len(texts) for texts in wishes])))
 
 
 def _terms(held: Held) -> Arrays:

@@ -139,8 +139,8 @@ class Recipe:
         """Whether words come as features of a frozen encoder."""
         return self.text not in ("bigru", "lstm") and self.composer not in ("cirplant", "visual_search")
 
-    def config(self, *, image_width: int, text_width: int, words: tuple[str, ...]) -> Config:
-        """Return the model's settings, where data says how wide features are and which words there are."""
+    def config(self, *, image_width: int, text_width: int, words: tuple[str, ...], joint: bool = True) -> Config:
+        """Return the model's settings; data says how wide features are, which words there are, and if they join."""
         pixels, features = self.trains_backbone, self.reads_features
         return Config(
             composer=self.composer,
@@ -154,6 +154,7 @@ class Recipe:
             text=f"features:{text_width}" if features else self.text if self.text == "lstm" else "bigru",
             text_spec=self.text if features else "",
             words=words,
+            joint=joint,
             embedding=self.embedding,
             attention=self.attention,
             mix=self.mix,
@@ -266,6 +267,7 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
         image_width=0 if features is None else features.shape[1],
         text_width=0 if hear is None else hear.features.shape[1],
         words=collect((wish for each in triplets.wishes for wish in each), least=recipe.least) if recurrent else (),
+        joint=any(len(each) > 1 for each in triplets.wishes),
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)

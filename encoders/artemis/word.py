@@ -105,6 +105,10 @@ class Vocabulary:
         body = self._cut(wishes)
         return [start, *body[: self.length and self.length - 2], end]
 
+    def hears(self, wishes: Sequence[str]) -> bool:
+        """Whether any word of one query's wishes is known; where none is, the query says nothing."""
+        return self.pieces or any(word in self._places for wish in wishes for word in split(wish))
+
     def batch(self, asked: Sequence[Sequence[str]]) -> "Tensor":
         """Return ids (B, L) int64 of the wishes of one query or more, padded with 0 at the end."""
         import torch

@@ -248,7 +248,8 @@ def _check_values(name: str, held: Any) -> None:
 def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
     for name, weight in weights.items():
         if name not in held:
-            raise BadSpec(f"a weight for {name!r}, which is not held: this query holds {', '.join(held) or 'vectors'}")
+            said = ", ".join("like (its examples)" if each == LIKE else each for each in held) or "vectors"
+            raise BadSpec(f"a weight for {name!r}, which is not held: this query holds {said}")
         if not _counts(weight):
             raise BadSpec(f"the weight of {name} must be a number of at least 0, not {weight!r}")
     if all(weights.get(name, 1) == 0 for name in held if name != UNLIKE):

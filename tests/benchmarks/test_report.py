@@ -79,12 +79,13 @@ def test_plots_show_every_system_that_searched(report, tmp_path):
         plot.draw(report, tmp_path, format="gif")
 
 
-def test_the_page_shows_worst_and_best_questions_with_what_was_wanted(measured, report, task, work, tmp_path):
+def test_the_page_shows_drawn_worst_and_best_questions_with_what_was_wanted(measured, report, task, work, tmp_path):
     found = bench(task, ["classic"], options=Options(work=work, resamples=50, progress=False))
     page.write(tmp_path / "a.html", found, report)
     text = (tmp_path / "a.html").read_text()
-    worst, best = text.index("classic: worst"), text.index("classic: best")
-    assert worst < text.index("it could not be asked") < best
+    drawn, worst, best = (text.index(f"classic: {part}") for part in ("drawn at random", "worst", "best"))
+    assert text[drawn:worst].count("<h2>") == page.DRAWN
+    assert worst < text.index("it could not be asked", worst) < best
     assert "class=expected" in text[worst:best] and "question q-red4: Success@1 0; none of 4" in text
     assert "class=right" in text[best:]
     assert text.count("<svg") == 3 and "<td>classic<td>" in text

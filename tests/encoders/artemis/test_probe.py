@@ -1,4 +1,4 @@
-"""Recall of ARTEMIS scores by one product: how much of the top 10 it finds, when it is exact, what can be proven."""
+"""Recall of ARTEMIS scores by one product: how much of the top 10 it finds, and when it is exact."""
 
 import numpy as np
 import pytest
@@ -70,26 +70,6 @@ def test_uneven_attention_is_what_costs_recall() -> None:
 def test_single_probe_is_the_score_where_attention_is_even() -> None:
     terms, rows, moments = world(0.0)
     np.testing.assert_allclose(probe.single(terms, moments) @ rows.T, total(terms, rows), atol=2e-6)
-    assert probe.error(terms, moments, rows).max() < 1e-5
-
-
-def test_error_stays_under_its_bound() -> None:
-    terms, rows, moments = world(0.5)
-    apart = np.abs(total(terms, rows) - probe.single(terms, moments) @ rows.T).max(axis=1)
-    bound = probe.error(terms, moments, rows)
-    assert (apart <= bound + 1e-6).all()
-    assert apart.max() > 0.05
-
-
-def test_certified_answers_are_the_best_of_all() -> None:
-    terms, rows, moments = world(0.05, 400)
-    exact, first = total(terms, rows), probe.single(terms, moments) @ rows.T
-    recalled = top(first, 200)
-    scores, products = (np.take_along_axis(x, recalled, axis=1) for x in (exact, first))
-    sure = probe.certified(scores, products, probe.error(terms, moments, rows), 5)
-    assert 0.2 < sure.mean() <= 1
-    best = np.take_along_axis(recalled, top(scores, 5), axis=1)
-    np.testing.assert_array_equal(best[sure], top(exact, 5)[sure])
 
 
 def test_lifted_product_agrees_with_the_score_to_second_order() -> None:

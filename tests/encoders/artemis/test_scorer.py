@@ -164,6 +164,16 @@ def test_several_wishes_are_one_text_in_their_order(load) -> None:
     assert ids.tolist() == [[1, 8, 2, 5, 3]]
 
 
+def test_several_wishes_are_the_mean_direction_where_only_single_ones_were_learnt(load) -> None:
+    encoder = load("cross_modal", joint=False)
+    one, two, both, turned = (
+        scores(encoder, Asked({"text": texts}))[0] for texts in (["long"], ["red"], ["long", "red"], ["red", "long"])
+    )
+    np.testing.assert_allclose(both, turned, atol=1e-6)
+    middle = one + two
+    np.testing.assert_allclose(both / np.linalg.norm(both), middle / np.linalg.norm(middle), atol=1e-5)
+
+
 def test_features_of_wishes_are_averaged(load) -> None:
     changes = {"text": "features:16", "text_spec": "classic dim=16", "image": "features:1120"}
     encoder = load("cross_modal", **changes)
@@ -213,6 +223,7 @@ def test_weights_that_mean_nothing_are_refused(load, name) -> None:
         (ask("artemis", weights={"image": 0.0, "text": 0.0}), "weight 0"),
         (ask("artemis", weights={"audio": 2.0}), "weighs image and text"),
         (ask("artemis", weights={"text": float("nan")}), "finite"),
+        (Asked({"image": [picture(1)], "text": ["in mauve", "pliant"]}), "knows no word of 'in mauve': it learnt 8"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(load, asked, why) -> None:

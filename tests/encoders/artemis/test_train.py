@@ -5,42 +5,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from quiver.encoders.artemis import load, train
 from quiver.encoders.artemis.config import Composer
 from quiver.encoders.artemis.train import PRESETS, Recipe
-from quiver.engine.change import edited
 from quiver.errors import BadSpec
 from quiver.protocols import Asked
 from quiver.registry import convert
-from quiver.task import Task
-from quiver.types import Item
-
-COLOURS = ("red", "green", "blue", "yellow")
-SHAPES = ("ellipse", "rectangle", "bar")
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory) -> Task:
-    """Two pictures of every colour and shape, and the templated questions for another colour or shape."""
-    folder = tmp_path_factory.mktemp("shelf")
-    items = []
-    for colour in COLOURS:
-        for shape in SHAPES:
-            for size in (20, 26):
-                picture = Image.new("RGB", (64, 64), "white")
-                box = (32 - size, 32 - size, 32 + size, 32 + size)
-                if shape == "bar":
-                    box = (28, 2, 36, 32 + size)
-                kind = "ellipse" if shape == "ellipse" else "rectangle"
-                getattr(ImageDraw.Draw(picture), kind)(box, fill=colour)
-                path = folder / f"{colour}-{shape}-{size}.png"
-                picture.save(path)
-                items.append(Item(path.stem, {"image": str(path)}, {"colour": colour, "shape": shape}))
-    task = Task("shelf", "0", items, [], ("Success@1",), "image", "all compete", "made")
-    return edited(task, ("colour", "shape"))
 
 
 def recipe(**changes) -> Recipe:
