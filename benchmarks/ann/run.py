@@ -170,7 +170,7 @@ class Ground:
 
     def _both(self, name: str, variant: str, rows: int, tracks: Sequence[str], *, keep: bool = True) -> Report:
         """Build if need be, and ask; an index that is changed is not kept."""
-        place = self.folder / f"{rows}-k" / f"{name}-{_plain(variant)}{'' if keep else '-changed'}"
+        place = self.folder / str(rows) / f"{name}-{_plain(variant)}{'' if keep else '-changed'}"
         bed = {**asdict(replace(self.bed, rows=rows)), "folder": str(self.bed.folder)}
         job = {"peer": name, "variant": variant, "bed": bed, "folder": str(place / "index"), "k": self.options.k}
         job |= {"threads": self.options.threads, "pace": asdict(self.options.pace), "tracks": list(tracks)}
