@@ -31,7 +31,7 @@ class Pace:
         limit: seconds after which no further batch is begun, though queries are left.
     """
 
-    seconds: float = 1.0
+    seconds: float = 0.6
     alone: int = 500
     limit: float = 10.0
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +76,14 @@ class Options:
         return not pairs or any(p == peer and (not v or variant in (None, v)) for p, _, v in pairs)
 
 
-def measure(dataset: str, options: Options, *, command: str = "", say: Any = print) -> Report:
+def measure(
+    dataset: str,
+    options: Options,
+    *,
+    command: str = "",
+    say: Callable[[str], None] = print,
+    keep: Callable[[Report], None] = lambda report: None,
+) -> Report:
     """Measure on the data set that a spec names.
 
     Args:
@@ -84,6 +91,7 @@ def measure(dataset: str, options: Options, *, command: str = "", say: Any = pri
         options: how.
         command: what was typed.
         say: is told what is being done.
+        keep: is given the report after each system, so that nothing is lost when the rest is cut off.
 
     Raises:
         BadData: the data is not on disk.
@@ -120,7 +128,9 @@ def measure(dataset: str, options: Options, *, command: str = "", say: Any = pri
         if version is None:
             report["absent"].append({"peer": name, "needs": peers.peer(name).PACKAGES[0]})
             continue
-        report["systems"] += ground.peer(name, version, command)
+        for system in ground.peer(name, version, command):
+            report["systems"].append(system)
+            keep(report)
     return report
 
 
@@ -138,18 +148,16 @@ class Ground:
     bed: Bed
     folder: Path
     options: Options
-    say: Any
+    say: Callable[[str], None]
 
-    def peer(self, name: str, version: str, command: str) -> list[Report]:
+    def peer(self, name: str, version: str, command: str) -> Iterator[Report]:
         """Measure all indexes of a peer."""
-        found = []
         for variant in self._variants(name, self.bed.rows):
             system: Report = {"peer": name, "index": variant.name, "version": version, "exact": variant.exact}
             stamp = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "command": command}
             system |= self._system(name, variant.name) | stamp
             if not self.options.build_only:
-                found.append(system)
-        return found
+                yield system
 
     def _variants(self, name: str, rows: int) -> list[peers.Variant]:
         shape = peers.Shape(rows, self.bed.base.shape[1], self.bed.metric, self.options.threads or 1)

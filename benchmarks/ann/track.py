@@ -5,7 +5,7 @@ Shapes: q queries, k places.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -65,23 +65,23 @@ def plain(work: Work, system: Any, *, before: float) -> Figures:
         before: MiB that were resident before it was.
     """
     truth = work.bed.truth("queries", len(work.bed.queries), work.k)
-    found, memory = _settings(work, system, truth)
+    found, memory = _settings(work, system, truth, work.pace)
     return {"points": found, "serve_mib": memory - before}
 
 
 def beyond(work: Work, system: Any) -> Figures:
     """Measure every setting with queries of another distribution."""
     truth = work.bed.truth("beyond", min(500, len(work.bed.beyond)), work.k)
-    return {"beyond": _settings(work, system, truth)[0]}
+    return {"beyond": _settings(work, system, truth, replace(work.pace, seconds=work.pace.seconds / 2))[0]}
 
 
-def _settings(work: Work, system: Any, truth: Neighbours) -> tuple[list[Figures], float]:
+def _settings(work: Work, system: Any, truth: Neighbours, pace: Pace) -> tuple[list[Figures], float]:
     points: list[Figures] = []
     memory = 0.0
     queries = np.ascontiguousarray(truth.queries, np.float32)
     for knobs in work.variant.knobs:
         system.tune(knobs)
-        timed = time_search(lambda asked: system.search(asked, work.k), queries, work.pace)
+        timed = time_search(lambda asked: system.search(asked, work.k), queries, pace)
         memory = memory or peak_mib()  # of the search alone: measuring recall maps the base
         points.append({"knobs": dict(knobs), **_recalled(truth, timed.rows, work.k), **timed.figures})
         if points[-1]["recall"] >= _ENOUGH:

@@ -1,4 +1,4 @@
-"""Quiver whole: a collection on disk, opened, planned and searched as a user would; its hits are items with metadata.
+"""Quiver whole: a collection on disk, opened, planned and searched as a user would, down to the ids of its hits.
 
 Variants with search parameters are indexes whose parameters are set for this measurement; ``recall=`` are those that
 the engine chose itself for a promised recall.
@@ -96,7 +96,7 @@ class Planned:
     def _ask(self, queries: Floats, k: int, where: str | None) -> Rows:
         index = self.index if where is None else None
         asked = [Query(vectors={SPACE: query}, k=k, where=where, index=index) for query in queries]
-        return padded([[int(hit.id) for hit in found] for found in self.collection.search_batch(asked)], k)
+        return padded([list(map(int, found.hits.ids)) for found in self.collection.search_batch(asked)], k)
 
     def raw(self, knobs: Knobs) -> "peer.Faiss | None":
         """Return FAISS itself with the same index and as many threads; None where the engine chose the index."""

@@ -105,13 +105,20 @@ def ann(
         build_only=build_only,
     )
     command = shlex.join(["quiver", *sys.argv[1:]])
-    report = measured.measure(dataset, options, command=command, say=lambda text: print(text, file=sys.stderr))
+    before = measured.read(json) if merge and json is not None and json.exists() else None
+
+    def keep(report: Any) -> Any:
+        whole = report if before is None else measured.merged(before, report)
+        if json is not None:
+            measured.write(json, whole)
+        return whole
+
+    found = measured.measure(
+        dataset, options, command=command, keep=keep, say=lambda text: print(text, file=sys.stderr)
+    )
     if build_only:
         return
-    if merge and json is not None and json.exists():
-        report = measured.merged(measured.read(json), report)
-    if json is not None:
-        measured.write(json, report)
+    report = keep(found)
     measured.present([report], markdown=markdown, html=html, plots=plots)
     _tables(measured.tables(report), measured.remarks(report))
 
