@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,8 @@ class Timed:
     Attributes:
         rows: (q, k) of the queries that were asked, the first ones.
         figures: queries a second in batches (``qps``) and alone (``qps_alone``); p50, p95, p99 of single queries in
-            ms; how many queries and batches that rests on.
+            ms; milliseconds of all cores for a query (``core_ms`` in batches, ``core_ms_alone``), which others on the
+            machine hardly change; how many queries and batches that rests on.
     """
 
     rows: Rows
@@ -53,14 +54,19 @@ class Timed:
 def time_search(search: Search, queries: Floats, pace: Pace) -> Timed:
     """Time batches, and then single queries; what is answered first is not timed, since memory is touched then."""
     search(queries[:8])
-    rows, batches = _batches(search, queries, pace)
+    begun = process_time()
+    rows, batches, count = _batches(search, queries, pace)
+    between = process_time()
     alone = _alone(search, queries, pace)
+    ended = process_time()
     p50, p95, p99 = (float(each) for each in np.percentile(alone, (50, 95, 99)))
     figures = {
         "queries": len(rows),
         "qps": 1 / float(np.median(batches)),
+        "core_ms": 1e3 * (between - begun) / count,
         "batches": len(batches),
         "qps_alone": 1e3 / float(np.mean(alone)),
+        "core_ms_alone": 1e3 * (ended - between) / len(alone),
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
@@ -69,11 +75,15 @@ def time_search(search: Search, queries: Floats, pace: Pace) -> Timed:
     return Timed(rows, figures)
 
 
-def _batches(search: Search, queries: Floats, pace: Pace) -> tuple[Rows, list[float]]:
-    """Return the answers, and the seconds a query took in each batch; go round again until there was enough."""
+def _batches(search: Search, queries: Floats, pace: Pace) -> tuple[Rows, list[float], int]:
+    """Return the answers, the seconds a query took in each batch, and how many queries that were.
+
+    Goes round again until there was enough.
+    """
     starts = range(0, max(1, len(queries) - BATCH + 1), BATCH)  # whole batches alone, where there is one
     answers: list[Rows] = []
     spent: list[float] = []
+    count = 0
     begun = perf_counter()
     for turn in range(100):
         for at in starts:
@@ -81,13 +91,14 @@ def _batches(search: Search, queries: Floats, pace: Pace) -> tuple[Rows, list[fl
             started = perf_counter()
             found = search(part)
             spent.append((perf_counter() - started) / len(part))
+            count += len(part)
             if turn == 0:
                 answers.append(found)
             if perf_counter() - begun > pace.limit:
-                return np.vstack(answers), spent
+                return np.vstack(answers), spent, count
         if perf_counter() - begun > pace.seconds:
             break
-    return np.vstack(answers), spent
+    return np.vstack(answers), spent, count
 
 
 def _alone(search: Search, queries: Floats, pace: Pace) -> list[float]:
@@ -104,9 +115,21 @@ def _alone(search: Search, queries: Floats, pace: Pace) -> list[float]:
 
 
 def peak_mib() -> float:
-    """Return the most memory this process ever had resident, mapped files included."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    """Return the most memory this process had resident since ``reset_peak``, mapped files included."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def reset_peak() -> None:
+    """Begin anew with the memory that is resident now, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
 
 
 def resident_mib() -> float:

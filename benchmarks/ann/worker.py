@@ -15,7 +15,7 @@ from typing import Any
 from quiver.benchmarks import peers
 from quiver.benchmarks.ann import track
 from quiver.benchmarks.ann.bed import Bed
-from quiver.benchmarks.ann.clock import Pace, disk_mib, peak_mib, resident_mib
+from quiver.benchmarks.ann.clock import Pace, disk_mib, peak_mib, reset_peak, resident_mib
 from quiver.benchmarks.ann.track import Work
 
 Job = dict[str, Any]
@@ -33,17 +33,18 @@ def work_of(job: Job) -> Work:
 def build(work: Work) -> dict[str, Any]:
     """Build an index; wall seconds and seconds of all cores, memory, and the size of what was written.
 
-    The base is mapped, and its pages count as memory where they were read.
+    Memory is what the process grew by; the base is mapped, and its pages count where they were read.
     """
     work.folder.mkdir(parents=True, exist_ok=True)
     bed = work.bed
     columns, vectors = bed.columns, bed.base[: bed.rows]
-    before, started = _core_seconds(), perf_counter()
+    reset_peak()
+    memory, before, started = resident_mib(), _core_seconds(), perf_counter()
     work.module.build(peers.Given(work.folder, vectors, columns, work.shape), work.variant)
     return {
         "wall_s": perf_counter() - started,
         "core_s": _core_seconds() - before,
-        "peak_mib": peak_mib(),
+        "peak_mib": peak_mib() - memory,
         "disk_mib": disk_mib(work.folder),
     }
 
@@ -55,6 +56,7 @@ def _core_seconds() -> float:
 
 def search(work: Work, job: Job) -> dict[str, Any]:
     """Open an index and run the tracks of the job; settings are chosen by points given, or measured here."""
+    reset_peak()
     before, cores, started = resident_mib(), _core_seconds(), perf_counter()
     system = work.module.open(work.folder, work.variant, work.shape)
     opened = {"wall_s": perf_counter() - started, "core_s": _core_seconds() - cores}
