@@ -8,11 +8,12 @@ system, one to build it and one to search it; ``track`` says what is asked, ``cl
 from collections.abc import Sequence
 from pathlib import Path
 
+from quiver.benchmarks.ann.clock import Pace
 from quiver.benchmarks.ann.report import Report, page, read, remarks, tables, write
 from quiver.benchmarks.ann.report import markdown as to_markdown
 from quiver.benchmarks.ann.run import Options, measure, merged
 
-__all__ = ["Options", "measure", "merged", "present", "read", "remarks", "tables", "write"]
+__all__ = ["Options", "Pace", "measure", "merged", "present", "read", "remarks", "tables", "write"]
 
 
 def present(

@@ -39,12 +39,13 @@ def _recall(axes: Any, report: Report) -> bool:
     figure = axes.figure
     figure.set_size_inches(11, 4.6)
     axes.remove()
+    second = "CPU second" if report["clock"] == "cpu" else "second"
     for number, (key, title) in enumerate((("qps", "in batches of 256"), ("qps_alone", "one at a time"))):
         part = figure.add_subplot(1, 2, number + 1)
         _lines(part, systems, key)
         part.set_yscale("log")
         part.set_xlabel(f"recall@{report['k']}")
-        part.set_ylabel(f"queries a second, {title}")
+        part.set_ylabel(f"queries a {second}, {title}")
         part.grid(alpha=0.25)
     data = report["dataset"]
     figure.suptitle(f"{data['name']}: {data['rows']:,} x {data['dim']}, {report['threads']} threads", fontsize=10)

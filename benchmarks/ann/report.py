@@ -14,6 +14,7 @@ from quiver.benchmarks.ann.track import TARGET, TARGETS, cheapest
 from quiver.benchmarks.datasets import _world_files as files
 from quiver.errors import BadData
 
+BUSY = "times are CPU times of the process, of all its threads, since others used the machine; a second is a CPU second"
 Report = Mapping[str, Any]
 Table = tuple[str, Sequence[str], list[list[str]]]
 
@@ -228,6 +229,7 @@ def remarks(report: Report) -> list[str]:
         f"{data['name']}, revision {data['revision'][:12]}: {shape}; {data['source']}",
         f"{machine['processor']}, {report['threads']} threads on as many cores, {machine['memory_gib']} GiB; seed "
         f"{report['seed']}",
+        *([BUSY] if report["clock"] == "cpu" else []),
         "; ".join(f"{key} {value}" for key, value in report["versions"].items()),
         *(f"data: {note}" for note in data["notes"]),
         *(f"not installed, left out: {each['peer']} (needs {each['needs']})" for each in report["absent"]),

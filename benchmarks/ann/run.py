@@ -118,6 +118,7 @@ def measure(
         "k": options.k,
         "threads": threads,
         "seed": options.seed,
+        "clock": "cpu" if options.pace.cpu else "wall",
         "machine": machine(),
         "versions": versions(),
         "absent": [],
@@ -249,7 +250,7 @@ def merged(old: Report, new: Report) -> Report:
     Raises:
         BadSpec: they are of different data, or were measured otherwise.
     """
-    for key in ("format", "k", "threads", "seed"):
+    for key in ("format", "k", "threads", "seed", "clock"):
         if old.get(key) != new[key]:
             raise BadSpec(f"cannot join reports of different {key}: {old.get(key)} and {new[key]}")
     if old["dataset"]["revision"] != new["dataset"]["revision"]:

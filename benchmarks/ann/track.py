@@ -115,7 +115,7 @@ def filtered(work: Work, system: Any, points: Sequence[Mapping[str, Any]]) -> Fi
         return {"filter": None}
     system.tune(_chosen(points))
     found = []
-    pace = Pace(seconds=0.5, alone=_FILTERED, limit=4.0)
+    pace = replace(work.pace, seconds=work.pace.seconds / 2, alone=_FILTERED, limit=4.0)
     for column in FILTERS:
         for selectivity in SELECTIVITIES:
             allowed = work.bed.allowed(column, selectivity)
@@ -147,8 +147,8 @@ def overhead(work: Work, system: Any, points: Sequence[Mapping[str, Any]]) -> Fi
         return {"overhead": None}
     system.tune(_chosen(points))
     queries = np.ascontiguousarray(work.bed.queries[:BATCH])
-    alone = _turns(system, raw, [query[None] for query in queries], work.k)
-    many = _turns(system, raw, [queries] * 15, work.k)
+    alone = _turns(work, system, raw, [query[None] for query in queries])
+    many = _turns(work, system, raw, [queries] * 15)
     return {
         "overhead": {
             "knobs": dict(_chosen(points)),
@@ -160,14 +160,14 @@ def overhead(work: Work, system: Any, points: Sequence[Mapping[str, Any]]) -> Fi
     }
 
 
-def _turns(system: Any, raw: Any, asked: Sequence[Floats], k: int) -> tuple[float, float]:
+def _turns(work: Work, system: Any, raw: Any, asked: Sequence[Floats]) -> tuple[float, float]:
     """Return the median milliseconds of each."""
     spent: tuple[list[float], list[float]] = ([], [])
     for queries in (asked[0], *asked):
         for times, each in zip(spent, (system, raw), strict=True):
-            started = perf_counter()
-            each.search(queries, k)
-            times.append((perf_counter() - started) * 1e3)
+            started = work.pace.now()
+            each.search(queries, work.k)
+            times.append((work.pace.now() - started) * 1e3)
     own, inner = (float(np.median(times[1:])) for times in spent)
     return own, inner
 
@@ -215,9 +215,13 @@ def _first(work: Work, system: Any, truth: Neighbours) -> Knobs:
 
 
 def _asked(work: Work, system: Any, truth: Neighbours) -> Figures:
-    pace = Pace(seconds=0.5, alone=_CHURNED, limit=4.0)
+    pace = _brief(work)
     timed = time_search(lambda asked: system.search(asked, work.k), truth.queries, pace)
     return {**_recalled(truth, timed.rows, work.k), **timed.figures}
+
+
+def _brief(work: Work) -> Pace:
+    return replace(work.pace, seconds=work.pace.seconds / 2, alone=_CHURNED, limit=4.0)
 
 
 def _anew(work: Work, knobs: Knobs, truth: Neighbours, live: Rows) -> Figures:
@@ -229,7 +233,7 @@ def _anew(work: Work, knobs: Knobs, truth: Neighbours, live: Rows) -> Figures:
     work.module.build(Given(folder, vectors, {name: numbers for name in FILTERS}, work.shape), work.variant)
     system = work.module.open(folder, work.variant, work.shape)
     system.tune(knobs)
-    timed = time_search(lambda asked: system.search(asked, work.k), truth.queries, Pace(0.5, _CHURNED, 4.0))
+    timed = time_search(lambda asked: system.search(asked, work.k), truth.queries, _brief(work))
     rows = np.where(timed.rows < 0, -1, live[np.maximum(timed.rows, 0)])
     return {**_recalled(truth, rows, work.k), **timed.figures}
 

@@ -49,14 +49,14 @@ def build(given: Given, variant: Variant) -> None:
     collection.add_vectors(given.folder / "vectors.npy", space=SPACE, metric=metric, meta=meta, progress=False)
     (given.folder / "vectors.npy").unlink()
     meta.unlink()
-    _index(collection, variant, given.shape)
+    _index(collection, variant)
 
 
-def _index(collection: Any, variant: Variant, shape: Shape) -> None:
+def _index(collection: Any, variant: Variant) -> None:
     if "recall" in variant.options:
         collection.index(recall=variant.options["recall"])
     elif variant.options["index"] != "exact":
-        collection.index(f"faiss factory={variant.options['factory']} threads={shape.threads}")
+        collection.index(f"faiss factory={variant.options['factory']}")
 
 
 def open(folder: Path, variant: Variant, shape: Shape) -> "Planned":
@@ -82,8 +82,7 @@ class Planned:
         library = self.collection._library()
         (column,) = library.graph.columns
         held = library.resident(column).hold("faiss")
-        spend = {name: str(value) for name, value in knobs.items()}
-        held.index = tuned(held.index, "faiss", spend | {"threads": str(self.shape.threads)})
+        held.index = tuned(held.index, "faiss", {name: str(value) for name, value in knobs.items()})
 
     def search(self, queries: Floats, k: int) -> Rows:
         """Ask for items."""
@@ -99,13 +98,13 @@ class Planned:
         return padded([list(map(int, found.hits.ids)) for found in self.collection.search_batch(asked)], k)
 
     def raw(self, knobs: Knobs) -> "peer.Faiss | None":
-        """Return FAISS itself with the same index and as many threads; None where the engine chose the index."""
+        """Return FAISS itself with the same index; None where the engine chose the index."""
         files = list(Path(self.collection.uri).rglob("index.faiss"))
         if not knobs or len(files) != 1:
             return None
         import faiss
 
-        inner = peer.Faiss(faiss.read_index(str(files[0])), self.shape, exact=True)  # all threads for one query too
+        inner = peer.Faiss(faiss.read_index(str(files[0])), self.shape, exact=False)
         inner.tune(knobs)
         return inner
 

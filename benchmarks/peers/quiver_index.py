@@ -46,23 +46,20 @@ def open(folder: Path, variant: Variant, shape: Shape) -> "Indexed":
 
     torch.set_num_threads(shape.threads)
     kind = variant.options["kind"]
-    return Indexed(registry.module("indexers", kind).open(folder / "index", space(shape)), kind, shape)
+    return Indexed(registry.module("indexers", kind).open(folder / "index", space(shape)), kind)
 
 
 class Indexed:
     """An index of Quiver."""
 
-    def __init__(self, index: Any, kind: str, shape: Shape) -> None:
-        self.alone = self.many = index
+    def __init__(self, index: Any, kind: str) -> None:
+        self.index = index
         self.kind = kind
-        self.threads = shape.threads
 
     def tune(self, knobs: Knobs) -> None:
-        """Set what a search may spend; as in the peer, one query is answered by one thread and many by all."""
+        """Set what a search may spend."""
         if self.kind == "faiss":
-            spend = {name: str(value) for name, value in knobs.items()}
-            self.alone = tuned(self.alone, self.kind, spend | {"threads": "1"})
-            self.many = tuned(self.alone, self.kind, spend | {"threads": str(self.threads)})
+            self.index = tuned(self.index, self.kind, {name: str(value) for name, value in knobs.items()})
 
     def search(self, queries: Floats, k: int) -> Rows:
         """Search."""
@@ -73,6 +70,5 @@ class Indexed:
         return self._ask(queries, k, allowed.rows)
 
     def _ask(self, queries: Floats, k: int, allow: Rows | None) -> Rows:
-        index = self.many if len(queries) > 1 else self.alone
-        rows: Rows = index.search(queries, k, allow=allow)[1]
+        rows: Rows = self.index.search(queries, k, allow=allow)[1]
         return rows

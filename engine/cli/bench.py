@@ -83,6 +83,9 @@ def ann(
     work: Annotated[
         Path | None, typer.Option(help="Folder that keeps vectors and indexes; ~/.cache/quiver/ann if not said.")
     ] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Tell CPU times: for a machine that others use; with --threads 1.")
+    ] = False,
     build_only: Annotated[bool, typer.Option("--build-only", help="Build indexes, and measure another time.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON to this file.")] = None,
     merge: Annotated[
@@ -103,6 +106,7 @@ def ann(
         seed=seed,
         work=work,
         build_only=build_only,
+        pace=measured.Pace(cpu=cpu_time),
     )
     command = shlex.join(["quiver", *sys.argv[1:]])
     before = measured.read(json) if merge and json is not None and json.exists() else None
