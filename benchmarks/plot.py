@@ -48,10 +48,15 @@ def rendered(report: Report, *, format: str = "svg") -> dict[str, bytes]:
         "attribution": _attribution,
         "kept": _kept,
     }
-    return {name: content for name, plot in plots.items() if (content := _render(plot, report, format))}
+    return {name: content for name, plot in plots.items() if (content := render(plot, report, format))}
 
 
-def _render(plot: Callable[[Any, Report], bool], report: Report, format: str) -> bytes:
+def render(plot: Callable[[Any, Report], bool], report: Report, format: str) -> bytes:
+    """Return what a function draws into axes as the bytes of a file; none where it says that there is no data.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
     try:
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg

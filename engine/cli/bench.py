@@ -64,6 +64,81 @@ def recall(
         _print(titles, rows, reports.remarks(report))
 
 
+@bench.command()
+def ann(
+    dataset: Annotated[str, typer.Argument(help="Vectors with known neighbours, such as 'sift100k split=all'.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A peer, or peer:index, such as faiss:HNSW32; may be repeated.")
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="plain, filter, beyond, overhead, churn; may be repeated. plain if not said."),
+    ] = None,
+    grow: Annotated[bool, typer.Option("--grow", help="Measure the first 10,000, 30,000, ... rows too.")] = False,
+    k: Annotated[int, typer.Option("-k", help="Places of each list.")] = 10,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads and cores of each system; all cores if not said.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder that keeps vectors and indexes; ~/.cache/quiver/ann if not said.")
+    ] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Tell CPU times: for a machine that others use; with --threads 1.")
+    ] = False,
+    build_only: Annotated[bool, typer.Option("--build-only", help="Build indexes, and measure another time.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write everything as JSON to this file.")] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Keep what that file has of other indexes and tracks.")
+    ] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write tables as Markdown.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page of tables and plots.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for the plot (needs matplotlib).")] = None,
+) -> None:
+    """Measure Quiver beside FAISS, hnswlib, usearch, LanceDB, Qdrant, Chroma and scikit-learn, as far as installed."""
+    measured = _module("ann")
+    options = measured.Options(
+        only=tuple(only or ()),
+        tracks=tuple(track or ("plain",)),
+        grow=grow,
+        k=k,
+        threads=threads,
+        seed=seed,
+        work=work,
+        build_only=build_only,
+        pace=measured.Pace(cpu=cpu_time),
+    )
+    command = shlex.join(["quiver", *sys.argv[1:]])
+    before = measured.read(json) if merge and json is not None and json.exists() else None
+
+    def keep(report: Any) -> Any:
+        whole = report if before is None else measured.merged(before, report)
+        if json is not None:
+            measured.write(json, whole)
+        return whole
+
+    found = measured.measure(
+        dataset, options, command=command, keep=keep, say=lambda text: print(text, file=sys.stderr)
+    )
+    if build_only:
+        return
+    report = keep(found)
+    measured.present([report], markdown=markdown, html=html, plots=plots)
+    _tables(measured.tables(report), measured.remarks(report))
+
+
+@bench.command("page")
+def page(
+    reports: Annotated[list[Path], typer.Argument(help="JSON reports of `quiver bench ann`.")],
+    markdown: Annotated[Path | None, typer.Option(help="Write tables as Markdown.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page of tables and plots.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots (needs matplotlib).")] = None,
+) -> None:
+    """Write reports of `quiver bench ann` as one page."""
+    measured = _module("ann")
+    measured.present([measured.read(path) for path in reports], markdown=markdown, html=html, plots=plots)
+
+
 @bench.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the data sets, and whether they are on disk."""
@@ -108,6 +183,15 @@ def _test(test: dict[str, Any]) -> list[str]:
 def _shared(found: dict[str, Any]) -> list[str]:
     only = [f"{count} only in {side}" for count, side in zip(found["only"], ("a", "b"), strict=True) if count]
     return [f"{found['questions']} questions in common" + (f"; {', '.join(only)} are left out" if only else "")]
+
+
+def _tables(tables: Any, remarks: list[str]) -> None:
+    for title, titles, rows in tables:
+        print(f"\n{title}")
+        show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
+    print()
+    for remark in remarks:
+        print(remark)
 
 
 def _print(titles: Any, rows: Any, remarks: list[str]) -> None:

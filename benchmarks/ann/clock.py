@@ -1,0 +1,142 @@
+"""How long a search takes, and how much memory a process uses.
+
+Shapes: q queries, k places.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+from quiver.types import Floats, Rows
+
+#: Queries that are searched together.
+BATCH = 256
+Search = Callable[[Floats], Rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long to go on measuring.
+
+    Attributes:
+        seconds: of batches, and of single queries, after which enough is known.
+        alone: single queries, at most.
+        limit: seconds after which no further batch is begun, though queries are left.
+        cpu: whether all this, and every time that is told, is CPU time of the process, of all its threads: for a
+            machine that others use. It leaves out waiting, for the disk say.
+    """
+
+    seconds: float = 0.4
+    alone: int = 500
+    limit: float = 10.0
+    cpu: bool = False
+
+    def now(self) -> float:
+        """Return the seconds on the clock."""
+        return process_time() if self.cpu else perf_counter()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timed:
+    """What a search answered, and how fast.
+
+    Attributes:
+        rows: (q, k) of the queries that were asked, the first ones.
+        figures: queries a second in batches (``qps``) and alone (``qps_alone``); p50, p95, p99 of single queries in
+            ms; how many queries and batches that rests on.
+    """
+
+    rows: Rows
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def time_search(search: Search, queries: Floats, pace: Pace) -> Timed:
+    """Time batches, and then single queries; what is answered first is not timed, since memory is touched then."""
+    search(queries[:8])
+    rows, batches = _batches(search, queries, pace)
+    alone = _alone(search, queries, pace)
+    p50, p95, p99 = (float(each) for each in np.percentile(alone, (50, 95, 99)))
+    figures = {
+        "queries": len(rows),
+        "qps": 1 / float(np.median(batches)),
+        "batches": len(batches),
+        "qps_alone": 1e3 / float(np.mean(alone)),
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "alone": len(alone),
+    }
+    return Timed(rows, figures)
+
+
+def _batches(search: Search, queries: Floats, pace: Pace) -> tuple[Rows, list[float]]:
+    """Return the answers, and the seconds a query took in each batch; go round again until there was enough."""
+    starts = range(0, max(1, len(queries) - BATCH + 1), BATCH)  # whole batches alone, where there is one
+    answers: list[Rows] = []
+    spent: list[float] = []
+    begun = pace.now()
+    for turn in range(100):
+        for at in starts:
+            part = queries[at : at + BATCH]
+            started = pace.now()
+            found = search(part)
+            spent.append((pace.now() - started) / len(part))
+            if turn == 0:
+                answers.append(found)
+            if pace.now() - begun > pace.limit:
+                return np.vstack(answers), spent
+        if pace.now() - begun > pace.seconds:
+            break
+    return np.vstack(answers), spent
+
+
+def _alone(search: Search, queries: Floats, pace: Pace) -> list[float]:
+    """Return the milliseconds of single queries."""
+    spent: list[float] = []
+    begun = pace.now()
+    for query in queries[: pace.alone]:
+        started = pace.now()
+        search(query[None])
+        spent.append((pace.now() - started) * 1e3)
+        if pace.now() - begun > pace.seconds and len(spent) >= 5:
+            break
+    return spent
+
+
+def peak_mib() -> float:
+    """Return the most memory this process had resident since ``reset_peak``, mapped files included."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def reset_peak() -> None:
+    """Begin anew with the memory that is resident now, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
+
+
+def resident_mib() -> float:
+    """Return the memory that is resident now; the peak where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    except OSError:
+        return peak_mib()
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def disk_mib(folder: Path) -> float:
+    """Return the size of all files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20

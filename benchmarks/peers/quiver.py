@@ -1,0 +1,127 @@
+"""Quiver whole: a collection on disk, opened, planned and searched as a user would, down to the ids of its hits.
+
+Variants with search parameters are indexes whose parameters are set for this measurement; ``recall=`` are those that
+the engine chose itself for a promised recall.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import quiver
+from quiver.benchmarks.index import tuned
+from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant, padded
+from quiver.benchmarks.peers import faiss as peer
+from quiver.engine.collection import Collection
+from quiver.types import Floats, Query, Rows
+
+PACKAGES = ("quiver-search",)
+SHARED = True  # two who open one folder see each other's changes
+SPACE = "bench"
+PROMISES = (0.95, 0.99)
+
+
+def variants(shape: Shape) -> tuple[Variant, ...]:
+    """Return exact search, indexes as the peer ``faiss`` has them, and what the engine chooses for a recall."""
+    same = [each for each in peer.variants(shape) if not each.exact]
+    found = [Variant("exact", {"index": "exact"}, exact=True)]
+    found += [Variant(each.name, {"index": "faiss", **each.options}, each.knobs) for each in same]
+    if "recall" in inspect.signature(Collection.index).parameters:
+        found += [Variant(f"recall={share}", {"recall": share}) for share in PROMISES]
+    return tuple(found)
+
+
+def build(given: Given, variant: Variant) -> None:
+    """Make a collection of vectors with ids and numbers, and index it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    np.save(given.folder / "vectors.npy", given.vectors)
+    ids = pa.array(np.arange(given.shape.rows).astype(str))
+    pq.write_table(
+        pa.table({"id": ids, **{n: pa.array(c) for n, c in given.columns.items()}}), given.folder / "m.parquet"
+    )
+    collection = quiver.open(given.folder / "collection")
+    metric = given.shape.metric
+    meta = given.folder / "m.parquet"
+    collection.add_vectors(given.folder / "vectors.npy", space=SPACE, metric=metric, meta=meta, progress=False)
+    (given.folder / "vectors.npy").unlink()
+    meta.unlink()
+    _index(collection, variant)
+
+
+def _index(collection: Any, variant: Variant) -> None:
+    if "recall" in variant.options:
+        collection.index(recall=variant.options["recall"])
+    elif variant.options["index"] != "exact":
+        collection.index(f"faiss factory={variant.options['factory']}")
+
+
+def open(folder: Path, variant: Variant, shape: Shape) -> "Planned":
+    """Open the collection."""
+    import torch
+
+    torch.set_num_threads(shape.threads)
+    return Planned(quiver.open(folder / "collection"), variant.options.get("index"), shape)
+
+
+class Planned:
+    """A collection."""
+
+    def __init__(self, collection: Collection, index: str | None, shape: Shape) -> None:
+        self.collection = collection
+        self.index = index
+        self.shape = shape
+
+    def tune(self, knobs: Knobs) -> None:
+        """Set what the attached index may spend."""
+        if not knobs:
+            return
+        library = self.collection._library()
+        (column,) = library.graph.columns
+        held = library.resident(column).hold("faiss")
+        held.index = tuned(held.index, "faiss", {name: str(value) for name, value in knobs.items()})
+
+    def search(self, queries: Floats, k: int) -> Rows:
+        """Ask for items."""
+        return self._ask(queries, k, None)
+
+    def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
+        """Ask for items whose metadata passes; the planner decides how."""
+        return self._ask(queries, k, f"{allowed.column} < {allowed.below}")
+
+    def _ask(self, queries: Floats, k: int, where: str | None) -> Rows:
+        index = self.index if where is None else None
+        asked = [Query(vectors={SPACE: query}, k=k, where=where, index=index) for query in queries]
+        return padded([list(map(int, found.hits.ids)) for found in self.collection.search_batch(asked)], k)
+
+    def raw(self, knobs: Knobs) -> "peer.Faiss | None":
+        """Return FAISS itself with the same index; None where the engine chose the index."""
+        files = list(Path(self.collection.uri).rglob("index.faiss"))
+        if not knobs or len(files) != 1:
+            return None
+        import faiss
+
+        inner = peer.Faiss(faiss.read_index(str(files[0])), self.shape, exact=False)
+        inner.tune(knobs)
+        return inner
+
+    def add(self, rows: Rows, vectors: Floats) -> None:
+        """Add vectors from a file, as a user would."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = Path(self.collection.uri).parent
+        names = list(self.collection.info()["meta"])
+        np.save(folder / "more.npy", vectors)
+        numbers = {name: pa.array(rows) for name in names}
+        pq.write_table(pa.table({"id": pa.array(rows.astype(str)), **numbers}), folder / "more.parquet")
+        self.collection.add_vectors(
+            folder / "more.npy", space=SPACE, metric=self.shape.metric, meta=folder / "more.parquet", progress=False
+        )
+
+    def delete(self, rows: Rows) -> None:
+        """Delete by id."""
+        self.collection.delete(map(str, rows.tolist()))
