@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from quiver.benchmarks.exact import shortest
 from quiver.benchmarks.machine import commit, machine, versions
+from quiver.benchmarks.turn import turns
 from quiver.encoders.artemis.score import arrays, explicit, implicit, scan
 from quiver.types import Floats
 
@@ -93,7 +93,7 @@ def measure(base: Floats, asked: Asked, repeats: int) -> Line:
         lambda: broadcast(base, asked),
         lambda: broadcast(base, asked, _SMALL),
     ]
-    four, large, small = shortest(calls, repeats)
+    four, large, small = turns(calls, repeats)
     return Line(len(asked.wanted), four, large, small, apart)
 
 

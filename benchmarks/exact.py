@@ -101,7 +101,8 @@ def shortest(call: Callable[[], Any], repeats: int) -> float:
     """Return the milliseconds of the shortest of several runs, after one that does not count."""
     sleep(_PAUSE)
     call()
-    begun, spent = perf_counter(), []
+    begun = perf_counter()
+    spent: list[float] = []
     while len(spent) < 2 or (len(spent) < repeats and perf_counter() - begun < _LONGEST):
         started = perf_counter()
         call()

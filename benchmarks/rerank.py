@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from quiver import registry
-from quiver.benchmarks.exact import shortest
 from quiver.benchmarks.machine import commit, machine, versions
+from quiver.benchmarks.turn import turns
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.encoders.fashionbert.score import margins
@@ -142,7 +142,7 @@ def measure(model: FashionBert, pairs: Pairs, *, repeats: int) -> list[Line]:
     """Score all pairs in all ways."""
     calls = ways(model, pairs)
     found = {name: call() for name, call in calls.items()}
-    spent = dict(zip(calls, shortest(list(calls.values()), repeats), strict=True))
+    spent = dict(zip(calls, turns(list(calls.values()), repeats), strict=True))
     plain, *_ = found
     lines = []
     for name, scores in found.items():

@@ -184,7 +184,7 @@ def answers(model: Model, part: Part, given: argparse.Namespace, folder: Path) -
     path = folder / f"asked-{part.task.revision[:12]}.npz"
     if not path.is_file():
         scores, kept = ask(model, part, given.out / "features")
-        np.savez(path, **scores.values, **kept)
+        np.savez(path, allow_pickle=False, **{**scores.values, **kept})
     with np.load(path, allow_pickle=False) as held:
         found = {name: held[name] for name in held.files}
     values = {name: found.pop(name) for name in MEASURES}

@@ -95,7 +95,7 @@ class Planned:
     def _ask(self, queries: Floats, k: int, where: str | None) -> Rows:
         index = self.index if where is None else None
         asked = [Query(vectors={SPACE: query}, k=k, where=where, index=index) for query in queries]
-        return padded([list(map(int, found.hits.ids)) for found in self.collection.search_batch(asked)], k)
+        return padded([list(map(int, found.ids)) for found in self.collection.search_batch(asked)], k)
 
     def raw(self, knobs: Knobs) -> "peer.Faiss | None":
         """Return FAISS itself with the same index; None where the engine chose the index."""
