@@ -17,7 +17,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ def _view(metric: Metric, codes: Bits) -> Any:
 
     kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     index = faiss.IndexScalarQuantizer(codes.shape[1], faiss.ScalarQuantizer.QT_8bit_direct_signed, kind)
-    held, where = index.codes, faiss.swig_ptr(codes)
+    held: Any = index.codes  # a vector that may belong to someone else; published types know of none
+    where = faiss.swig_ptr(codes)
     held.view_data = held.c_ptr = where
     held.view_size = held.c_size = codes.size
     held.is_owned = False
@@ -82,7 +83,7 @@ class _Part:
     end: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Lone:
     """How to answer lone queries by one compact copy.
 
@@ -114,6 +115,17 @@ class Lone:
                 break
             want = min(max(want * _MORE, need), most)
         return [answers[one] for one in range(len(queries))]
+
+    def mask(self, positions: Rows) -> NDArray[np.bool_]:
+        """Return, as (n,) bool, which rows of the copy stand at these positions of the vectors."""
+        mask = np.zeros(len(self._places), bool)
+        mask[self._places[positions]] = True
+        return mask
+
+    @cached_property
+    def _places(self) -> Rows:
+        """(n,) where each vector stands in the copy."""
+        return np.argsort(self.compact.order.numpy())
 
     def _pass(self, asked: Sequence["_Asked"], want: int, allowed: NDArray[np.bool_] | None) -> list[list["_Found"]]:
         """Return, for each query, what each part found."""
@@ -215,14 +227,17 @@ class _Found:
     more: bool
 
 
+def _only(allowed: NDArray[np.bool_]) -> Any:
+    import faiss
+
+    library: Any = faiss  # of which Python's half is not in the published types
+    return library.SearchParameters(sel=library.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
+
+
 def _look(part: _Part, asked: Sequence[_Asked], want: int, allowed: NDArray[np.bool_] | None) -> list[_Found]:
     """Return what a part holds for each query."""
-    size, options = part.end - part.begin, {}
-    if allowed is not None:
-        import faiss
-
-        bits = np.packbits(allowed[part.begin : part.end], bitorder="little")
-        options["params"] = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+    size = part.end - part.begin
+    options = {} if allowed is None else {"params": _only(allowed[part.begin : part.end])}
     codes = np.stack([query.codes[part.segment] for query in asked])
     values, rows = part.index.search(codes, min(want, size), **options)
     found = []

@@ -21,7 +21,7 @@ Shapes: q queries, t rows of a stretch, b its blocks, c candidates, dim the widt
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from time import perf_counter
 from typing import NamedTuple
 
@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quiver.indexers._compact import BLOCK, Compact
+from quiver.indexers._query import Asked
 from quiver.indexers._topk import pairs, ranked
 from quiver.types import Floats, Metric, Rows
 
 #: Products held at a time (4 MiB of int32), and bytes of codes.
 _PRODUCTS, _BYTES = 1 << 20, 1 << 22
 _QUERIES = 256
-_FINE = 8  # so many queries are rounded to two bytes: the second costs nothing, as reading the rows takes longer
 _NONE = -(2**31)
 _FLIP = torch.tensor(-0x7F7F7F7F7F7F7F80)  # exclusive-ors 128 into each of eight bytes
 _GATHER = 1 << 17  # numbers gathered at a time, so that they stay in the cache
@@ -85,7 +85,7 @@ class Held:
     allowed: NDArray[np.bool_] | None = None
 
 
-@lru_cache
+@cache
 def swift(width: int) -> bool:
     """Tell whether this processor multiplies bytes exactly, and faster than float32: measured once, in milliseconds."""
     rows, asked = torch.full((1 << 13, width), -128, dtype=torch.int8), torch.full((32, width), 127, dtype=torch.int8)
@@ -131,60 +131,6 @@ def scan(held: Held, queries: Floats, k: int) -> tuple[Floats, Rows, NDArray[np.
     return scores, rows, lost, sum(search.scored for search in searches)
 
 
-class _Asked:
-    """Queries in one byte a number, or in two: ``step * (fine * first + second)``.
-
-    A score is ``base + <p, x - centre> - square``, where p is the query, twice its distance from the centre for l2.
-
-    Attributes:
-        exact: (q, dim) float64 queries, of unit length for cosine.
-        base: (q,) float64.
-        codes: (columns, dim filled up) int8: first bytes of all, then second bytes.
-        fine: what the first byte counts, 0 where there is no second.
-        whole: whether nothing was rounded, neither here nor in the compact copy.
-        step: (q,) float64.
-        length: (q,) float64, of the query.
-        share: (q, 4) float64, what each of ``Compact.fault`` adds to the doubt about a score.
-    """
-
-    def __init__(self, metric: Metric, queries: Floats, compact: Compact) -> None:
-        exact = torch.from_numpy(queries).double()
-        if metric == "cosine":
-            exact = exact / torch.linalg.vector_norm(exact, dim=1, keepdim=True).clamp_(min=1e-300)
-        away = exact - compact.centre if metric == "l2" else exact
-        self.exact, weight = exact, 2.0 if metric == "l2" else 1.0
-        self.base = -away.square().sum(1) if metric == "l2" else exact @ compact.centre
-        self.whole = bool(compact.whole) and bool(((away == away.round()) & (away >= -128) & (away <= 127)).all())
-        self.fine = 0 if self.whole else _fineness(len(queries), queries.shape[1])
-        largest = away.abs().amax(1, keepdim=True)
-        step = torch.where(largest > 0, largest / (127 * max(self.fine, 1)), 1.0)
-        step = torch.ones_like(step) if self.whole else step
-        rounded = (away / step).round()
-        self.step = weight * step[:, 0]
-        self.length = torch.linalg.vector_norm(exact, dim=1)
-        self.share = self._share(weight * away, weight * (away - rounded * step))
-        if self.fine:
-            first = (rounded / self.fine).round()
-            rounded = torch.cat([first, rounded - first * self.fine])
-        self.codes = torch.zeros(len(rounded), compact.codes.shape[1], dtype=torch.int8)
-        self.codes[:, : rounded.shape[1]] = rounded
-
-    def _share(self, away: Tensor, rest: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(away, dim=1)
-        one, base = torch.ones_like(length), self.base.abs()
-        if self.whole:  # scores are exact, but those that float32 does not tell apart are equal
-            return torch.stack([one * 0, length, one, base], 1) * 2.0**-23
-        # Besides the remainders: sums of float64 are rounded, and the centre was taken away in float32.
-        rest = torch.linalg.vector_norm(rest, dim=1) + 1e-9 * length
-        return torch.stack([length, rest, one * 2.0**-21, base * 1e-12], 1)
-
-
-def _fineness(queries: int, width: int) -> int:
-    """Return the largest power of two to split by whose products still fit 32 bits, 0 where splitting is no gain."""
-    room = (2**31 - 1) // (width * 128 * 129)
-    return min(128, 1 << room.bit_length() - 1) if queries <= _FINE and room > 1 else 0
-
-
 class _Pool(NamedTuple):
     """Candidates: (c,) query and position, what their scores are at least and at most, and whether they are scored."""
 
@@ -223,12 +169,12 @@ class _Search:
 
     def __init__(self, held: Held, queries: Floats, k: int) -> None:
         self.held, self.k, self.count = held, k, len(queries)
-        self.asked = _Asked(held.metric, queries, held.compact)
+        self.asked = Asked(held.metric, queries, held.compact)
         self.floor = torch.full((self.count,), -torch.inf, dtype=torch.float64)
         self.lost = torch.zeros(self.count, dtype=torch.bool)
         self.scored = 0
         self.places = None if held.allowed is None else torch.from_numpy(np.flatnonzero(held.allowed))
-        self.limit = max(16 * k + 4 * BLOCK, int(len(held.data) * _SHARE))
+        self.limit = max(16 * k + 4 * BLOCK, min(int(len(held.data) * _SHARE), _ROOM // 16))
         self.pools: list[_Pool] = []
         self.near: list[_Near] = []
         self.begun = False
@@ -293,7 +239,8 @@ class _Search:
         segment = stretch.segment
         if segment not in self.bars:  # one to spare for how it was computed
             least = ((self.floor - self.asked.base - self.doubt[segment]) / self.factor[segment])[:, None] - 1
-            self.bars[segment] = least if self.held.metric == "l2" else least.floor().clamp_(_NONE + 1, 2**31 - 1).int()
+            least.clamp_(min=_NONE + 1)  # above what fills up blocks
+            self.bars[segment] = least if self.held.metric == "l2" else least.floor_().clamp_(max=2**31 - 1).int()
         bar = self.bars[segment]
         if self.held.metric != "l2":
             return bar
@@ -345,6 +292,8 @@ class _Search:
         A query is lost whose candidates are too many in the end, or too many to keep them.
         """
         pool = self._pool()
+        if self.count * int(torch.bincount(pool.query, minlength=1).max()) > 4 * _ROOM:
+            pool = self._drop(pool)
         # Whole numbers of two bytes are sorted by counting.
         pool = pool.take(torch.from_numpy(np.argsort(pool.query.numpy().astype(np.uint16), kind="stable")))
         count = torch.bincount(pool.query, minlength=self.count)
@@ -354,12 +303,15 @@ class _Search:
         least.scatter_reduce_(0, pool.query[best], pool.lower[best], "amin")
         self.floor = torch.where(count >= self.k, torch.maximum(self.floor, least), self.floor)
         pool = pool.take((pool.upper >= self.floor[pool.query]).nonzero()[:, 0])
-        if last or len(pool.query) > _ROOM:
-            self.lost |= torch.bincount(pool.query, minlength=self.count) > self.limit
-            self.floor[self.lost] = torch.inf
-            pool = pool.take(~self.lost[pool.query])
+        pool = self._drop(pool) if last else pool
         self.pools, self.bars = [pool], {}
         return pool
+
+    def _drop(self, pool: _Pool) -> _Pool:
+        """Give up on queries that have too many candidates."""
+        self.lost |= torch.bincount(pool.query, minlength=self.count) > self.limit
+        self.floor[self.lost] = torch.inf
+        return pool.take(~self.lost[pool.query])
 
     def _best(self, pool: _Pool, count: Tensor) -> Tensor:
         """Tell which are among the k most promising of their query, as (c,) bool; the pool is sorted by query."""
@@ -397,10 +349,9 @@ class _Search:
         ends = torch.searchsorted(query, torch.arange(self.count + 1))
         none = torch.zeros(len(query))
         shape = (self.count, len(self.held.data))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
-            wanted = torch.sparse_csr_tensor(ends, position, none, shape, check_invariants=False)
-            found = torch.sparse.sampled_addmm(wanted, self.asked.exact.float(), self.held.data.T, beta=0.0)
+        _warned()
+        wanted = torch.sparse_csr_tensor(ends, position, none, shape, check_invariants=False)
+        found = torch.sparse.sampled_addmm(wanted, self.asked.exact.float(), self.held.data.T, beta=0.0)
         return found.values()
 
     def _settle(self) -> tuple[Floats, Rows]:
@@ -427,3 +378,11 @@ class _Search:
         self._narrow()
         pool = self.pools[0] if len(self.pools) == 1 else _Pool(*map(torch.cat, zip(*self.pools, strict=True)))
         return pool.take((pool.upper >= self.floor[pool.query]).nonzero()[:, 0])
+
+
+@cache
+def _warned() -> None:
+    """Have torch say once, unheard, that its sparse tensors are young: to silence it at each use is not thread-safe."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+        torch.sparse_csr_tensor([0, 0], torch.empty(0, dtype=torch.int64), [], (1, 1), check_invariants=False)

@@ -2,7 +2,8 @@
 
 Answers are those of float64 arithmetic rounded to float32; among equal scores the lower row number comes first. Where
 a processor multiplies bytes faster than float32, and enough is asked of enough vectors, a copy of a quarter of their
-size is searched first; a bound that is proven, not sampled, tells which rows have to be looked at in full (``_scan``).
+size is searched first; a bound that is proven, not sampled, tells which rows have to be looked at in full (``_scan``,
+and ``_lone`` for few queries).
 """
 
 import json
@@ -86,10 +87,11 @@ def _place(space: Space, rows: Rows, data: Tensor, lengths: Tensor, device: Devi
 
 @dataclass(slots=True)
 class _Past:
-    """What was asked so far without a compact copy, and what the last search took."""
+    """What was asked so far, what the last search took, and how lone queries are answered."""
 
     queries: int = 0
     last: Scan | None = None
+    lone: Lone | None = None
     making: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -177,13 +179,11 @@ class ExactIndex:
         return best(self.space.metric, asked, self._tiles(positions, width(len(asked))), k)
 
     def _scan(self, compact: Compact, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
-        allowed = None
-        if positions is not None:
-            allowed = np.zeros(len(self), bool)
-            allowed[self._places[positions]] = True
+        lone = self._past.lone = self._past.lone or Lone(self.space.metric, compact)
+        allowed = None if positions is None else lone.mask(positions)
         held = Held(self.space.metric, self.data, self.lengths, self.rows, compact, allowed)
         if self._alone(asked):
-            answers = self._lone.search(held, asked, k)
+            answers = lone.search(held, asked, k)
             scores, rows = np.stack([each.scores for each in answers]), np.stack([each.rows for each in answers])
             lost, scored = np.array([not each.proven for each in answers]), sum(each.scored for each in answers)
         else:
@@ -192,18 +192,6 @@ class ExactIndex:
             scores[lost], rows[lost] = self._compare(asked[lost], k, positions)
         self._past.last = Scan(len(self), len(asked), scored, int(lost.sum()))
         return scores, rows
-
-    @cached_property
-    def _places(self) -> Rows:
-        """(n,) where each vector stands in the compact copy."""
-        order = self.compact.order.numpy()
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        return places
-
-    @cached_property
-    def _lone(self) -> Lone:
-        return Lone(self.space.metric, self.compact)
 
     def score(self, queries: Floats, rows: Rows) -> Floats:
         """Score every query against the given rows.

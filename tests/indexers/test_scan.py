@@ -160,9 +160,9 @@ def test_pass_is_widened_where_the_bound_tells_nothing_apart_and_only_there(
     together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exact, "MOST", 0 if together else 3)
-    data = np.concatenate([np.ones((5000, 8), np.float32), made("normal", 5000, 8, 8)])
+    data = np.concatenate([np.ones((5000, 64), np.float32), made("normal", 5000, 64, 8)])
     index = build(data, "cosine", np.random.default_rng(0).permutation(10_000))
-    queries = np.stack([np.ones(8), np.zeros(8), -np.ones(8)]).astype(np.float32)
+    queries = np.stack([np.ones(64), np.zeros(64), -np.ones(64)]).astype(np.float32)
     scores, rows = index.search(queries, 5)
     assert index.last.widened == 2  # all ones are equally near the first, everything to the second
     assert (rows[0] == np.sort(index.rows[:5000])[:5]).all()
@@ -178,7 +178,7 @@ def test_more_rows_are_asked_for_where_the_first_do_not_prove_the_answer() -> No
     true = brute(data, "l2", data[:1])[0]
     assert (rows[0] == np.lexsort((np.arange(len(true)), -true))[:10]).all()
     assert np.allclose(scores[0], true[rows[0]], rtol=1e-6)
-    assert index._lone.depth >= 290  # and at once for the next query
+    assert index._past.lone.depth >= 290  # and at once for the next query
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -1,0 +1,66 @@
+"""Queries in bytes, to be multiplied with the codes of a compact copy, and what that may be off by.
+
+Shapes: q queries, dim the width of the space.
+"""
+
+import torch
+from torch import Tensor
+
+from quiver.indexers._compact import Compact
+from quiver.types import Floats, Metric
+
+_FINE = 8  # so many queries are rounded to two bytes: the second costs nothing, as reading the rows takes longer
+
+
+class Asked:
+    """Queries in one byte a number, or in two: ``step * (fine * first + second)``.
+
+    A score is ``base + <p, x - centre> - square``, where p is the query, twice its distance from the centre for l2.
+
+    Attributes:
+        exact: (q, dim) float64 queries, of unit length for cosine.
+        base: (q,) float64.
+        codes: (columns, dim filled up) int8: first bytes of all, then second bytes.
+        fine: what the first byte counts, 0 where there is no second.
+        whole: whether nothing was rounded, neither here nor in the compact copy.
+        step: (q,) float64.
+        length: (q,) float64, of the query.
+        share: (q, 4) float64, what each of ``Compact.fault`` adds to the doubt about a score.
+    """
+
+    def __init__(self, metric: Metric, queries: Floats, compact: Compact) -> None:
+        exact = torch.from_numpy(queries).double()
+        if metric == "cosine":
+            exact = exact / torch.linalg.vector_norm(exact, dim=1, keepdim=True).clamp_(min=1e-300)
+        away = exact - compact.centre if metric == "l2" else exact
+        self.exact, weight = exact, 2.0 if metric == "l2" else 1.0
+        self.base = -away.square().sum(1) if metric == "l2" else exact @ compact.centre
+        self.whole = bool(compact.whole) and bool(((away == away.round()) & (away >= -128) & (away <= 127)).all())
+        self.fine = 0 if self.whole else _fineness(len(queries), queries.shape[1])
+        largest = away.abs().amax(1, keepdim=True)
+        step = torch.where(largest > 0, largest / (127 * max(self.fine, 1)), 1.0)
+        step = torch.ones_like(step) if self.whole else step
+        rounded = (away / step).round()
+        self.step = weight * step[:, 0]
+        self.length = torch.linalg.vector_norm(exact, dim=1)
+        self.share = self._share(weight * away, weight * (away - rounded * step))
+        if self.fine:
+            first = (rounded / self.fine).round()
+            rounded = torch.cat([first, rounded - first * self.fine])
+        self.codes = torch.zeros(len(rounded), compact.codes.shape[1], dtype=torch.int8)
+        self.codes[:, : rounded.shape[1]] = rounded
+
+    def _share(self, away: Tensor, rest: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(away, dim=1)
+        one, base = torch.ones_like(length), self.base.abs()
+        if self.whole:  # scores are exact, but those that float32 does not tell apart are equal
+            return torch.stack([one * 0, length, one, base], 1) * 2.0**-23
+        # Besides the remainders: sums of float64 are rounded, and the centre was taken away in float32.
+        rest = torch.linalg.vector_norm(rest, dim=1) + 1e-9 * length
+        return torch.stack([length, rest, one * 2.0**-21, base * 1e-12], 1)
+
+
+def _fineness(queries: int, width: int) -> int:
+    """Return the largest power of two to split by whose products still fit 32 bits, 0 where splitting is no gain."""
+    room = (2**31 - 1) // (width * 128 * 129)
+    return min(128, 1 << room.bit_length() - 1) if queries <= _FINE and room > 1 else 0
