@@ -150,7 +150,8 @@ def _says(right: Mapping[str, int]) -> str:
     found = sorted(rank for rank in right.values() if rank)
     if not found:
         return f"none of {len(right)} right answers is listed"
-    return f"right answers at rank {', '.join(map(str, found[:5]))}{' ...' if len(found) > 5 else ''} of {len(right)}"
+    listed = f"{', '.join(map(str, found[:5]))}{' ...' if len(found) > 5 else ''}"
+    return f"{len(right)} right answer{'s' * (len(right) > 1)}, at rank {listed}"
 
 
 def _unread(outcome: Outcome, question: Question) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ _STYLE = """
 body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem }
 .row { display: flex; gap: .75rem; flex-wrap: wrap; align-items: flex-start }
-figure { box-sizing: border-box; margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem; padding: .5rem; overflow: hidden }
+figure { box-sizing: border-box; margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem }
+figure { padding: .5rem; overflow: hidden }
 figure.query { border: 2px solid #d97706 } figure.right { border: 2px solid #16a34a }
 figure.expected { border: 2px dashed #16a34a }
 img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }

@@ -67,8 +67,3 @@ def test_what_needs_no_training_stands_beside_it_and_the_mean_is_over_seeds(shel
     assert [each["b"] for each in variant.compared([two, lines[0], lines[2]])] == [lines[2].name]
     written = variant.table([variant.describe(line) for line in (two, *lines[2:])])
     assert "colour, " in written and "±" in written
-
-
-def test_the_constant_of_a_ridge_regression_is_free_of_penalty():
-    weights, constant = variant.ridge(np.array([[0.0], [2.0]], np.float32), np.array([[5.0], [7.0]], np.float32), 2.0)
-    assert weights.tolist() == [[0.5]] and constant.tolist() == [5.5]
