@@ -52,7 +52,9 @@ def test_what_is_too_large_is_refused_with_what_would_fit():
     with pytest.raises(BadSpec) as refused:
         admit(space(512), 1_000_000, "faiss", {"factory": "HNSW32"}, memory=GB, machine=MACHINE)
     text = str(refused.value)
-    assert text.startswith("faiss factory=HNSW32 of 1,000,000 vectors of 512 takes about 4.")
+    assert text.startswith(
+        "faiss factory=HNSW32 of 1,000,000 vectors of 512 takes about 5.6 GB while it is built and 4.92 GB to serve,"
+    )
     assert "1 GB of memory are allowed: lance kind=IVF_RQ would fit, with" in text
 
 
