@@ -158,7 +158,7 @@ def _precision(device: str) -> Literal["fp32", "bf16"]:
     """Return bf16 where it is not emulated: on a CPU it halves what is moved, but only with instructions for it."""
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else "fp32"
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 does not tell yet
+    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 does not tell yet
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 
 

@@ -36,8 +36,8 @@ def test_word_layer_has_the_published_number_of_parameters() -> None:
 def test_order_of_words_and_more_padding_change_nothing(tower: TextTower) -> None:
     with torch.no_grad():
         out = tower(torch.tensor([[3, 5, 8, 0]]))
-        assert torch.equal(tower(torch.tensor([[8, 3, 0, 5]])), out)
-        assert torch.equal(tower(torch.tensor([[3, 5, 8, 0, 0, 0]])), out)
+        for same in ([8, 3, 0, 5], [3, 5, 8, 0, 0, 0]):  # a product may round a row by where it stands
+            torch.testing.assert_close(tower(torch.tensor([same])), out, rtol=1e-6, atol=1e-6)
 
 
 def test_padding_takes_part_in_the_maximum(tower: TextTower) -> None:
