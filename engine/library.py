@@ -21,7 +21,7 @@ from quiver.engine.table import Example, Table
 from quiver.protocols import Scorer
 from quiver.types import Floats, Query, Rows
 
-#: Conditions whose rows are remembered for the version in view.
+#: What is remembered of conditions, and plans, for the version in view.
 _CONDITIONS = 64
 
 
@@ -36,17 +36,19 @@ class Library:
         self._paces: dict[Composition, Pace] = {}
         self._version = -1
         self._known: dict[tuple[str, Any], Any] = {}
+        self._asked: dict[tuple[str, Any], Any] = {}
 
     def refresh(self) -> None:
         """Move to the newest version."""
         self.table.refresh()
         if self.table.version != self._version:
-            self._known.clear()
+            self.forget()
             self._version = self.table.version
 
     def forget(self) -> None:
         """Forget what was read: something beside the table, such as an index file, has changed."""
         self._known.clear()
+        self._asked.clear()
 
     def reopen(self) -> None:
         """Forget what was read, and open index files anew: others may have been built."""
@@ -171,11 +173,12 @@ class Library:
         )
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:
-        if (what, of) not in self._known:
-            if len(self._known) > _CONDITIONS:
-                self._known.clear()
-            self._known[what, of] = read()
-        return self._known[what, of]
+        known = self._known if of is None or isinstance(of, Column | Derived) else self._asked
+        if (what, of) not in known:
+            if len(known) > _CONDITIONS and known is self._asked:
+                known.clear()
+            known[what, of] = read()
+        return known[what, of]
 
 
 def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:

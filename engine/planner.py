@@ -14,6 +14,8 @@ from quiver.engine.stages.fuse import RRF_C, Fuse
 from quiver.engine.stages.group import Group
 from quiver.engine.stages.merge import Merge
 from quiver.engine.stages.rerank import Rerank
+from quiver.engine.stages.rescore import Rescore
+from quiver.engine.stages.score import Score
 from quiver.errors import BadSpec
 from quiver.types import NONE, UNLIKE, WORDS, Query, keys_of
 
@@ -32,14 +34,14 @@ def plan(query: Query, facts: Facts) -> Plan:
     """
     refused: list[Refused] = []
     notes: list[str] = []
-    pulled = replace(query, k=_depth(query))
-    fit = _fit(pulled, facts, refused)
+    fit = _fit(query, facts, refused)
     stages = None
     if fit is not None:
         by = composed if fit.composition.recalls else rerank
-        stages = by.stages(pulled, facts, fit, refused, notes)
+        wanted = replace(query, k=(query.offset + query.k) * query.per_group)
+        stages = by.stages(wanted, facts, fit, refused, notes)
     if stages is None:
-        stages = _joined(pulled, facts, refused, notes)
+        stages = _joined(replace(query, k=_depth(query)), facts, refused, notes)
     return Plan(tuple(_choice(query, facts, stages)), tuple(refused), tuple(notes), facts.version, facts.items)
 
 
@@ -64,6 +66,11 @@ def _fit(query: Query, facts: Facts, refused: list[Refused]) -> composed.Fit | N
 
 def _choice(query: Query, facts: Facts, stages: Sequence[Stage]) -> list[Stage]:
     """Add what chooses among the hits that were found: a least score, groups, a page."""
+    if query.group is not None:  # of what was scored, all that may be needed is kept
+        stages = [
+            replace(stage, k=max(stage.k, _depth(query))) if isinstance(stage, Score | Rescore | Cut) else stage
+            for stage in stages
+        ]
     made, cut = list(stages[:-1]), stages[-1]
     if query.min_score is not None:
         if isinstance(made[-1], Fuse):

@@ -165,6 +165,11 @@ class Resident:
             held = self._held[kind] = self._exact()
         return held
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the vectors are in memory."""
+        return "exact" in self._held
+
     def reopen(self) -> None:
         """Drop every index that was built, so that the next search opens what is there by then."""
         self._held = {kind: held for kind, held in self._held.items() if kind == "exact"}
@@ -261,7 +266,7 @@ class Resident:
         Args:
             rows: sorted and unique.
         """
-        return self._live().take(rows) if "exact" in self._held else self._fetch(rows)
+        return self._live().take(rows) if self.at_hand else self._fetch(rows)
 
     def _live(self) -> Live:
         held = self.hold("exact")

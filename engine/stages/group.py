@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 #: So much deeper is everything pulled again where too few groups were seen.
 _DEEPER = 4
-#: Lists that hold a larger share of all rows than this are made by an exact scan, which costs less then.
+#: Lists that hold a larger share of all rows than this are made by an exact scan where vectors are in memory: it costs
+#: less then.
 _SHARE = 1 / 8
 
 
@@ -71,11 +72,12 @@ class Group:
         run.lists, run.trail = [], []
         for stage in run.done:
             if not isinstance(stage, Encode | Compose | Filter):
-                self._deepen(stage, depth).run(run)
+                self._deepen(stage, depth, run).run(run)
 
-    def _deepen(self, stage: Any, depth: int) -> Any:
-        if isinstance(stage, Recall) and self.index is None and depth >= _SHARE * self.most:
-            stage = replace(stage, index="exact")
+    def _deepen(self, stage: Any, depth: int, run: "Run") -> Any:
+        deep = isinstance(stage, Recall) and self.index is None and depth >= _SHARE * self.most
+        if deep and run.library.resident(stage.route.column).at_hand:
+            stage = replace(stage, index="exact", spend={}, depth=0)
         return replace(stage, k=max(depth, stage.k)) if hasattr(stage, "k") else stage
 
     def _choose(self, run: "Run", groups: Groups) -> tuple[Ranked, list[list[int]], bool]:
