@@ -105,12 +105,15 @@ def _built(report: Report) -> Table:
             lines.append([name(system), system.get("version", "-"), f"failed: {system['error']}", *["-"] * 4])
         elif built := system.get("build"):
             opened = system.get("open", {"core_s": 0.0})
-            serving = f"{system['serve_mib']:,.0f}" if "serve_mib" in system else "-"
             seconds = f"{built['core_s']:,.1f}"
-            sizes = [f"{built['disk_mib']:,.0f}", f"{built['peak_mib']:,.0f}", serving]
+            sizes = [_mib(each) for each in (built["disk_mib"], built.get("peak_mib"), system.get("serve_mib"))]
             lines.append([name(system), system["version"], seconds, f"{opened['core_s']:.1f}", *sizes])
     titles = ("index", "version", "build, core s", "open, core s", "on disk MiB", "building MiB", "serving MiB")
     return "Building, size and memory", titles, lines
+
+
+def _mib(size: float | None) -> str:
+    return "-" if size is None else f"{size:,.0f}"
 
 
 def _overhead(report: Report) -> Table:

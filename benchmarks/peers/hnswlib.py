@@ -61,13 +61,14 @@ class Hnswlib:
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
         """Search with a Python function that says of a row whether it passes: all the library offers.
 
-        It raises where a graph gives fewer than k rows, so the queries are asked one by one.
+        It raises where a graph gives fewer rows than it is asked for, so no more are than pass, query by query.
         """
         passing = set(allowed.rows.tolist())
+        wide = min(k, len(passing))
         found = np.full((len(queries), k), -1, np.int64)
         for line, query in zip(found, queries, strict=True):
             try:
-                line[:] = self.index.knn_query(query, k=k, num_threads=1, filter=passing.__contains__)[0][0]
+                line[:wide] = self.index.knn_query(query, k=wide, num_threads=1, filter=passing.__contains__)[0][0]
             except RuntimeError:  # fewer than k were found, and those are not given either
                 continue
         return found
@@ -77,7 +78,7 @@ class Hnswlib:
         free = self.index.get_current_count() + len(rows) - self.index.get_max_elements()
         if free > 0:
             self.index.resize_index(self.index.get_max_elements() + free)
-        self.index.add_items(vectors, rows)
+        self.index.add_items(vectors, rows, replace_deleted=True)
 
     def delete(self, rows: Rows) -> None:
         """Mark as deleted."""
