@@ -178,7 +178,9 @@ def _build_file(library: Library, column: Column | Derived, kind: str, options: 
     files = {number: fragment.files for number, fragment in fragments.items()}
     vectors = resident.read()
     index = module.build(vectors, **values)
+    counts = {number: fragment.handle.count_rows() for number, fragment in fragments.items()}
     note = {"version": library.table.version, "files": files, "options": dict(options), "vectors": len(vectors)}
+    note["counts"] = counts
     library.cache.save(column, kind, index, note)
     resident.forget(kind)
     return len(vectors)

@@ -29,12 +29,10 @@ def check(library: Library, column: Column | Derived, *, kinds: Sequence[str] = 
     return [_check(library, column, promise) for promise in promises if not kinds or promise.kind in kinds]
 
 
-def catch_up(library: Library) -> None:
-    """Check the promises of indexes that took in so many rows as they came that they are in question."""
-    for column in library.graph.columns:
-        kept = library.promises(column).get(TAKES_IN)
-        if kept is not None and kept.changed > DRIFT:
-            check(library, column, kinds=(TAKES_IN,))
+def questioned(library: Library) -> list[Column]:
+    """Return the columns whose index took in so many rows as they came that its promise is in question."""
+    kept = ((column, library.promises(column).get(TAKES_IN)) for column in library.graph.columns)
+    return [column for column, promise in kept if promise is not None and promise.changed > DRIFT]
 
 
 def _check(library: Library, column: Column | Derived, promise: Promise) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import Order, each, fill
 from quiver.engine.cache import Cache
-from quiver.engine.check import catch_up, check
+from quiver.engine.check import check
 from quiver.engine.choice import Updates
 from quiver.engine.column import Column
 from quiver.engine.encoding import load
@@ -31,6 +31,7 @@ from quiver.engine.summary import summary
 from quiver.engine.table import Table, quoted
 from quiver.engine.trial import Measured
 from quiver.engine.tune import Want
+from quiver.engine.upkeep import Upkeep, catch_up, wanted
 from quiver.errors import BadCollection, BadSpec
 from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of
 
@@ -41,12 +42,14 @@ DEFAULT_ENCODER = "classic"
 RECALL = 0.95
 
 
-def open(uri: str | Path) -> "Collection":
+def open(uri: str | Path, *, catch_up: bool = True) -> "Collection":
     """Open a collection: a folder, or a URI that Lance takes (``s3://``, ``gs://``, ``az://``).
 
-    The first ``add`` creates it.
+    The first ``add`` creates it. With ``catch_up``, indexes that fell far behind are brought up to date in the
+    background after changes.
     """
-    return Collection(str(uri) if "://" in str(uri) else os.path.abspath(os.path.expanduser(uri)))
+    place = str(uri) if "://" in str(uri) else os.path.abspath(os.path.expanduser(uri))
+    return Collection(place, catch_up=catch_up)
 
 
 class Collection:
@@ -56,8 +59,9 @@ class Collection:
         uri: where it is.
     """
 
-    def __init__(self, uri: str, *, version: int | None = None) -> None:
+    def __init__(self, uri: str, *, version: int | None = None, catch_up: bool = True) -> None:
         self.uri = uri
+        self._background = Upkeep(uri) if catch_up else None
         self._version = version
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
         self._opened: Library | None = None
@@ -118,7 +122,6 @@ class Collection:
                 pass
             report = report.plus(ingest.report)
         self._settle(table)
-        self._upkeep(catch_up)
         return report
 
     def add_vectors(
@@ -152,7 +155,6 @@ class Collection:
         for _ in track(taking, total=origin.total, show=progress):
             pass
         self._settle(table)
-        self._upkeep(catch_up)
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
@@ -181,7 +183,9 @@ class Collection:
         table, named = self._writer(), list(ids)
         if bool(named) == (where is not None):
             raise BadSpec("delete takes either ids or a condition")
-        return table.delete(where if where is not None else f"id IN {quoted(named)}")
+        count = table.delete(where if where is not None else f"id IN {quoted(named)}")
+        self._follow(table)
+        return count
 
     def index(
         self,
@@ -230,6 +234,18 @@ class Collection:
         """
         return self._upkeep(lambda library: each(library, spaces, check))
 
+    def catch_up(self) -> list[dict[str, Any]]:
+        """Bring indexes that fell far behind up to date; returns column, kind, how, vectors and seconds of each.
+
+        Raises:
+            QuiverError: an index cannot be built any more, or there is no memory for it.
+        """
+        return self._upkeep(catch_up)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for what is done in the background after changes; returns whether all of it is done."""
+        return self._background is None or self._background.wait(seconds)
+
     def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:
         """Answer a query, given whole or in keywords: ``search(image="a.jpg", target="video", k=5)``.
 
@@ -257,15 +273,12 @@ class Collection:
             return answer.explain(self._library(), query or query_of(ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
-        """Measure a scorer on a sample of queries; from then on plans rest on what was found.
+        """Measure a scorer on a sample of queries: what it costs, and what its ways to recall keep; plans rest on that.
 
         Args:
             queries: what will be asked, all of one kind, such as an image and a text.
             scorer: which; None for the one that a search would use.
             k: hits that count.
-
-        Returns:
-            The cost of an exact scan, and recall and time of each way to recall candidates.
 
         Raises:
             BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
@@ -292,9 +305,6 @@ class Collection:
             scorer: which; None for the one that a search would use.
             depth: candidates of each question; deeper ones are never reranked.
             source: where the questions come from, for ``explain``.
-
-        Returns:
-            The weight of the scorer, and the mean reciprocal rank with and without it.
 
         Raises:
             BadSpec: there are no queries, they hold different things, or nothing reranks what they ask for.
@@ -349,19 +359,15 @@ class Collection:
         self._opened.refresh()
         return self._opened
 
-    def _create(self) -> Library:
-        try:
-            return self._library()
-        except BadCollection:
-            if self._version is not None:
-                raise
-            Table.create(f"{self.uri}/items.lance")
-            return self._library()
-
     def _writer(self, *, create: bool = False) -> Table:
         """Open the table anew for a change, so that what searches read does not move under them."""
         with self._gate.alone():
-            _ = self._create() if create else self._library()
+            try:
+                self._library()
+            except BadCollection:
+                if not create or self._version is not None:
+                    raise
+                Table.create(f"{self.uri}/items.lance")
         return Table(f"{self.uri}/items.lance", version=self._version)
 
     def _upkeep(self, work: Callable[[Library], T]) -> T:
@@ -378,6 +384,12 @@ class Collection:
         table.index("id", "BTREE")
         table.index("words", "INVERTED")
         table.tidy()
+        self._follow(table)
+
+    def _follow(self, table: Table) -> None:
+        """See to the indexes in the background, if a change left one far behind."""
+        if self._background is not None and wanted(Library(table, cache=Cache(self.uri))):
+            self._background.start()
 
 
 def _workers() -> int:

@@ -61,6 +61,8 @@ def stages(query: Query, facts: Facts, fit: Fit, refused: list[Refused], notes: 
     try:
         taken, words = routing.routes(wanted, facts, found, [])
     except NoRoute as error:
+        if limited:
+            notes.append("the budget may not be kept: nothing else finds candidates, so that all are scored")
         return composed.everything(query, facts, fit, refused, notes, f"{cost}; nothing else finds candidates: {error}")
     depth = Depth.of(query, facts, fit, None)
     lists = routing.recalls(taken, max(depth.cap, query.k), wanted, facts, found, words=words)

@@ -7,6 +7,7 @@ as the stored one it comes from, and taken over its bridges on the way; of it, t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ from quiver.types import Floats, Rows, Vectors
 FOLD = 0.25
 #: Dead rows that are simply asked for in excess; more of them are excluded by an allow-list.
 _SPARE = 64
+#: Opens indexes that were published while another one is searched.
+_OPENERS = ThreadPoolExecutor(1, "quiver open")
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Held:
         tail: vectors it lacks.
         live: the vectors themselves, where they are in memory anyway.
         alive: rows of it that are not dead, sorted, where enough are dead to be left out that way.
+        stamp: what the index was opened from; None where from no file.
     """
 
     index: Index
@@ -69,6 +73,7 @@ class Held:
     tail: Index | None = None
     live: Live | None = None
     alive: Rows | None = None
+    stamp: str | None = None
     _tuned: Tuned | None = None
 
     def search(
@@ -125,6 +130,7 @@ class Resident:
         self.cache = cache
         self.cross = cross
         self._held: dict[str, Held] = {}
+        self._opening: dict[str, tuple[str | None, Future[tuple[Index, dict[int, str]] | None]]] = {}
         self._attached: Attached | None = None
         self._version = -1
         self._fragments: dict[int, Fragment] = {}
@@ -161,6 +167,8 @@ class Resident:
         held = self._held.get(kind)
         if held is None:
             held = self._held[kind] = self._load(kind)
+        elif kind != "exact" and held.stamp != self.cache.stamp(self.column, kind):
+            held = self._held[kind] = self._turn(kind, held)
         if kind == "exact" and self._changed(held) > FOLD * max(len(held.index.rows), 1):
             held = self._held[kind] = self._exact()
         return held
@@ -169,6 +177,22 @@ class Resident:
     def at_hand(self) -> bool:
         """Whether the vectors are in memory."""
         return "exact" in self._held
+
+    def _turn(self, kind: str, held: Held) -> Held:
+        """Open what was published since, beside the searches; until it is there, the index at hand goes on."""
+        stamp, opening = self.cache.stamp(self.column, kind), self._opening.get(kind)
+        if opening is None or opening[0] != stamp:
+            self._opening[kind] = stamp, _OPENERS.submit(self.cache.open, self.column, kind)
+            return held
+        if not opening[1].done():
+            return held
+        found = self._opening.pop(kind)[1].result()
+        if found is None:
+            held.stamp = stamp  # it cannot be used
+            return held
+        fresh = Held(*found, np.empty(0, np.int64), stamp=stamp)
+        self._renew(fresh)
+        return fresh
 
     def reopen(self) -> None:
         """Drop every index that was built, so that the next search opens what is there by then."""
@@ -226,11 +250,10 @@ class Resident:
     def _load(self, kind: str) -> Held:
         if kind == "exact":
             return self._exact()
-        found = self.cache.open(self.column, kind)
+        stamp, found = self.cache.stamp(self.column, kind), self.cache.open(self.column, kind)
         if found is None:
             raise BadSpec(f"there is no {kind} index for {self.column}: build one with `quiver index`")
-        index, files = found
-        held = Held(index, files, np.empty(0, np.int64))
+        held = Held(*found, np.empty(0, np.int64), stamp=stamp)
         self._renew(held)
         return held
 

@@ -191,9 +191,10 @@ class Run:
         return str(getattr(self._composer.scorer, "device", ""))
 
     def finish(self) -> None:
-        """Note how long the answer took after a reranker, which has to leave time for it."""
+        """Note how long the answer took after a reranker, which has to leave time for it where there is a budget."""
         if self._pace is not None and len(self.queries) == 1:
-            self._pace.note("after", (perf_counter() - self._matched_at) * 1e3)
+            if self.queries[0].budget_ms is not None:
+                self._pace.note("after", (perf_counter() - self._matched_at) * 1e3)
             self._pace.keep()
 
     @property

@@ -6,6 +6,7 @@ from quiver.engine.build import brief
 from quiver.engine.column import Column
 from quiver.engine.library import Library
 from quiver.engine.quarantine import Quarantine
+from quiver.engine.upkeep import lag
 from quiver.types import MEDIA
 
 
@@ -31,6 +32,8 @@ def summary(uri: str, library: Library, quarantine: Quarantine) -> dict[str, Any
 
 def _describe(library: Library, column: Column) -> dict[str, Any]:
     space = column.space
+    found = ((kind, lag(library, column, kind)) for kind in library.cache.kinds(column))
+    states = [(kind, state) for kind, state in found if state is not None]
     return {
         "key": column.key,
         "space": space.name,
@@ -39,5 +42,6 @@ def _describe(library: Library, column: Column) -> dict[str, Any]:
         "revision": space.revision,
         "encoder": column.encoder,
         "indexes": ["exact", *library.built(column)],
+        "behind": {kind: {"tail": state.tail, "dead": state.dead, "share": state.share} for kind, state in states},
         "promises": {kind: brief(made) for kind, made in library.promises(column).items()},
     }

@@ -307,6 +307,19 @@ class FaissIndex:
         mend(answer, lambda short: self._compare(asked[short], k, positions))
         return answer
 
+    def extended(self, vectors: Vectors) -> "FaissIndex":
+        """Add vectors, and return the index that holds them; this one is used up.
+
+        Raises:
+            BadSpec: the library cannot add to it.
+            BadData: a vector is not finite, or a row number occurs twice.
+        """
+        _check.lengths(vectors)
+        numbers = RowMap.of(np.concatenate([self.rows, vectors.rows]))
+        if len(vectors):
+            _fill(self.index, vectors, self.factory, len(vectors))
+        return FaissIndex(self.space, numbers, self.index, self.factory, self.params)
+
     def save(self, path: Path) -> None:
         """Write a folder: index.faiss, rows.npy, and header.json with their checksums."""
         with staged(Path(path), mark="header.json") as draft:

@@ -30,6 +30,7 @@ def add(
     of: Annotated[str, typer.Option(help="With --space: what was embedded.")] = "image",
     metric: Annotated[Metric, typer.Option(help="With --space: cosine, dot or l2.")] = "cosine",
     workers: Annotated[int | None, typer.Option(help="Processes that decode.")] = None,
+    catch_up: Annotated[bool, typer.Option(help="Whether indexes that fell far behind are brought up to date.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Add items. Run it again after a crash or with more files: it goes on from where it was.
@@ -39,13 +40,16 @@ def add(
     import quiver
     from quiver.engine.ingest import Report
 
-    target = quiver.open(collection)
+    target = quiver.open(collection, catch_up=catch_up)
     if space is None:
         report = target.add(*(paths or ()), encoder=encoder or (), meta=meta, key=key, media=media, workers=workers)
     else:
         report = Report()
         for path in paths or ():
             report = report.plus(target.add_vectors(path, space=space, key=of, metric=metric, meta=meta))
+    if not target.wait(0):
+        show.warn("bringing indexes up to date; searches go on meanwhile, and this may be stopped")
+        target.wait()
     if json:
         show.write_json(report)
         return

@@ -35,4 +35,6 @@ def info(
 
 def _column(column: dict[str, Any]) -> tuple[Any, ...]:
     plain = (column["key"], column["space"], column["dim"], column["metric"], column["revision"][:8])
-    return (*plain, ", ".join(column["indexes"]), column["encoder"] or "ready-made")
+    late = {kind: f" ({state['share']:.0%} behind)" for kind, state in column["behind"].items() if state["share"]}
+    indexes = ", ".join(kind + late.get(kind, "") for kind in column["indexes"])
+    return (*plain, indexes, column["encoder"] or "ready-made")

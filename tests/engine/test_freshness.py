@@ -104,7 +104,7 @@ def test_a_grown_tail_is_folded_into_the_exact_index(store):
 def test_an_index_whose_file_is_damaged_is_not_used(store):
     collection, _, _ = store
     note = next(path for path in Cache(collection.uri).root.rglob("built.json"))
-    for path in (note.parent / "index").rglob("*"):
+    for path in next(note.parent.glob("index-*")).rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-3] + b"xyz")
     with pytest.raises(quiver.QuiverError, match="build one with `quiver index`"):
