@@ -211,12 +211,16 @@ def _arrange(level: Tensor, square: Tensor | None) -> tuple[Tensor, Tensor]:
     by_square = torch.arange(len(level)) if square is None else torch.argsort(square, stable=True)
     order = by_square[torch.argsort(level[by_square], stable=True)]
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(level).cumsum(0)])
-    generator = torch.Generator().manual_seed(0)
-    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        blocks = (end - begin) // BLOCK
-        part = order[begin : begin + blocks * BLOCK].view(-1, BLOCK)
-        part.copy_(part[torch.randperm(blocks, generator=generator)])
+    for begin, end in pairwise(starts.tolist()):
+        mix(order[begin:end])
     return order, starts
+
+
+def mix(order: Tensor) -> None:
+    """Shuffle the whole blocks of a segment, in place and always alike."""
+    blocks = len(order) // BLOCK
+    part = order[: blocks * BLOCK].view(-1, BLOCK)
+    part.copy_(part[torch.randperm(blocks, generator=torch.Generator().manual_seed(0))])
 
 
 def _most(values: Tensor, level: Tensor, levels: int) -> Tensor:

@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quiver.indexers._compact import BLOCK, Compact
+from quiver.indexers._compact import BLOCK, Compact, mix
 from quiver.indexers._query import Asked
 from quiver.indexers._topk import pairs, ranked
 from quiver.types import Floats, Metric, Rows
@@ -83,27 +82,6 @@ class Held:
     rows: Rows
     compact: Compact
     allowed: NDArray[np.bool_] | None = None
-
-
-@cache
-def swift(width: int) -> bool:
-    """Tell whether this processor multiplies bytes exactly, and faster than float32: measured once, in milliseconds."""
-    rows, asked = torch.full((1 << 13, width), -128, dtype=torch.int8), torch.full((32, width), 127, dtype=torch.int8)
-    try:  # extremes: instructions of before 2019 add pairs of products in 16 bits, which overflow
-        if not (torch._int_mm(rows[:64], asked.T) == -128 * 127 * width).all():
-            return False
-    except RuntimeError:  # not on this platform
-        return False
-    floats, few = rows.float(), asked.float().T
-    spent = []
-    for work in (lambda: torch._int_mm(rows, asked.T), lambda: floats @ few):
-        times = []
-        for _ in range(4):
-            started = perf_counter()
-            work()
-            times.append(perf_counter() - started)
-        spent.append(min(times))
-    return spent[0] < spent[1]
 
 
 def fits(queries: Floats, k: int, found: int) -> bool:
@@ -173,7 +151,7 @@ class _Search:
         self.floor = torch.full((self.count,), -torch.inf, dtype=torch.float64)
         self.lost = torch.zeros(self.count, dtype=torch.bool)
         self.scored = 0
-        self.places = None if held.allowed is None else torch.from_numpy(np.flatnonzero(held.allowed))
+        self.places, self.spans = _passing(held)
         self.limit = max(16 * k + 4 * BLOCK, min(int(len(held.data) * _SHARE), _ROOM // 16))
         self.pools: list[_Pool] = []
         self.near: list[_Near] = []
@@ -205,8 +183,7 @@ class _Search:
         """Yield some rows of one segment after the other."""
         codes, wanted = self.held.compact.codes, self.places
         buffer = torch.zeros((min(rows, -(-len(codes) // BLOCK) * BLOCK), codes.shape[1]), dtype=torch.uint8)
-        for segment, *span in self.held.compact.segments():
-            begin, end = span if wanted is None else np.searchsorted(wanted.numpy(), span).tolist()
+        for segment, begin, end in self.spans:
             for at in range(begin, end, rows):
                 size = min(rows, end - at)
                 here = buffer[:size]
@@ -378,6 +355,22 @@ class _Search:
         self._narrow()
         pool = self.pools[0] if len(self.pools) == 1 else _Pool(*map(torch.cat, zip(*self.pools, strict=True)))
         return pool.take((pool.upper >= self.floor[pool.query]).nonzero()[:, 0])
+
+
+def _passing(held: Held) -> tuple[Tensor | None, list[tuple[int, int, int]]]:
+    """Return which rows of the copy may be found, None for all, and where each segment begins and ends among them."""
+    spans = held.compact.segments()
+    if held.allowed is None:
+        return None, spans
+    every = np.flatnonzero(held.allowed)
+    places = torch.from_numpy(every)
+    spans = [(number, *np.searchsorted(every, span).tolist()) for number, *span in spans]
+    if held.metric == "l2" and 2 * len(every) < len(held.allowed):  # what is left of blocks is not alike
+        for _, begin, end in spans:
+            part = places[begin:end]
+            part.copy_(part[torch.argsort(held.compact.square[part])])
+            mix(part)
+    return places, spans
 
 
 @cache

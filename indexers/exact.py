@@ -25,8 +25,9 @@ from quiver.indexers import _check
 from quiver.indexers._compact import LAYOUT, Compact, compress, restore
 from quiver.indexers._file import staged
 from quiver.indexers._lone import MOST, Lone, able
+from quiver.indexers._query import swift
 from quiver.indexers._rows import RowMap
-from quiver.indexers._scan import Held, Scan, fits, scan, swift
+from quiver.indexers._scan import Held, Scan, fits, scan
 from quiver.indexers._topk import Tile, best, pairs, tensor, width
 from quiver.types import Floats, Rows, Space, Vectors
 

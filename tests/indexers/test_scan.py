@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quiver.indexers import _lone, _scan, exact
+from quiver.indexers import _lone, _query, _scan, exact
 from quiver.types import METRICS, Floats, Metric, Rows, Space, Vectors
 
 #: What bounds have trouble with, made of (n, dim) normal numbers.
@@ -296,7 +296,7 @@ def test_threads_change_nothing() -> None:
 
 
 def test_bytes_are_multiplied_exactly_or_not_at_all() -> None:
-    if _scan.swift(64):
+    if _query.swift(64):
         rows, asked = torch.full((64, 64), -128, dtype=torch.int8), torch.full((17, 64), 127, dtype=torch.int8)
         assert (torch._int_mm(rows, asked.T) == -128 * 127 * 64).all()
 
