@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 import quiver
 from quiver.engine import promise
+from quiver.engine.build import renew
 from quiver.engine.cli import app
 from quiver.engine.promise import BUCKETS
+from quiver.engine.tune import Want
 from quiver.errors import BadSpec
 from quiver.types import Item, Query
 
@@ -186,6 +188,31 @@ def test_lance_promises_too_and_is_asked_with_what_was_tuned(tmp_path):
     ours, truth = (found(collection, fresh, k=10, index=kind) for kind in ("lance", "exact"))
     shares = np.array([len(a & b) / 10 for a, b in zip(ours, truth, strict=True)])
     assert shares.mean() + 3 * shares.std() / 10 >= 0.9
+
+
+def test_what_memory_does_not_hold_is_measured_and_scanned_on_disk(tmp_path):
+    rng = np.random.default_rng(4)
+    data = points(rng, 3000)
+    np.save(tmp_path / "base.npy", data)
+    collection = quiver.open(tmp_path / "c")
+    collection.add_vectors(tmp_path / "base.npy", space="made", progress=False)
+    collection.update_meta({f"base#{n}": {"n": n} for n in range(3000)})
+    collection.index("lance kind=IVF_FLAT partitions=8")
+    library = collection._library()
+    (column,) = library.graph.columns
+    want = Want(0.9, 10, points(rng, 40))
+    kept = renew(library, column, "lance", want, options={"kind": "IVF_FLAT"}, exact=False)
+    assert not kept.resident and kept.offer(10, 1.0).recall >= 0.9
+
+    (query,) = points(rng, 1)
+    result = collection.search(vectors={"made": query}, where="n < 2", k=5)
+    (stage,) = (stage for stage in result.plan.stages if hasattr(stage, "spend"))
+    assert (stage.index, dict(stage.spend)) == ("lance", {"scan": 3000})
+    assert {hit.id for hit in result} == {"base#0", "base#1"}
+    scores = data @ query / np.linalg.norm(data, axis=1)
+    best = {f"base#{n}" for n in np.argsort(-scores)[:10]}
+    assert len({hit.id for hit in collection.search(vectors={"made": query}, k=10)} & best) >= 8
+    assert not library.resident(column)._held, "no vectors in memory"
 
 
 @pytest.mark.parametrize(
