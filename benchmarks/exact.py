@@ -14,7 +14,7 @@ measured against float64 for the first queries. Filters let random rows pass. ``
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter, sleep
@@ -39,7 +39,7 @@ CALLERS = (1, 2, 4)
 _CHECKED = 16  # queries whose recall is measured
 _ROWS = 1 << 15  # scored together
 _PAUSE = 0.1  # seconds, until threads that have nothing to do sleep
-_LONGEST = 2.0  # seconds that one figure may take, if it was taken twice
+_LONGEST = 2.0  # seconds that the runs of one figure may take
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,12 +98,15 @@ def clusters(rows: int, *, dim: int = 512, size: int = 100, spread: float = 0.7,
 
 
 def shortest(call: Callable[[], Any], repeats: int) -> float:
-    """Return the milliseconds of the shortest of several runs, after one that does not count."""
+    """Return the milliseconds of the shortest of several runs, after one that does not count unless it took long."""
     sleep(_PAUSE)
-    call()
     spent: list[float] = []
     begun = perf_counter()
-    while len(spent) < 2 or (len(spent) < repeats and perf_counter() - begun < _LONGEST):
+    call()
+    if perf_counter() - begun > _LONGEST:
+        return (perf_counter() - begun) * 1e3
+    begun = perf_counter()
+    while not spent or (len(spent) < repeats and perf_counter() - begun < _LONGEST):
         started = perf_counter()
         call()
         spent.append((perf_counter() - started) * 1e3)
@@ -192,12 +195,20 @@ class Contest:
         self.facts["sum_gb_s"] = self.bytes / shortest(words.sum, 20) / 1e6
         self.facts["peak_gop_s"] = _peak()
 
+    def lines(self, depths: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Measure everything, one figure after the other."""
+        for k in depths:
+            yield from (self.line(m, k) for m in BATCHES)
+        yield from (self.callers(count, depths[0]) for count in CALLERS)
+        for m in (1, max(BATCHES)):
+            yield from (self.filtered(m, depths[0], share) for share in SHARES)
+
     def line(self, m: int, k: int) -> dict[str, Any]:
         """Measure one batch size and depth."""
         queries = np.ascontiguousarray(self.held.queries[:m])
         found, last = self.index.search(queries, k)[1], self.index.last
         own = shortest(lambda: self.index.search(queries, k), self.repeats)
-        faiss, threads = self._faiss(lambda: self.flat.search(queries, k))
+        faiss, threads = self._faiss(lambda: self.flat.search(queries, k), alone=m < 32)
         line = {"data": self.held.name, "queries": m, "k": k, "quiver_ms": own, "faiss_ms": faiss}
         line |= {"faiss_threads": threads, "times": faiss / own}
         line["numpy_ms"] = shortest(lambda: self.numpy(queries, k), self.repeats)
@@ -221,7 +232,7 @@ class Contest:
         options = library.SearchParameters(sel=library.IDSelectorBitmap(bits))
         own = shortest(lambda: self.index.search(queries, k, allow=allow), self.repeats)
         found = self.index.search(queries[:_CHECKED], k, allow=allow)[1]
-        other, threads = self._faiss(lambda: self.flat.search(queries, k, params=options))
+        other, threads = self._faiss(lambda: self.flat.search(queries, k, params=options), alone=m == 1)
         line = {"data": self.held.name, "queries": m, "k": k, "share": share, "quiver_ms": own, "faiss_ms": other}
         return line | {"faiss_threads": threads, "times": other / own, "recall": recall(self.held, found, k, allow)}
 
@@ -241,12 +252,12 @@ class Contest:
             done = sum(pool.map(ask, range(count)))
         return {"data": self.held.name, "callers": count, "k": k, "per_second": done / seconds}
 
-    def _faiss(self, search: Callable[[], Any]) -> tuple[float, int]:
-        """Return the milliseconds of FAISS with the better of one thread and all."""
+    def _faiss(self, search: Callable[[], Any], *, alone: bool = True) -> tuple[float, int]:
+        """Return the milliseconds of FAISS with the better of one thread, where that may be better, and all."""
         import faiss
 
         spent = {}
-        for threads in sorted({1, self.threads}):
+        for threads in sorted({1, self.threads} if alone else {self.threads}):
             faiss.omp_set_num_threads(threads)
             spent[threads] = shortest(search, self.repeats)
         faiss.omp_set_num_threads(self.threads)
@@ -281,21 +292,16 @@ def _scores(held: Set, asked: Numbers, base: Floats) -> Numbers:
     return 2 * asked @ rows.T - (rows**2).sum(1) - (asked**2).sum(1, keepdims=True)
 
 
-def _print(found: dict[str, Any]) -> None:
-    print(
-        "data                       k  queries  quiver ms  faiss ms (threads)  times  numpy ms  torch ms  memory  peak"
+def _show(line: dict[str, Any]) -> str:
+    if "callers" in line:
+        return f"{line['data']:24} {line['k']:3}  {line['callers']} callers: {line['per_second']:.0f} queries a second"
+    if "share" in line:
+        return f"{_start(line)}  share {line['share']:g}, recall {line['recall']:.4f}"
+    memory = "" if line["memory"] is None else f"{line['memory']:.0%}"
+    return (
+        f"{_start(line)} {line['numpy_ms']:9.2f} {line['torch_ms']:9.2f} {memory:>7} {line['peak']:5.0%}"
+        f"  recall {line['recall']:.4f}, candidates {line['candidates']}, widened {line['widened']}"
     )
-    for line in found["lines"]:
-        memory = "" if line["memory"] is None else f"{line['memory']:.0%}"
-        print(
-            f"{_start(line)} {line['numpy_ms']:9.2f} {line['torch_ms']:9.2f} {memory:>7} {line['peak']:5.0%}"
-            f"  recall {line['recall']:.4f}, candidates {line['candidates']}, widened {line['widened']}"
-        )
-    for line in found["filters"]:
-        print(f"{_start(line)}  share {line['share']:g}, recall {line['recall']:.4f}")
-    for line in found["callers"]:
-        print(f"{line['data']:24} {line['k']:3}  {line['callers']} callers: {line['per_second']:.0f} queries a second")
-    print("  " + ", ".join(f"{name} {value:,.2f}" for name, value in found["facts"].items()) + "\n")
 
 
 def _start(line: dict[str, Any]) -> str:
@@ -328,17 +334,18 @@ def main() -> None:
         own = report["versions"]
         print(f"{report['machine']['processor']}, {threads} threads, seed {given.seed}, commit {report['commit']}")
         print(", ".join(f"{name} {own[name]}" for name in ("torch", "numpy", "faiss-gpu", "faiss-cpu") if name in own))
+        named = "quiver ms  faiss ms (threads)  times  numpy ms  torch ms  memory  peak"
+        print(f"{'data':24}   k  queries  {named}")
     for name in given.data:
         contest = Contest(makers[name](), given.repeats, threads)
-        found = {
-            "lines": [contest.line(m, k) for k in given.depth for m in BATCHES],
-            "filters": [contest.filtered(m, given.depth[0], share) for m in (1, max(BATCHES)) for share in SHARES],
-            "callers": [contest.callers(count, given.depth[0]) for count in CALLERS],
-            "facts": contest.facts,
-        }
-        report["sets"].append(found)
+        lines = []
+        for line in contest.lines(given.depth):
+            lines.append(line)
+            if not given.json:
+                print(_show(line), flush=True)
+        report["sets"].append({"facts": contest.facts, "lines": lines})
         if not given.json:
-            _print(found)
+            print("  " + ", ".join(f"{name} {value:,.2f}" for name, value in contest.facts.items()) + "\n")
     if given.json:
         print(json.dumps(report, indent=2))
 
