@@ -34,7 +34,7 @@ class Untuned:
         rows = unit(features[:, self.cut])
         gallery = rows[triplets.gallery]
         named = unit(gallery @ self.weights[0] + self.weights[1])
-        return rows[triplets.reference] @ gallery.T + self.amount * told @ named.T
+        return rows[triplets.reference] @ gallery.T + np.float32(self.amount) * (told @ named.T)
 
 
 def unit(rows: Floats) -> Floats:

@@ -49,8 +49,8 @@ VARIANTS = (
     "late_fusion",
     "cross_modal",
     "visual_search",
-    "cirplant rate=3e-4",
-    "combiner rate=3e-4",
+    "cirplant rate=1e-3",
+    "combiner rate=1e-3",
 )
 DATA = "fashion_products track=composed change=any"
 MEASURES = ("Success@1", "Success@10", "Success@50", "AP@50")
