@@ -29,8 +29,8 @@ _WORDS = 2_000
 
 def words(count: int, *, seed: int) -> list[str]:
     """Make texts of 5 to 30 words, frequent and rare ones, for which the lengths of pairs differ as they do in life."""
-    rng = np.random.default_rng(seed)
-    known = ["".join(rng.choice(_SYLLABLES, rng.integers(2, 5))) for _ in range(_WORDS)]
+    language, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    known = ["".join(language.choice(_SYLLABLES, language.integers(2, 5))) for _ in range(_WORDS)]
     return [" ".join(known[n] for n in rng.zipf(1.3, rng.integers(5, 31)) % _WORDS) for _ in range(count)]
 
 

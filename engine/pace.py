@@ -24,7 +24,7 @@ _GAIN, _SPREAD, _CLEAR = 1 / 8, 1 / 4, 2
 #: A figure counts for at most so many times the mean: a process that was stopped says nothing.
 _WILD = 4
 #: Seconds between writes, and seconds after which a scorer that never had time is tried all the same.
-_KEEP, _DOUBT = 5.0, 60.0
+_KEEP, _DOUBT = 5.0, 5.0
 
 
 @dataclass(slots=True)
