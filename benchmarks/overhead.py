@@ -30,6 +30,7 @@ from quiver import registry
 from quiver.benchmarks.exact import clusters
 from quiver.benchmarks.machine import commit, machine, versions
 from quiver.engine import answer
+from quiver.indexers.faiss import MANY
 from quiver.types import Floats, Query
 
 INDEXES = ("exact", "faiss factory=IVF256,Flat nprobe=16")
@@ -100,8 +101,10 @@ def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[],
         if name in index.factory:
             faiss.ParameterSpace().set_index_parameter(bare, knob, value)
 
+    threads = params.threads or (faiss.omp_get_max_threads() if len(asked) >= MANY else 1)  # as our index does
+
     def call() -> Any:
-        faiss.omp_set_num_threads(params.threads)
+        faiss.omp_set_num_threads(threads)
         return bare.search(asked, K)
 
     return call

@@ -31,7 +31,7 @@ _TRAIN = 200_000
 _CHUNK = 1 << 15  # vectors added at a time
 #: One step of a graph's walk costs as much as scoring this many rows (8 measured: HNSW32, 100,000 x 128, one core).
 _STEP = 8
-_MANY = 32  # queries that are worth waking threads for
+MANY = 32  # queries that are worth waking threads for
 _REFINES = (1, 2, 4, 8, 16, 32)
 _FILES = ("index.faiss", "rows.npy")
 
@@ -228,7 +228,7 @@ def _knobs(index: Any, params: Params, selector: Any) -> Any:
 def _threads(count: int | None, queries: int) -> Iterator[None]:
     faiss = _library()
     before = faiss.omp_get_max_threads()
-    chosen = count or (before if queries >= _MANY else 1)
+    chosen = count or (before if queries >= MANY else 1)
     faiss.omp_set_num_threads(chosen)  # holds for the calling thread only
     try:
         yield

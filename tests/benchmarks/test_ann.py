@@ -108,7 +108,7 @@ def test_the_cheapest_point_is_the_fastest_of_those_that_reach_the_recall():
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
-    only = ("sklearn", "faiss:HNSW32", "lancedb:IVF_FLAT", "quiver:HNSW32", "quiver_index:exact")
+    only = ("sklearn:brute", "faiss:HNSW32", "lancedb:IVF_FLAT", "quiver:HNSW32", "quiver_index:exact")
     tracks = ("plain", "filter", "overhead")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUIVER_CACHE", str(work / "cache"))

@@ -19,6 +19,7 @@ from quiver.benchmarks.run import bench
 from quiver.benchmarks.store import fill, home
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.model import Model
+from quiver.encoders.artemis.word import collect
 from quiver.engine.encoding import load
 from quiver.errors import BadSpec, NoRoute
 from quiver.protocols import Asked
@@ -57,10 +58,11 @@ def garments(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory):
+def spec(tmp_path_factory, garments):
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("model")
-    Model(Config.tiny(image="features:1120", image_spec="classic")).save_pretrained(folder)
+    heard = collect(question.query.media["text"] for question in garments.questions)
+    Model(Config.tiny(image="features:1120", image_spec="classic", words=heard)).save_pretrained(folder)
     return f"artemis checkpoint={folder} device=cpu"
 
 
