@@ -34,7 +34,8 @@ class Combiner(nn.Module):
     def forward(self, reference_BD: Tensor, words_BD: Tensor) -> Terms:
         """Return the term ``composed``."""
         both = torch.cat([self.words(words_BD), self.reference(reference_BD)], dim=1)
-        composed = self.output(self.hidden(both)) + torch.lerp(reference_BD, words_BD, self.share(both))
+        mixed = reference_BD + self.share(both) * (words_BD - reference_BD)  # lerp refuses what autocast mixes
+        composed = self.output(self.hidden(both)) + mixed
         return {"composed": Term(normalize(composed, dim=1))}
 
 

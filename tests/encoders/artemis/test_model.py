@@ -50,6 +50,15 @@ def test_one_batch_is_learned_by_heart(name) -> None:
     assert model(given)["first"] == 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_of_the_towers_changes_the_loss_but_little(name) -> None:
+    model, given = build(name).eval(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(given)["loss"]
+    half.backward()
+    assert half.item() == pytest.approx(model(given)["loss"].item(), rel=0.05)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ATTENTIVE])
 def test_triplets_teach_too(name) -> None:
     model = build(name, objective="triplet", triplets=3).train()
