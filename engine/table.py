@@ -135,9 +135,12 @@ class Table:
         return Table(self.uri, version=version)
 
     def refresh(self) -> None:
-        """Move to the newest version, unless a version was chosen."""
-        if not self.pinned and self.dataset.latest_version != self.dataset.version:
-            self.dataset.checkout_latest()
+        """Move to the newest version, unless a version was chosen.
+
+        By another dataset, since one that moves cannot be read by other threads meanwhile.
+        """
+        if not self.pinned and (latest := self.dataset.latest_version) != self.dataset.version:
+            self.dataset = self.dataset.checkout_version(latest)
 
     def commit(self, change: Callable[[lance.LanceDataset], Any]) -> Any:
         """Apply a change to the newest version; start anew where another writer came first.

@@ -121,10 +121,6 @@ def _renew(library: Library, column: Column | Derived, kind: str, state: Lag) ->
     count = _extend(library, column, kind, state) if state.dead <= DEAD * state.rows else None
     if count is None:
         build(library, column, kind, note["options"])  # which measures anew what is promised
-    else:
-        library.refresh()
-        library.forget()
-        check(library, column, kinds=(kind,))
     how = "built anew" if count is None else "extended"
     vectors = library.cache.kinds(column)[kind]["vectors"] if count is None else count
     seconds = round(perf_counter() - started, 3)
