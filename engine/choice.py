@@ -22,6 +22,8 @@ Updates = Literal["rare", "often"]
 
 #: An exact scan that takes so many milliseconds at most is hardly more than the rest of a search: 0.2 ms.
 _CHEAP = 0.5
+#: So few vectors are scanned whatever the machine seemed to take: autofaiss's rule for Flat.
+_FEW = 1_000
 #: Graphs are built for so many numbers (rows x width) at most: the time they take to build grows faster than the rows.
 _GRAPH = 1 << 26
 #: Links of a graph's node: below the least it finds too little, above the most nothing is gained.
@@ -152,7 +154,7 @@ def _choices(space: Space, rows: int, machine: Machine, budget: int, updates: Up
     """Yield what may be built, the best first."""
     scan = machine.scanning(rows, space.dim).alone
     need = _exact(space, rows)
-    if scan <= _CHEAP:
+    if scan <= _CHEAP or rows <= _FEW:
         yield Choice("exact", {}, need, need, f"{rows:,} vectors are scanned exactly in about {scan:.2g} ms")
     links = int(min(_MOST, (budget / (4 * max(rows, 1)) - space.dim) / 2))
     if updates == "rare" and links >= _LEAST and rows * space.dim <= _GRAPH:
