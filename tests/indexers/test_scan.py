@@ -215,7 +215,7 @@ def test_file_larger_than_memory_is_searched(tmp_path: Path) -> None:
     assert done.stdout.split() == ["100", "100", "0"], done.stderr
 
 
-#: 256 MiB of vectors in a file, of which 160 MiB may be allocated besides what libraries take: 64 MiB are the copy.
+#: 256 MiB of vectors in a file, of which 224 MiB may be allocated besides what libraries take: 64 MiB are the copy.
 LIMITED = """
 import resource, sys
 import faiss, numpy as np, torch
@@ -231,7 +231,7 @@ queries = data[:: n // 100][:100] + np.float32(0.01)
 data = np.load(sys.argv[1] + "/data.npy", mmap_mode="r")
 torch._int_mm(torch.ones((32, 64), dtype=torch.int8), torch.ones((64, 32), dtype=torch.int8))
 used = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_DATA, (used + (160 << 20),) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (used + (224 << 20),) * 2)
 index = exact.build(Vectors(Space("made", dim, "l2", "c0ffee"), np.arange(n), data), device="cpu")
 wanted = np.arange(0, n, n // 100)[:100]
 parts = np.split(np.arange(100), [4])  # without the copy, and with it
