@@ -13,10 +13,9 @@ import argparse
 import copy
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from quiver import registry
 from quiver.benchmarks.machine import commit, machine, versions
+from quiver.benchmarks.turn import turns
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.encoders.fashionbert.score import margins
@@ -142,14 +142,14 @@ def measure(model: FashionBert, pairs: Pairs, *, repeats: int) -> list[Line]:
     """Score all pairs in all ways."""
     calls = ways(model, pairs)
     found = {name: call() for name, call in calls.items()}
-    spent = shortest(calls, repeats)
+    spent = dict(zip(calls, turns(list(calls.values()), repeats), strict=True))
     plain, *_ = found
     lines = []
     for name, scores in found.items():
         lines.append(
             Line(
                 way=name,
-                pairs_s=len(scores) / spent[name],
+                pairs_s=1e3 * len(scores) / spent[name],
                 times=spent[plain] / spent[name],
                 difference=float(np.abs(scores - found[plain]).max()),
                 spread=float(found[plain].std()),
@@ -157,17 +157,6 @@ def measure(model: FashionBert, pairs: Pairs, *, repeats: int) -> list[Line]:
             )
         )
     return lines
-
-
-def shortest(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Return the seconds of the shortest run of each, run by turns."""
-    spent = dict.fromkeys(calls, np.inf)
-    for _ in range(repeats):
-        for name, call in calls.items():
-            started = perf_counter()
-            call()
-            spent[name] = min(spent[name], perf_counter() - started)
-    return spent
 
 
 def _alike(scores: Floats, plain: Floats, texts: int) -> float:

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver.engine.file import keep
 from quiver.engine.graph import Composition
 from quiver.engine.rank import Scores
-from quiver.engine.trial import keep, place
+from quiver.engine.trial import place
 from quiver.errors import BadData
 
 #: What is tried: weights of the scorer, and depths as far as there are candidates.

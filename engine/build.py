@@ -13,6 +13,7 @@ from quiver.engine.choice import Updates
 from quiver.engine.column import Column, Derived
 from quiver.engine.library import Library
 from quiver.engine.promise import Promise
+from quiver.engine.table import Fragment
 from quiver.engine.tune import Want, measure
 from quiver.errors import BadSpec, QuiverError
 
@@ -175,12 +176,18 @@ def _build_file(library: Library, column: Column | Derived, kind: str, options: 
     values = registry.convert(module.build, dict(options), name=kind)
     resident = library.resident(column)
     fragments = library.table.fragments(column.stored.name)
-    files = {number: fragment.files for number, fragment in fragments.items()}
     vectors = resident.read()
     index = module.build(vectors, **values)
-    counts = {number: fragment.handle.count_rows() for number, fragment in fragments.items()}
-    note = {"version": library.table.version, "files": files, "options": dict(options), "vectors": len(vectors)}
-    note["counts"] = counts
+    note = {**covered(library.table.version, fragments), "options": dict(options), "vectors": len(vectors)}
     library.cache.save(column, kind, index, note)
     resident.forget(kind)
     return len(vectors)
+
+
+def covered(version: int, fragments: Mapping[int, Fragment]) -> dict[str, Any]:
+    """Note what an index holds: the version it was read at, and the files and rows of each fragment."""
+    return {
+        "version": version,
+        "files": {number: fragment.files for number, fragment in fragments.items()},
+        "counts": {number: fragment.handle.count_rows() for number, fragment in fragments.items()},
+    }

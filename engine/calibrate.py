@@ -21,6 +21,7 @@ import numpy as np
 from quiver import registry
 from quiver.engine.cache import home
 from quiver.engine.cost import TOGETHER, Cost, Machine
+from quiver.engine.file import keep
 from quiver.types import Space, Vectors
 
 #: Vectors that are scanned: 64 MB, more than caches hold; a sixteenth of them is picked by number.
@@ -98,16 +99,8 @@ def calibrate() -> Machine:
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         key=key(),
     )
-    _keep(found)
+    keep(_path(), json.dumps(found.to_dict(), indent=1))
     return found
-
-
-def _keep(found: Machine) -> None:
-    path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(found.to_dict(), indent=1))
-    os.replace(fresh, path)
 
 
 def _path() -> Path:

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from quiver.engine.file import keep
 from quiver.engine.graph import Composition
-from quiver.engine.trial import keep, place
+from quiver.engine.trial import place
 
 #: Pairs that go through a scorer together: the most that fit in what is left of the time.
 SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)

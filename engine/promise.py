@@ -9,13 +9,13 @@ them is ``quiver.engine.tune``.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from quiver.engine.cost import Cost
+from quiver.engine.file import keep
 
 FORMAT = 1
 #: Selectivities that are measured, widest first.
@@ -221,10 +221,7 @@ def drift(then: Mapping[str, tuple[str, int]], now: Mapping[str, tuple[str, int]
 
 def write(path: Path, promise: Promise) -> None:
     """Keep a promise; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(promise.to_dict(), indent=1))
-    os.replace(fresh, path)
+    keep(path, json.dumps(promise.to_dict(), indent=1))
 
 
 def read(path: Path) -> Promise | None:

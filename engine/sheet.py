@@ -3,7 +3,6 @@
 import base64
 import io
 import mimetypes
-import os
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.encoders._media import fetch, thumbnail
+from quiver.engine.file import keep
 from quiver.engine.plan import Result, render
 from quiver.errors import QuiverError
 from quiver.types import Hit, Item, Query, values_of
@@ -64,11 +64,8 @@ def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Sh
 def save(path: Path, sections: Sequence[str], *, title: str) -> None:
     """Write sections of HTML as one page; the file appears whole or not at all."""
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    fresh = path.with_name(path.name + ".new")
-    path.parent.mkdir(parents=True, exist_ok=True)
     body = "\n".join(sections)
-    fresh.write_text(f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n", encoding="utf-8")
-    os.replace(fresh, path)
+    keep(path, f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n")
 
 
 def section(

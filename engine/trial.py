@@ -6,12 +6,11 @@ them as long as the collection has not outgrown them.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from quiver.engine.file import keep
 from quiver.engine.graph import Composition
 
 #: A collection of more than so many times the items has outgrown what was measured: recall at a given depth falls.
@@ -68,14 +67,6 @@ class Measured:
 def write(root: Path, composition: Composition, measured: Measured) -> None:
     """Keep figures."""
     keep(place(root, composition), json.dumps(asdict(measured)))
-
-
-def keep(path: Path, text: str) -> None:
-    """Write a small file, which appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".new", delete=False) as fresh:
-        fresh.write(text)
-    os.replace(fresh.name, path)
 
 
 def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, Measured]:

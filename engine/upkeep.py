@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quiver.engine import choice
-from quiver.engine.build import build
+from quiver.engine.build import build, covered
 from quiver.engine.cache import Cache
 from quiver.engine.check import TAKES_IN, check, questioned
 from quiver.engine.column import Column, Derived
@@ -159,9 +159,7 @@ def _extend(library: Library, column: Column | Derived, kind: str, state: Lag) -
     grown: Index = extended(late)
     fresh = {
         **note,
-        "version": library.table.version,
-        "files": {number: fragment.files for number, fragment in now.items()},
-        "counts": {number: fragment.handle.count_rows() for number, fragment in now.items()},
+        **covered(library.table.version, now),
         "vectors": len(grown),
         "trained": trained,
         "dead": state.dead,

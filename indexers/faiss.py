@@ -26,11 +26,9 @@ from quiver.indexers._topk import best, measured, mend, ranked, width
 from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Metric, Rows, Space, Vectors
 
-#: Vectors trained on unless told otherwise; more change no centroid that matters and cost minutes.
-_TRAIN = 200_000
+_TRAIN = 200_000  # vectors, unless told otherwise; more change no centroid that matters and cost minutes
 _CHUNK = 1 << 15  # vectors added at a time
-#: One step of a graph's walk costs as much as scoring this many rows (8 measured: HNSW32, 100,000 x 128, one core).
-_STEP = 8
+_STEP = 8  # rows scored in the time of one step of a graph's walk, as measured: HNSW32, 100,000 x 128, one core
 MANY = 32  # queries that are worth waking threads for
 _REFINES = (1, 2, 4, 8, 16, 32)
 _FILES = ("index.faiss", "rows.npy")
