@@ -3,11 +3,11 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import quiver
+from quiver.engine.calibrate import installed, processor
 
 _LIBRARIES = (
     "faiss-cpu",
@@ -29,23 +29,13 @@ def machine() -> dict[str, Any]:
     """Return processor, cores, memory (GiB) and GPUs."""
     pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**30, 1) if pages else None,
         "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": os.environ.get("OMP_NUM_THREADS"),
     }
-
-
-def _processor() -> str:
-    """Name the processor as Linux does, or else as Python can."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _gpus() -> list[str]:
@@ -56,13 +46,7 @@ def _gpus() -> list[str]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, Quiver and the libraries that figures depend on, as far as installed."""
-    found = {"python": platform.python_version(), "quiver": quiver.__version__}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), "quiver": quiver.__version__, **installed(_LIBRARIES)}
 
 
 def commit() -> str | None:

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from quiver.engine.cost import TOGETHER, Cost, Machine
 from quiver.engine.file import keep
 from quiver.types import Space, Vectors
 
+#: The libraries that search.
+SEARCHING = ("faiss-gpu", "faiss-cpu", "pylance", "torch", "quiver-search")
 #: Vectors that are scanned: 64 MB, more than caches hold; a sixteenth of them is picked by number.
 _ROWS, _DIM, _SHARE = 131_072, 128, 16
 #: Vectors that next to nothing has to be done for.
@@ -47,14 +49,14 @@ def calibrated() -> Machine:
 def key() -> str:
     """Name the processor, the threads and the libraries that the figures hold for."""
     threads = os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
-    libraries = " ".join(f"{name} {version}" for name, version in versions().items())
+    libraries = " ".join(f"{name} {version}" for name, version in installed(SEARCHING).items())
     return f"{processor()}, {threads} threads, {libraries}"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that search."""
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those libraries that are installed."""
     found = {}
-    for name in ("faiss-gpu", "faiss-cpu", "pylance", "torch", "quiver-search"):
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.engine.calibrate import versions
+from quiver.engine.calibrate import SEARCHING, installed
 from quiver.engine.column import Column, Derived
 from quiver.engine.cost import TOGETHER, Cost
 from quiver.engine.library import Library
@@ -153,7 +153,7 @@ def measure(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         source=sample.source,
         asked=len(sample),
-        versions=versions(),
+        versions=installed(SEARCHING),
         machine=library.machine.key,
         fragments=library.fragments(column),
         resident=exact,
