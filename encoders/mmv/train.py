@@ -164,7 +164,7 @@ def _precision(device: str) -> Literal["fp32", "bf16"]:
 
 #: The paper's recipe, as far as it is known. Secondary sources: rate, warmup, schedule, batch (4096 over all ranks: set
 #: batch=4096/ranks), 32 frames at 10 fps, candidates. Unknown: steps, Adam's betas and decay, precision, save for
-#: weights of 1:1 with AudioSet and 10:1 in either direction without. ``cpu`` is ours: it learns the made world in under
+#: weights of 1:1 with AudioSet and 10:1 in either direction without. ``cpu`` is ours: it learns the made world in about
 #: three minutes on two cores. Captions there tell colours, which jitter would change into each other, and resizing
 #: clips takes time from the model: of what may be changed it draws the crop and the mirror alone.
 PRESETS: Mapping[str, Recipe] = {
