@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from quiver.benchmarks.grid import ROUTES, Setup
 from quiver.engine import composed, rerank, routing
-from quiver.engine.blend import Blend
+from quiver.engine.blend import SCORER, Blend
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Recipe
 from quiver.engine.plan import Plan, Refused, Stage
@@ -120,7 +120,7 @@ def _named(query: Query, facts: Facts, fit: composed.Fit, setup: Setup, *, wordy
     found: list[Stage]
     if recipe is None:
         encodes, lists = _others(query, facts, depth, wordy=wordy)
-        last = Rerank(name, depth, query.budget_ms, 1.0, f"the first {depth} candidates by {name}, as asked")
+        last = Rerank(name, depth, query.budget_ms, SCORER, f"the first {depth} candidates by {name}, as asked")
         found = [*encodes, *lists, *rerank.joined(lists, query.weights), last]
     else:
         lists = list(composed.recalls(query, facts, fit, composed.Way(recipe, query.index, depth, ""), []))
@@ -151,7 +151,7 @@ def _blended(stage: Stage, blend: Blend) -> Stage:
     if not isinstance(stage, Rerank):
         return stage
     depth = min(stage.depth, blend.depth)
-    return replace(stage, depth=depth, weight=blend.weight, reason=f"the first {depth} candidates; {blend}")
+    return replace(stage, depth=depth, weights=blend.weights, reason=f"the first {depth} candidates; {blend}")
 
 
 def _deep(stages: Sequence[Stage], depth: int, *, exact: bool) -> tuple[Stage, ...]:

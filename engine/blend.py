@@ -1,19 +1,22 @@
 """How much recall and a scorer count when candidates are ranked again, learnt from questions with known answers.
 
-Scores of recall and of a scorer are not comparable. Within the candidates of a query each is made to have mean 0 and
-deviation 1, and the weighted mean of the two ranks them: one number is learnt, the weight of the scorer, and how deep
-it may look, since a scorer that looks deeper also finds more that deceives it (arXiv:2411.11767). Both are searched on
-a grid for the best mean reciprocal rank. The weight is 0 unless that is better than recall alone by two standard
-errors of the difference, so that on those questions nothing is ever worse, and chance is not taken for skill.
+Candidates are ranked by ``a * recall + b * scorer``. The softmax of that over the candidates of a question is taken for
+the probability that each is the answer, and a and b are those that make the answers likeliest: McFadden's conditional
+logit (1974). All that scores tell is used, so that fewer questions are needed than to see the same gain in ranks: on
+569 names of products a gain that two standard errors of the reciprocal rank did not show had a likelihood ratio of 157.
+A scorer that looks deeper also finds more that deceives it (arXiv:2411.11767), so the depth is the one of a grid with
+the best mean reciprocal rank. The scorer counts nothing unless answers get likelier by two standard errors, and ranks
+no worse: on those questions nothing is ever worse than recall, and chance is not taken for skill.
 
-Shapes: q queries, n candidates of each in the order of recall.
+Shapes: q questions, n candidates of each in the order of recall.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +27,25 @@ from quiver.engine.rank import Scores
 from quiver.engine.trial import place
 from quiver.errors import BadData
 
-#: What is tried: weights of the scorer, and depths as far as there are candidates.
-WEIGHTS = tuple(n / 20 for n in range(21))
+#: Depths that are tried, as far as there are candidates.
 DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
 #: Standard errors that a gain has to be clear of chance.
 _CLEAR = 2
+#: What a squared weight costs, of scores with deviation 1: it keeps weights finite where a scorer is always right.
+_RIDGE = 1e-3
 _KIND = "blend"
+
+
+class Weights(NamedTuple):
+    """What one point of recall, and one of the scorer, count."""
+
+    recall: float
+    scorer: float
+
+
+#: Recall finds candidates and has no say in their order.
+SCORER = Weights(0.0, 1.0)
+RECALL = Weights(1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +53,7 @@ class Blend:
     """What was learnt.
 
     Attributes:
-        weight: of the scorer, 0 to 1; recall counts the rest.
+        weights: of recall and of the scorer, in log-odds; the scorer's is 0 where it does not help.
         depth: candidates beyond which the scorer lowers the mean reciprocal rank, or that were not tried.
         before: mean reciprocal rank by recall alone.
         after: mean reciprocal rank as learnt.
@@ -47,7 +63,7 @@ class Blend:
         lists: what found the candidates; other lists have other scores.
     """
 
-    weight: float
+    weights: Weights
     depth: int
     before: float
     after: float
@@ -59,30 +75,20 @@ class Blend:
     def __str__(self) -> str:
         gain = f"reciprocal rank {self.after:.3f} instead of {self.before:.3f}"
         return (
-            f"the scorer counts {self.weight:g} and recall {1 - self.weight:g} to depth {self.depth}, as learnt on"
-            f" {self.questions:,} questions of {self.source} ({self.at[:10]}): {gain}"
+            f"a point of the scorer counts {self.weights.scorer:.3g} and one of recall {self.weights.recall:.3g} to"
+            f" depth {self.depth}, as learnt on {self.questions:,} questions of {self.source} ({self.at[:10]}): {gain}"
         )
 
 
-def mix(recall: Scores, match: Scores, weight: float) -> Scores:
+def mix(recall: Scores, match: Scores, weights: Weights) -> Scores:
     """Join scores (..., n) of recall and of a scorer; those of the scorer as they are where only they count.
 
-    >>> mix(np.array([3.0, 2.0, 1.0]), np.array([0.0, 0.0, 9.0]), 0.75).argmax()
-    np.int64(2)
+    >>> mix(np.array([3.0, 2.0, 1.0]), np.array([0.0, 0.0, 9.0]), Weights(2.0, 0.5)).tolist()
+    [6.0, 4.0, 6.5]
     """
-    if weight == 1:
+    if weights == SCORER:
         return match
-    return (1 - weight) * _standard(recall) + weight * _standard(match)
-
-
-def _standard(scores: Scores) -> NDArray[np.float64]:
-    """Bring scores to mean 0 and deviation 1 along the last axis, leaving out nan; all alike become 0."""
-    wide = np.asarray(scores, np.float64)
-    there = ~np.isnan(wide)
-    count = np.maximum(there.sum(axis=-1, keepdims=True), 1)
-    centred = wide - np.where(there, wide, 0).sum(axis=-1, keepdims=True) / count
-    spread = np.sqrt(np.where(there, np.square(centred), 0).sum(axis=-1, keepdims=True) / count)
-    return centred / np.where(spread > 0, spread, 1)
+    return weights.recall * np.asarray(recall, np.float64) + weights.scorer * np.asarray(match, np.float64)
 
 
 def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: str, lists: Sequence[str] = ()) -> Blend:
@@ -100,30 +106,76 @@ def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: st
     """
     if not right.any():
         raise BadData(f"nothing can be learnt from {len(right)} questions of which recall finds no answer")
-    before = _reciprocal(right)
-    trials = _trials(recall, match, right)
-    after, weight, depth = max(trials, key=lambda trial: (trial[0].mean(), -trial[1], -trial[2]))
-    gain = after - before
-    if gain.mean() <= _CLEAR * gain.std() / np.sqrt(len(gain)):
-        after, weight = before, 0.0
+    tried = [_Trial.of(recall, match, right, depth) for depth in sorted({min(n, right.shape[1]) for n in DEPTHS})]
+    best = max(tried, key=lambda trial: (trial.reciprocal, -trial.depth))
+    before = float(_reciprocal(right).mean())
+    if not best.clear or best.reciprocal < before:
+        best = _Trial(RECALL, best.depth, before, False)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Blend(weight, depth, float(before.mean()), float(after.mean()), len(right), source, now, tuple(lists))
+    return Blend(best.weights, best.depth, before, best.reciprocal, len(right), source, now, tuple(lists))
 
 
-def _trials(
-    recall: Scores, match: Scores, right: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.float64], float, int]]:
-    """Yield the reciprocal ranks (q,) of every weight and depth, with both."""
-    width = recall.shape[1]
-    for depth in sorted({min(depth, width) for depth in DEPTHS}):
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """The best weights to a depth, the mean reciprocal rank they give, and whether answers are clearly likelier."""
+
+    weights: Weights
+    depth: int
+    reciprocal: float
+    clear: bool
+
+    @classmethod
+    def of(cls, recall: Scores, match: Scores, right: NDArray[np.bool_], depth: int) -> "_Trial":
+        """Fit weights to the first candidates of each question."""
         head = np.isfinite(match[:, :depth]) & np.isfinite(recall[:, :depth])
-        ours = np.where(head, recall[:, :depth], np.nan)
-        theirs = np.where(head, match[:, :depth], np.nan)
-        for weight in WEIGHTS:
-            mixed = np.full(recall.shape, -np.inf)
-            mixed[:, :depth] = np.where(head, mix(ours, theirs, weight), -np.inf)
-            order = np.argsort(-mixed, axis=1, kind="stable")
-            yield _reciprocal(np.take_along_axis(right, order, 1)), weight, depth
+        scores = np.where(head, np.stack([recall[:, :depth], match[:, :depth]]), 0).astype(np.float64)
+        answered = (right[:, :depth] & head).any(axis=1)
+        if not answered.any():
+            return cls(RECALL, depth, 0.0, False)
+        chances = _Chances(scores[:, answered], head[answered], right[answered, :depth])
+        weights = chances.fit()
+        gain = chances(weights) - chances(chances.fit(recall_only=True))
+        mixed = np.full(right.shape, -np.inf)
+        mixed[:, :depth] = np.where(head, mix(scores[0], scores[1], weights), -np.inf)
+        order = np.argsort(-mixed, axis=1, kind="stable")
+        reciprocal = float(_reciprocal(np.take_along_axis(right, order, 1)).mean())
+        clear = weights.scorer > 0 and gain.mean() > _CLEAR * gain.std() / np.sqrt(len(gain))
+        return cls(weights, depth, reciprocal, bool(clear))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chances:
+    """How likely answers are.
+
+    Attributes:
+        scores: (2, q, n) of recall and the scorer.
+        there: (q, n) whether both are there.
+        right: (q, n) whether a candidate answers its question; one at least does.
+    """
+
+    scores: NDArray[np.float64]
+    there: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+
+    def __call__(self, weights: Weights) -> NDArray[np.float64]:
+        """Return (q,), the logarithm of the probability of any right candidate."""
+        from scipy.special import logsumexp
+
+        mixed = np.where(self.there, np.tensordot(weights, self.scores, 1), -np.inf)
+        return np.asarray(logsumexp(np.where(self.right, mixed, -np.inf), axis=1) - logsumexp(mixed, axis=1))
+
+    def fit(self, *, recall_only: bool = False) -> Weights:
+        """Return the weights, none below 0, that make answers likeliest."""
+        from scipy.optimize import minimize
+
+        spread = np.array([each[self.there].std() or 1.0 for each in self.scores])
+
+        def cost(scaled: NDArray[np.float64]) -> float:
+            return float(_RIDGE * np.square(scaled).sum() - self(Weights(*(scaled / spread))).mean())
+
+        bounds = [(0, None), (0, 0) if recall_only else (0, None)]
+        found = minimize(cost, [1.0, 0.0 if recall_only else 1.0], method="L-BFGS-B", bounds=bounds)
+        return Weights(*map(float, found.x / spread))
 
 
 def _reciprocal(right: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -142,7 +194,7 @@ def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, B
     for composition in compositions:
         try:
             held = json.loads(place(root, composition, _KIND).read_text())
-            found[composition] = Blend(**held | {"lists": tuple(held["lists"])})
+            found[composition] = Blend(**held | {"weights": Weights(*held["weights"]), "lists": tuple(held["lists"])})
         except (OSError, ValueError, TypeError, KeyError):  # none yet, or not ours
             continue
     return found

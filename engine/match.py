@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.engine.blend import mix
+from quiver.engine.blend import Weights, mix
 from quiver.engine.composer import Composer
 from quiver.engine.pace import Pace
 from quiver.engine.rank import Ranked
@@ -94,7 +94,7 @@ def _score(share: _Share, own: Rows, there: Rows, found: Rows, columns: dict[Spa
     matched.late[n] = done < len(there)
 
 
-def order(given: Ranked, matched: Matched, *, weight: float, label: str) -> Ranked:
+def order(given: Ranked, matched: Matched, *, weights: Weights, label: str) -> Ranked:
     """Rank what was scored by scorer and recall together, above what was not, which keeps its order.
 
     The score of a candidate that was not scored is as far below the last that was as recall had it; scores are thus
@@ -103,7 +103,7 @@ def order(given: Ranked, matched: Matched, *, weight: float, label: str) -> Rank
     Args:
         given: the candidates, best first.
         matched: what the scorer says of them.
-        weight: of the scorer, 0 to 1; recall counts the rest.
+        weights: of recall and of the scorer.
         label: of the stage.
     """
     scores = np.full(given.rows.shape, -np.inf)
@@ -111,7 +111,7 @@ def order(given: Ranked, matched: Matched, *, weight: float, label: str) -> Rank
     for n, (theirs, recall, own) in enumerate(zip(matched.scores, given.scores, given.rows, strict=True)):
         seen = np.flatnonzero(~np.isnan(theirs))
         rest = np.setdiff1d(np.flatnonzero(own >= 0), seen, assume_unique=True)
-        mixed = mix(recall[seen], theirs[seen], weight)
+        mixed = mix(recall[seen], theirs[seen], weights)
         best = np.argsort(-mixed, kind="stable")
         below = np.empty(0)
         if len(rest):

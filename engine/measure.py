@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from quiver.engine import composed, rerank, routing, trial
-from quiver.engine.blend import Blend, learn, write
+from quiver.engine.blend import SCORER, Blend, learn, write
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Recipe
 from quiver.engine.library import Library
@@ -158,7 +158,7 @@ class Sample:
         for stage in (self._compose(None), *routing.encodes(taken), *lists, *rerank.joined(lists, {}), Cut(depth, "")):
             stage.run(run)
         (given,) = run.lists
-        Rerank(self.fit.composition.name, depth, None, 1.0, "").run(run)
+        Rerank(self.fit.composition.name, depth, None, SCORER, "").run(run)
         assert run.matched is not None
         return rerank.names(lists), given, run.matched
 

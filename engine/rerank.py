@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quiver.engine import composed, routing
-from quiver.engine.blend import Blend
+from quiver.engine.blend import SCORER, Blend
 from quiver.engine.composed import SCAN_MS, Cost, Fit
 from quiver.engine.fact import Facts
 from quiver.engine.plan import Refused, Stage
@@ -102,14 +102,14 @@ def _vain(query: Query, facts: Facts, fit: Fit, blend: Blend | None, depth: Dept
         return f"{facts.rows:,} rows match, and all of them are returned"
     if depth.pairs is not None and depth.pairs < 2:
         return f"{depth.pairs} would be scored in time: {depth.why}"
-    if blend is not None and blend.weight == 0 and query.scorer is None:
+    if blend is not None and not blend.weights.scorer and query.scorer is None:
         return str(blend)
     return ""
 
 
 def _rerank(query: Query, fit: Fit, blend: Blend | None, depth: Depth) -> Rerank:
-    weight = 1.0 if blend is None else blend.weight
+    weights = SCORER if blend is None else blend.weights
     by = "" if blend is None else f"; {blend}"
     reach = depth.within(query.k)
     why = f"the first {reach} candidates by {fit.composition.name}, the others as recalled ({depth.why}){by}"
-    return Rerank(fit.composition.name, reach, query.budget_ms, weight, why)
+    return Rerank(fit.composition.name, reach, query.budget_ms, weights, why)

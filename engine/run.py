@@ -181,7 +181,7 @@ class Run:
         for n in np.flatnonzero(self.matched.late).tolist():
             count, every = len(self.matched.terms[n]), int((given.rows[n, : stage.depth] >= 0).sum())
             self.notes[n].append(f"reranked {count} of {every} within {stage.budget_ms:g} ms")
-        ranked = order(given, self.matched, weight=stage.weight, label=stage.label)
+        ranked = order(given, self.matched, weights=stage.weights, label=stage.label)
         self.remember(ranked)
         return ranked
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from quiver.engine.blend import Weights
+
 if TYPE_CHECKING:
     from quiver.engine.run import Run
 
@@ -15,14 +17,14 @@ class Rerank:
         scorer: who scores.
         depth: candidates of each query at most.
         budget_ms: milliseconds that a whole answer may take; None for no limit.
-        weight: of the scorer, 0 to 1; recall counts the rest.
+        weights: of recall and of the scorer.
         reason: why so deep, and so weighed.
     """
 
     scorer: str
     depth: int
     budget_ms: float | None
-    weight: float
+    weights: Weights
     reason: str
 
     @property

@@ -150,7 +150,7 @@ def test_how_much_a_reranker_counts_is_learnt_on_another_split(doubtful, tmp_pat
     alone, learnt = bench(doubtful(10, 1), ["lab.judge"], setups=setups, splits=splits, options=options).outcomes
     assert alone.scores.mean("Success@1") == 1 and learnt.scores.mean("Success@1") == found
     rerank = next(stage for stage in learnt.plan["stages"] if stage["stage"] == "rerank")
-    assert (rerank["weight"] > 0) == (step == 1) and rerank["depth"] <= 100
+    assert (rerank["weights"][1] > 0) == (step == 1) and rerank["depth"] <= 100
     assert any("as learnt on 20 questions of numbers" in note for note in learnt.notes)
     if step:
         assert learnt.attribution.moved_in == 20 and learnt.attribution.moved_out == 0

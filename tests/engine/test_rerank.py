@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import quiver
 from quiver.engine import match
-from quiver.engine.blend import Blend, learn, mix
+from quiver.engine.blend import RECALL, SCORER, Blend, Weights, learn, mix
 from quiver.engine.cli import app
 from quiver.engine.match import Matched, order
 from quiver.engine.pace import Pace, Span
@@ -90,7 +90,7 @@ def test_the_best_candidates_are_put_in_order_and_their_terms_told(collection):
     assert found[0].trace["compose judge"]["near"] == pytest.approx(-0.2, abs=1e-4)
     assert found[0].trace["rerank judge"]["rank"] == 1 and not found.plan.notes
     stage = reranks(found.plan)
-    assert (stage.depth, stage.weight, stage.budget_ms) == (200, 1.0, None)
+    assert (stage.depth, stage.weights, stage.budget_ms) == (200, SCORER, None)
 
 
 def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(collection, monkeypatch):
@@ -224,24 +224,23 @@ def test_what_a_pair_costs_is_kept_for_the_next_process(collection, monkeypatch)
     assert "ms a pair on abacus as measured" in text
 
 
-def test_scores_are_mixed_by_their_distance_from_the_mean():
+def test_scores_are_mixed_point_by_point():
     recall, match = np.array([3.0, 2.0, 1.0]), np.array([0.0, 30.0, 0.0])
-    assert mix(recall, match, 1.0).tolist() == [0, 30, 0]
-    a, b = np.sqrt(1.5), np.sqrt(2)  # (3 - 2) / sqrt(2 / 3); (30 - 10) / sqrt(200)
-    np.testing.assert_allclose(mix(recall, match, 0.25), [0.75 * a - b / 8, b / 4, -0.75 * a - b / 8])
-    np.testing.assert_allclose(mix(recall, np.full(3, 7.0), 0.5), [a / 2, 0, -a / 2])
+    assert mix(recall, match, SCORER) is match
+    assert mix(recall, match, RECALL).tolist() == recall.tolist()
+    assert mix(recall, match, Weights(2.0, 0.1)).tolist() == [6.0, 7.0, 2.0]
 
 
 def test_the_order_is_that_of_the_mixture_and_below_it_that_of_recall():
     given = Ranked("recall", np.array([[9.0, 8.0, 7.0, 5.0, -np.inf]]), np.array([[4, 7, 1, 3, -1]]))
     nan = np.nan
     matched = Matched(np.float32([[1, 5, nan, nan, nan]]), [{}], np.array([True]))
-    ranked = order(given, matched, weight=1.0, label="rerank")
+    ranked = order(given, matched, weights=SCORER, label="rerank")
     assert ranked.rows.tolist() == [[7, 4, 1, 3, -1]]
     assert ranked.scores.tolist() == [[5.0, 1.0, 0.0, -2.0, -np.inf]]
-    recall_alone = order(given, matched, weight=0.0, label="rerank")
+    recall_alone = order(given, matched, weights=RECALL, label="rerank")
     assert recall_alone.rows.tolist() == given.rows.tolist()
-    nothing = order(given, replace(matched, scores=np.full((1, 5), nan, np.float32)), weight=1.0, label="rerank")
+    nothing = order(given, replace(matched, scores=np.full((1, 5), nan, np.float32)), weights=SCORER, label="rerank")
     assert nothing.rows.tolist() == given.rows.tolist() and nothing.scores[0, :4].tolist() == [0, -1, -2, -4]
 
 
@@ -260,14 +259,16 @@ def questions(weight, noise, count=400, n=40):
 
 def test_a_scorer_that_knows_nothing_counts_nothing():
     found = learn(*questions(0.0, 1.0), source="dice")
-    assert found.weight == 0 and found.after == found.before
+    assert found.weights == RECALL and found.after == found.before
 
 
 def test_two_scorers_of_independent_errors_are_better_together_than_either():
     recall, match, right = questions(1.0, 0.7)
     found = learn(recall, match, right, source="made")
     alone = np.take_along_axis(right, np.argsort(-match, axis=1), 1)
-    assert 0.35 <= found.weight <= 0.65 and found.depth == 40
+    # Both have deviation 0.7 and the answer stands 1 above: log-odds of 1 / 0.49 a point.
+    np.testing.assert_allclose(found.weights, 1 / 0.49, rtol=0.15)
+    assert found.depth == 40
     assert found.after > max(found.before, (1 / (1 + alone.argmax(axis=1))).mean()) + 0.05
     again = learn(recall, match, right, source="made")
     assert replace(again, at="") == replace(found, at="")
@@ -286,23 +287,24 @@ def test_what_is_learnt_here_is_used_from_then_on(collection, tmp_path):
     helpful = collection.fit(queries, [f"i{n}" for n in range(101, 131)], source="one above")
     assert helpful.after == 1.0 > helpful.before and helpful.questions == 30
     found = quiver.open(collection.uri).search(asked("200.2", k=1))
-    assert ids(found) == ["i201"] and reranks(found.plan).weight == helpful.weight
-    assert f"the scorer counts {helpful.weight:g}" in str(found.plan) and "30 questions of one above" in str(found.plan)
+    assert ids(found) == ["i201"] and reranks(found.plan).weights == helpful.weights
+    assert f"a point of the scorer counts {helpful.weights.scorer:.3g}" in str(found.plan)
+    assert "30 questions of one above" in str(found.plan)
     useless = collection.fit(queries, [[f"i{n}"] for n in range(100, 130)], source="the nearest")
-    assert (useless.weight, useless.before, useless.after) == (0.0, 1.0, 1.0)
+    assert (useless.weights, useless.before, useless.after) == (RECALL, 1.0, 1.0)
     plain = collection.search(asked("200.2", k=1))
     assert ids(plain) == ["i200"] and reranks(plain.plan) is None
-    assert any("the scorer counts 0" in each.why for each in plain.plan.refused)
+    assert any("a point of the scorer counts 0" in each.why for each in plain.plan.refused)
     named = collection.search(asked("200.2", k=1, scorer="judge"))
-    assert ids(named) == ["i200"] and reranks(named.plan).weight == 0
+    assert ids(named) == ["i200"] and reranks(named.plan).weights == RECALL
 
 
 def test_what_was_learnt_of_other_candidates_is_not_used(collection):
     query = asked("100.2", k=5)
     facts = collection._library().facts(query, {})
     (composition,) = facts.graph.compositions
-    other = Blend(0.5, 20, 0.1, 0.2, 9, "elsewhere", "2026-11-27", ("recall by something else",))
-    assert reranks(plan(query, replace(facts, blends={composition: other}))).weight == 1.0
+    other = Blend(Weights(1.0, 0.5), 20, 0.1, 0.2, 9, "elsewhere", "2026-11-27", ("recall by something else",))
+    assert reranks(plan(query, replace(facts, blends={composition: other}))).weights == SCORER
 
 
 def test_questions_and_answers_go_together(collection):
