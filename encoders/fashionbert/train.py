@@ -85,13 +85,14 @@ def _learn(
 ) -> Outcome:
     """Go through the phases that the recipe has; return what came of the last."""
     pieces, outcome = cast(Pieces, pupil.model.pieces), None
-    sides = Fetch(pairs, features, pieces, recipe.max_text, recipe.hide)
+    seen, unseen = pairs.split(recipe.apart, seed=recipe.seed) if recipe.apart else (pairs, pairs)
+    sides = Fetch(seen, features, pieces, recipe.max_text, recipe.hide)
     if pupil.model.align is not None:
         fit(
             pupil,
             lambda model, batch: phase.aligned(model(batch), batch.known),
             fetch=sides,
-            count=len(pairs),
+            count=len(seen),
             out=out,
             loop=recipe.aligning,
             phase="align",
@@ -111,11 +112,12 @@ def _learn(
             validate=validate,
         )
     if recipe.rank_steps:
+        sides = replace(sides, pairs=unseen)
         outcome = fit(
             pupil,
             lambda model, batch: phase.ranked(model(batch), batch.known),
             fetch=replace(sides, near=phase.hard(pupil.model, sides), group=recipe.group),
-            count=len(pairs),
+            count=len(unseen),
             out=out,
             loop=recipe.ranking,
             validate=validate,
