@@ -195,10 +195,12 @@ def _ask(source: Source, samples: list[Sample], track: str, change: str, drawn: 
     entries = [Entry(each.id, each.media, (each.meta["name"],), each.meta) for each in samples]
     source.note(repeated(entries), "products share their name with another product: all of that name are right")
     if track == "text":
-        return ask_text(entries, target="image", duplicates="shared")
-    names, asked = ask_thing(entries, duplicates="shared")
-    described = [replace(item, meta={**item.meta, **each.meta}) for item, each in zip(names, samples, strict=True)]
-    return described, asked
+        found, asked = ask_text(entries, target="image", duplicates="shared")
+    else:
+        found, asked = ask_thing(entries, duplicates="shared")
+        found = [replace(item, meta={**item.meta, **each.meta}) for item, each in zip(found, samples, strict=True)]
+    # Products of one name ask, and are answered, alike: a name is one source.
+    return found, [replace(each, source=next(iter(each.relevant))) for each in asked]
 
 
 def _composed(samples: list[Sample], asked: Sequence[str], queries: int, seed: int) -> list[Question]:

@@ -1,8 +1,8 @@
 """How sure a figure is: bootstrap intervals, and paired tests between systems.
 
 Queries that were made from one source, such as captions of one photo, go together: intervals draw sources, each with
-all of its queries (a cluster bootstrap; Davison & Hinkley 1997, section 3.8). Tests flip the sign of one query at a
-time all the same: their p is too small where queries of one source agree.
+all of its queries (a cluster bootstrap; Davison & Hinkley 1997, section 3.8), and tests flip the signs of all queries
+of a source together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class Comparison:
         b: name of the other.
         measure: canonical spelling.
         effect: mean of b - a (over groups of the means within them), with its interval.
-        p: two-sided p of the paired permutation test: signs of the differences flipped at random.
+        p: two-sided p of the paired permutation test: signs of the differences flipped at random, source by source.
         adjusted: p after Holm's correction for all comparisons made together.
         changed: queries on which they differ.
         n: queries.
@@ -70,8 +70,8 @@ class Comparison:
 def intervals(scores: Scores, *, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
     """Bootstrap the averages of all measures over sources of queries, drawn with replacement within each group.
 
-    A query that names no source is one of its own. A source whose queries are in several groups is drawn in each of
-    them by itself.
+    A query that names no source is one of its own. Groups that have a source in common, such as several draws of the
+    same questions, are drawn from together.
 
     Returns:
         One by canonical spelling.
@@ -92,16 +92,37 @@ def _draw(scores: Scores, values: Mapping[str, Doubles], resamples: int, seed: i
     medians = [number for number, name in enumerate(values) if parse(name).median]
     rng = np.random.default_rng(seed)
     total = np.zeros((resamples, table.shape[1]))
-    members = scores.members
-    for rows in members.values():
+    for groups in _strata(scores):
+        rows = np.concatenate(groups)
         source, count = _sources(scores, rows)
+        ends = np.cumsum([len(own) for own in groups])[:-1]
         for start, stop in _blocks(resamples, len(rows)):
             times = _times(rng.integers(count, size=(stop - start, count)))[:, source]
-            part = times @ table[rows] / times.sum(axis=1, keepdims=True)
-            for column in medians:
-                part[:, column] = _medians(table[rows, column], times)
-            total[start:stop] += part
-    return total / len(members)
+            for own, part in zip(groups, np.split(times, ends, axis=1), strict=True):
+                total[start:stop] += _averages(table[own], part, medians)
+    return total / len(scores.members)
+
+
+def _averages(table: Doubles, times: Doubles, medians: Sequence[int]) -> Doubles:
+    """Return (r, m) means of values (n, m) that count so many times each (r, n), medians in some columns."""
+    whole = times.sum(axis=1, keepdims=True)
+    times = np.where(whole > 0, times, 1.0)  # a group that none of the sources drawn is in stays as it is
+    found = times @ table / times.sum(axis=1, keepdims=True)
+    for column in medians:
+        found[:, column] = _medians(table[:, column], times)
+    return found
+
+
+def _strata(scores: Scores) -> list[list[Rows]]:
+    """Put the rows of groups together that have a source in common."""
+    found: list[tuple[set[str], list[Rows]]] = []
+    for rows in scores.members.values():
+        own = {scores.sources[row] for row in rows.tolist()} - {""} if scores.sources else set[str]()
+        joined = [each for each in found if each[0] & own]
+        found = [each for each in found if not each[0] & own]
+        groups = [group for _, groups in joined for group in groups]
+        found.append((own.union(*(names for names, _ in joined)), [*groups, rows]))
+    return [groups for _, groups in found]
 
 
 def _sources(scores: Scores, rows: Rows) -> tuple[Rows, int]:
@@ -183,7 +204,7 @@ def _compare(
     drawn = _draw(a, moved, resamples, seed)
     for column, (name, difference) in enumerate(moved.items()):
         effect = _interval(b.mean(name) - a.mean(name), drawn[:, column], 0.95, seed)
-        p = _flip(difference * _weights(a), resamples, seed)
+        p = _flip(_by_source(a, difference * _weights(a)), resamples, seed)
         yield Comparison(*pair, name, effect, p, p, int(np.count_nonzero(difference)), a.n)
 
 
@@ -195,8 +216,14 @@ def _weights(scores: Scores) -> Doubles:
     return weights
 
 
+def _by_source(scores: Scores, values: Doubles) -> Doubles:
+    """Return (s,) the sums of values (q,) over the queries of each source."""
+    source, count = _sources(scores, np.arange(scores.n))
+    return np.bincount(source, weights=values, minlength=count).astype(np.float64)
+
+
 def _flip(difference: Doubles, resamples: int, seed: int) -> float:
-    """Return the two-sided p of the sum under random signs; queries without a difference cannot change it."""
+    """Return the two-sided p of the sum under random signs; sources without a difference cannot change it."""
     from scipy.stats import permutation_test
 
     moved = difference[difference != 0]

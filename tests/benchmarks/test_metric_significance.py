@@ -93,6 +93,28 @@ def test_the_interval_of_an_effect_draws_sources_too():
     assert (pair.effect.low, pair.effect.high) == pytest.approx((alone.effect.low, alone.effect.high))
 
 
+def test_draws_of_the_same_questions_make_an_interval_no_surer_than_their_sources():
+    values = np.random.default_rng(8).random(40)
+    sources = [f"s{n}" for n in range(40)]
+    once = intervals(scored(values, sources=sources), resamples=400)["RR"]
+    drawn = scored(np.tile(values, 5), [f"draw{n}" for n in range(5) for _ in range(40)], sources=sources * 5)
+    five = intervals(drawn, resamples=400)["RR"]
+    assert (five.low, five.value, five.high) == pytest.approx((once.low, once.value, once.high))
+    # A group whose only source is not drawn stays as it is.
+    few = scored([1.0, 0.0, 0.0, 0.0], ["a", "a", "a", "b"], sources=["s", "t", "u", "s"])
+    assert np.isfinite(module._draw(few, few.values, 200, 0)).all()
+
+
+def test_the_signs_of_a_source_are_flipped_together():
+    a, b = np.zeros(12), np.zeros(12)
+    b[:6] = [0.5, 0.25, 0.25, 1.0, -0.125, 0.75]
+    sources = ["s", "s", "t", "t", "u", ""] + [f"v{n}" for n in range(6)]
+    (only,) = compare({name: scored(each, sources=sources) for name, each in (("a", a), ("b", b))}, ["RR"])
+    moved = np.array([0.75, 1.25, -0.125, 0.75])
+    sums = [np.dot(signs, moved) for signs in product((1, -1), repeat=4)]
+    assert only.p == pytest.approx(np.mean(np.abs(sums) >= moved.sum() - 1e-12)) and only.changed == 6
+
+
 def test_intervals_repeat_and_do_not_depend_on_blocks(monkeypatch):
     scores = scored(np.random.default_rng(1).random(50))
     first = intervals(scores, resamples=300, seed=4)

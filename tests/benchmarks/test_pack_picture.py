@@ -66,6 +66,7 @@ def shop(tmp_path):
 def test_a_name_asks_for_all_products_of_that_name(shop):
     task = fashion_products.load(folder=shop, split="all", partial=True)
     assert [set(each.relevant) for each in task.questions] == [{"1"}, {"2", "3"}, {"2", "3"}, {"4"}, {"5"}, {"6"}]
+    assert [each.source for each in task.questions] == ["1", "2", "2", "4", "5", "6"]  # equal names are one source
     back = fashion_products.load(folder=shop, track="name", split="all", partial=True)
     assert answers(back)["2"] == {"2#0", "3#0"}
     assert (back.target, back.items[4].media) == ("text", {"text": "Her Dress"})
