@@ -78,25 +78,6 @@ class Pairs:
             raise BadData("none of the pictures that belong to a text can be read")
         return replace(self, rows=kept)
 
-    def split(self, share: float, *, seed: int) -> tuple["Pairs", "Pairs"]:
-        """Divide what is to be learnt: all but a share, and that share. No text and no picture is in both.
-
-        Raises:
-            BadData: one of the two would be empty.
-        """
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        size = len(self.texts) + len(self.pictures)
-        joined = coo_array((np.ones(len(self)), (self.rows[:, 0], len(self.texts) + self.rows[:, 1])), (size, size))
-        _, part = connected_components(joined, directed=False)
-        part = part[self.rows[:, 0]]
-        parts = np.random.default_rng(seed).permutation(np.unique(part))
-        apart = np.isin(part, parts[: round(share * len(parts))])
-        if apart.all() or not apart.any():
-            raise BadData(f"{len(parts)} texts without common pictures are too few to keep {share:g} of them apart")
-        return replace(self, rows=self.rows[~apart]), replace(self, rows=self.rows[apart])
-
 
 def gather(task: Task, *, kind: str = "", fields: str = "") -> Pairs:
     """Take from a task its questions of text alone, with the pictures that answer them.

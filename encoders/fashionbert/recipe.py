@@ -39,8 +39,6 @@ class Recipe(Extractor):
         rank_steps: updates in which groups of like products are ranked, after all others; 0 for none.
         rank_batch: groups per step and rank.
         rank_rate: its peak learning rate.
-        apart: share of the texts that alignment does not see, and that alone are ranked, so that what is put in order
-            is as hard to tell apart as it will be later; 0 aligns and ranks all.
         group: products of a group: so many squared are the pairs that are read.
         hide: share of word pieces that are hidden while aligning and ranking.
         max_text: longest text in word pieces; the ends of longer ones are cut off.
@@ -89,7 +87,6 @@ class Recipe(Extractor):
     rank_steps: int = 0
     rank_batch: int = 6
     rank_rate: float = 2e-4
-    apart: float = 0.0
     group: int = 8
     hide: float = 0.15
     max_text: int = 64
@@ -125,11 +122,9 @@ class Recipe(Extractor):
         Extractor.__post_init__(self)
         if min(self.rivals, self.validate_on, self.validate_among) < 1:
             raise BadSpec("fashionbert needs rivals, validate_on and validate_among of at least 1")
-        rates = (self.word_rate, self.patch_rate, self.hide, self.apart)
+        rates = (self.word_rate, self.patch_rate, self.hide)
         if not all(0 <= rate < 1 for rate in rates):
-            raise BadSpec("word_rate, patch_rate, hide and apart must be at least 0 and below 1")
-        if self.apart and not (self.align and self.rank_steps):
-            raise BadSpec("apart keeps texts from alignment for ranking: it needs align and rank_steps above 0")
+            raise BadSpec("word_rate, patch_rate and hide must be at least 0 and below 1")
         if min(self.align, self.steps, self.rank_steps) < 0 or not max(self.steps, self.rank_steps):
             raise BadSpec("align, steps and rank_steps must be at least 0, and steps or rank_steps above it")
         if self.group < 2:

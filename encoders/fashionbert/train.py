@@ -85,14 +85,13 @@ def _learn(
 ) -> Outcome:
     """Go through the phases that the recipe has; return what came of the last."""
     pieces, outcome = cast(Pieces, pupil.model.pieces), None
-    seen, unseen = pairs.split(recipe.apart, seed=recipe.seed) if recipe.apart else (pairs, pairs)
-    sides = Fetch(seen, features, pieces, recipe.max_text, recipe.hide)
+    sides = Fetch(pairs, features, pieces, recipe.max_text, recipe.hide)
     if pupil.model.align is not None:
         fit(
             pupil,
             lambda model, batch: phase.aligned(model(batch), batch.known),
             fetch=sides,
-            count=len(seen),
+            count=len(pairs),
             out=out,
             loop=recipe.aligning,
             phase="align",
@@ -112,12 +111,11 @@ def _learn(
             validate=validate,
         )
     if recipe.rank_steps:
-        sides = replace(sides, pairs=unseen)
         outcome = fit(
             pupil,
             lambda model, batch: phase.ranked(model(batch), batch.known),
             fetch=replace(sides, near=phase.hard(pupil.model, sides), group=recipe.group),
-            count=len(unseen),
+            count=len(pairs),
             out=out,
             loop=recipe.ranking,
             validate=validate,

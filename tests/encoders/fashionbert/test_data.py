@@ -48,18 +48,6 @@ def test_fields_make_a_second_pair_of_every_picture_and_no_new_negative():
     assert pairs.right[more] == {0, 1}
 
 
-def test_parts_share_no_text_and_no_picture():
-    pairs = gather(shop(), fields="colour")
-    for seed in range(5):
-        seen, unseen = pairs.split(0.4, seed=seed)
-        assert len(seen) + len(unseen) == len(pairs)
-        assert 1 <= len({min(pairs.right[text]) for text in unseen.rows[:, 0].tolist()}) <= 3
-        for side in (0, 1):
-            assert not set(seen.rows[:, side].tolist()) & set(unseen.rows[:, side].tolist())
-    with pytest.raises(BadData, match="5 texts without common pictures are too few to keep 0"):
-        pairs.split(0.01, seed=0)
-
-
 def test_what_is_not_there_is_named():
     with pytest.raises(BadSpec, match="'price'"):
         gather(shop(), fields="price")

@@ -90,23 +90,6 @@ def test_alignment_and_ranking_learn_the_shop_and_are_kept(shop, tmp_path):
     assert train(shop, shop, tmp_path, recipe=recipe).resumed == 20  # both phases are known to be done
 
 
-def test_what_is_ranked_may_be_kept_from_alignment(shop, tmp_path, monkeypatch):
-    seen = {}
-    own = school.fit
-
-    def watching(pupil, loss, *, fetch, count, phase="", **more):
-        seen[phase] = {fetch.pairs.texts[text] for text in fetch.pairs.rows[:, 0].tolist()}
-        assert count == len(fetch.pairs)
-        return own(pupil, loss, fetch=fetch, count=count, phase=phase, **more)
-
-    monkeypatch.setattr(school, "fit", watching)
-    recipe = replace(SMALL, align=16, align_steps=2, align_batch=4, steps=0, rank_steps=2, rank_batch=1, group=2)
-    train(shop, None, tmp_path, recipe=replace(recipe, apart=0.5))
-    assert not seen["align"] & seen["rank"] and len(seen["align"]) == len(seen["rank"]) == 6
-    with pytest.raises(BadSpec, match="apart keeps texts from alignment for ranking"):
-        replace(recipe, rank_steps=0, steps=5, apart=0.5)
-
-
 def test_a_stopped_run_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
     short = replace(SMALL, steps=8, word_rate=0.3, dropout=0.1)
     train(shop, None, tmp_path / "whole", recipe=short)
