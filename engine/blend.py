@@ -1,12 +1,9 @@
 """How much recall and a scorer count when candidates are ranked again, learnt from questions with known answers.
 
-Candidates are ranked by ``a * recall + b * scorer``. The softmax of that over the candidates of a question is taken for
-the probability that each is the answer, and a and b are those that make the answers likeliest: McFadden's conditional
-logit (1974). All that scores tell is used, so that fewer questions are needed than to see the same gain in ranks: on
-569 names of products a gain that two standard errors of the reciprocal rank did not show had a likelihood ratio of 157.
-A scorer that looks deeper also finds more that deceives it (arXiv:2411.11767), so the depth is the one of a grid with
-the best mean reciprocal rank. The scorer counts nothing unless answers get likelier by two standard errors, and ranks
-no worse: on those questions nothing is ever worse than recall, and chance is not taken for skill.
+Candidates are ranked by ``a * recall + b * scorer``, and a and b are those that make the answers likeliest (see
+``chance``). A scorer that looks deeper also finds more that deceives it (arXiv:2411.11767), so the depth is the one of
+a grid with the best mean reciprocal rank. The scorer counts nothing unless answers get clearly likelier, and rank no
+worse: on those questions nothing is ever worse than recall, and chance is not taken for skill.
 
 Shapes: q questions, n candidates of each in the order of recall.
 """
@@ -21,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver.engine.chance import Chances, reciprocal
 from quiver.engine.file import keep
 from quiver.engine.graph import Composition
 from quiver.engine.rank import Scores
@@ -29,10 +27,6 @@ from quiver.errors import BadData
 
 #: Depths that are tried, as far as there are candidates.
 DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
-#: Standard errors that a gain has to be clear of chance.
-_CLEAR = 2
-#: What a squared weight costs, of scores with deviation 1: it keeps weights finite where a scorer is always right.
-_RIDGE = 1e-3
 _KIND = "blend"
 
 
@@ -108,7 +102,7 @@ def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: st
         raise BadData(f"nothing can be learnt from {len(right)} questions of which recall finds no answer")
     tried = [_Trial.of(recall, match, right, depth) for depth in sorted({min(n, right.shape[1]) for n in DEPTHS})]
     best = max(tried, key=lambda trial: (trial.reciprocal, -trial.depth))
-    before = float(_reciprocal(right).mean())
+    before = float(reciprocal(right).mean())
     if not best.clear or best.reciprocal < before:
         best = _Trial(RECALL, best.depth, before, False)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -132,55 +126,14 @@ class _Trial:
         answered = (right[:, :depth] & head).any(axis=1)
         if not answered.any():
             return cls(RECALL, depth, 0.0, False)
-        chances = _Chances(scores[:, answered], head[answered], right[answered, :depth])
-        weights = chances.fit()
-        gain = chances(weights) - chances(chances.fit(recall_only=True))
+        chances = Chances(scores[:, answered], head[answered], right[answered, :depth])
+        fitted, alone = chances.fit(), chances.fit(np.array([RECALL]))
+        weights = Weights(*fitted.tolist())
         mixed = np.full(right.shape, -np.inf)
         mixed[:, :depth] = np.where(head, mix(scores[0], scores[1], weights), -np.inf)
         order = np.argsort(-mixed, axis=1, kind="stable")
-        reciprocal = float(_reciprocal(np.take_along_axis(right, order, 1)).mean())
-        clear = weights.scorer > 0 and gain.mean() > _CLEAR * gain.std() / np.sqrt(len(gain))
-        return cls(weights, depth, reciprocal, bool(clear))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chances:
-    """How likely answers are.
-
-    Attributes:
-        scores: (2, q, n) of recall and the scorer.
-        there: (q, n) whether both are there.
-        right: (q, n) whether a candidate answers its question; one at least does.
-    """
-
-    scores: NDArray[np.float64]
-    there: NDArray[np.bool_]
-    right: NDArray[np.bool_]
-
-    def __call__(self, weights: Weights) -> NDArray[np.float64]:
-        """Return (q,), the logarithm of the probability of any right candidate."""
-        from scipy.special import logsumexp
-
-        mixed = np.where(self.there, np.tensordot(weights, self.scores, 1), -np.inf)
-        return np.asarray(logsumexp(np.where(self.right, mixed, -np.inf), axis=1) - logsumexp(mixed, axis=1))
-
-    def fit(self, *, recall_only: bool = False) -> Weights:
-        """Return the weights, none below 0, that make answers likeliest."""
-        from scipy.optimize import minimize
-
-        spread = np.array([each[self.there].std() or 1.0 for each in self.scores])
-
-        def cost(scaled: NDArray[np.float64]) -> float:
-            return float(_RIDGE * np.square(scaled).sum() - self(Weights(*(scaled / spread))).mean())
-
-        bounds = [(0, None), (0, 0) if recall_only else (0, None)]
-        found = minimize(cost, [1.0, 0.0 if recall_only else 1.0], method="L-BFGS-B", bounds=bounds)
-        return Weights(*map(float, found.x / spread))
-
-
-def _reciprocal(right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (q,) one over the rank of the first right candidate, 0 where there is none."""
-    return np.where(right.any(axis=1), 1 / (1 + np.argmax(right, axis=1)), 0)
+        found = float(reciprocal(np.take_along_axis(right, order, 1)).mean())
+        return cls(weights, depth, found, weights.scorer > 0 and chances.clearer(fitted, alone))
 
 
 def write(root: Path, composition: Composition, blend: Blend) -> None:
