@@ -9,6 +9,7 @@ import numpy as np
 
 from quiver import registry
 from quiver.engine import answer, choice, source
+from quiver.engine.balance import Balance
 from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import Order, each, fill
@@ -294,20 +295,20 @@ class Collection:
         scorer: str | None = None,
         depth: int = 100,
         source: str = "the user",
-    ) -> Blend:
-        """Learn from questions with known answers how much a reranker counts against recall, and how deep it may look.
+    ) -> Blend | Balance:
+        """Learn from known answers how much a reranker counts against recall, or lists that are fused by rank.
 
-        Ask other questions than those that results are reported on. From then on searches rank by what was learnt.
+        Ask other questions than those that results are reported on. Searches rank by what was learnt from then on.
 
         Args:
             queries: the questions, all of one kind, such as a text where pictures are wanted.
             answers: the id or ids that answer each.
-            scorer: which; None for the one that a search would use.
+            scorer: which; None for what a search would do.
             depth: candidates of each question; deeper ones are never reranked.
             source: where the questions come from, for ``explain``.
 
         Raises:
-            BadSpec: there are no queries, they hold different things, or nothing reranks what they ask for.
+            BadSpec: there are no queries, they hold different things, or nothing reranks or fuses what they ask for.
             BadData: recall finds no answer at all.
         """
         right = [[each] if isinstance(each, str) else list(each) for each in answers]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from quiver.engine.balance import Balance
 from quiver.engine.blend import Blend
 from quiver.engine.cost import Machine
 from quiver.engine.graph import Composition, Graph
@@ -25,6 +26,7 @@ class Facts:
         measured: how scorers fared on this collection, for those that were tried.
         paces: how long scorers take on this machine, for those that only rerank.
         blends: how much scorers count against recall, for those of which that was learnt.
+        balances: how much lists count when they are fused, by their labels, where that was learnt.
         promises: what recall indexes keep, by column name and kind.
         machine: what searching takes here.
         queries: how many are asked at once.
@@ -39,6 +41,7 @@ class Facts:
     measured: Mapping[Composition, Measured] = field(default_factory=dict)
     paces: Mapping[Composition, Pace] = field(default_factory=dict)
     blends: Mapping[Composition, Blend] = field(default_factory=dict)
+    balances: Mapping[frozenset[str], Balance] = field(default_factory=dict)
     promises: Mapping[str, Mapping[str, Promise]] = field(default_factory=dict)
     machine: Machine = field(default_factory=Machine)
     queries: int = 1

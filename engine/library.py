@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from quiver.engine import blend, calibrate, group, promise, trial
+from quiver.engine import balance, blend, calibrate, group, promise, trial
 from quiver.engine.cache import Cache
 from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.cost import Machine
@@ -167,6 +167,7 @@ class Library:
             measured=self._once("measured", None, lambda: trial.read(self.cache.root, graph.compositions)),
             paces={each: self.pace(each) for each in graph.compositions if not each.recalls},
             blends=self._once("blends", None, lambda: blend.read(self.cache.root, graph.compositions)),
+            balances=self._once("balances", None, lambda: balance.read(self.cache.root)),
             promises={column.name: found for column in graph.ends if (found := self.promises(column))},
             machine=self.machine,
             queries=queries,

@@ -11,18 +11,21 @@ from time import perf_counter
 
 import numpy as np
 
-from quiver.engine import composed, rerank, routing, trial
-from quiver.engine.blend import SCORER, Blend, learn, write
+from quiver.engine import balance, blend, composed, rerank, routing, trial
+from quiver.engine.balance import Balance
+from quiver.engine.blend import SCORER, Blend
 from quiver.engine.fact import Facts
 from quiver.engine.graph import Recipe
 from quiver.engine.library import Library
 from quiver.engine.match import Matched
 from quiver.engine.pace import SIZES, Pace
 from quiver.engine.plan import Stage
+from quiver.engine.planner import plan
 from quiver.engine.rank import Ranked
 from quiver.engine.run import Run
 from quiver.engine.stages.compose import Compose
 from quiver.engine.stages.cut import Cut
+from quiver.engine.stages.fuse import RRF_C, Fuse
 from quiver.engine.stages.rerank import Rerank
 from quiver.engine.stages.rescore import Rescore
 from quiver.engine.stages.score import Score
@@ -81,38 +84,73 @@ def fit(
     scorer: str | None = None,
     depth: int = 100,
     source: str,
-) -> Blend:
-    """Learn how much a reranker counts against recall, keep it in the cache, and return it.
+) -> Blend | Balance:
+    """Learn how much a reranker counts against recall, or lists against each other, keep it, and return it.
 
     Args:
         library: the collection, at its newest version.
         queries: questions of one kind; their conditions are left aside.
         answers: the ids that answer each.
-        scorer: which; None for the one the planner would choose.
+        scorer: which; None for the one the planner would choose, or for lists where it would choose none.
         depth: candidates of each question.
         source: where the questions come from.
 
     Raises:
-        BadSpec: there are no queries, as many answers, or no scorer that reranks what they ask for.
+        BadSpec: there are no queries, as many answers, nothing that reranks what they ask for, and no lists to fuse.
         BadData: recall finds no answer at all.
     """
     if len(answers) != len(queries):
         raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
+    ids = sorted({id for each in answers for id in each})
+    found = library.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
+    rows = {} if found is None else dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+    right = [[rows[id] for id in each if id in rows] for each in answers]
+    if scorer is None and (lists := _fused(library, queries, depth)):
+        weighed = balance.learn(lists, right, c=RRF_C, source=source)
+        balance.write(library.cache.root, weighed)
+        library.forget()
+        return weighed
     sample = Sample.of(library, queries, scorer)
     composition = sample.fit.composition
     if composition.recalls:
         raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
-    lists, given, matched = sample.match(depth)
-    ids = sorted({id for each in answers for id in each})
-    found = library.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
-    rows = {} if found is None else dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
-    right = [
-        np.isin(own, [rows[id] for id in each if id in rows]) for own, each in zip(given.rows, answers, strict=True)
-    ]
-    blend = learn(given.scores, matched.scores, np.stack(right), source=source, lists=lists)
-    write(library.cache.root, composition, blend)
+    names, given, matched = sample.match(depth)
+    marks = np.stack([np.isin(own, each) for own, each in zip(given.rows, right, strict=True)])
+    learnt = blend.learn(given.scores, matched.scores, marks, source=source, lists=names)
+    blend.write(library.cache.root, composition, learnt)
     library.forget()
-    return blend
+    return learnt
+
+
+def _fused(library: Library, queries: Sequence[Query], depth: int) -> list[Ranked]:
+    """Return the lists that searches fuse by rank; none where they rank by a scorer, or by one list."""
+    asked = _plain(queries)
+    examples = _examples(library, asked)
+    facts = replace(library.facts(asked[0], examples), balances={})
+    stages = plan(replace(asked[0], k=depth), facts).stages
+    at = next((n for n, stage in enumerate(stages) if isinstance(stage, Fuse)), None)
+    if at is None or any(isinstance(stage, Compose) for stage in stages):
+        return []
+    run = Run(library, asked, examples)
+    for stage in stages[:at]:
+        stage.run(run)
+    return run.lists
+
+
+def _plain(queries: Sequence[Query]) -> list[Query]:
+    """Return queries of one kind without what narrows or bounds them.
+
+    Raises:
+        BadSpec: there are none, or they hold different things.
+    """
+    if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
+        raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
+    return [replace(query, where=None, index=None, budget_ms=None) for query in queries]
+
+
+def _examples(library: Library, queries: Sequence[Query]) -> Mapping[str, Example]:
+    ids = sorted({id for query in queries for id in query.like})
+    return library.table.examples(ids) if ids else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,13 +170,8 @@ class Sample:
         Raises:
             BadSpec: there are none, they hold different things, or no scorer ranks what they ask for.
         """
-        if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
-            raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
-        asked = [
-            replace(query, where=None, index=None, budget_ms=None, scorer=scorer or query.scorer) for query in queries
-        ]
-        ids = sorted({id for query in asked for id in query.like})
-        examples = library.table.examples(ids) if ids else {}
+        asked = [replace(query, scorer=scorer or query.scorer) for query in _plain(queries)]
+        examples = _examples(library, asked)
         facts = library.facts(asked[0], examples)
         found = composed.fit(asked[0], facts, [])
         if found is None:

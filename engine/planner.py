@@ -13,6 +13,7 @@ from quiver.engine.stages.cut import Cut
 from quiver.engine.stages.fuse import RRF_C, Fuse
 from quiver.engine.stages.group import Group
 from quiver.engine.stages.merge import Merge
+from quiver.engine.stages.recall import Recall
 from quiver.engine.stages.rerank import Rerank
 from quiver.engine.stages.rescore import Rescore
 from quiver.engine.stages.score import Score
@@ -98,27 +99,36 @@ def _joined(query: Query, facts: Facts, refused: list[Refused], notes: list[str]
     taken, words = routing.routes(query, facts, refused, notes)
     depth = max(query.k, FUSE_DEPTH) if len(taken) + words > 1 else query.k
     stages = [*routing.encodes(taken), *routing.narrow(query, facts)]
-    stages += routing.recalls(taken, depth, query, facts, refused, words=words)
+    lists = routing.recalls(taken, depth, query, facts, refused, words=words)
     weights = {name: weight for name, weight in query.weights.items() if name != UNLIKE}
     if len(keys_of(query.media)) + bool(query.like) + len(query.vectors) > 1:
         notes.append(
             "composed without a trained composer: several things are held, each is searched on its own and the lists"
             " are fused by rank"
         )
-    return [*stages, *_joins(taken, weights, words=words), Cut(query.k, f"the best {query.k}")]
+    joins = _merges(taken)
+    spaces = {merge.space for merge in joins}
+    single = [stage for stage in lists if not (isinstance(stage, Recall) and stage.route.column.space in spaces)]
+    labels = [stage.label for stage in (*single, *joins)]
+    fuse = [_fuse(labels, weights, facts, words=words)] if len(labels) > 1 else []
+    return [*stages, *lists, *joins, *fuse, Cut(query.k, f"the best {query.k}")]
 
 
-def _joins(routes: Sequence[Route], weights: Mapping[str, float], *, words: bool) -> list[Stage]:
-    """Lists of one held thing in one space are merged by score; all that is left is fused by rank."""
+def _merges(routes: Sequence[Route]) -> list[Merge]:
+    """Lists of one held thing in one space are merged by score."""
     homes = Counter(route.column.space for route in routes)
     alone = len({route.held for route in routes}) == 1
     shared = sorted((space for space, n in homes.items() if n > 1 and alone), key=str)
     why = "its columns share one space, so scores are comparable and the better one counts"
-    joins: list[Stage] = [Merge(space, why) for space in shared]
-    left = len(routes) - sum(homes[space] - 1 for space in shared) + words
-    if left > 1:
-        counts = f"; weights {', '.join(f'{name} {weight:g}' for name, weight in weights.items())}" if weights else ""
+    return [Merge(space, why) for space in shared]
+
+
+def _fuse(labels: Sequence[str], weights: Mapping[str, float], facts: Facts, *, words: bool) -> Fuse:
+    """All that is left is fused by rank, by the weights that were asked for or else by those that were learnt."""
+    why = f"{len(labels)} lists whose scores cannot be compared: reciprocal rank fusion, c = {RRF_C}"
+    if weights:
         counting = {WORDS: weights["text"], **weights} if words and "text" in weights else dict(weights)
-        why = f"{left} lists whose scores cannot be compared: reciprocal rank fusion, c = {RRF_C}{counts}"
-        joins.append(Fuse(RRF_C, counting, why))
-    return joins
+        told = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+        return Fuse(RRF_C, counting, f"{why}; weights {told}")
+    balance = facts.balances.get(frozenset(labels))
+    return Fuse(RRF_C, {}, why) if balance is None else Fuse(RRF_C, dict(balance.weights), f"{why}; {balance}")

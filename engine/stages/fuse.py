@@ -22,7 +22,7 @@ class Fuse:
 
     Attributes:
         c: the constant.
-        weights: of each list, by what it was found from; 1 where it is not named.
+        weights: of each list, by its label or by what it was found from; 1 where neither is named.
         reason: why.
     """
 
@@ -37,9 +37,12 @@ class Fuse:
 
     def run(self, run: "Run") -> int:
         """Replace all lists by one."""
-        scores = np.hstack([self.weights.get(ranked.held, 1.0) * reciprocal(ranked, self.c) for ranked in run.lists])
+        scores = np.hstack([self._weight(ranked) * reciprocal(ranked, self.c) for ranked in run.lists])
         rows = np.hstack([ranked.rows for ranked in run.lists])
         fused = Ranked(self.label, *combine(scores, rows, how="sum"))
         run.lists = [fused]
         run.remember(fused)
         return fused.count
+
+    def _weight(self, ranked: Ranked) -> float:
+        return self.weights.get(ranked.label, self.weights.get(ranked.held, 1.0))
