@@ -30,7 +30,7 @@ from quiver import registry
 from quiver.benchmarks.exact import clusters
 from quiver.benchmarks.machine import commit, machine, versions
 from quiver.engine import answer
-from quiver.indexers.faiss import MANY
+from quiver.indexers._faiss import MANY
 from quiver.types import Floats, Query
 
 INDEXES = ("exact", "faiss factory=IVF256,Flat nprobe=16")

@@ -112,6 +112,24 @@ def ranked(query: NDArray[np.int64], scores: Floats, rows: Rows, shape: tuple[in
     return table, names
 
 
+def untied(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
+    """Order full tables that are all but ordered, lower row first among equals; (q, k) both, returned as they are else.
+
+    The same table as ``ranked`` gives, without sorting all of it.
+    """
+    loose = ~(scores[:, 1:] < scores[:, :-1])
+    if loose.any():
+        lines = np.flatnonzero(loose.any(axis=1))
+        order = np.lexsort((rows[lines], -scores[lines]))
+        scores[lines], rows[lines] = (np.take_along_axis(each[lines], order, 1) for each in (scores, rows))
+    return scores, rows
+
+
+def lacking(answer: tuple[Floats, Rows]) -> bool:
+    """Tell whether any query was answered short."""
+    return bool((answer[1][:, -1] < 0).any())
+
+
 def mend(answer: tuple[Floats, Rows], how: Callable[[NDArray[np.bool_]], tuple[Floats, Rows]]) -> None:
     """Replace, in place, what queries that were answered short got: ``how`` is given the (q,) mask of them."""
     scores, rows = answer
