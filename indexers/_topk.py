@@ -117,9 +117,10 @@ def untied(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
 
     The same table as ``ranked`` gives, without sorting all of it.
     """
-    loose = ~(scores[:, 1:] < scores[:, :-1])
-    if loose.any():
-        lines = np.flatnonzero(loose.any(axis=1))
+    tied = (scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] > rows[:, :-1])
+    right = tied | (scores[:, 1:] < scores[:, :-1])
+    if not right.all():
+        lines = np.flatnonzero(~right.all(axis=1))
         order = np.lexsort((rows[lines], -scores[lines]))
         scores[lines], rows[lines] = (np.take_along_axis(each[lines], order, 1) for each in (scores, rows))
     return scores, rows

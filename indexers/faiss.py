@@ -338,7 +338,7 @@ class FaissIndex:
     def _named(self, distances: Floats, places: Rows, mask: NDArray[np.bool_] | None, k: int) -> tuple[Floats, Rows]:
         if mask is None and places.min() >= 0:  # nothing is missing, and the library has sorted
             whole = 0 - np.maximum(distances, 0) if self.space.metric == "l2" else distances
-            return untied(whole, self.rows[places])
+            return untied(whole, self.rows.take(places))
         query, rank = np.nonzero(places >= 0)
         if mask is not None:
             kept = mask[places[query, rank]]
