@@ -63,6 +63,10 @@ class Library(Protocol):
         """Row numbers a condition selects, sorted."""
         ...
 
+    def count(self, where: str | None) -> int:
+        """How many rows a condition selects, all without one."""
+        ...
+
     def groups(self, column: str) -> Groups:
         """The group of every row by its value of a metadata column."""
         ...

@@ -10,6 +10,7 @@ Shapes: q queries, t vectors of a tile, c candidates, dim the width of the space
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def width(queries: int) -> int:
     return max(1024, PRODUCTS // max(1, min(queries, _QUERIES)))
 
 
-def tensor(array: Floats) -> Tensor:
+def tensor(array: NDArray[Any]) -> Tensor:
     """View an array as a tensor; torch warns of read-only memory, but nothing here writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)

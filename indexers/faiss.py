@@ -7,7 +7,7 @@ anything that came back short, is answered by scoring the stored codes of the al
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from quiver.indexers import _check
 from quiver.indexers._faiss import first, knobs, library, parts, threads
 from quiver.indexers._file import sha256, staged
 from quiver.indexers._memory import Memory, needed
-from quiver.indexers._rows import RowMap
+from quiver.indexers._rows import Last, RowMap
 from quiver.indexers._topk import best, lacking, measured, mend, ranked, untied, width
 from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Metric, Rows, Space, Vectors
@@ -198,6 +198,7 @@ class FaissIndex:
     index: Any
     factory: str
     params: Params
+    _last: Last["_Chosen"] = field(default_factory=Last, repr=False)
 
     @property
     def rows(self) -> Rows:
@@ -238,20 +239,24 @@ class FaissIndex:
         asked = _check.asked(queries, self.space, k)
         if self.space.metric == "cosine":
             asked = _check.unit(asked)
-        positions = None if allow is None else self.numbers.locate(_check.allowed(allow))
-        count = len(self) if positions is None else len(positions)
+        chosen = None if allow is None else self._last.of(allow, self._choose)
+        count = len(self) if chosen is None else len(chosen.positions)
         k = min(k, count)
         if not k or not len(asked):
             return np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
-        if positions is not None and self._few(k, count):
-            return self._compare(asked, k, positions)
-        answer = self._ask(asked, k, positions, self.params if positions is None else self._widened(count))
+        if chosen is not None and self._few(k, count):
+            return self._compare(asked, k, chosen.positions)
+        answer = self._ask(asked, k, chosen, self.params if chosen is None else self._widened(count))
         if self._lists and lacking(answer):
             every = replace(self.params, nprobe=self._lists)
-            mend(answer, lambda short: self._ask(asked[short], k, positions, every))
+            mend(answer, lambda short: self._ask(asked[short], k, chosen, every))
         if lacking(answer):
+            positions = None if chosen is None else chosen.positions
             mend(answer, lambda short: self._compare(asked[short], k, positions))
         return answer
+
+    def _choose(self, allow: Rows) -> "_Chosen":
+        return _Chosen(self.numbers.locate(_check.allowed(allow)), len(self))
 
     def extended(self, vectors: Vectors) -> "FaissIndex":
         """Add vectors, and return the index that holds them; this one is used up.
@@ -319,16 +324,15 @@ class FaissIndex:
         nprobe = min(self._lists or 1, -(-self.params.nprobe * len(self) // count))
         return replace(self.params, nprobe=nprobe, ef=-(-self.params.ef * len(self) // count))
 
-    def _ask(self, asked: Floats, k: int, positions: Rows | None, params: Params) -> tuple[Floats, Rows]:
-        """Ask the library; whatever it says, nothing outside positions comes back."""
+    def _ask(self, asked: Floats, k: int, chosen: "_Chosen | None", params: Params) -> tuple[Floats, Rows]:
+        """Ask the library; whatever it says, nothing that was not chosen comes back."""
         take, selector, mask = k, None, None
-        if positions is not None:
-            mask = np.zeros(len(self), bool)
-            mask[positions] = True
+        if chosen is not None:
+            mask = chosen.mask
             if self._selects:
-                selector = library().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+                selector = chosen.selector
             else:
-                take = min(len(self), 2 * k * len(self) // len(positions))
+                take = min(len(self), 2 * k * len(self) // len(chosen.positions))
         plain = selector is None and params is self.params
         spent = self._spent if plain else knobs(self.index, params, selector)
         with threads(params.threads, len(asked)):
@@ -356,3 +360,28 @@ class FaissIndex:
         parts = (positions[at : at + size] for at in range(0, len(positions), size))
         tiles = (measured(self.rows[part], self.index.reconstruct_batch(part)) for part in parts)
         return best(metric, asked, tiles, k)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Rows that may be found.
+
+    Attributes:
+        positions: where they stand in the index.
+        count: how many rows it has.
+    """
+
+    positions: Rows
+    count: int
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(n,) whether each position may be found."""
+        mask = np.zeros(self.count, bool)
+        mask[self.positions] = True
+        return mask
+
+    @cached_property
+    def selector(self) -> Any:
+        """The same for the library, which only reads it."""
+        return library().IDSelectorBitmap(np.packbits(self.mask, bitorder="little"))
