@@ -31,7 +31,8 @@ class Found:
 
     def __init__(self, shelf: Shelf, view: View, rows: Rows, scores: Scores, traces: Traces) -> None:
         self.rows, self.scores = rows, scores
-        self.counts: list[int] = np.count_nonzero(rows >= 0, axis=1).tolist()
+        full = rows.size and rows.min() >= 0
+        self.counts: list[int] = [rows.shape[1]] * len(rows) if full else (rows >= 0).sum(axis=1).tolist()
         self.ms = 0.0
         self._shelf, self._view, self._traces = shelf, view, traces
 
@@ -63,7 +64,8 @@ class Found:
         )
 
     def _every(self) -> Rows:
-        return self.rows[self.rows >= 0]
+        full = sum(self.counts) == self.rows.size
+        return self.rows.ravel() if full else self.rows[self.rows >= 0]
 
     def _timed(self, read: Callable[[], T]) -> T:
         started = perf_counter()
