@@ -3,9 +3,9 @@
 A collection of made clusters, with a price and a film for each item, is searched by vector. ``raw`` is the call of the
 library alone (for ``exact``, of our own index): vectors of unit length go in, row numbers come out. ``search`` is
 ``Collection.search``, or ``search_batch``, over the same index: it looks for a newer version, plans, searches and
-answers. What hits are is read when they are looked at: ``ids`` and ``hits`` say what that costs on top, all hits of all
-queries being looked at. Every figure is a median in milliseconds; ``overhead`` is the median of the differences between
-a search and the raw call before it.
+answers. ``ids`` and ``hits`` are searches of which all ids, or all hits, are looked at too, and thus read. Every figure
+is a median in milliseconds; ``overhead`` is the median of the differences between a search and the raw call before it,
+``named`` that of a search with its ids.
 """
 
 import argparse
@@ -30,10 +30,15 @@ from quiver import registry
 from quiver.benchmarks.exact import clusters
 from quiver.benchmarks.machine import commit, machine, versions
 from quiver.engine import answer
-from quiver.indexers.faiss import MANY
+from quiver.indexers._faiss import MANY, knobs
 from quiver.types import Floats, Query
 
-INDEXES = ("exact", "faiss factory=IVF256,Flat nprobe=16")
+INDEXES = (
+    "exact",
+    "faiss factory=IVF256,Flat nprobe=16",
+    "faiss factory=HNSW32 ef=16",
+    "faiss factory=IVF1024,PQ64x4fs,RFlat nprobe=32",
+)
 #: Queries that are asked together.
 BATCHES = (1, 256)
 #: Conditions: none, and one that a tenth of the items meet.
@@ -53,6 +58,7 @@ class Line:
     ids: float
     hits: float
     overhead: float | None
+    named: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +102,12 @@ def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[],
     import faiss
 
     bare, params = index.index, index.params
-    knobs = {"IVF": ("nprobe", params.nprobe), "HNSW": ("efSearch", params.ef)}
-    for name, (knob, value) in knobs.items():
-        if name in index.factory:
-            faiss.ParameterSpace().set_index_parameter(bare, knob, value)
-
+    spent = knobs(bare, params, None)
     threads = params.threads or (faiss.omp_get_max_threads() if len(asked) >= MANY else 1)  # as our index does
 
     def call() -> Any:
         faiss.omp_set_num_threads(threads)
-        return bare.search(asked, K)
+        return bare.search(asked, K, params=spent)
 
     return call
 
@@ -119,8 +121,8 @@ def measure(collection: quiver.Collection, spec: str, queries: Floats, *, where:
         times = [_turn(collection, spec, asked, where) for asked in (turns[0], *turns)][1:]
         bare, search, ids, hits = zip(*times, strict=True)
         known = where is None
-        over = median(ours - theirs for ours, theirs in zip(search, bare, strict=True))
-        figures = (median(search), median(ids), median(hits), over if known else None)
+        over = [median(np.subtract(ours, bare).tolist()) if known else None for ours in (search, ids)]
+        figures = (median(search), median(ids), median(hits), *over)
         lines.append(Line(spec, where, size, median(bare) if known else None, *figures))
     return lines
 
@@ -128,12 +130,17 @@ def measure(collection: quiver.Collection, spec: str, queries: Floats, *, where:
 def _turn(collection: quiver.Collection, spec: str, asked: Floats, where: str | None) -> tuple[float, ...]:
     """Time the raw call, a search, and a search of which all ids, and all hits, are looked at."""
     kind = registry.split(spec)[0]
-    call, batch = raw(collection, spec, asked), [Query(vectors={"made": v}, where=where, index=kind) for v in asked]
+    call, alone = raw(collection, spec, asked), Query(vectors={"made": asked[0]}, where=where, index=kind)
 
-    def search() -> Sequence[Any]:
-        return [collection.search(batch[0])] if len(batch) == 1 else collection.search_batch(batch)
+    def search() -> Any:
+        if len(asked) == 1:
+            return collection.search(alone)
+        return collection.search_batch(vectors={"made": asked}, where=where, index=kind)
 
-    calls = (call, search, lambda: [found.ids for found in search()], lambda: [list(found) for found in search()])
+    def hits() -> list[Any]:
+        return list(search()) if len(asked) == 1 else [list(found) for found in search()]
+
+    calls = (call, search, lambda: search().ids, hits)
     return tuple(_timed(each) for each in calls)
 
 
@@ -175,12 +182,12 @@ def table(lines: Sequence[Line]) -> str:
     def cell(value: float | None) -> str:
         return f"{value:>9.3f}" if value is not None else f"{'':>9}"
 
-    head = f"{'index':<40} {'where':<12} {'queries':>7} " + " ".join(
-        f"{name:>9}" for name in ("raw", "search", "ids", "hits", "overhead")
+    head = f"{'index':<46} {'where':<12} {'queries':>7} " + " ".join(
+        f"{name:>9}" for name in ("raw", "search", "ids", "hits", "overhead", "named")
     )
     rows = [
-        f"{line.index:<40} {line.where or '':<12} {line.queries:>7} "
-        + " ".join(map(cell, (line.raw, line.search, line.ids, line.hits, line.overhead)))
+        f"{line.index:<46} {line.where or '':<12} {line.queries:>7} "
+        + " ".join(map(cell, (line.raw, line.search, line.ids, line.hits, line.overhead, line.named)))
         for line in lines
     ]
     return "\n".join([head, *rows])

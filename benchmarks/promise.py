@@ -25,7 +25,7 @@ import quiver
 from quiver.benchmarks.datasets import sift100k
 from quiver.benchmarks.machine import commit, machine, versions
 from quiver.engine.collection import Collection
-from quiver.indexers import faiss
+from quiver.indexers import _faiss, faiss
 from quiver.types import Floats, Metric, Query, Space, Vectors
 
 SHARES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.001, 0.0001)
@@ -149,7 +149,7 @@ def by_hand(data: Set, work: Path, *, recall: float, k: int) -> Iterator[dict[st
         asked = (
             data.fresh / np.linalg.norm(data.fresh, axis=1, keepdims=True) if data.metric == "cosine" else data.fresh
         )
-        params = faiss._knobs(index.index, tuned.params, None)
+        params = _faiss.knobs(index.index, tuned.params, None)
         alone = median(_ms(index.index, asked[[n]], k, params) for n in range(_ALONE))
         together = min(_ms(index.index, asked[:_TOGETHER], k, params) for _ in range(3)) / _TOGETHER
         found = _share(tuned.search(data.fresh, k)[1], held)

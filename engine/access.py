@@ -145,7 +145,7 @@ def _ways(route: Route, k: int, facts: Facts) -> Iterator[Way]:
     for kind in facts.built.get(route.column.name, ()):
         promise = facts.promises.get(route.column.name, {}).get(kind)
         if promise is None:
-            yield Way(kind, f"{kind} index", facts.machine.floor(kind).ms(facts.queries), None)
+            yield Way(kind, f"{kind} index", _least(kind, facts), None)
             continue
         offers = promise.offers(k, _share(facts), facts.queries)
         kept = next((offer for offer in offers if offer.kept), None)
@@ -156,6 +156,16 @@ def _ways(route: Route, k: int, facts: Facts) -> Iterator[Way]:
         weak = [offer for offer in offers if not offer.kept and (kept is None or offer.ms < kept.ms)]
         if weak:
             yield _way(promise, max(weak, key=lambda offer: offer.recall), k)
+
+
+def _least(kind: str, facts: Facts) -> float:
+    """Return the least that an index of which nothing was measured takes.
+
+    In memory it has to go through the more rows the fewer of them match: filtered batches over lists take 4 to 5 times
+    as long as others at a tenth of the rows.
+    """
+    least = facts.machine.floor(kind).ms(facts.queries)
+    return least if kind == "lance" else least / max(_share(facts), 1e-6)
 
 
 def _way(promise: Promise, offer: Offer, k: int) -> Way:

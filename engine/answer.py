@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from quiver.engine.batch import Batch, alike
 from quiver.engine.execute import execute
+from quiver.engine.hit import Results
 from quiver.engine.library import Library, held
 from quiver.engine.plan import Plan, Result
 from quiver.engine.planner import plan
@@ -21,20 +23,26 @@ _CONTENTS = ("media", "like", "unlike", "vectors", "weights")
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
 
-def answer(library: Library, queries: Sequence[Query], *, started: float | None = None) -> list[Result]:
+def answer(library: Library, queries: Sequence[Query], *, started: float | None = None) -> Results:
     """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""
+    if not len(queries):
+        return Results.none()
+    batch = alike(queries)
+    if batch is not None:
+        chosen = _plan(library, batch, (_shape(batch.query), frozenset()), {})
+        return execute(library, batch, chosen, examples={}, started=started)
     examples = _examples(library, queries)
     results: dict[int, Result] = {}
     shapes: dict[Any, list[int]] = {}
     for n, query in enumerate(queries):
         shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
     for shape, members in shapes.items():
-        batch = [queries[n] for n in members]
-        chosen = _plan(library, batch, shape, examples)
-        found = execute(library, batch, chosen, examples=examples, started=started)
+        some = [queries[n] for n in members]
+        chosen = _plan(library, some, shape, examples)
+        found = execute(library, some, chosen, examples=examples, started=started)
         started = perf_counter()
         results |= dict(zip(members, found, strict=True))
-    return [results[n] for n in range(len(queries))]
+    return Results.of([results[n] for n in range(len(queries))])
 
 
 def explain(library: Library, query: Query) -> Plan:
@@ -44,7 +52,10 @@ def explain(library: Library, query: Query) -> Plan:
 
 def _plan(library: Library, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
     """Plan, or take the plan of a batch like it; not where contents or a pace, which no shape tells, decide."""
-    query, many = batch[0], 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
+    query, many = (
+        batch.query if isinstance(batch, Batch) else batch[0],
+        1 << (len(batch) - 1).bit_length(),
+    )  # so that few plans serve all numbers of queries
 
     def make() -> Plan:
         return plan(query, library.facts(query, examples, queries=many))

@@ -46,7 +46,7 @@ class Cache:
     def stamp(self, column: Column | Derived, kind: str) -> str | None:
         """Tell what is published from what was before and will be; None where nothing is."""
         try:
-            state = os.stat(self.path(column, kind) / "built.json")
+            state = os.stat(f"{self.root}/{column.name}/{kind}/built.json")
         except OSError:
             return None
         return f"{state.st_ino} {state.st_mtime_ns}"

@@ -10,6 +10,7 @@ import numpy as np
 from quiver import registry
 from quiver.engine import answer, choice, source
 from quiver.engine.balance import Balance
+from quiver.engine.batch import batch_of
 from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import Order, each, fill
@@ -19,7 +20,8 @@ from quiver.engine.choice import Updates
 from quiver.engine.column import Column
 from quiver.engine.encoding import load
 from quiver.engine.gate import Gate
-from quiver.engine.ingest import Ingest, Report, agree, commit, take_vectors
+from quiver.engine.hit import Results
+from quiver.engine.ingest import Ingest, Report, agree, commit, processes, take_vectors
 from quiver.engine.library import Library
 from quiver.engine.measure import fit, measure
 from quiver.engine.memory import share_arenas
@@ -118,7 +120,7 @@ class Collection:
         encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
         report = Report()
         for origin in origins or [Stored(table)]:
-            ingest = Ingest(table, encoders, quarantine=self._quarantine, workers=workers or _workers())
+            ingest = Ingest(table, encoders, quarantine=self._quarantine, workers=workers or processes())
             for _ in track(ingest.run(origin), total=origin.total, show=progress):
                 pass
             report = report.plus(ingest.report)
@@ -257,9 +259,12 @@ class Collection:
         """
         return self._gate.ask([query or query_of(ask)])[0]
 
-    def search_batch(self, queries: Sequence[Query]) -> list[Result]:
-        """Answer many queries; those of one shape are encoded and searched together."""
-        return self._gate.ask(queries)
+    def search_batch(self, queries: Sequence[Query] | None = None, /, **ask: Unpack[Ask]) -> Results:
+        """Answer many queries, those of one shape together; in keywords, one for each of (q, dim) vectors of a space.
+
+        That is quickest: ``search_batch(vectors={"mine": array}, k=5).ids``. Answers are made when they are looked at.
+        """
+        return self._gate.ask(batch_of(ask) if queries is None else queries)
 
     def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
         """Answer a query page by page, k hits or groups each, all from the version that the first is from.
@@ -391,10 +396,6 @@ class Collection:
         """See to the indexes in the background, if a change left one far behind."""
         if self._background is not None and wanted(Library(table, cache=Cache(self.uri))):
             self._background.start()
-
-
-def _workers() -> int:
-    return max(1, min(8, (os.cpu_count() or 1) - 1))
 
 
 __all__ = ["DEFAULT_ENCODER", "Collection", "open"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from quiver.types import Space
@@ -98,5 +99,6 @@ class Derived:
         return f"{self.key} in {self.space.name}, computed from {self.stored.space.name}"
 
 
+@cache
 def _slug(space: Space) -> str:
     return "".join(c if c.isalnum() else "_" for c in space.name) + f"_{space.revision[:8]}"

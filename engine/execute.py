@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from quiver.engine import rank
-from quiver.engine.hit import Found, Hits
+from quiver.engine.hit import Found, Hits, Results
 from quiver.engine.library import Library
 from quiver.engine.plan import Actual, Plan, Result
 from quiver.engine.run import Run
@@ -22,7 +22,7 @@ def execute(
     *,
     examples: Mapping[str, Example],
     started: float | None = None,
-) -> list[Result]:
+) -> Results:
     """Answer a batch of queries that hold and want the same kinds of thing, by one plan.
 
     Args:
@@ -32,7 +32,8 @@ def execute(
         examples: the stored items that queries take as examples, by id.
         started: when the budget of the queries began, as ``perf_counter`` counts; now if not said.
     """
-    run = Run(library, queries, {id: examples[id] for query in queries for id in query.examples}, started=started)
+    own = {id: examples[id] for query in queries for id in query.examples} if examples else {}
+    run = Run(library, queries, own, started=started)
     actual = []
     for stage in plan.stages:
         started = perf_counter()
@@ -40,16 +41,20 @@ def execute(
         run.done.append(stage)
         actual.append(Actual(stage.label, rows, (perf_counter() - started) * 1e3))
     found, done = _found(library, run), tuple(actual)
-    if queries[0].budget_ms is not None:
+    if run.query.budget_ms is not None:
         _ = found.items  # reading what the hits are is part of what was asked for in time
     run.finish()
-    plans = [replace(plan, notes=(*plan.notes, *notes)) if notes else plan for notes in run.notes]
-    return [Result(Hits(found, n), plan, done) for n, plan in enumerate(plans)]
+    notes = run.notes
+
+    def make(n: int) -> Result:
+        return Result(Hits(found, n), replace(plan, notes=(*plan.notes, *notes[n])) if notes[n] else plan, done)
+
+    return Results(len(queries), make, lambda: found.ids)
 
 
 def _found(library: Library, run: Run) -> Found:
     """Return what each query asked for of the list that is left, not yet read."""
-    query, final = run.queries[0], run.others(run.lists[0])
+    query, final = run.query, run.others(run.lists[0])
     if query.group is None:
         final = final.cut(query.offset + query.k, start=query.offset)
     if run.composer is None:

@@ -8,14 +8,16 @@ memory, which its parts rely on.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from threading import Event, Lock
 from time import perf_counter
 
-from quiver.engine.plan import Result
+from quiver.engine.batch import join
+from quiver.engine.hit import Results
 from quiver.types import Query
 
 #: Takes queries, and when the first of them was asked, as ``perf_counter`` counts.
-Answer = Callable[[Sequence[Query], float], list[Result]]
+Answer = Callable[[Sequence[Query], float], Results]
 
 
 class _Ticket:
@@ -28,7 +30,7 @@ class _Ticket:
         self.started = perf_counter()
         self.turn = Event()
         self.leads = False
-        self.answer: list[Result] = []
+        self.answer = Results.none()
         self.error: Exception | None = None
 
 
@@ -41,7 +43,7 @@ class Gate:
         self._busy = False
         self._waiting: list[_Ticket] = []
 
-    def ask(self, queries: Sequence[Query]) -> list[Result]:
+    def ask(self, queries: Sequence[Query]) -> Results:
         """Answer queries, together with those of others that wait.
 
         Raises:
@@ -109,10 +111,10 @@ class Gate:
 
     def _serve(self, together: Sequence[_Ticket]) -> None:
         try:
-            queries = [query for each in together for query in each.queries or ()]
-            found = iter(self._answer(queries, min(each.started for each in together)))
-            for each in together:
-                each.answer = [next(found) for _ in each.queries or ()]
+            found = self._answer(join(each.queries or () for each in together), min(each.started for each in together))
+            ends = list(accumulate(len(each.queries or ()) for each in together))
+            for each, end in zip(together, ends, strict=True):
+                each.answer = found if len(together) == 1 else found[end - len(each.queries or ()) : end]
         except Exception as error:
             if len(together) == 1:
                 together[0].error = error

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from time import perf_counter
 from typing import Any, TypeVar, overload
 
 from quiver.engine.ingest import uri_of
+from quiver.engine.plan import Result
 from quiver.engine.rank import Scores
 from quiver.engine.shelf import Shelf, View
 from quiver.types import Hit, Rows
@@ -27,14 +29,21 @@ class Found:
 
     def __init__(self, shelf: Shelf, view: View, rows: Rows, scores: Scores, traces: Traces) -> None:
         self.rows, self.scores = rows, scores
-        self.counts: list[int] = (rows >= 0).sum(axis=1).tolist()
+        full = rows.size and rows.min() >= 0
+        self.counts: list[int] = [rows.shape[1]] * len(rows) if full else (rows >= 0).sum(axis=1).tolist()
         self.ms = 0.0
         self._shelf, self._view, self._traces = shelf, view, traces
 
     @cached_property
-    def ids(self) -> Mapping[int, str]:
-        """The ids of all hits, by row number."""
-        return self._timed(lambda: self._shelf.ids(self._view, self._every()))
+    def ids(self) -> Sequence[tuple[str, ...]]:
+        """The ids of the hits of each query."""
+        return self._timed(self._named)
+
+    def _named(self) -> Sequence[tuple[str, ...]]:
+        every = self._shelf.ids(self._view, self._every())
+        return [
+            tuple(every[end - count : end]) for count, end in zip(self.counts, accumulate(self.counts), strict=True)
+        ]
 
     @cached_property
     def items(self) -> Mapping[int, Mapping[str, Any]]:
@@ -53,7 +62,8 @@ class Found:
         )
 
     def _every(self) -> Rows:
-        return self.rows[self.rows >= 0]
+        full = sum(self.counts) == self.rows.size
+        return self.rows.ravel() if full else self.rows[self.rows >= 0]
 
     def _timed(self, read: Callable[[], T]) -> T:
         started = perf_counter()
@@ -76,8 +86,7 @@ class Hits(Sequence[Hit]):
         """Their ids, which cost less than the hits themselves."""
         if self._made is not None:
             return tuple(hit.id for hit in self._made)
-        ids = self._found.ids
-        return tuple(ids[row] for row in self._found.rows[self._n, : len(self)].tolist())
+        return self._found.ids[self._n]
 
     @property
     def ms(self) -> float:
@@ -107,3 +116,52 @@ class Hits(Sequence[Hit]):
 
     def __repr__(self) -> str:
         return repr(self._all())
+
+
+class Results(Sequence[Result]):
+    """The answers to a batch, in the order asked; each is made when it is looked at. Equal to a list of the same."""
+
+    __slots__ = ("_count", "_ids", "_made", "_make")
+
+    def __init__(
+        self, count: int, make: Callable[[int], Result], ids: Callable[[], Sequence[tuple[str, ...]]] | None = None
+    ) -> None:
+        self._count, self._make, self._ids = count, make, ids
+        self._made: dict[int, Result] = {}
+
+    @classmethod
+    def none(cls) -> "Results":
+        """Return the answers to nothing."""
+        return cls.of(())
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> "Results":
+        """Take answers as they are."""
+        return cls(len(results), results.__getitem__)
+
+    @property
+    def ids(self) -> Sequence[tuple[str, ...]]:
+        """The ids of the hits of each query, which cost less than the answers themselves."""
+        return [each.ids for each in self] if self._ids is None else self._ids()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, n: int) -> Result: ...
+    @overload
+    def __getitem__(self, n: slice) -> "Results": ...
+    def __getitem__(self, n: int | slice) -> "Result | Results":
+        places = range(self._count)[n]
+        if isinstance(places, range):
+            part = slice(places.start, places.stop, places.step)
+            return Results(len(places), lambda i: self[places[i]], lambda: self.ids[part])
+        if places not in self._made:
+            self._made[places] = self._make(places)
+        return self._made[places]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return repr(list(self))

@@ -4,6 +4,7 @@ Each block of rows is one atomic commit keyed by id, so a run that is killed at 
 same run started again skips what is there: an item whose bytes have the stored hash is only given what it lacks.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -249,3 +250,8 @@ def _unlike_stored(table: Table, known: Known, column: Column, data: Floats) -> 
     stored = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), -1)[order.to_numpy()]
     same = held[(stored == data[held]).all(axis=1)]
     return sorted(set(range(len(data))).difference(same.tolist()))
+
+
+def processes() -> int:
+    """Return how many processes decode unless told otherwise."""
+    return max(1, min(8, (os.cpu_count() or 1) - 1))

@@ -82,8 +82,9 @@ class Library:
         return cross([self.encoder(crossing.encoder).bridge(crossing) for crossing in crossings], vectors)
 
     def matching(self, where: str) -> Rows:
-        """Row numbers a condition selects, sorted."""
+        """Row numbers a condition selects, sorted; not to be written to, so that indexes know them again."""
         rows: Rows = self._once("rows", where, lambda: self.table.rows(where))
+        rows.flags.writeable = False
         return rows
 
     def count(self, where: str | None) -> int:

@@ -37,10 +37,12 @@ class Ranked:
     @property
     def count(self) -> int:
         """How many candidates there are over all queries."""
-        return int((self.rows >= 0).sum())
+        return int(np.count_nonzero(self.rows >= 0))
 
     def cut(self, k: int, *, start: int = 0) -> "Ranked":
         """Keep the best k, but for the first so many."""
+        if not start and k >= self.rows.shape[1]:
+            return self
         return replace(self, scores=self.scores[:, start:k], rows=self.rows[:, start:k])
 
     def without(self, rows: Sequence[Rows], k: int) -> "Ranked":

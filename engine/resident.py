@@ -21,6 +21,7 @@ from quiver.engine.live import Live
 from quiver.engine.rank import combine
 from quiver.engine.table import Fragment, Table, fragment_of
 from quiver.errors import BadSpec
+from quiver.indexers._rows import Last
 from quiver.protocols import Index
 from quiver.types import Floats, Rows, Vectors
 
@@ -75,6 +76,13 @@ class Held:
     alive: Rows | None = None
     stamp: str | None = None
     _tuned: Tuned | None = None
+    _within: Last[Rows] = field(default_factory=Last)
+
+    def _living(self, rows: Rows) -> Rows:
+        """Return those of some rows that are not dead."""
+        living = np.setdiff1d(rows, self.dead, assume_unique=True)
+        living.flags.writeable = False
+        return living
 
     def search(
         self, queries: Floats, k: int, allow: Rows | None, spend: Mapping[str, int] | None = None
@@ -83,9 +91,9 @@ class Held:
         spare = 0
         within = allow
         if len(self.dead) and allow is not None:
-            within = np.setdiff1d(allow, self.dead, assume_unique=True)
+            within = self._within.of(allow, self._living)
         elif len(self.dead) > _SPARE:
-            self.alive = np.setdiff1d(self.index.rows, self.dead) if self.alive is None else self.alive
+            self.alive = self._living(np.sort(self.index.rows)) if self.alive is None else self.alive
             within = self.alive
         elif len(self.dead):
             spare = len(self.dead)
@@ -234,7 +242,7 @@ class Resident:
                 ours = held.index.rows[fragment_of(held.index.rows) == number]
                 self._rows[number] = np.intersect1d(ours, alive)
         live = [self._rows[number] for number in same]
-        held.alive = None
+        held.alive, held._within = None, Last()
         held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
         late = self._tail(other)
         held.tail = None if late is None else _scan(late)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from quiver.engine.ask import ask
+from quiver.engine.batch import Batch, held_in
 from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.composed import references
 from quiver.engine.composer import Composer
@@ -62,6 +63,10 @@ class Library(Protocol):
         """Row numbers a condition selects, sorted."""
         ...
 
+    def count(self, where: str | None) -> int:
+        """How many rows a condition selects, all without one."""
+        ...
+
     def groups(self, column: str) -> Groups:
         """The group of every row by its value of a metadata column."""
         ...
@@ -78,6 +83,7 @@ class Run:
 
     Attributes:
         queries: the batch.
+        query: the first of it.
         examples: the stored items that queries take as examples, by id.
         allow: row numbers that may be found, sorted; None for all.
         lists: the ranked lists in play.
@@ -99,7 +105,8 @@ class Run:
         started: float | None = None,
     ) -> None:
         self.library = library
-        self.queries = tuple(queries)
+        self.queries = queries if isinstance(queries, Batch) else tuple(queries)
+        self.query = queries.query if isinstance(queries, Batch) else queries[0]
         self.examples = examples
         self.allow: Rows | None = None
         self.lists: list[Ranked] = []
@@ -109,7 +116,7 @@ class Run:
         self.composer: Composer | None = None
         self.started = perf_counter() if started is None else started
         self.matched: Matched | None = None
-        self.notes: list[list[str]] = [[] for _ in queries]
+        self.notes: list[list[str]] = [[] for _ in range(len(queries))]
         self._pace: Pace | None = None
         self._matched_at = 0.0
         self._encoded: dict[tuple[str, Space], Floats] = {}
@@ -134,7 +141,7 @@ class Run:
         reader = encoder.reader(held)
         sources = [sources_of(query.media, held) for query in self.queries]
         vectors = encoder.embed(held, [reader(source) for each in sources for source in each], space)
-        if self.queries[0].reduce == "max":
+        if self.query.reduce == "max":
             vectors = vectors.reshape(len(sources), -1, space.dim)
         elif len(vectors) > len(sources):
             starts = np.cumsum([0, *(len(each) for each in sources[:-1])])
@@ -193,7 +200,7 @@ class Run:
     def finish(self) -> None:
         """Note how long the answer took after a reranker, which has to leave time for it where there is a budget."""
         if self._pace is not None and len(self.queries) == 1:
-            if self.queries[0].budget_ms is not None:
+            if self.query.budget_ms is not None:
                 self._pace.note("after", (perf_counter() - self._matched_at) * 1e3)
             self._pace.keep()
 
@@ -225,7 +232,7 @@ class Run:
     @property
     def _spare(self) -> int:
         """How many more to ask for, since examples are left out of the answer."""
-        return max(len(query.examples) for query in self.queries)
+        return max(len(query.examples) for query in self.queries) if self.examples else 0
 
     def _keep(self, ranked: Ranked, k: int) -> Ranked:
         """Leave each query's own examples out of a list, and remember it."""
@@ -242,13 +249,11 @@ class Run:
         if route.held == LIKE:
             return self._stored(route)
         if route.held == VECTOR:
-            given = [np.asarray(query.vectors[route.start.name], np.float32) for query in self.queries]
-            shape = given[0].shape
-            if any(vectors.shape != shape for vectors in given) or not shape or shape[-1] != route.start.dim:
-                width = shape[-1] if shape else 1
+            given = held_in(self.queries, route.start.name)
+            if given.ndim < 2 or given.shape[-1] != route.start.dim:
+                width = given.shape[-1] if given.ndim > 1 else 1
                 raise SpaceMismatch(f"{route.start} takes vectors {route.start.dim} wide, not {width}")
-            stacked = np.stack(given)
-            return stacked[:, None] if stacked.ndim == 2 else stacked
+            return given[:, None] if given.ndim == 2 else given
         encoded = self._encoded[route.held, route.start]
         return encoded[:, None] if encoded.ndim == 2 else encoded
 
@@ -295,7 +300,7 @@ class Run:
         return self._keep(Ranked(label, scores, rows, held=WORDS), k)
 
     def _words(self, text: str, k: int, where: str | None) -> tuple[Floats, Rows]:
-        conditions = [condition for condition in (where, self.queries[0].where) if condition]
+        conditions = [condition for condition in (where, self.query.where) if condition]
         table = self.library.table.search_words(text, k, where=" AND ".join(f"({c})" for c in conditions) or None)
         scores = table["_score"].to_numpy().astype(np.float32)
         rows = table["_rowid"].to_numpy().astype(np.int64)

@@ -6,6 +6,7 @@ rows are read from disk; a fragment that is looked at again and again is read wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -57,7 +58,7 @@ class View:
 Known = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Part:
     """A fragment in memory.
 
@@ -89,6 +90,68 @@ class Part:
                     each[name] = value
         return known
 
+    def id(self, row: int) -> str | None:
+        """Return the id of a row; None where it was dead already when this was read."""
+        place = row - self.first
+        if self.gaps:
+            place = int(np.searchsorted(self.rows, row))
+            if place < len(self.rows) and self.rows[place] != row:
+                return None
+        if not 0 <= place < len(self.rows):
+            return None
+        found: str = self.columns["id"][place].as_py()
+        return found
+
+    @cached_property
+    def first(self) -> int:
+        """The first row."""
+        return int(self.rows[0])
+
+    @cached_property
+    def gaps(self) -> bool:
+        """Whether rows are missing between the first and the last."""
+        return int(self.rows[-1]) - self.first != len(self.rows) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Roll:
+    """The ids of all fragments in memory, to be looked up by address; ``Roll.of`` makes one.
+
+    Attributes:
+        starts: where the ids of each fragment begin, by its number.
+        spans: how many places each has, 0 where it is not in memory.
+        ids: by place; null where a row was dead.
+    """
+
+    starts: Rows
+    spans: Rows
+    ids: pa.Array
+
+    @classmethod
+    def of(cls, parts: Mapping[int, Part]) -> "Roll":
+        """Join fragments, by their number."""
+        starts, spans = np.zeros((2, max(parts, default=-1) + 1), np.int64)
+        every, start = [pa.nulls(0, pa.string())], 0
+        for number, part in parts.items():
+            ids, offsets = part.columns["id"], part.rows - (number << 32)
+            starts[number], spans[number] = start, int(offsets[-1]) + 1
+            if spans[number] != len(ids):
+                places = np.full(spans[number], -1)
+                places[offsets] = np.arange(len(ids))
+                ids = ids.take(pa.array(places, mask=places < 0))
+            every.append(ids)
+            start += len(ids)
+        return cls(starts, spans, pa.concat_arrays(every))
+
+    def read(self, rows: Rows) -> list[str] | None:
+        """Return the id of each row; None where one is not there."""
+        home, place = fragment_of(rows), rows & 0xFFFFFFFF
+        if home.max() >= len(self.starts) or (place >= self.spans[home]).any():
+            return None
+        found = self.ids.take(pa.array(place + self.starts[home]))
+        ids: list[str] | None = None if found.null_count else found.to_pylist()
+        return ids
+
 
 def _values(column: pa.Array, places: Rows) -> list[Any]:
     if len(places) <= _SINGLY:
@@ -105,12 +168,33 @@ class Shelf:
         self.room = room
         self._parts: dict[int, Part] = {}
         self._looks: dict[str, int] = {}
+        self._roll: Roll | None = None
         self._version = -1
         self._lock = Lock()
 
-    def ids(self, view: View, rows: Rows) -> dict[int, str]:
-        """Return the ids of rows, by row number."""
-        return {row: known["id"] for row, known in self._known(view, rows, ("id",)).items()}
+    def ids(self, view: View, rows: Rows) -> list[str]:
+        """Return the id of each of some rows, in their order."""
+        with self._lock:
+            self._tidy(view)
+            found = self._held(rows) if view.version == self._version else None
+        if found is None:
+            known = self._known(view, rows, ("id",))
+            found = [known[row]["id"] for row in rows.tolist()]
+        return found
+
+    def _held(self, rows: Rows) -> list[str] | None:
+        """Return the ids of rows from memory; None where one is not there."""
+        if len(rows) > _SINGLY:
+            if self._roll is None:
+                self._roll = Roll.of(self._parts)
+            return self._roll.read(rows)
+        found = []
+        for row in rows.tolist():
+            part = self._parts.get(row >> 32)
+            if part is None or (id := part.id(row)) is None:
+                return None
+            found.append(id)
+        return found
 
     def items(self, view: View, rows: Rows) -> dict[int, dict[str, Any]]:
         """Return id, media and metadata of rows, by row number."""
@@ -159,6 +243,7 @@ class Shelf:
             self._parts = {
                 n: part for n, part in self._parts.items() if part.names == view.names and part.files in files
             }
+            self._roll = None
             self._looks = {name: looks for name, looks in self._looks.items() if name in files}
             self._version = view.version
 
@@ -175,6 +260,7 @@ class Shelf:
             self._looks[fragment.files] = _NEVER
         else:
             self._parts[number] = part
+            self._roll = None
         return part
 
     def _load(self, view: View, fragment: Fragment) -> Part | None:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from quiver.engine.column import Column
+from quiver.engine.watch import Sight, Watch
 from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
@@ -72,6 +73,8 @@ class Table:
             raise BadCollection(f"no collection can be read at {what}") from error
         self.uri = uri
         self.pinned = version is not None
+        self._watch = Watch(uri)
+        self._newest: Sight | None = None
         self._check_format()
 
     @classmethod
@@ -139,8 +142,15 @@ class Table:
 
         By another dataset, since one that moves cannot be read by other threads meanwhile.
         """
-        if not self.pinned and (latest := self.dataset.latest_version) != self.dataset.version:
+        if self.pinned:
+            return
+        version = self.version
+        sight = self._watch.look(version)
+        if sight is not None and sight == self._newest:
+            return
+        if (latest := self.dataset.latest_version) != version:
             self.dataset = self.dataset.checkout_version(latest)
+        self._newest = sight if latest == version and self._watch.named(version) else None
 
     def commit(self, change: Callable[[lance.LanceDataset], Any]) -> Any:
         """Apply a change to the newest version; start anew where another writer came first.

@@ -29,9 +29,9 @@ def asked(queries: Floats, space: Space, k: int) -> Floats:
     if k < 1:
         raise BadSpec(f"k must be at least 1, not {k}")
     queries = np.require(queries, np.float32, ("C", "W"))
-    finite = np.isfinite(queries).all(axis=1)
+    finite = np.isfinite(queries)
     if not finite.all():
-        raise BadData(f"query {np.argmin(finite)} holds NaN or infinity")
+        raise BadData(f"query {np.argmin(finite.all(axis=1))} holds NaN or infinity")
     return queries
 
 

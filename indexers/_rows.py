@@ -1,11 +1,34 @@
 """Row numbers and the positions they stand at."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from quiver.errors import BadData
 from quiver.types import Rows
+
+T = TypeVar("T")
+
+
+class Last(Generic[T]):
+    """What was made of the last array that nobody writes to: who asks with the same rows again need not wait again."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: tuple[Rows, T] | None = None
+
+    def of(self, rows: Rows, make: Callable[[Rows], T]) -> T:
+        """Make something of row numbers, unless it was made of this very array before, which must be read-only."""
+        held = self._held
+        if held is not None and held[0] is rows and not rows.flags.writeable:
+            return held[1]
+        made = make(rows)
+        if rows.base is None and not rows.flags.writeable:
+            self._held = rows, made
+        return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ Shapes: q queries, t vectors of a tile, c candidates, dim the width of the space
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def width(queries: int) -> int:
     return max(1024, PRODUCTS // max(1, min(queries, _QUERIES)))
 
 
-def tensor(array: Floats) -> Tensor:
+def tensor(array: NDArray[Any]) -> Tensor:
     """View an array as a tensor; torch warns of read-only memory, but nothing here writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
@@ -110,6 +111,25 @@ def ranked(query: NDArray[np.int64], scores: Floats, rows: Rows, shape: tuple[in
     table[query[kept], rank[kept]] = scores[order][kept]
     names[query[kept], rank[kept]] = rows[order][kept]
     return table, names
+
+
+def untied(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
+    """Order full tables that are all but ordered, lower row first among equals; (q, k) both, returned as they are else.
+
+    The same table as ``ranked`` gives, without sorting all of it.
+    """
+    tied = (scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] > rows[:, :-1])
+    right = tied | (scores[:, 1:] < scores[:, :-1])
+    if not right.all():
+        lines = np.flatnonzero(~right.all(axis=1))
+        order = np.lexsort((rows[lines], -scores[lines]))
+        scores[lines], rows[lines] = (np.take_along_axis(each[lines], order, 1) for each in (scores, rows))
+    return scores, rows
+
+
+def lacking(answer: tuple[Floats, Rows]) -> bool:
+    """Tell whether any query was answered short."""
+    return bool((answer[1][:, -1] < 0).any())
 
 
 def mend(answer: tuple[Floats, Rows], how: Callable[[NDArray[np.bool_]], tuple[Floats, Rows]]) -> None:

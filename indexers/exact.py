@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,7 +27,7 @@ from quiver.indexers._compact import LAYOUT, Compact, compress, restore
 from quiver.indexers._file import staged
 from quiver.indexers._lone import MOST, Lone, able
 from quiver.indexers._query import swift
-from quiver.indexers._rows import RowMap
+from quiver.indexers._rows import Last, RowMap
 from quiver.indexers._scan import Held, Scan, fits, scan
 from quiver.indexers._topk import Tile, best, pairs, tensor, width
 from quiver.types import Floats, Rows, Space, Vectors
@@ -94,6 +95,8 @@ class _Past:
     last: Scan | None = None
     lone: Lone | None = None
     making: threading.Lock = field(default_factory=threading.Lock)
+    allowed: Last[Rows | None] = field(default_factory=Last)
+    masked: Last[NDArray[np.bool_]] = field(default_factory=Last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +146,7 @@ class ExactIndex:
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query; see ``quiver.protocols.Index``."""
         asked = _check.asked(queries, self.space, k)
-        positions = None if allow is None else self.numbers.among(_check.allowed(allow))
+        positions = None if allow is None else self._past.allowed.of(allow, self._among)
         found = len(self) if positions is None else len(positions)
         k = min(k, found)
         if not k or not len(asked):
@@ -153,6 +156,12 @@ class ExactIndex:
             return self._scan(compact, asked, k, positions)
         self._past.last = None
         return self._compare(asked, k, positions)
+
+    def _among(self, allow: Rows) -> Rows | None:
+        positions = self.numbers.among(_check.allowed(allow))
+        if positions is not None:
+            positions.flags.writeable = False
+        return positions
 
     def _made(self) -> Compact | None:
         return self.__dict__.get("compact")
@@ -181,7 +190,7 @@ class ExactIndex:
 
     def _scan(self, compact: Compact, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
         lone = self._past.lone = self._past.lone or Lone(self.space.metric, compact)
-        allowed = None if positions is None else lone.mask(positions)
+        allowed = None if positions is None else self._past.masked.of(positions, lone.mask)
         held = Held(self.space.metric, self.data, self.lengths, self.rows, compact, allowed)
         if self._alone(asked):
             answers = lone.search(held, asked, k)
@@ -230,7 +239,7 @@ class ExactIndex:
         if positions is not None and len(positions) <= _GATHER * len(self):
             for at in range(0, len(positions), size):
                 some = positions[at : at + size]
-                here = torch.from_numpy(some).to(self.data.device)
+                here = tensor(some).to(self.data.device)
                 yield Tile(self.rows[some], self.data[here], self.lengths[here])
             return
         allowed = None if positions is None else self._mask(positions)
@@ -241,5 +250,5 @@ class ExactIndex:
 
     def _mask(self, positions: Rows) -> Tensor:
         mask = torch.zeros(len(self), dtype=torch.bool)
-        mask[torch.from_numpy(positions)] = True
+        mask[tensor(positions)] = True
         return mask.to(self.data.device)

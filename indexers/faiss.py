@@ -6,10 +6,8 @@ anything that came back short, is answered by scoring the stored codes of the al
 """
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.errors import BadCollection, BadSpec, MissingExtra
+from quiver.errors import BadCollection, BadSpec
 from quiver.indexers import _check
+from quiver.indexers._faiss import first, knobs, library, parts, threads
 from quiver.indexers._file import sha256, staged
 from quiver.indexers._memory import Memory, needed
-from quiver.indexers._rows import RowMap
-from quiver.indexers._topk import best, measured, mend, ranked, width
+from quiver.indexers._rows import Last, RowMap
+from quiver.indexers._topk import best, lacking, measured, mend, ranked, untied, width
 from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Metric, Rows, Space, Vectors
 
 _TRAIN = 200_000  # vectors, unless told otherwise; more change no centroid that matters and cost minutes
 _CHUNK = 1 << 15  # vectors added at a time
 _STEP = 8  # rows scored in the time of one step of a graph's walk, as measured: HNSW32, 100,000 x 128, one core
-MANY = 32  # queries that are worth waking threads for
 _REFINES = (1, 2, 4, 8, 16, 32)
 _FILES = ("index.faiss", "rows.npy")
 
@@ -110,10 +108,10 @@ def open(path: Path, space: Space) -> "FaissIndex":
             if sha256(path / name) != held["sha256"][name]:
                 raise BadCollection(f"{path / name} is damaged: its checksum is not the one in header.json; rebuild it")
         rows = np.load(path / "rows.npy", allow_pickle=False)
-        index = _library().read_index(str(path / "index.faiss"))
+        index = library().read_index(str(path / "index.faiss"))
         return _adopt(index, RowMap.of(rows), space, held["factory"], Params(**held["params"]))
     except (BadSpec, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BadCollection(f"{path} is not a FAISS index of Quiver: {_first(error)}") from error
+        raise BadCollection(f"{path} is not a FAISS index of Quiver: {first(error)}") from error
 
 
 def memory(space: Space, count: int, *, factory: str = "Flat", train: int = _TRAIN) -> Memory:
@@ -123,32 +121,19 @@ def memory(space: Space, count: int, *, factory: str = "Flat", train: int = _TRA
         BadSpec: the factory cannot be read, or cannot keep this metric.
     """
     copies = 2 if space.metric == "cosine" else 1
-    return needed(_library(), _make(factory, space), count, train=train, chunk=_CHUNK, copies=copies)
-
-
-def _library() -> Any:
-    try:
-        import faiss
-    except ModuleNotFoundError as error:
-        raise MissingExtra("faiss-cpu") from error
-    return faiss
-
-
-def _first(error: Exception) -> str:
-    """Return what FAISS has to say, without the place in its sources."""
-    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", str(error)).split("\n")[0]
+    return needed(library(), _make(factory, space), count, train=train, chunk=_CHUNK, copies=copies)
 
 
 def _make(factory: str, space: Space) -> Any:
-    faiss = _library()
+    faiss = library()
     metric = faiss.METRIC_L2 if space.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     try:
         index = faiss.index_factory(space.dim, factory, metric)
     except RuntimeError as error:
-        raise BadSpec(f"faiss cannot make {factory!r} for {space}: {_first(error)}") from error
+        raise BadSpec(f"faiss cannot make {factory!r} for {space}: {first(error)}") from error
     if index.metric_type != metric:  # HNSW16,PQ16 quietly falls back to L2
         raise BadSpec(f"faiss {factory!r} does not keep the metric {space.metric}: choose another factory")
-    for part in _parts(index):
+    for part in parts(index):
         if isinstance(part, faiss.IndexLSH):
             raise BadSpec(
                 f"faiss {factory!r} counts differing bits, which is no {space.metric}: choose another factory"
@@ -166,7 +151,7 @@ def _fill(index: Any, vectors: Vectors, factory: str, train: int) -> None:
         for start in range(0, len(vectors), _CHUNK):
             index.add(shape(vectors.data[start : start + _CHUNK]))
     except (RuntimeError, AssertionError) as error:  # SWIG asserts, the library throws
-        raise BadSpec(f"faiss {factory!r} cannot hold these {len(vectors)} vectors: {_first(error)}") from error
+        raise BadSpec(f"faiss {factory!r} cannot hold these {len(vectors)} vectors: {first(error)}") from error
 
 
 def _plain(data: Floats) -> Floats:
@@ -179,22 +164,13 @@ def _sample(n: int, size: int) -> Rows:
     return np.sort(np.random.default_rng(0).choice(n, size, replace=False))
 
 
-def _parts(index: Any) -> list[Any]:
-    """Return an index and those it wraps, outermost first."""
-    parts = [_library().downcast_index(index)]
-    for name in ("index", "base_index"):  # PreTransform and Refine
-        if hasattr(parts[0], name):
-            parts += _parts(getattr(parts[0], name))
-    return parts
-
-
 def _adopt(index: Any, numbers: RowMap, space: Space, factory: str, params: Params) -> "FaissIndex":
     if (index.d, index.ntotal) != (space.dim, len(numbers)):
         raise BadCollection(
             f"faiss {factory!r} holds {index.ntotal} vectors of width {index.d}, "
             f"not {len(numbers)} of {space.dim}: rebuild it"
         )
-    lists = _library().try_extract_index_ivf(index)
+    lists = library().try_extract_index_ivf(index)
     if len(numbers):
         try:
             if lists is not None:
@@ -203,35 +179,6 @@ def _adopt(index: Any, numbers: RowMap, space: Space, factory: str, params: Para
         except RuntimeError as error:
             raise BadSpec(f"faiss {factory!r} cannot give vectors back, which filters need: choose another") from error
     return FaissIndex(space, numbers, index, factory, params)
-
-
-def _knobs(index: Any, params: Params, selector: Any) -> Any:
-    """Return the search parameters of an index and of those it wraps; None where there is nothing to say."""
-    faiss = _library()
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexPreTransform):
-        return faiss.SearchParametersPreTransform(index_params=_knobs(index.index, params, selector))
-    if isinstance(index, faiss.IndexRefine):
-        inner = _knobs(index.base_index, params, selector)
-        return faiss.IndexRefineSearchParameters(k_factor=params.refine, base_index_params=inner)
-    if isinstance(index, faiss.IndexIVF):
-        make = faiss.IVFPQSearchParameters if isinstance(index, faiss.IndexIVFPQ) else faiss.SearchParametersIVF
-        return make(nprobe=params.nprobe, sel=selector)
-    if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=params.ef, sel=selector)
-    return None if selector is None else faiss.SearchParameters(sel=selector)
-
-
-@contextmanager
-def _threads(count: int | None, queries: int) -> Iterator[None]:
-    faiss = _library()
-    before = faiss.omp_get_max_threads()
-    chosen = count or (before if queries >= MANY else 1)
-    faiss.omp_set_num_threads(chosen)  # holds for the calling thread only
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +198,7 @@ class FaissIndex:
     index: Any
     factory: str
     params: Params
+    _last: Last["_Chosen"] = field(default_factory=Last, repr=False)
 
     @property
     def rows(self) -> Rows:
@@ -260,7 +208,7 @@ class FaissIndex:
     @cached_property
     def nbytes(self) -> int:
         """Bytes that the index takes when written, which is about what it takes in memory, and its row numbers."""
-        faiss, total = _library(), self.rows.nbytes
+        faiss, total = library(), self.rows.nbytes
 
         def count(block: bytes) -> int:
             nonlocal total
@@ -281,7 +229,7 @@ class FaissIndex:
         """Return settings worth trying when k are asked for: ladders from cheap to dear."""
         if self._graph:
             return [[{"ef": ef} for ef in rungs(max(1024, 4 * k), least=max(8, k))]]
-        refines = _REFINES if any(isinstance(part, _library().IndexRefine) for part in _parts(self.index)) else (1,)
+        refines = _REFINES if any(isinstance(part, library().IndexRefine) for part in parts(self.index)) else (1,)
         if not self._lists:
             return [[{"refine": refine} for refine in refines]]
         return [[{"nprobe": n, "refine": r} for n in rungs(self._lists)] for r in refines]
@@ -291,19 +239,24 @@ class FaissIndex:
         asked = _check.asked(queries, self.space, k)
         if self.space.metric == "cosine":
             asked = _check.unit(asked)
-        positions = None if allow is None else self.numbers.locate(_check.allowed(allow))
-        count = len(self) if positions is None else len(positions)
+        chosen = None if allow is None else self._last.of(allow, self._choose)
+        count = len(self) if chosen is None else len(chosen.positions)
         k = min(k, count)
         if not k or not len(asked):
             return np.empty((len(asked), k), np.float32), np.empty((len(asked), k), np.int64)
-        if positions is not None and self._few(k, count):
-            return self._compare(asked, k, positions)
-        answer = self._ask(asked, k, positions, self.params if positions is None else self._widened(count))
-        if self._lists:
+        if chosen is not None and self._few(k, count):
+            return self._compare(asked, k, chosen.positions)
+        answer = self._ask(asked, k, chosen, self.params if chosen is None else self._widened(count))
+        if self._lists and lacking(answer):
             every = replace(self.params, nprobe=self._lists)
-            mend(answer, lambda short: self._ask(asked[short], k, positions, every))
-        mend(answer, lambda short: self._compare(asked[short], k, positions))
+            mend(answer, lambda short: self._ask(asked[short], k, chosen, every))
+        if lacking(answer):
+            positions = None if chosen is None else chosen.positions
+            mend(answer, lambda short: self._compare(asked[short], k, positions))
         return answer
+
+    def _choose(self, allow: Rows) -> "_Chosen":
+        return _Chosen(self.numbers.locate(_check.allowed(allow)), len(self))
 
     def extended(self, vectors: Vectors) -> "FaissIndex":
         """Add vectors, and return the index that holds them; this one is used up.
@@ -322,7 +275,7 @@ class FaissIndex:
         """Write a folder: index.faiss, rows.npy, and header.json with their checksums."""
         with staged(Path(path), mark="header.json") as draft:
             draft.mkdir()
-            _library().write_index(self.index, str(draft / "index.faiss"))
+            library().write_index(self.index, str(draft / "index.faiss"))
             np.save(draft / "rows.npy", self.rows, allow_pickle=False)
             sums = {name: sha256(draft / name) for name in _FILES}
             details = {"factory": self.factory, "params": asdict(self.params), "sha256": sums}
@@ -331,20 +284,25 @@ class FaissIndex:
     @cached_property
     def _lists(self) -> int:
         """How many inverted lists there are; 0 where there are none."""
-        ivf = _library().try_extract_index_ivf(self.index)
+        ivf = library().try_extract_index_ivf(self.index)
         return 0 if ivf is None else ivf.nlist
 
     @cached_property
+    def _spent(self) -> Any:
+        """What the library is told to spend where there is no filter; making it takes as long as a quick search."""
+        return knobs(self.index, self.params, None)
+
+    @cached_property
     def _graph(self) -> bool:
-        return isinstance(_parts(self.index)[-1], _library().IndexHNSW)
+        return isinstance(parts(self.index)[-1], library().IndexHNSW)
 
     @cached_property
     def _selects(self) -> bool:
         """Whether the library can filter this type; there is no way to know but to try."""
-        selector = _library().IDSelectorBatch(np.zeros(1, np.int64))
+        selector = library().IDSelectorBatch(np.zeros(1, np.int64))
         try:
             self.index.search(
-                np.zeros((1, self.space.dim), np.float32), 1, params=_knobs(self.index, self.params, selector)
+                np.zeros((1, self.space.dim), np.float32), 1, params=knobs(self.index, self.params, selector)
             )
         except RuntimeError:
             return False
@@ -366,21 +324,25 @@ class FaissIndex:
         nprobe = min(self._lists or 1, -(-self.params.nprobe * len(self) // count))
         return replace(self.params, nprobe=nprobe, ef=-(-self.params.ef * len(self) // count))
 
-    def _ask(self, asked: Floats, k: int, positions: Rows | None, params: Params) -> tuple[Floats, Rows]:
-        """Ask the library; whatever it says, nothing outside positions comes back."""
+    def _ask(self, asked: Floats, k: int, chosen: "_Chosen | None", params: Params) -> tuple[Floats, Rows]:
+        """Ask the library; whatever it says, nothing that was not chosen comes back."""
         take, selector, mask = k, None, None
-        if positions is not None:
-            mask = np.zeros(len(self), bool)
-            mask[positions] = True
+        if chosen is not None:
+            mask = chosen.mask
             if self._selects:
-                selector = _library().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+                selector = chosen.selector
             else:
-                take = min(len(self), 2 * k * len(self) // len(positions))
-        with _threads(params.threads, len(asked)):
-            distances, places = self.index.search(asked, take, params=_knobs(self.index, params, selector))
+                take = min(len(self), 2 * k * len(self) // len(chosen.positions))
+        plain = selector is None and params is self.params
+        spent = self._spent if plain else knobs(self.index, params, selector)
+        with threads(params.threads, len(asked)):
+            distances, places = self.index.search(asked, take, params=spent)
         return self._named(distances, places, mask, k)
 
     def _named(self, distances: Floats, places: Rows, mask: NDArray[np.bool_] | None, k: int) -> tuple[Floats, Rows]:
+        if mask is None and places.min() >= 0:  # nothing is missing, and the library has sorted
+            whole = 0 - np.maximum(distances, 0) if self.space.metric == "l2" else distances
+            return untied(whole, self.rows.take(places))
         query, rank = np.nonzero(places >= 0)
         if mask is not None:
             kept = mask[places[query, rank]]
@@ -398,3 +360,28 @@ class FaissIndex:
         parts = (positions[at : at + size] for at in range(0, len(positions), size))
         tiles = (measured(self.rows[part], self.index.reconstruct_batch(part)) for part in parts)
         return best(metric, asked, tiles, k)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Rows that may be found.
+
+    Attributes:
+        positions: where they stand in the index.
+        count: how many rows it has.
+    """
+
+    positions: Rows
+    count: int
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(n,) whether each position may be found."""
+        mask = np.zeros(self.count, bool)
+        mask[self.positions] = True
+        return mask
+
+    @cached_property
+    def selector(self) -> Any:
+        """The same for the library, which only reads it."""
+        return library().IDSelectorBitmap(np.packbits(self.mask, bitorder="little"))

@@ -5,6 +5,7 @@ the engine chose itself for a promised recall.
 """
 
 import inspect
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from quiver.benchmarks.index import tuned
 from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant, padded
 from quiver.benchmarks.peers import faiss as peer
 from quiver.engine.collection import Collection
-from quiver.types import Floats, Query, Rows
+from quiver.types import Floats, Rows
 
 PACKAGES = ("quiver-search",)
 SHARED = True  # two who open one folder see each other's changes
@@ -94,8 +95,10 @@ class Planned:
 
     def _ask(self, queries: Floats, k: int, where: str | None) -> Rows:
         index = self.index if where is None else None
-        asked = [Query(vectors={SPACE: query}, k=k, where=where, index=index) for query in queries]
-        return padded([list(map(int, found.ids)) for found in self.collection.search_batch(asked)], k)
+        ids = self.collection.search_batch(vectors={SPACE: queries}, k=k, where=where, index=index).ids
+        if all(len(each) == k for each in ids):
+            return np.fromiter(map(int, chain.from_iterable(ids)), np.int64, len(ids) * k).reshape(-1, k)
+        return padded([list(map(int, each)) for each in ids], k)
 
     def raw(self, knobs: Knobs) -> "peer.Faiss | None":
         """Return FAISS itself with the same index; None where the engine chose the index."""

@@ -21,6 +21,8 @@ class Filter:
         return "filter"
 
     def run(self, run: "Run") -> int:
-        """Read the row numbers that match."""
+        """Read the row numbers that match, where not all do."""
+        if self.matching == run.library.count(None):
+            return self.matching
         run.allow = run.matching(self.where)
         return len(run.allow)

@@ -196,15 +196,14 @@ class Query:
     hybrid: bool = False
 
     def __post_init__(self) -> None:
-        if unknown := set(self.media) - set(MEDIA):
+        if self.media and (unknown := set(self.media) - set(MEDIA)):
             raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(unknown))}")
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
         if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
             raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
-        for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
-            if getattr(self, name) < least:
-                raise BadSpec(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.k < 1 or self.per_group < 1 or self.offset < 0:
+            self._check_counts()
         if ("before" in self.media) != ("after" in self.media):
             raise BadSpec("a pair needs both before and after")
         if not (self.media or self.like or self.vectors):
@@ -221,10 +220,15 @@ class Query:
         """Ids of all stored items it names, which are left out of the answer."""
         return (*self.like, *self.unlike)
 
+    def _check_counts(self) -> None:
+        for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
+            if getattr(self, name) < least:
+                raise BadSpec(f"{name} must be at least {least}, not {getattr(self, name)}")
+
     def _check_choices(self) -> None:
         if self.unlike and not self.like:
             raise BadSpec("unlike needs like: away from what is known only beside something to be near to")
-        if both := set(self.like).intersection(self.unlike):
+        if self.unlike and (both := set(self.like).intersection(self.unlike)):
             raise BadSpec(f"{min(both)!r} is in like and in unlike")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise BadSpec(f"min_score must be a finite number, not {self.min_score}")

@@ -109,3 +109,21 @@ def test_an_index_whose_file_is_damaged_is_not_used(store):
             path.write_bytes(path.read_bytes()[:-3] + b"xyz")
     with pytest.raises(quiver.QuiverError, match="build one with `quiver index`"):
         found(quiver.open(collection.uri), np.ones(24, np.float32), "faiss")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_condition_that_all_meet_is_looked_at_again_when_something_changes(store, kind):
+    collection, data, folder = store
+    query, where = np.ones(24, np.float32), "id <> 'late#0'"
+    ask = Query(vectors={"made": query}, k=10, index=kind, where=where)
+    assert list(collection.search(ask).ids) == best(data, query, 10)
+    np.save(folder / "late.npy", query[None])
+    collection.add_vectors(folder / "late.npy", space="made")
+    assert list(collection.search(ask).ids) == best(data, query, 10)
+    assert found(collection, query, kind)[0] == "late#0"
+    gone = best(data, query, 2)
+    collection.delete(gone)
+    for id in gone:
+        del data[id]
+    for _ in range(2):
+        assert list(collection.search(ask).ids) == best(data, query, 10)

@@ -91,3 +91,34 @@ def test_a_plan_is_kept_until_something_changes(store):
     assert nearest(store, 1).plan is not first
     store.delete(["a#0"])
     assert nearest(store, 1).plan.items == N - 1
+
+
+def test_ids_come_in_the_order_of_rows_from_disk_and_from_memory_alike(store):
+    store.delete(["a#0", "a#7", "b#19"])
+    table = Table(f"{store.uri}/items.lance")
+    view, shelf = View.of(table), Shelf(table)
+    rows = np.random.default_rng(0).permutation(np.repeat(table.rows(), 2))
+    known = {row["_rowid"]: row["id"] for row in table.read(["id"]).to_pylist()}
+    first = shelf.ids(view, rows)
+    assert len(shelf._parts) == len(view.fragments)
+    assert first == shelf.ids(view, rows) == [known[row] for row in rows.tolist()]
+    assert [shelf.ids(view, rows[n : n + 1]) for n in range(9)] == [first[n : n + 1] for n in range(9)]
+
+
+def test_a_row_that_is_not_in_memory_is_not_made_up(store):
+    store.delete(["a#0", "a#7"])
+    table = Table(f"{store.uri}/items.lance")
+    view, shelf, rows = View.of(table), Shelf(table), table.rows()
+    shelf.ids(view, rows)
+    gone = np.setdiff1d(np.arange(rows[0] - 1, rows[0] + 20), rows)
+    far = np.array([rows[-1] + 1, rows[-1] + 1000, rows[-1] + (1 << 32), rows[-1] + (9 << 32)])
+    for row in (*gone, *far):
+        assert shelf._held(np.array([row])) is shelf._held(np.append(rows, row)) is None
+
+
+def test_a_version_before_the_newest_is_still_named(store):
+    before = store.search(vectors={"made": axis(1)}, k=N)
+    wanted = store.search(vectors={"made": axis(1)}, k=N).ids
+    store.update_meta({"a#1": {"name": "another"}})
+    assert store.search(vectors={"made": axis(2)}, k=N).ids != wanted
+    assert before.ids == wanted

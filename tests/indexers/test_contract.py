@@ -144,6 +144,19 @@ def finds_allowed_rows_only(case: Case, folder: Path) -> None:
         check(case, 10, some(case, count))
 
 
+def finds_rows_that_are_allowed_by_now(case: Case, folder: Path) -> None:
+    allow = some(case, 50)
+    allow.flags.writeable = False  # may be remembered
+    for _ in range(2):
+        check(case, 5, allow)
+        check(case, 5, allow[10:])
+    other = allow.copy()
+    check(case, 5, other)
+    other[:] = some(case, 60)[:50]
+    check(case, 5, other)
+    check(case, 5, allow)
+
+
 def finds_every_allowed_row_where_k_is_more(case: Case, folder: Path) -> None:
     check(case, 900, some(case, 700))
 
@@ -237,6 +250,7 @@ CONTRACT = [
     finds_the_best,
     gives_n_hits_where_k_is_more,
     finds_allowed_rows_only,
+    finds_rows_that_are_allowed_by_now,
     finds_every_allowed_row_where_k_is_more,
     ignores_allowed_rows_it_does_not_hold,
     cosine_ignores_query_length,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from quiver.errors import BadCollection, BadSpec, SpaceMismatch
-from quiver.indexers import exact, faiss
+from quiver.indexers import _faiss, exact, faiss
+from quiver.indexers._topk import ranked, untied
 from quiver.types import Metric, Rows, Space, Vectors
 
 DIM = 32
@@ -27,7 +28,7 @@ def recall(found: Rows, wanted: Rows) -> float:
 
 
 def test_the_library_is_not_hidden_by_the_module_of_the_same_name() -> None:
-    assert faiss._library() is library
+    assert _faiss.library() is library
 
 
 @pytest.mark.parametrize("factory", ["PQ16x4fs,RFlat", "PQ16x4fs", "NSG16,Flat", "RQ2x4"])
@@ -161,3 +162,21 @@ def test_what_stood_there_survives_a_save_that_fails(tmp_path: Path, monkeypatch
             index.save(tmp_path / "index")
     assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
     assert (faiss.open(tmp_path / "index", vectors.space).search(queries, 3)[1] == index.search(queries, 3)[1]).all()
+
+
+def test_equals_stand_by_row_number_in_full_answers_as_in_sorted_ones() -> None:
+    rng = np.random.default_rng(3)
+    scores = -np.sort(rng.integers(0, 6, (50, 8))).astype(np.float32)  # few values, many ties
+    rows = np.stack([rng.permutation(8) for _ in range(50)])
+    wanted = ranked(np.repeat(np.arange(50), 8), scores.ravel(), rows.ravel(), (50, 8))
+    found = untied(scores.copy(), rows.copy())
+    assert [each.tolist() for each in found] == [each.tolist() for each in wanted]
+    assert found[0].dtype == np.float32 and found[1].dtype == np.int64
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW16"])
+def test_of_equal_vectors_the_lower_row_comes_first(factory: str) -> None:
+    data = np.repeat(np.eye(4, dtype=np.float32), 20, axis=0)
+    index = faiss.build(Vectors(Space("made", 4, "l2", "c0ffee"), np.arange(80)[::-1].copy(), data), factory=factory)
+    scores, rows = index.search(np.eye(4, dtype=np.float32), 20)
+    assert (scores == 0).all() and rows.tolist() == [list(range(60 - 20 * n, 80 - 20 * n)) for n in range(4)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quiver.errors import BadData
-from quiver.indexers._rows import RowMap
+from quiver.indexers._rows import Last, RowMap
 
 numbers = st.lists(st.integers(-50, 2**40) | st.integers(0, 30), unique=True, max_size=40)
 
@@ -42,3 +42,16 @@ def test_so_do_those_of_rows_without_gaps(order: list[int], allowed: list[int]) 
     found = RowMap.of(np.array(order)).among(np.array(sorted(allowed), np.int64))
     wanted = sorted(order.index(row) for row in allowed if row in order)
     assert (found is None) if len(wanted) == len(order) else (found is not None and found.tolist() == wanted)
+
+
+def test_only_what_was_made_of_an_array_that_nobody_writes_to_is_remembered() -> None:
+    last, rows = Last[list[int]](), np.array([3, 5])
+    assert last.of(rows, np.ndarray.tolist) is not last.of(rows, np.ndarray.tolist)
+    rows.flags.writeable = False
+    first = last.of(rows, np.ndarray.tolist)
+    assert last.of(rows, np.ndarray.tolist) is first == [3, 5]
+    assert last.of(rows[:1], np.ndarray.tolist) == [3] and last.of(rows, np.ndarray.tolist) is first
+    assert last.of(rows.copy(), np.ndarray.tolist) is not first
+    rows.flags.writeable = True
+    rows[0] = 1
+    assert last.of(rows, np.ndarray.tolist) == [1, 5]

@@ -1,0 +1,70 @@
+"""What asking the FAISS library takes: its module, the parts of its indexes, what it is told to spend, its threads."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from quiver.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from quiver.indexers.faiss import Params
+
+MANY = 32  # queries that are worth waking threads for
+
+
+def library() -> Any:
+    """Return the module.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise MissingExtra("faiss-cpu") from error
+    return faiss
+
+
+def first(error: Exception) -> str:
+    """Return what FAISS has to say, without the place in its sources."""
+    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", str(error)).split("\n")[0]
+
+
+def parts(index: Any) -> list[Any]:
+    """Return an index and those it wraps, outermost first."""
+    found = [library().downcast_index(index)]
+    for name in ("index", "base_index"):  # PreTransform and Refine
+        if hasattr(found[0], name):
+            found += parts(getattr(found[0], name))
+    return found
+
+
+def knobs(index: Any, params: "Params", selector: Any) -> Any:
+    """Return the search parameters of an index and of those it wraps; None where there is nothing to say."""
+    faiss = library()
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=knobs(index.index, params, selector))
+    if isinstance(index, faiss.IndexRefine):
+        inner = knobs(index.base_index, params, selector)
+        return faiss.IndexRefineSearchParameters(k_factor=params.refine, base_index_params=inner)
+    if isinstance(index, faiss.IndexIVF):
+        make = faiss.IVFPQSearchParameters if isinstance(index, faiss.IndexIVFPQ) else faiss.SearchParametersIVF
+        return make(nprobe=params.nprobe, sel=selector)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=params.ef, sel=selector)
+    return None if selector is None else faiss.SearchParameters(sel=selector)
+
+
+@contextmanager
+def threads(count: int | None, queries: int) -> Iterator[None]:
+    """Search with so many threads; where none are said, with one, or with all where many queries come together."""
+    faiss = library()
+    before = faiss.omp_get_max_threads()
+    chosen = count or (before if queries >= MANY else 1)
+    faiss.omp_set_num_threads(chosen)  # holds for the calling thread only
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
