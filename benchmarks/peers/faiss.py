@@ -10,14 +10,16 @@ from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant, lists
 from quiver.types import Floats, Rows
 
 PACKAGES = ("faiss-gpu", "faiss-cpu")
-_TRAIN = 40  # vectors trained on for each list; FAISS complains below 39
+_TRAIN = 128  # vectors trained on for each list
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
     """Return four indexes; HNSW is built by FAISS's defaults (32 links, efConstruction 40)."""
     nlist = lists(shape.rows)
     probes = powers(2, nlist // 8)
-    codes = f"IVF{nlist},PQ{_parts(shape.dim)}x4fs,RFlat"
+    # Codes are scanned so fast that fewer lists are better: at 0.95 of sift100k 256 take half the time of 1,264.
+    few = lists(shape.rows // 16)
+    codes = f"IVF{few},PQ{_parts(shape.dim)}x4fs,RFlat"
     return (
         Variant("Flat", {"factory": "Flat"}, exact=True),
         Variant("HNSW32", {"factory": "HNSW32"}, tuple({"ef": ef} for ef in powers(16, 512))),
@@ -25,7 +27,7 @@ def variants(shape: Shape) -> tuple[Variant, ...]:
         Variant(
             "IVF,PQfs,RFlat",
             {"factory": codes},
-            tuple({"nprobe": n, "refine": r} for n, r in product(probes, (4, 16))),
+            tuple({"nprobe": n, "refine": r} for n, r in product(powers(2, few // 4), (4, 8, 16))),
         ),
     )
 
@@ -45,7 +47,7 @@ def build(given: Given, variant: Variant) -> None:
     metric = faiss.METRIC_L2 if shape.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     index = faiss.index_factory(shape.dim, factory, metric)
     if not index.is_trained:
-        size = min(shape.rows, _TRAIN * lists(shape.rows))
+        size = min(shape.rows, _TRAIN * int(factory.split(",")[0].removeprefix("IVF")))
         index.train(given.vectors[np.sort(np.random.default_rng(0).choice(shape.rows, size, replace=False))])
     for at in range(0, shape.rows, 1 << 16):
         index.add(np.ascontiguousarray(given.vectors[at : at + (1 << 16)]))

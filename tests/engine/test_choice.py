@@ -26,13 +26,15 @@ def test_what_is_scanned_at_once_stays_exact():
     assert str(choose(space(512), 5_000, machine=slow, memory=16 * GB)) != "exact"
 
 
-def test_a_graph_where_memory_allows_links_and_little_changes():
-    assert chosen(200_000, 256) == "faiss factory=HNSW32"
-    assert chosen(200_000, 256, updates="often").startswith("faiss factory=IVF1788,PQ128x4fs,RFlat")
+def test_lists_of_codes_where_memory_holds_the_vectors():
+    assert chosen(200_000, 96) == "faiss factory=IVF447,PQ48x4fs,RFlat train=57216"
+    assert chosen(1_000_000, 512) == "faiss factory=IVF1000,PQ128x4fs,RFlat train=128000"
 
 
-def test_lists_where_a_graph_takes_too_long_to_build():
-    assert chosen(1_000_000, 512) == "faiss factory=IVF4000,PQ256x4fs,RFlat train=256000"
+def test_a_graph_where_no_codes_can_be_made_memory_allows_links_and_little_changes():
+    assert chosen(200_000, 257) == "faiss factory=HNSW32"
+    assert chosen(200_000, 257, updates="often").startswith("faiss factory=IVF447,SQ8,RFlat")
+    assert chosen(1_000_000, 257).startswith("faiss factory=IVF1000,SQ8,RFlat")
 
 
 def test_what_memory_does_not_hold_is_searched_on_disk():
@@ -40,12 +42,12 @@ def test_what_memory_does_not_hold_is_searched_on_disk():
     assert chosen(1_000_000, 300, memory=GB) == "lance kind=IVF_PQ"
 
 
-def test_lists_have_64_vectors_each_to_train_on():
-    assert (choice._lists(6_400), choice._lists(1_000_000)) == (100, 4000)
+def test_lists_have_128_vectors_each_to_train_on():
+    assert (choice._lists(6_400), choice._lists(1_000_000)) == (50, 1000)
 
 
-def test_codes_take_half_a_byte_for_two_numbers_where_the_width_parts():
-    assert [choice._codes(dim) for dim in (128, 300, 97)] == ["PQ64x4fs", "PQ150x4fs", "SQ8"]
+def test_codes_take_half_a_byte_for_two_numbers_or_four_where_the_width_parts():
+    assert [choice._parts(dim) for dim in (128, 300, 784, 97)] == [64, 75, 196, 0]
 
 
 def test_what_is_too_large_is_refused_with_what_would_fit():
