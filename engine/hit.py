@@ -6,8 +6,6 @@ from itertools import accumulate
 from time import perf_counter
 from typing import Any, TypeVar, overload
 
-import numpy as np
-
 from quiver.engine.ingest import uri_of
 from quiver.engine.plan import Result
 from quiver.engine.rank import Scores
