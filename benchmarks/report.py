@@ -198,7 +198,7 @@ def _sourced(report: Report) -> list[str]:
     count = len({name for name in named if name}) + sum(not name for name in named)
     return [
         f"intervals: {count:,} sources were drawn, each with all of its questions ({len(named):,} in all); tests flip"
-        " single questions, and their p is too small where those of one source agree"
+        " the signs of a source's questions together"
     ]
 
 
