@@ -12,6 +12,7 @@ from quiver.engine.cli.bench import bench
 from quiver.engine.cli.delete import delete
 from quiver.engine.cli.demo import demo
 from quiver.engine.cli.doctor import doctor
+from quiver.engine.cli.fit import fit
 from quiver.engine.cli.get import get
 from quiver.engine.cli.index import index
 from quiver.engine.cli.info import info
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (add, search, index, info, get, delete, versions, train, doctor, demo):
+for command in (add, search, index, fit, info, get, delete, versions, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

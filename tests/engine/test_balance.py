@@ -1,13 +1,18 @@
 """How much lists count in fusion is learnt from known answers, and used from then on."""
 
+import json
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import quiver
 from quiver.engine.balance import learn, read, write
+from quiver.engine.cli import app
+from quiver.engine.question import read as read_questions
 from quiver.engine.rank import Ranked
 from quiver.engine.stages.fuse import Fuse
-from quiver.errors import BadData
+from quiver.errors import BadData, BadSpec
 from quiver.types import Item, Query
 
 #: Embeds a text anywhere, always in the same place.
@@ -79,12 +84,39 @@ def test_what_was_learnt_is_kept_by_the_labels_of_the_lists(tmp_path):
     assert read(tmp_path) == {frozenset({"good", "dice"}): found}
 
 
-def test_hybrid_searches_go_by_what_was_learnt_unless_weights_are_asked_for(lab, tmp_path):
+@pytest.fixture
+def shop(lab, tmp_path):
+    """Sixty things with a number each, which an encoder puts anywhere."""
     (lab / "chance.py").write_text(CHANCE)
-    shop = quiver.open(tmp_path / "c")
-    things = [f"{colour} {thing} {n}" for n, colour in enumerate(("red", "blue")) for thing in ("coat", "hat", "shoe")]
-    items = [Item(f"{n}", {"text": f"{thing} item{n}"}) for n, thing in enumerate(things * 10)]
-    shop.add(*items, encoder="lab.chance", workers=1)
+    made = quiver.open(tmp_path / "c")
+    things = [f"{colour} {thing}" for colour in ("red", "blue") for thing in ("coat", "hat", "shoe")]
+    made.add(
+        *(Item(f"{n}", {"text": f"{thing} item{n}"}) for n, thing in enumerate(things * 10)),
+        encoder="lab.chance",
+        workers=1,
+    )
+    return made
+
+
+def test_the_command_line_reads_questions_from_a_table(shop, tmp_path):
+    rows = [f"item{n},{n}" for n in range(0, 40, 2)] + ["coat,0", "coat,6", "hat,", ",3"]
+    (tmp_path / "asked.csv").write_text("\n".join(["text,answer", *rows]))
+    arguments = ["fit", shop.uri, str(tmp_path / "asked.csv"), "--hybrid"]
+    done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert found["questions"] == 21 and found["source"] == "asked.csv"
+    assert found["weights"]["words"] > 1
+    assert "1 rows left out" in done.stderr
+    told = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert told.startswith("weights recall text -> chance (text)") and "21 questions of asked.csv" in told
+    with pytest.raises(BadSpec, match=r"no column 'right' .* which are answer beside its media"):
+        read_questions(tmp_path / "asked.csv", answer="right")
+    (tmp_path / "none.csv").write_text("text,answer\nhat,\n")
+    with pytest.raises(BadData, match="holds no question that has an answer"):
+        read_questions(tmp_path / "none.csv")
+
+
+def test_hybrid_searches_go_by_what_was_learnt_unless_weights_are_asked_for(shop):
     queries = [Query({"text": f"item{n}"}, k=5, hybrid=True) for n in range(0, 60, 2)]
     found = shop.fit(queries, [f"{n}" for n in range(0, 60, 2)], source="even numbers")
     assert found.weights["words"] > 1.5 and found.after == found.before == 1.0
