@@ -16,6 +16,7 @@ from typing import Any
 
 from quiver.engine.cost import Cost
 from quiver.engine.file import keep
+from quiver.indexers._tune import work
 
 FORMAT = 1
 #: Selectivities that are measured, widest first.
@@ -149,7 +150,7 @@ class Promise:
                 ms = _between(point.cost.ms(queries), other.cost.ms(queries), place)
                 kept = point.keeps(self.recall) and other.keeps(self.recall)
                 found.append(Offer(point.spend, min(point.recall, other.recall), ms, kept))
-        return sorted(found, key=lambda offer: offer.ms)
+        return sorted(found, key=lambda offer: (offer.ms, work(offer.spend)))
 
     def offer(self, k: int, share: float, queries: int = 1) -> Offer | None:
         """Return the cheapest setting that keeps the promise around a search; None where none does."""

@@ -29,7 +29,7 @@ from quiver.engine.promise import BUCKETS, Curve, Point, Promise, Spend
 from quiver.engine.resident import Resident
 from quiver.engine.sample import Sample, draw
 from quiver.errors import BadSpec
-from quiver.indexers._tune import climb, frontier
+from quiver.indexers._tune import calm, climb, frontier
 from quiver.types import Floats, Rows
 
 #: Queries that settings are first tried with.
@@ -188,8 +188,8 @@ class Bench:
         spends = [trial.spend for trial in frontier(list(trials), most=self.effort.kept)]
         for share in BUCKETS:
             tuning, held = cases if share == 1.0 else [self._cases(half, depth, share) for half in self.halves]
-            points = tuple(self._point(spend, tuning, held, depth) for spend in spends)
-            yield Curve(depth, share, self._cost(held[0], depth, None), points)
+            points = [self._point(spend, tuning, held, depth) for spend in spends]
+            yield Curve(depth, share, self._cost(held[0], depth, None), _calm(points))
 
     def points(self, depth: int, share: float, spends: Sequence[Spend]) -> list[Point]:
         """Measure some settings at one depth and selectivity, by all queries alike."""
@@ -297,6 +297,13 @@ class Bench:
             together.append(perf_counter() - started)
         quick = sorted(alone[1:])[(len(alone) - 1) // 4]  # others on the machine make some slow
         return Cost(quick * 1e3, min(together) * 1e3 / TOGETHER)
+
+
+def _calm(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Take from the times of settings what others on the machine added to them."""
+    spends = [point.spend for point in points]
+    alone, together = (calm(spends, [getattr(point.cost, name) for point in points]) for name in ("alone", "together"))
+    return tuple(replace(point, cost=Cost(*each)) for point, *each in zip(points, alone, together, strict=True))
 
 
 def _error(recalls: Shares) -> float:
