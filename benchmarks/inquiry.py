@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver.benchmarks import way
-from quiver.benchmarks.grid import Setup
+from quiver.benchmarks.grid import ROUTES, Setup
 from quiver.benchmarks.hold import Holding, Key, Part, hold
 from quiver.benchmarks.query import Embedded, embedded
 from quiver.benchmarks.store import Stock
@@ -121,7 +121,10 @@ class Asked:
         return sum(spent) if spent else None
 
     def _setup(self, question: Question) -> Setup:
-        return self.setup if question.candidates is None else self.setup.exactly()
+        if question.candidates is None:
+            return self.setup
+        # Few compete, so they are compared exactly; a reranker still sees the first of them only, as recall puts them.
+        return replace(self.setup, index="exact") if self.setup.recall == ROUTES else self.setup.exactly()
 
 
 def prepare(

@@ -129,6 +129,19 @@ def test_excluded_items_are_gone_before_a_reranker_sees_them(numbers, tmp_path):
     assert [each.ranking.rows[0, :3].tolist() for each in rest] == [[9, 8, -1]] * 2
 
 
+def test_candidates_of_a_question_are_recalled_and_reranked_among_themselves(numbers, tmp_path):
+    asked = [replace(numbers.questions[0], candidates=("i9", "i11", "i13", "i90"), relevant={"i13": 1})]
+    setups = [Setup(scorer="none"), Setup(), Setup(recall="routes", depth=2), Setup("auto", depth=2)]
+    options = replace(QUICK, work=tmp_path, measures=("R@3",))
+    found = bench(replace(numbers, questions=asked), ["lab.judge"], setups=setups, options=options).outcomes
+    by_vectors, by_judge, first, planned = (
+        [row for row in each.ranking.rows[0].tolist() if row >= 0] for each in found
+    )
+    assert by_vectors == [11, 9, 13, 90] and by_judge == [11, 13, 9, 90]
+    assert first == [11, 9]  # the judge saw no more
+    assert planned == by_judge[:2]  # all are scored
+
+
 @pytest.fixture
 def doubtful(lab):
     """A judge who is right about the number one above, next to a split whose answers he gives."""
