@@ -52,10 +52,8 @@ def explain(library: Library, query: Query) -> Plan:
 
 def _plan(library: Library, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
     """Plan, or take the plan of a batch like it; not where contents or a pace, which no shape tells, decide."""
-    query, many = (
-        batch.query if isinstance(batch, Batch) else batch[0],
-        1 << (len(batch) - 1).bit_length(),
-    )  # so that few plans serve all numbers of queries
+    query = batch.query if isinstance(batch, Batch) else batch[0]
+    many = 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
 
     def make() -> Plan:
         return plan(query, library.facts(query, examples, queries=many))
