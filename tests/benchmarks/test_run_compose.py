@@ -211,7 +211,7 @@ def test_candidates_compete_among_themselves_whatever_the_recall(garments, spec,
     few = tuple(sorted({*first.exclude, *list(first.relevant)[:1], *(item.id for item in garments.items[-9:])}))
     asked = replace(first, candidates=few, relevant=dict.fromkeys(list(first.relevant)[:1], 1))
     task = replace(garments, questions=[asked])
-    setups = [Setup(recall="single", depth=2), Setup(recall="routes", spaces=("classic/image",), depth=1)]
+    setups = [Setup(recall="single", depth=2), Setup(recall="routes", spaces=("classic/image",), depth=20)]
     for outcome in bench(task, [f"{spec} + classic"], setups=setups, options=replace(QUICK, work=shared)).outcomes:
         mine = [garments.items[n].id for n in outcome.ranking.rows[0] if n >= 0]
         competing = [id for id in few if id not in first.exclude]
