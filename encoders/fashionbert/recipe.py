@@ -125,8 +125,9 @@ class Recipe(Extractor):
         rates = (self.word_rate, self.patch_rate, self.hide)
         if not all(0 <= rate < 1 for rate in rates):
             raise BadSpec("word_rate, patch_rate and hide must be at least 0 and below 1")
-        if min(self.align, self.steps, self.rank_steps) < 0 or not max(self.steps, self.rank_steps):
-            raise BadSpec("align, steps and rank_steps must be at least 0, and steps or rank_steps above it")
+        phases = self.align, self.steps, self.rank_steps
+        if min(phases) < 0 or not max(phases):
+            raise BadSpec("align, steps and rank_steps must be at least 0, and one of them above it")
         if self.group < 2:
             raise BadSpec("a group needs at least 2 products to be ranked")
         _ = self.loop, self.aligning, self.ranking, self.rule  # which check the rest

@@ -87,13 +87,14 @@ def _learn(
     pieces, outcome = cast(Pieces, pupil.model.pieces), None
     sides = Fetch(pairs, features, pieces, recipe.max_text, recipe.hide)
     if pupil.model.align is not None:
-        fit(
+        outcome = fit(
             pupil,
             lambda model, batch: phase.aligned(model(batch), batch.known),
             fetch=sides,
             count=len(pairs),
             out=out,
             loop=recipe.aligning,
+            validate=None if recipe.steps or recipe.rank_steps else validate,
             phase="align",
         )
     if recipe.steps:
@@ -121,7 +122,7 @@ def _learn(
             validate=validate,
             phase="rank",
         )
-    return cast(Outcome, outcome)  # a recipe has one of the two
+    return cast(Outcome, outcome)  # a recipe has one of them
 
 
 class Pupil(nn.Module):

@@ -90,6 +90,17 @@ def test_alignment_and_ranking_learn_the_shop_and_are_kept(shop, tmp_path):
     assert train(shop, shop, tmp_path, recipe=recipe).resumed == 20  # both phases are known to be done
 
 
+def test_a_recipe_may_align_and_do_no_more(shop, tmp_path):
+    recipe = replace(
+        SMALL, whole="classic", centre=True, align=16, align_steps=60, align_batch=12, steps=0, hide=0.0,
+        validate_every=0,
+    )  # fmt: skip
+    outcome = train(shop, shop, tmp_path, recipe=recipe)
+    assert (outcome.step, outcome.figures["mrr"] > 0.8) == (60, True)  # by chance 0.52
+    with pytest.raises(BadSpec, match="one of them above it"):
+        replace(recipe, align=0)
+
+
 def test_a_stopped_run_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
     short = replace(SMALL, steps=8, word_rate=0.3, dropout=0.1)
     train(shop, None, tmp_path / "whole", recipe=short)
@@ -147,7 +158,7 @@ def test_recipes_are_checked():
         Recipe(rivals=0)
     with pytest.raises(BadSpec, match="word_rate"):
         Recipe(word_rate=1.0)
-    with pytest.raises(BadSpec, match="steps or rank_steps"):
+    with pytest.raises(BadSpec, match="one of them above it"):
         Recipe(steps=0)
     with pytest.raises(BadSpec, match="group"):
         Recipe(group=1)
