@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quiver.engine.batch import Batch, alike
+from quiver.engine.batch import alike, one_of
 from quiver.engine.execute import execute
 from quiver.engine.hit import Results
 from quiver.engine.library import Library, held
@@ -52,7 +52,7 @@ def explain(library: Library, query: Query) -> Plan:
 
 def _plan(library: Library, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
     """Plan, or take the plan of a batch like it; not where contents or a pace, which no shape tells, decide."""
-    query = batch.query if isinstance(batch, Batch) else batch[0]
+    query = one_of(batch)
     many = 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
 
     def make() -> Plan:

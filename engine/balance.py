@@ -21,9 +21,10 @@ from quiver.engine.chance import Chances, Doubles, reciprocal
 from quiver.engine.file import keep
 from quiver.engine.rank import Ranked
 from quiver.engine.rank import reciprocal as points
+from quiver.engine.trial import FOLDER
 from quiver.errors import BadData
 
-_FOLDER, _LISTS = "measured", "lists-"
+_LISTS = "lists-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +90,31 @@ def _union(lists: Sequence[Ranked], c: int) -> tuple[Doubles, NDArray[np.int64]]
     kept = [np.unique(own[own >= 0]) for own in every]
     rows = np.full((len(kept), max(map(len, kept))), -1, np.int64)
     scores = np.zeros((len(lists), *rows.shape))
+    given = [points(ranked, c) for ranked in lists]
     for q, own in enumerate(kept):
         rows[q, : len(own)] = own
-        for ranked, found in zip(lists, scores, strict=True):
+        for ranked, theirs, found in zip(lists, given, scores, strict=True):
             there = ranked.rows[q] >= 0
-            found[q, np.searchsorted(own, ranked.rows[q, there])] = points(ranked, c)[q, there]
+            found[q, np.searchsorted(own, ranked.rows[q, there])] = theirs[q, there]
     return scores, rows
 
 
 def _found(scores: Doubles, rows: NDArray[np.int64], answers: NDArray[np.bool_], weights: Doubles) -> float:
     """Return the mean reciprocal rank by some weights."""
     mixed = np.where(rows >= 0, np.tensordot(weights, scores, 1), -np.inf)
-    order = np.argsort(-mixed, axis=1, kind="stable")
-    return float(reciprocal(np.take_along_axis(answers, order, 1)).mean())
+    return reciprocal(mixed, answers)
 
 
 def write(root: Path, balance: Balance) -> None:
     """Keep what was learnt of some lists."""
     digest = hashlib.sha256("\n".join(sorted(balance.weights)).encode()).hexdigest()[:12]
-    keep(root / _FOLDER / f"{_LISTS}{digest}.json", json.dumps(asdict(balance)))
+    keep(root / FOLDER / f"{_LISTS}{digest}.json", json.dumps(asdict(balance)))
 
 
 def read(root: Path) -> dict[frozenset[str], Balance]:
     """Return what was learnt here, by the labels of the lists that are fused."""
     found = {}
-    for path in (root / _FOLDER).glob(f"{_LISTS}*.json"):
+    for path in (root / FOLDER).glob(f"{_LISTS}*.json"):
         try:
             balance = Balance(**json.loads(path.read_text()))
             found[frozenset(balance.weights)] = balance

@@ -88,6 +88,11 @@ def alike(queries: Sequence[Query]) -> Batch | None:
     return Batch(first, {name: np.array(vectors, np.float32)})
 
 
+def one_of(queries: Sequence[Query]) -> Query:
+    """Return the first of queries that are alike; a batch has it ready."""
+    return queries.query if isinstance(queries, Batch) else queries[0]
+
+
 def held_in(queries: Sequence[Query], space: str) -> Floats:
     """Return the vectors of one shape that queries hold in a space, (q, dim) or (q, m, dim)."""
     if isinstance(queries, Batch):

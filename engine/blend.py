@@ -102,7 +102,7 @@ def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: st
         raise BadData(f"nothing can be learnt from {len(right)} questions of which recall finds no answer")
     tried = [_Trial.of(recall, match, right, depth) for depth in sorted({min(n, right.shape[1]) for n in DEPTHS})]
     best = max(tried, key=lambda trial: (trial.reciprocal, -trial.depth))
-    before = float(reciprocal(right).mean())
+    before = reciprocal(np.zeros(right.shape), right)  # in the order of recall
     if not best.clear or best.reciprocal < before:
         best = _Trial(RECALL, best.depth, before, False)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -131,9 +131,7 @@ class _Trial:
         weights = Weights(*fitted.tolist())
         mixed = np.full(right.shape, -np.inf)
         mixed[:, :depth] = np.where(head, mix(scores[0], scores[1], weights), -np.inf)
-        order = np.argsort(-mixed, axis=1, kind="stable")
-        found = float(reciprocal(np.take_along_axis(right, order, 1)).mean())
-        return cls(weights, depth, found, weights.scorer > 0 and chances.clearer(fitted, alone))
+        return cls(weights, depth, reciprocal(mixed, right), weights.scorer > 0 and chances.clearer(fitted, alone))
 
 
 def write(root: Path, composition: Composition, blend: Blend) -> None:

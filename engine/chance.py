@@ -64,6 +64,13 @@ class Chances:
         return bool(gain.mean() > CLEAR * gain.std() / np.sqrt(len(gain)))
 
 
-def reciprocal(right: NDArray[np.bool_]) -> Doubles:
-    """Return (q,) one over the rank of the first right candidate, best first, 0 where there is none."""
-    return np.where(right.any(axis=1), 1 / (1 + np.argmax(right, axis=1)), 0)
+def reciprocal(scores: Doubles, right: NDArray[np.bool_]) -> float:
+    """Return the mean over questions of one over the rank of the first right candidate, 0 where there is none.
+
+    Args:
+        scores: (q, n), -inf where there is no candidate; those of equal scores stay in order.
+        right: (q, n).
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(right, order, 1)
+    return float(np.where(ranked.any(axis=1), 1 / (1 + np.argmax(ranked, axis=1)), 0).mean())

@@ -9,9 +9,7 @@ import numpy as np
 
 from quiver import registry
 from quiver.engine import answer, choice, source
-from quiver.engine.balance import Balance
 from quiver.engine.batch import batch_of
-from quiver.engine.blend import Blend
 from quiver.engine.block import Block, Known
 from quiver.engine.build import Order, each, fill
 from quiver.engine.cache import Cache
@@ -23,7 +21,7 @@ from quiver.engine.gate import Gate
 from quiver.engine.hit import Results
 from quiver.engine.ingest import Ingest, Report, agree, commit, processes, take_vectors
 from quiver.engine.library import Library
-from quiver.engine.measure import fit, measure
+from quiver.engine.measure import Learnt, fit, measure
 from quiver.engine.memory import share_arenas
 from quiver.engine.page import pages
 from quiver.engine.plan import Plan, Result
@@ -300,7 +298,7 @@ class Collection:
         scorer: str | None = None,
         depth: int = 100,
         source: str = "the user",
-    ) -> Blend | Balance:
+    ) -> Learnt:
         """Learn from known answers how much a reranker counts against recall, or lists that are fused by rank.
 
         Ask other questions than those that results are reported on. Searches rank by what was learnt from then on.

@@ -34,6 +34,8 @@ from quiver.engine.trial import Measured, Trial
 from quiver.errors import BadSpec
 from quiver.types import Query, Rows, keys_of
 
+#: How much a reranker counts, or each of several lists.
+Learnt = Blend | Balance
 #: Candidates of each list that are tried, until all is found.
 DEPTHS = (100, 200, 500, 1000, 2000, 5000)
 #: Queries that are also asked alone, for the time they take.
@@ -84,7 +86,7 @@ def fit(
     scorer: str | None = None,
     depth: int = 100,
     source: str,
-) -> Blend | Balance:
+) -> Learnt:
     """Learn how much a reranker counts against recall, or lists against each other, keep it, and return it.
 
     Args:

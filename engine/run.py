@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from quiver.engine.ask import ask
-from quiver.engine.batch import Batch, held_in
+from quiver.engine.batch import Batch, held_in, one_of
 from quiver.engine.column import Column, Crossing, Derived
 from quiver.engine.composed import references
 from quiver.engine.composer import Composer
@@ -106,7 +106,7 @@ class Run:
     ) -> None:
         self.library = library
         self.queries = queries if isinstance(queries, Batch) else tuple(queries)
-        self.query = queries.query if isinstance(queries, Batch) else queries[0]
+        self.query = one_of(queries)
         self.examples = examples
         self.allow: Rows | None = None
         self.lists: list[Ranked] = []

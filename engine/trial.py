@@ -13,6 +13,8 @@ from pathlib import Path
 from quiver.engine.file import keep
 from quiver.engine.graph import Composition
 
+#: Of the cache, where figures are kept.
+FOLDER = "measured"
 #: A collection of more than so many times the items has outgrown what was measured: recall at a given depth falls.
 GROWTH = 1.5
 
@@ -86,4 +88,4 @@ def place(root: Path, composition: Composition, kind: str = "") -> Path:
     """Return the file of what was measured of a scorer, or of another kind of figures."""
     digest = hashlib.sha256(f"{composition!r}{kind}".encode()).hexdigest()[:12]
     name = "".join(c if c.isalnum() else "_" for c in composition.name)
-    return root / "measured" / f"{name}-{digest}.json"
+    return root / FOLDER / f"{name}-{digest}.json"
