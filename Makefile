@@ -13,7 +13,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest -q
-	$(BIN)/pytest -q --doctest-modules src/quiver --ignore=src/quiver/engine/cli
+	$(BIN)/pytest -q --doctest-modules src/quiver --ignore=src/quiver/cli
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -26,7 +26,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python -m quiver.benchmarks.ingest
+	$(BIN)/python -m quiver.benchmarks.speed.ingest
 
 clean:
 	rm -rf $(VENV) out

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import quiver
-from quiver.engine.calibrate import installed, processor
+from quiver.engine.statistics.machine import installed, processor
 
 _LIBRARIES = (
     "faiss-cpu",

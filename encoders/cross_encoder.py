@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub
-from quiver.encoders._media import TextReader
 from quiver.errors import BadSpec, MissingExtra, MissingWeights, SpaceMismatch
+from quiver.media import TextReader
 from quiver.protocols import Asked, Held, Reader
 from quiver.types import Floats, Probe, Space
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.encoders import _fingerprint, _pixel
-from quiver.encoders._media import AudioReader, ImageReader, VideoReader
 from quiver.encoders._tower import Tower, Towers, averaged, chunks
 from quiver.errors import BadMedia, BadSpec, MissingExtra, MissingWeights
+from quiver.media import AudioReader, ImageReader, VideoReader
 from quiver.protocols import Encoder
 from quiver.types import Floats, Space
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _tokens
-from quiver.encoders._media import ImageReader, TextReader, VideoReader
 from quiver.encoders._tower import Features, Tower, Towers, averaged
 from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.media import ImageReader, TextReader, VideoReader
 from quiver.types import Floats, Space
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _tokens
-from quiver.encoders._media import AudioReader, ImageReader, TextReader, VideoReader
 from quiver.encoders._tower import Features, Tower, Towers, averaged
 from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.media import AudioReader, ImageReader, TextReader, VideoReader
 from quiver.types import Floats, Space
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _pixel
-from quiver.encoders._media import ImageReader, VideoReader
 from quiver.encoders._tower import Tower, Towers, averaged, chunks
 from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.media import ImageReader, VideoReader
 from quiver.protocols import Encoder
 from quiver.types import Floats, Space
 

@@ -8,31 +8,33 @@ from typing import Any, TypeVar, Unpack
 import numpy as np
 
 from quiver import registry
-from quiver.engine import answer, choice, source
-from quiver.engine.batch import batch_of
-from quiver.engine.block import Block, Known
-from quiver.engine.build import Order, each, fill
-from quiver.engine.cache import Cache
-from quiver.engine.check import check
-from quiver.engine.choice import Updates
-from quiver.engine.column import Column
-from quiver.engine.encoding import load
-from quiver.engine.gate import Gate
-from quiver.engine.hit import Results
-from quiver.engine.ingest import Ingest, Report, agree, commit, processes, take_vectors
-from quiver.engine.library import Library
-from quiver.engine.measure import Learnt, fit, measure
-from quiver.engine.memory import share_arenas
-from quiver.engine.page import pages
-from quiver.engine.plan import Plan, Result
-from quiver.engine.progress import track
-from quiver.engine.quarantine import Quarantine
+from quiver.engine import source
+from quiver.engine.core.column import Column
+from quiver.engine.core.encoder import load
+from quiver.engine.execution.plan import Plan, Result
+from quiver.engine.execution.query_batch import batch_of
+from quiver.engine.execution.results import Results
+from quiver.engine.execution.session import Library
+from quiver.engine.ingest.malloc import share_arenas
+from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, processes, take_vectors
+from quiver.engine.ingest.progress import track
+from quiver.engine.ingest.row_batch import Block, Known
+from quiver.engine.serving import answer
+from quiver.engine.serving.batcher import Gate
+from quiver.engine.serving.paging import pages
 from quiver.engine.source.given import Given, Stored
+from quiver.engine.statistics.scorer_recall import Measured
+from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.summary import summary
-from quiver.engine.table import Table, quoted
-from quiver.engine.trial import Measured
-from quiver.engine.tune import Want
-from quiver.engine.upkeep import Upkeep, catch_up, wanted
+from quiver.engine.tuning import index_choice
+from quiver.engine.tuning.index_build import Order, each, fill
+from quiver.engine.tuning.index_choice import Updates
+from quiver.engine.tuning.index_tuning import Want
+from quiver.engine.tuning.maintenance import Upkeep, catch_up, wanted
+from quiver.engine.tuning.recall_check import check
+from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadCollection, BadSpec
 from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of
 
@@ -224,7 +226,7 @@ class Collection:
         kind, options = registry.split(spec) if spec is not None else (None, {})
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
-        order = Order(kind, options, want, choice.parse(memory) if isinstance(memory, str) else memory, updates)
+        order = Order(kind, options, want, index_choice.parse(memory) if isinstance(memory, str) else memory, updates)
         return self._upkeep(lambda library: each(library, spaces, lambda own, column: [fill(own, column, order)]))
 
     def check(self, *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:

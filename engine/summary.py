@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from quiver.engine.build import brief
-from quiver.engine.column import Column
-from quiver.engine.library import Library
-from quiver.engine.quarantine import Quarantine
-from quiver.engine.upkeep import lag
+from quiver.engine.core.column import Column
+from quiver.engine.execution.session import Library
+from quiver.engine.storage.quarantine import Quarantine
+from quiver.engine.tuning.index_build import brief
+from quiver.engine.tuning.maintenance import lag
 from quiver.types import MEDIA
 
 

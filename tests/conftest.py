@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from quiver.engine.change import edited
+from quiver.attribute_edits import edited
 from quiver.task import Task
 from quiver.types import Item
 

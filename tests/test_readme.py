@@ -23,7 +23,7 @@ def test_every_snippet_runs(tmp_path, photos, prices, monkeypatch):
     for language, code in BLOCK.findall(README.read_text()):
         commands = [[sys.executable, "-c", code]] if language == "python" else map(shlex.split, code.splitlines())
         for command in commands:
-            words = [sys.executable, "-m", "quiver.engine.cli", *command[1:]] if command[0] == "quiver" else command
+            words = [sys.executable, "-m", "quiver", *command[1:]] if command[0] == "quiver" else command
             done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
             assert done.returncode == 0, (command, done.stderr)
             outputs[" ".join(command[1:])] = done.stdout

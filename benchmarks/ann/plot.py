@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver.benchmarks.ann.report import name
-from quiver.benchmarks.plot import COLOURS, FORMATS, render
+from quiver.benchmarks.recall.plot import COLOURS, FORMATS, render
 from quiver.errors import BadSpec
 
 Report = Mapping[str, Any]

@@ -11,7 +11,7 @@ import numpy as np
 from quiver.benchmarks.ann.bed import FILTERS, SELECTIVITIES
 from quiver.benchmarks.ann.run import FORMAT
 from quiver.benchmarks.ann.track import TARGET, TARGETS, cheapest
-from quiver.benchmarks.datasets import _world_files as files
+from quiver.benchmarks.datasets.world import files
 from quiver.errors import BadData
 
 BUSY = "times are CPU times of the process, of all its threads, since others used the machine; a second is a CPU second"

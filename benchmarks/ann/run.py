@@ -18,15 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from quiver import registry
-from quiver.benchmarks import peers
+from quiver.benchmarks import datasets, peers
 from quiver.benchmarks.ann.bed import Bed, lay
 from quiver.benchmarks.ann.clock import Pace
 from quiver.benchmarks.ann.track import KEPT, TRACKS
 from quiver.benchmarks.datasets.ann import Neighbours
 from quiver.benchmarks.machine import commit, machine, versions
-from quiver.engine.cache import home
 from quiver.errors import BadSpec
+from quiver.files import cache_home
 
 FORMAT = 1
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
@@ -97,9 +96,10 @@ def measure(
         BadData: the data is not on disk.
         BadSpec: it cannot be named so, or has no vectors.
     """
-    task: Neighbours = registry.load("benchmarks.datasets", dataset, entry="neighbours")
+    task: Neighbours = datasets.load(dataset, entry="neighbours")
     threads = options.threads or os.cpu_count() or 1
-    folder = (options.work or home() / "ann") / hashlib.sha256(f"{dataset} {task.revision}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{dataset} {task.revision}".encode()).hexdigest()
+    folder = (options.work or cache_home() / "ann") / digest[:16]
     bed = lay(task, folder / "data", seed=options.seed)
     ground = Ground(bed, folder, replace(options, threads=threads), say)
     report: Report = {

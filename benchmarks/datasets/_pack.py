@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from quiver.benchmarks.datasets import _place
 from quiver.benchmarks.datasets._read import Lazy, Source, unique
-from quiver.engine.cache import home
 from quiver.errors import BadData
+from quiver.files import cache_home
 from quiver.task import Question, Task, check
 from quiver.types import Item, Query
 
@@ -28,7 +28,7 @@ TENTHS = ("train",) * 7 + ("validation",) + ("test",) * 2
 
 def made(name: str) -> Path:
     """Return the folder for media that are made of a data set's files: ``$QUIVER_CACHE``, else ``~/.cache/quiver``."""
-    return home() / "datasets" / name
+    return cache_home() / "datasets" / name
 
 
 def split_of(group: str, *, pack: str) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quiver.encoders._media import times
 from quiver.errors import BadData
+from quiver.media import times
 from quiver.task import Question, Task
 
 

@@ -21,8 +21,8 @@ from typing import Literal
 from quiver.benchmarks.datasets._pack import finish, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.encoders._media import moment
 from quiver.errors import BadData
+from quiver.media import moment
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 

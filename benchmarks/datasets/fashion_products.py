@@ -32,12 +32,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from quiver.attribute_edits import Changes
 from quiver.benchmarks.datasets._caption import Asked, Entry, ask_text, ask_thing, repeated
 from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, split_of, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._protocol import sampled
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.engine.change import Changes
 from quiver.errors import BadSpec
 from quiver.task import Question, Task
 from quiver.types import Query

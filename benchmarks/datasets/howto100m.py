@@ -37,8 +37,8 @@ import numpy as np
 from quiver.benchmarks.datasets._pack import digest, finish, whole
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.encoders._media import moment
 from quiver.errors import BadData, BadSpec
+from quiver.media import moment
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 

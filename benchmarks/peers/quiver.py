@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import quiver
-from quiver.benchmarks.index import tuned
 from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant, padded
 from quiver.benchmarks.peers import faiss as peer
+from quiver.benchmarks.recall.indexes import tuned
 from quiver.engine.collection import Collection
 from quiver.types import Floats, Rows
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from quiver import registry
-from quiver.benchmarks.index import tuned
 from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant
 from quiver.benchmarks.peers import faiss as peer
+from quiver.benchmarks.recall.indexes import tuned
 from quiver.types import Floats, Rows, Space, Vectors
 
 PACKAGES = ("quiver-search",)

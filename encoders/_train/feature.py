@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from quiver import registry
 from quiver.encoders import _fingerprint
-from quiver.encoders._media import locate
 from quiver.encoders._train.rank import share
 from quiver.errors import BadSpec, QuiverError
+from quiver.media import locate
 from quiver.protocols import Encoder
 from quiver.types import Floats, Space
 

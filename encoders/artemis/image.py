@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from quiver.encoders import _hub
-from quiver.encoders._media import ImageReader
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.text import Feature
 from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.media import ImageReader
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from quiver.encoders import _pool
-from quiver.encoders._media import TextReader
 from quiver.encoders.artemis import probe, score
 from quiver.encoders.artemis.config import WEIGHABLE, Config
 from quiver.encoders.artemis.encoder import Eye
@@ -25,6 +24,7 @@ from quiver.encoders.artemis.score import Arrays
 from quiver.encoders.artemis.source import Source
 from quiver.encoders.artemis.word import Vocabulary
 from quiver.errors import BadMedia, BadSpec
+from quiver.media import TextReader
 from quiver.protocols import Asked, Held
 from quiver.types import Floats, Probe, Space
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from quiver.encoders import _fingerprint
-from quiver.encoders._media import AudioReader, ImageReader, PairReader, TextReader, VideoReader
 from quiver.encoders._tower import Tower, Towers, averaged
 from quiver.encoders.classic import audio, image, text
 from quiver.errors import BadSpec
+from quiver.media import AudioReader, ImageReader, PairReader, TextReader, VideoReader
 from quiver.protocols import Encoder, Reader
 from quiver.types import KEYS, Floats, Space
 

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from quiver import registry
 from quiver.encoders import _fingerprint
-from quiver.encoders._media import ImageReader, locate
 from quiver.encoders._train import first
 from quiver.encoders.fashionbert.patch import Averaged, Cells, Pixels
 from quiver.errors import BadSpec, MissingWeights, QuiverError
+from quiver.media import ImageReader, locate
 from quiver.protocols import Reader
 from quiver.types import Floats
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from quiver import registry
 from quiver.encoders import _fingerprint
-from quiver.encoders._media import ImageReader, VideoReader
 from quiver.encoders._pool import mean, unit
 from quiver.encoders._tower import chunks
 from quiver.encoders.mmv.clip import hear
@@ -25,6 +24,7 @@ from quiver.encoders.mmv.model import MMV, read
 from quiver.encoders.mmv.reader import Joined, SoundReader, WordReader
 from quiver.encoders.mmv.word import Tokeniser
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
+from quiver.media import ImageReader, VideoReader
 from quiver.protocols import Encoder, Reader
 from quiver.types import KEYS, Floats, Space
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from quiver.encoders._media import AudioReader, TextReader
 from quiver.encoders.mmv.word import Tokeniser, split
 from quiver.errors import BadMedia
+from quiver.media import AudioReader, TextReader
 from quiver.protocols import Reader
 from quiver.types import Floats, Rows
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quiver.encoders import _fingerprint
-from quiver.encoders._media import AudioReader, ImageReader, VideoReader, locate, moment, times
 from quiver.encoders._train.rank import share
 from quiver.errors import BadData, QuiverError
+from quiver.media import AudioReader, ImageReader, VideoReader, locate, moment, times
 from quiver.types import Floats, Rows
 
 #: Clips per folder of the cache: what an interruption can cost.

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from quiver.encoders._media import AudioReader, TextReader, VideoReader
 from quiver.encoders._tower import Features, Tower, averaged, chunks
 from quiver.encoders.transformers.checkpoint import Checkpoint, part
 from quiver.encoders.transformers.pixel import Eyes, eyes
 from quiver.encoders.transformers.word import words
 from quiver.errors import BadSpec
+from quiver.media import AudioReader, TextReader, VideoReader
 from quiver.types import Floats
 
 IMAGE = ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2")

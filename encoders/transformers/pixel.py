@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from quiver.encoders._media import ImageReader
 from quiver.encoders.transformers.checkpoint import part
+from quiver.media import ImageReader
 
 if TYPE_CHECKING:
     import torch

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from quiver.encoders._media import TextReader
 from quiver.encoders._tower import Tower
 from quiver.encoders.transformers.checkpoint import Checkpoint
 from quiver.encoders.transformers.contrastive import seen_towers
 from quiver.encoders.transformers.pixel import accepted, eyes
 from quiver.encoders.transformers.word import words
 from quiver.errors import BadSpec
+from quiver.media import TextReader
 from quiver.types import Floats
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ from torch.nn import functional
 
 from quiver import registry
 from quiver.encoders import _hub
-from quiver.encoders._media import TextReader
 from quiver.encoders.two_tower import base
 from quiver.encoders.two_tower.config import HERE, Config
 from quiver.encoders.two_tower.data import Column, Features
 from quiver.encoders.two_tower.model import Contrast, Given, Side, TwoTower
 from quiver.errors import BadSpec, MissingExtra
+from quiver.media import TextReader
 from quiver.protocols import Reader
 from quiver.types import Floats, Rows
 

@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.encoders._media import TextReader
+from quiver.media import TextReader
 from quiver.types import Rows
 
 #: Words of a text that count.

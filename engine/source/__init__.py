@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from itertools import groupby
 
-from quiver.encoders._media import kind
 from quiver.engine.source.chain import chain
 from quiver.engine.source.folder import Survey, empty, open_files, survey
 from quiver.engine.source.manifest import open_manifest
@@ -23,6 +22,7 @@ from quiver.engine.source.vector import VectorSource, open_vectors
 from quiver.engine.source.walk import Entry, Root, entries, walk
 from quiver.engine.source.webdataset import Shard, open_shards
 from quiver.errors import BadData, BadSpec
+from quiver.media import kind
 
 __all__ = ["Problem", "Source", "VectorSource", "open", "open_vectors"]
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from quiver.engine.source.place import Place
 from quiver.engine.source.record import Problem
-from quiver.engine.table import RESERVED, Table
+from quiver.engine.storage.dataset import RESERVED, Table
 from quiver.errors import BadData
 from quiver.types import MEDIA, Item
 

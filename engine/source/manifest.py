@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from quiver.encoders._media import kind
 from quiver.engine.source import column
 from quiver.engine.source.place import read_text
 from quiver.engine.source.record import Gate, Problem, assemble, first_reference, rebatch
 from quiver.engine.source.role import Choice, Roles, assign
 from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadMedia
+from quiver.media import kind
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from quiver.encoders._media import kind
 from quiver.engine.source import column
 from quiver.engine.source.place import Place
 from quiver.engine.source.table import Table
 from quiver.errors import BadData, BadSpec
+from quiver.media import kind
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from quiver.encoders._media import kind
 from quiver.engine.source.record import Problem
+from quiver.media import kind
 
 _CAPTIONS = (".txt", ".caption", ".cap", ".json")  # of several beside one file the first counts
 _ORDER = ("image", "video", "audio")  # which file names an item of several

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from quiver.encoders._media import kind, span
 from quiver.engine.source import column, jsonl
 from quiver.engine.source.record import Gate, Problem, assemble, rebatch
 from quiver.engine.source.role import Choice
 from quiver.errors import BadData
+from quiver.media import kind, span
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:

@@ -47,6 +47,15 @@ def source_of(media: Mapping[str, Any], key: str) -> Any:
     return (media["before"], media["after"]) if key == "pair" else media[key]
 
 
+def uri_of(media: Mapping[str, Any]) -> str | None:
+    """Return the first file of an item, or None where it is text alone.
+
+    >>> uri_of({"text": "a red ball", "image": "a.jpg"})
+    'a.jpg'
+    """
+    return next((media[name] for name in MEDIA if name != "text" and media.get(name) is not None), None)
+
+
 def values_of(media: Mapping[str, Any], name: str) -> tuple[Any, ...]:
     """Return what a query holds under one name: one reference or wish, or each of a list of them.
 

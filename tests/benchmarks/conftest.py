@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.run import bench
+from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.run import bench
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from quiver.benchmarks.composed import broadcast, made, products
+from quiver.benchmarks.speed.composed_scoring import broadcast, made, products
 
 
 @pytest.mark.parametrize(("rows", "queries"), [(1500, 3), (300, 1), (1, 2)])

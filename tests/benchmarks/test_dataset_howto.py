@@ -9,8 +9,8 @@ import pytest
 
 from quiver.benchmarks.datasets import _place, audioset, howto100m
 from quiver.benchmarks.datasets.howto100m import Caption, nearest
-from quiver.encoders._media import AudioReader, VideoReader
 from quiver.errors import BadData, BadSpec
+from quiver.media import AudioReader, VideoReader
 from quiver.task import check
 
 LINES = {"start": [0, 3.5, 4, 9], "end": [2, 4.5, 6, 10], "text": ["first cut it", "then", " ", "now fry it"]}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from quiver.benchmarks import overhead
-from quiver.benchmarks.exact import clusters
+from quiver.benchmarks.speed import engine_overhead
+from quiver.benchmarks.speed.exact import clusters
 
 SPECS = ("exact", "faiss factory=IVF8,Flat nprobe=2")
 
@@ -10,7 +10,7 @@ SPECS = ("exact", "faiss factory=IVF8,Flat nprobe=2")
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory):
     made = clusters(600, dim=16, size=20)
-    filled = overhead.fill(tmp_path_factory.mktemp("overhead"), made.base)
+    filled = engine_overhead.fill(tmp_path_factory.mktemp("overhead"), made.base)
     filled.index(SPECS[1])
     return filled, made.queries[:256]
 
@@ -18,7 +18,7 @@ def collection(tmp_path_factory):
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_raw_call_finds_what_a_search_finds(collection, spec):
     filled, queries = collection
-    scores, rows = overhead.raw(filled, spec, queries[:20])()
+    scores, rows = engine_overhead.raw(filled, spec, queries[:20])()
     for n, query in enumerate(queries[:20]):
         found = filled.search(vectors={"made": query}, index=spec.split()[0])
         assert [f"made#{row}" for row in rows[n]] == list(found.ids)
@@ -27,7 +27,7 @@ def test_the_raw_call_finds_what_a_search_finds(collection, spec):
 
 def test_a_line_holds_medians_and_leaves_out_what_was_not_measured(collection):
     filled, queries = collection
-    one, many = overhead.measure(filled, "exact", queries, where="price < 100", rounds=2)
-    assert (one.queries, many.queries) == overhead.BATCHES and one.raw is one.overhead is None
-    assert overhead.table([one]).splitlines()[1].split()[:5] == ["exact", "price", "<", "100", "1"]
-    assert overhead.measure(filled, "exact", queries, where=None, rounds=2)[0].overhead is not None
+    one, many = engine_overhead.measure(filled, "exact", queries, where="price < 100", rounds=2)
+    assert (one.queries, many.queries) == engine_overhead.BATCHES and one.raw is one.overhead is None
+    assert engine_overhead.table([one]).splitlines()[1].split()[:5] == ["exact", "price", "<", "100", "1"]
+    assert engine_overhead.measure(filled, "exact", queries, where=None, rounds=2)[0].overhead is not None

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from quiver.attribute_edits import Changes
 from quiver.benchmarks.datasets._pack import Sample, alike, connected, split_of
-from quiver.engine.change import Changes
 from quiver.errors import BadSpec
 
 SHELF = [  # type, colour, gender

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from quiver.benchmarks.datasets._world_garment import ATTRIBUTES
 from quiver.benchmarks.datasets.world import World, load, write
+from quiver.benchmarks.datasets.world.garment import ATTRIBUTES
 from quiver.errors import BadData, BadSpec
 from quiver.registry import load as by_spec
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from quiver.benchmarks import page, plot
-from quiver.benchmarks.compare import compare
-from quiver.benchmarks.grid import Setup
 from quiver.benchmarks.metric import evaluate, read_qrels, read_run
-from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.report import describe, markdown, read_json, remarks, table, write_json, write_trec
-from quiver.benchmarks.run import bench
+from quiver.benchmarks.recall import page, plot
+from quiver.benchmarks.recall.compare import compare
+from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.report import describe, markdown, read_json, remarks, table, write_json, write_trec
+from quiver.benchmarks.recall.run import bench
+from quiver.benchmarks.recall.setup import Setup
 from quiver.errors import BadData, BadSpec
 
 

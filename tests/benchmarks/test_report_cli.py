@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from quiver.engine.cli import app, main
+from quiver.cli import app, main
 
 SHOP = '''
 """A shop of twelve pictures."""
@@ -61,7 +61,7 @@ def test_json_to_standard_output_is_json_alone_and_a_pipe_is_quiet(shop, lab, tm
     command = [
         sys.executable,
         "-m",
-        "quiver.engine.cli",
+        "quiver",
         "bench",
         "recall",
         shop,

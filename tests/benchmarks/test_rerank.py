@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quiver.benchmarks.rerank import made, measure, ways
+from quiver.benchmarks.speed.fashionbert_rerank import made, measure, ways
 from quiver.encoders.fashionbert.config import Config
 
 CONFIG = replace(Config.tiny(), vocabulary=200, max_text=20)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.benchmarks.ask import ask
-from quiver.benchmarks.grid import Setup
-from quiver.benchmarks.inquiry import prepare
-from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.run import bench, depth_of, headline_of
-from quiver.benchmarks.store import fill, home
-from quiver.engine.encoding import load
+from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.prepare import prepare
+from quiver.benchmarks.recall.run import bench, depth_of, headline_of
+from quiver.benchmarks.recall.search import ask
+from quiver.benchmarks.recall.setup import Setup
+from quiver.benchmarks.recall.task_store import fill, home
+from quiver.engine.core.encoder import load
 from quiver.errors import BadData, NoRoute
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -180,7 +180,7 @@ def test_metadata_is_not_there_to_be_searched(captioned, swatches, work):
 
 
 def test_an_encoder_of_something_else_is_refused_beside_one_that_works(task, work, measured):
-    made = "quiver.benchmarks.scale items=10 questions=10"
+    made = "quiver.benchmarks.speed.scale items=10 questions=10"
     both = bench(task, [made, "classic"], options=replace(QUICK, work=work))
     assert [outcome.name for outcome in both.outcomes] == ["classic"]
     assert "embeds no image" in both.refused[0].why
@@ -236,7 +236,7 @@ def test_lists_are_one_place_deeper_than_the_largest_cutoff(measured):
 NUMBERS = """
 import numpy as np
 
-from quiver.encoders._media import TextReader
+from quiver.media import TextReader
 from quiver.types import Space
 
 

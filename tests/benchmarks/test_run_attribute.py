@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from quiver.benchmarks.attribute import CAUSES, attribute
 from quiver.benchmarks.metric import Judgements, Ragged, Ranking, evaluate
+from quiver.benchmarks.recall.attribution import CAUSES, attribute
 from quiver.errors import BadData, BadSpec
 
 

@@ -3,8 +3,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from quiver.benchmarks import baseline
 from quiver.benchmarks.metric import Judgements, Ragged
+from quiver.benchmarks.recall import baseline
 from quiver.errors import BadSpec
 
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from quiver import registry
-from quiver.benchmarks import plot
-from quiver.benchmarks.ask import ask
-from quiver.benchmarks.grid import Setup
-from quiver.benchmarks.inquiry import prepare
-from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.report import describe, remarks, table
-from quiver.benchmarks.run import bench
-from quiver.benchmarks.store import fill, home
+from quiver.benchmarks.recall import plot
+from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.prepare import prepare
+from quiver.benchmarks.recall.report import describe, remarks, table
+from quiver.benchmarks.recall.run import bench
+from quiver.benchmarks.recall.search import ask
+from quiver.benchmarks.recall.setup import Setup
+from quiver.benchmarks.recall.task_store import fill, home
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.word import collect
-from quiver.engine.encoding import load
+from quiver.engine.core.encoder import load
 from quiver.protocols import Asked
 from quiver.task import Question, Task
 from quiver.types import Item, Query

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from quiver.benchmarks.grid import Setup, read, specs_of
+from quiver.benchmarks.recall.setup import Setup, read, specs_of
 from quiver.errors import BadData, BadSpec
 
 

@@ -3,15 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quiver.benchmarks import scale, vector
 from quiver.benchmarks.datasets.ann import Neighbours
-from quiver.benchmarks.grid import Setup
-from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.run import bench
+from quiver.benchmarks.recall import vectors
+from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.run import bench
+from quiver.benchmarks.recall.setup import Setup
+from quiver.benchmarks.speed import scale
 from quiver.errors import BadSpec
 
 ITEMS, QUESTIONS = 1500, 120
-SPEC = f"quiver.benchmarks.scale items={ITEMS} questions={QUESTIONS} dim=24"
+SPEC = f"quiver.benchmarks.speed.scale items={ITEMS} questions={QUESTIONS} dim=24"
 SETUPS = [
     Setup(),
     Setup("faiss factory=IVF32,Flat nprobe=1"),
@@ -73,7 +74,7 @@ def neighbours():
 
 def test_exact_search_finds_every_true_neighbour_of_ready_made_vectors(neighbours):
     plans = [Setup("faiss factory=IVF16,Flat nprobe=1"), Setup(depth=3)]
-    found = vector.bench(neighbours, setups=plans, options=Options(resamples=100, progress=False))
+    found = vectors.bench(neighbours, setups=plans, options=Options(resamples=100, progress=False))
     exact, one, short, random = found.outcomes
     assert exact.scores.mean("R@10") == exact.scores.mean("R@1") == 1.0
     assert exact.attribution.lost == 0
@@ -85,14 +86,14 @@ def test_exact_search_finds_every_true_neighbour_of_ready_made_vectors(neighbour
 
 def test_vectors_have_no_other_measure_than_recall(neighbours):
     with pytest.raises(BadSpec, match="not by Success@10"):
-        vector.bench(neighbours, options=Options(measures=("Success@10",)))
+        vectors.bench(neighbours, options=Options(measures=("Success@10",)))
     with pytest.raises(BadSpec, match="k up to 20, not by R@50"):
-        vector.bench(neighbours, options=Options(measures=("R@50",)))
+        vectors.bench(neighbours, options=Options(measures=("R@50",)))
 
 
 def test_index_options_that_do_not_exist_are_named(neighbours, found):
     with pytest.raises(BadSpec, match="no option 'colour'"):
-        vector.bench(neighbours, setups=[Setup("faiss colour=red")], options=Options(progress=False))
+        vectors.bench(neighbours, setups=[Setup("faiss colour=red")], options=Options(progress=False))
     task = replace(scale.task(items=ITEMS, questions=QUESTIONS))
     with pytest.raises(BadSpec, match="no option 'colour'"):
         bench(task, [SPEC], setups=[Setup("faiss colour=red")], options=Options(work=found[1], progress=False))

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from quiver.benchmarks import hold
-from quiver.benchmarks.attribute import CAUSES
-from quiver.benchmarks.grid import Setup
-from quiver.benchmarks.outcome import Options
-from quiver.benchmarks.run import bench
+from quiver.benchmarks.recall import scorer_cache
+from quiver.benchmarks.recall.attribution import CAUSES
+from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.run import bench
+from quiver.benchmarks.recall.setup import Setup
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -20,7 +20,7 @@ JUDGE = '''
 
 import numpy as np
 
-from quiver.encoders._media import TextReader
+from quiver.media import TextReader
 from quiver.errors import BadMedia, BadSpec
 from quiver.types import Space
 
@@ -101,7 +101,7 @@ def test_a_reranker_moves_answers_in_and_out_and_each_loss_has_its_cause(numbers
 
 
 def test_what_a_scorer_holds_is_made_once_for_all_that_is_asked(numbers, lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(hold, "CHUNK", 2)
+    monkeypatch.setattr(scorer_cache, "CHUNK", 2)
     (lab / "counted.py").write_text(JUDGE)
     setups = [Setup(), Setup(depth=3), Setup("auto"), *(Setup(recall="routes", depth=depth) for depth in (5, 10))]
     bench(numbers, ["lab.counted"], setups=setups, options=replace(QUICK, work=tmp_path))
@@ -114,7 +114,7 @@ def test_a_scorer_that_cannot_weigh_refuses_the_plan_and_not_each_question(numbe
     options = replace(QUICK, work=tmp_path)
     with pytest.raises(NoRoute, match="judge cannot weigh what is held"):
         bench(numbers, ["lab.judge"], setups=[Setup(weights=(("text", 2.0),))], options=options)
-    other = "quiver.benchmarks.scale items=300 questions=6"
+    other = "quiver.benchmarks.speed.scale items=300 questions=6"
     with pytest.raises(NoRoute, match="recall=routes is for a scorer, and none here composes"):
         bench(numbers, [other], setups=[Setup(recall="routes")], options=options)
 

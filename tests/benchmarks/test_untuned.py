@@ -1,6 +1,6 @@
 import numpy as np
 
-from quiver.benchmarks.untuned import ridge
+from quiver.benchmarks.study.late_fusion import ridge
 
 
 def test_the_constant_of_a_ridge_regression_is_free_of_penalty():

@@ -7,13 +7,13 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from quiver.benchmarks.datasets._world_garment import ATTRIBUTES, DYES
-from quiver.benchmarks.datasets._world_model import ACTIVITIES, CHANGES, COLOURS, FILM, SHAPES, combination_split
-from quiver.benchmarks.datasets._world_motion import PAD, RADIUS, move
-from quiver.benchmarks.datasets._world_paint import DISTANCES
-from quiver.benchmarks.datasets._world_sound import pitch_of
-from quiver.benchmarks.datasets._world_words import COLOUR_WORDS, MATERIAL_WORDS, SHAPE_WORDS, VERBS
 from quiver.benchmarks.datasets.world import World, write
+from quiver.benchmarks.datasets.world.garment import ATTRIBUTES, DYES
+from quiver.benchmarks.datasets.world.model import ACTIVITIES, CHANGES, COLOURS, FILM, SHAPES, combination_split
+from quiver.benchmarks.datasets.world.motion import PAD, RADIUS, move
+from quiver.benchmarks.datasets.world.paint import DISTANCES
+from quiver.benchmarks.datasets.world.sound import pitch_of
+from quiver.benchmarks.datasets.world.words import COLOUR_WORDS, MATERIAL_WORDS, SHAPE_WORDS, VERBS
 from quiver.errors import BadData, BadSpec
 
 SMALL = World(seed=3, size=32, frames=4, fps=8, rate=8000)

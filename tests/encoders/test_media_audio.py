@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from quiver.encoders._media import AudioReader, moment, span, thumbnail
 from quiver.errors import BadMedia, BadSpec
+from quiver.media import AudioReader, moment, span, thumbnail
 
 DATA = Path(os.environ.get("QUIVER_DATA", "../shared/data"))
 

@@ -11,7 +11,8 @@ from subprocess import run
 
 import pytest
 
-from quiver.encoders._media import (
+from quiver.errors import BadMedia
+from quiver.media import (
     AudioReader,
     ImageReader,
     PairReader,
@@ -25,7 +26,6 @@ from quiver.encoders._media import (
     span,
     times,
 )
-from quiver.errors import BadMedia
 
 
 @pytest.fixture
@@ -164,6 +164,6 @@ def test_reader_survives_pickling(reader):
 
 def test_importing_the_readers_imports_no_heavy_library():
     heavy = "{'torch', 'PIL', 'av', 'soundfile', 'soxr'}"
-    code = f"import sys, quiver.encoders._media; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, quiver.media; print(sorted({heavy} & set(sys.modules)))"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from quiver.encoders._media import ImageReader, PairReader, fetch, span, thumbnail
 from quiver.errors import BadMedia, BadSpec
+from quiver.media import ImageReader, PairReader, fetch, span, thumbnail
 
 DATA = Path(os.environ.get("QUIVER_DATA", "../shared/data"))
 

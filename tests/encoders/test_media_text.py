@@ -2,8 +2,8 @@
 
 import pytest
 
-from quiver.encoders._media import TextReader
 from quiver.errors import BadMedia
+from quiver.media import TextReader
 
 
 def test_text_is_composed():

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quiver.encoders._media import ImageReader, VideoReader, kind, moment, span, thumbnail
-from quiver.encoders._media.clip import Clip
 from quiver.errors import BadMedia, BadSpec
+from quiver.media import ImageReader, VideoReader, kind, moment, span, thumbnail
+from quiver.media.clip import Clip
 
 DATA = Path(os.environ.get("QUIVER_DATA", "../shared/data"))
 STEP = 5  # levels of grey from frame to frame: frame i is painted 20 + 5 i

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 import quiver
-from quiver.engine.balance import learn, read, write
-from quiver.engine.cli import app
-from quiver.engine.question import read as read_questions
-from quiver.engine.rank import Ranked
-from quiver.engine.stages.fuse import Fuse
+from quiver.cli import app
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.stages.fuse import Fuse
+from quiver.engine.statistics.fusion_weights import learn, read, write
+from quiver.engine.tasks.labelled_queries import read as read_questions
 from quiver.errors import BadData, BadSpec
 from quiver.types import Item, Query
 
@@ -19,7 +19,7 @@ from quiver.types import Item, Query
 CHANCE = """
 import zlib
 import numpy as np
-from quiver.encoders._media import TextReader
+from quiver.media import TextReader
 from quiver.types import Space
 
 

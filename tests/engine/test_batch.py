@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.batch import Batch, alike, join
+from quiver.engine.execution.query_batch import Batch, alike, join
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import Query
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine import encoding
-from quiver.engine.table import Table
+from quiver.engine.core import encoder
+from quiver.engine.storage.dataset import Table
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import Item, Query
 
@@ -78,9 +78,9 @@ def sounds(tmp_path, lab):
             made.append(Item(f"{stem}{n}", {"audio": str(tmp_path / f"{stem}{n}.npy")}, {"n": n}))
         return made
 
-    encoding.load.cache_clear()  # another test's module of the same name
+    encoder.load.cache_clear()  # another test's module of the same name
     yield make
-    encoding.load.cache_clear()
+    encoder.load.cache_clear()
 
 
 def pair(tmp_path, items):

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 import quiver
-from quiver.engine import calibrate
-from quiver.engine.cli import app
-from quiver.engine.cost import Machine
+from quiver.cli import app
+from quiver.engine.statistics import machine
+from quiver.engine.statistics.cost_model import Machine
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_an_index_choice_measures_the_machine_and_a_small_collection_stays_exact(home, monkeypatch):
-    assert calibrate.machine() == Machine(key=calibrate.key())
+    assert machine.machine() == Machine(key=machine.key())
     np.save(home / "base.npy", np.random.default_rng(0).standard_normal((400, 16), dtype=np.float32))
     collection = quiver.open(home / "c")
     collection.add_vectors(home / "base.npy", space="made", progress=False)
@@ -27,12 +27,12 @@ def test_an_index_choice_measures_the_machine_and_a_small_collection_stays_exact
     assert built["kind"] == "exact" and built["promise"] is None and "400 vectors are scanned" in built["why"]
     assert collection.info()["columns"][0]["indexes"] == ["exact"]
 
-    found = calibrate.machine()
+    found = machine.machine()
     assert found.at is not None and found.bandwidth > 0.5
     assert min(found.scan.together, found.scan.alone, found.pick.alone, found.exact.alone, found.lance.alone) > 0
-    assert found == calibrate.calibrated(), "it is measured once"
+    assert found == machine.calibrated(), "it is measured once"
     told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert told["costs"] == found.to_dict()
 
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert calibrate.machine().at is None
+    assert machine.machine().at is None

@@ -2,8 +2,8 @@ import csv
 
 import pytest
 
-from quiver.engine.change import edited, phrase
-from quiver.engine.lesson import full_name, lessons
+from quiver.attribute_edits import edited, phrase
+from quiver.engine.tasks.training_data import full_name, lessons
 from quiver.errors import BadData, BadSpec
 from quiver.task import Task, check
 from quiver.types import Item

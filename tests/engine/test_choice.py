@@ -2,9 +2,9 @@
 
 import pytest
 
-from quiver.engine import choice
-from quiver.engine.choice import admit, choose, parse
-from quiver.engine.cost import Cost, Machine
+from quiver.engine.statistics.cost_model import Cost, Machine
+from quiver.engine.tuning import index_choice
+from quiver.engine.tuning.index_choice import admit, choose, parse
 from quiver.errors import BadSpec
 from quiver.types import Space
 
@@ -43,11 +43,11 @@ def test_what_memory_does_not_hold_is_searched_on_disk():
 
 
 def test_lists_have_128_vectors_each_to_train_on():
-    assert (choice._lists(6_400), choice._lists(1_000_000)) == (50, 1000)
+    assert (index_choice._lists(6_400), index_choice._lists(1_000_000)) == (50, 1000)
 
 
 def test_codes_take_half_a_byte_for_two_numbers_or_four_where_the_width_parts():
-    assert [choice._parts(dim) for dim in (128, 300, 784, 97)] == [64, 75, 196, 0]
+    assert [index_choice._parts(dim) for dim in (128, 300, 784, 97)] == [64, 75, 196, 0]
 
 
 def test_what_is_too_large_is_refused_with_what_would_fit():

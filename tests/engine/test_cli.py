@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import quiver
-from quiver.engine.cli import app, main
+from quiver.cli import app, main
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def run(*arguments):
 
 def test_help_answers_at_once_and_imports_nothing_heavy():
     heavy = "torch", "lance", "pyarrow", "PIL", "faiss"
-    code = f"import sys; from quiver.engine.cli import app; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; from quiver.cli import app; print([m for m in {heavy} if m in sys.modules])"
     took = []
     for _ in range(3):
         started = time.perf_counter()
@@ -37,7 +37,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
 
 def test_add_reports_what_it_did_and_is_quiet_in_a_pipe(tmp_path, photos):
     done = subprocess.run(
-        [sys.executable, "-m", "quiver.engine.cli", "add", tmp_path / "c", photos, "--workers", "1"],
+        [sys.executable, "-m", "quiver", "add", tmp_path / "c", photos, "--workers", "1"],
         capture_output=True,
         text=True,
         check=True,

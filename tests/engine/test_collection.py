@@ -194,7 +194,7 @@ def test_an_index_is_used_when_asked_and_finds_what_came_after_it(shop, tmp_path
 
 def test_a_changed_encoder_is_noticed_before_vectors_of_two_models_meet(tmp_path, lab):
     code = (
-        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.encoders._media import TextReader\n"
+        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.media import TextReader\n"
         "class Made:\n    keys = ('text',)\n"
         "    def spaces(self, key): return (Space('made', 2, 'cosine', REVISION),) if key == 'text' else ()\n"
         "    def reader(self, key): return TextReader()\n"
@@ -207,13 +207,13 @@ def test_a_changed_encoder_is_noticed_before_vectors_of_two_models_meet(tmp_path
     assert ids(collection.search(text="b", target="text")) == ["a"]
     from lab import changing
 
-    from quiver.engine import encoding
+    from quiver.engine.core import encoder
 
     changing.REVISION = "two"
-    encoding.load.cache_clear()
+    encoder.load.cache_clear()
     with pytest.raises(QuiverError, match=r"the encoder 'lab\.changing' has changed"):
         collection.search(text="b", target="text")
-    encoding.load.cache_clear()
+    encoder.load.cache_clear()
 
 
 def test_a_collection_may_live_at_a_uri(tmp_path, photos, monkeypatch):
@@ -238,7 +238,7 @@ def test_examples_of_different_media_each_search_their_own_spaces(tmp_path, phot
 def test_a_query_crosses_a_bridge_to_where_the_items_are(tmp_path, photos, lab):
     (lab / "bridged.py").write_text(
         "import numpy as np\nfrom dataclasses import dataclass\nfrom quiver.types import Space\n"
-        "from quiver.encoders._media import ImageReader, TextReader\n"
+        "from quiver.media import ImageReader, TextReader\n"
         "FINE, COARSE = Space('fine', 3, 'cosine', '0'), Space('coarse', 3, 'cosine', '0')\n"
         "WORDS = {'red': [0, 1, 0], 'green': [0, 0, 1], 'blue': [1, 0, 0]}\n"
         "@dataclass\nclass Turn:\n    source: Space\n    target: Space\n"

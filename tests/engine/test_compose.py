@@ -14,16 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 import quiver
-from quiver.engine.cli import app
-from quiver.engine.execute import execute
-from quiver.engine.graph import Route
-from quiver.engine.plan import Plan
-from quiver.engine.planner import plan
-from quiver.engine.stages.compose import Compose
-from quiver.engine.stages.recall import Recall
-from quiver.engine.stages.rescore import Rescore
-from quiver.engine.stages.score import Score
-from quiver.engine.trial import Measured, Trial
+from quiver.cli import app
+from quiver.engine.core.graph import Route
+from quiver.engine.execution.executor import execute
+from quiver.engine.execution.plan import Plan
+from quiver.engine.execution.stages.compose import Compose
+from quiver.engine.execution.stages.recall import Recall
+from quiver.engine.execution.stages.rescore import Rescore
+from quiver.engine.execution.stages.score import Score
+from quiver.engine.planning.planner import plan
+from quiver.engine.statistics.scorer_recall import Measured, Trial
 from quiver.errors import BadMedia, BadSpec, SpaceMismatch
 from quiver.types import Item, Query
 
@@ -255,15 +255,15 @@ def test_the_reference_is_left_out_whether_it_is_given_by_id_or_by_its_path(shel
 
 
 def test_tiles_and_batches_change_nothing(shelf, monkeypatch):
-    from quiver.engine import composer
+    from quiver.engine.execution import scorer_batch
 
     collection = quiver.open(shelf / "c")
     queries = [Query({"image": str(shelf / f"p{n}.npy"), "text": f"wish {n}"}, k=8) for n in range(9)]
     queries.insert(3, Query({"text": "wish"}, like=("p9",), k=8))
     whole = collection.search_batch(queries)
-    monkeypatch.setattr(composer, "_NUMBERS", 1)
-    monkeypatch.setattr(composer, "_LEAST", 7)
-    monkeypatch.setattr(composer, "_QUERIES", 4)
+    monkeypatch.setattr(scorer_batch, "_NUMBERS", 1)
+    monkeypatch.setattr(scorer_batch, "_LEAST", 7)
+    monkeypatch.setattr(scorer_batch, "_QUERIES", 4)
     for query, result in zip(queries, whole, strict=True):
         alone = collection.search(query)
         assert ids(alone) == ids(result)
@@ -550,7 +550,7 @@ def test_the_command_line_composes_and_gives_the_same_hits(shelf):
 
 
 def test_a_page_shows_a_composed_query(shelf, tmp_path):
-    from quiver.engine.sheet import write
+    from quiver.engine.contact_sheet import write
 
     collection = quiver.open(shelf / "c")
     query = Query({"text": ["in red", "longer"]}, like=("p7",), k=3)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.cache import Cache
-from quiver.engine.column import Column
-from quiver.engine.resident import Resident
-from quiver.engine.table import Table
+from quiver.engine.core.column import Column
+from quiver.engine.storage.column_index import Resident
+from quiver.engine.storage.dataset import Table
+from quiver.engine.storage.index_files import Cache
 from quiver.types import Query, Space
 
 KINDS = ["exact", "faiss", "lance"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.gate import Gate
+from quiver.engine.serving.batcher import Gate
 from quiver.errors import BadSpec, SpaceMismatch
 
 

@@ -2,10 +2,10 @@ from dataclasses import asdict
 
 import pytest
 
-from quiver.engine.column import Column
-from quiver.engine.fact import Facts
-from quiver.engine.graph import Graph
-from quiver.engine.planner import plan
+from quiver.engine.core.column import Column
+from quiver.engine.core.graph import Graph
+from quiver.engine.planning.planner import plan
+from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec, NoRoute
 from quiver.types import Query, Space
 

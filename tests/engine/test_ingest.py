@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import quiver
-from quiver.engine.table import Table
+from quiver.engine.storage.dataset import Table
 
 
 def contents(collection):
@@ -82,7 +82,7 @@ def test_a_file_that_kills_its_worker_takes_only_itself_down(tmp_path, lab):
 
 def test_an_item_its_encoder_cannot_take_is_quarantined_alone(tmp_path, lab):
     (lab / "picky.py").write_text(
-        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.encoders._media import TextReader\n"
+        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.media import TextReader\n"
         "class Made:\n    keys = ('text',)\n"
         "    def spaces(self, key): return (Space('made', 2, 'cosine', '0'),) if key == 'text' else ()\n"
         "    def reader(self, key): return TextReader()\n"
@@ -129,9 +129,9 @@ def test_content_that_changed_loses_the_vectors_of_encoders_that_did_not_see_it(
 
 ADD = """
 import sys, quiver
-from quiver.engine import ingest
+from quiver.engine.ingest import pipeline
 if __name__ == "__main__":
-    ingest.COMMIT_ROWS = 64
+    pipeline.COMMIT_ROWS = 64
     quiver.open(sys.argv[1]).add(sys.argv[2], workers=1)
 """
 #: How often the run is killed; QUIVER_KILLS=20 for the long form.
@@ -191,9 +191,9 @@ def test_killed_at_random_moments_and_run_again_gives_the_rows_of_an_undisturbed
 
 def test_what_was_done_is_kept_when_someone_stops_it(tmp_path, many):
     from quiver.engine import source
-    from quiver.engine.encoding import load
-    from quiver.engine.ingest import Ingest
-    from quiver.engine.quarantine import Quarantine
+    from quiver.engine.core.encoder import load
+    from quiver.engine.ingest.pipeline import Ingest
+    from quiver.engine.storage.quarantine import Quarantine
 
     table = Table.create(str(tmp_path / "items.lance"))
     ingest = Ingest(table, [load("classic")], quarantine=Quarantine(str(tmp_path / "bad.lance")), workers=1)
@@ -207,10 +207,10 @@ def test_what_was_done_is_kept_when_someone_stops_it(tmp_path, many):
 def test_metadata_that_another_process_adds_meanwhile_does_not_trip_a_run(tmp_path, photos):
     import pyarrow as pa
 
-    from quiver.engine.encoding import load
-    from quiver.engine.ingest import Ingest
-    from quiver.engine.quarantine import Quarantine
+    from quiver.engine.core.encoder import load
+    from quiver.engine.ingest.pipeline import Ingest
     from quiver.engine.source.given import Given
+    from quiver.engine.storage.quarantine import Quarantine
 
     items = [quiver.Item(f"t{n}", {"text": f"text {n}"}) for n in range(64)]
     items.append(quiver.Item("picture", {"image": photos / "red0.png"}))
@@ -270,7 +270,7 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path, many):
 
 
 def test_workers_are_spawned_not_forked():
-    from quiver.engine.decode import Workers
+    from quiver.engine.ingest.decode_workers import Workers
 
     with Workers((), count=1) as workers:
         assert workers._pool._mp_context.get_start_method() == "spawn"

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from quiver.engine.lesson import full_name, is_dataset, join, lessons
+from quiver.engine.tasks.training_data import full_name, is_dataset, join, lessons
 from quiver.errors import BadData, BadSpec
 from quiver.task import Question, Task, check
 from quiver.types import Item, Query

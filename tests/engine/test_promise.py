@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from quiver.engine import promise
-from quiver.engine.column import Column
-from quiver.engine.cost import TOGETHER, Cost, Machine
-from quiver.engine.fact import Facts
-from quiver.engine.graph import Graph
-from quiver.engine.planner import plan
-from quiver.engine.promise import BUCKETS, Curve, Point, Promise
+from quiver.engine.core.column import Column
+from quiver.engine.core.graph import Graph
+from quiver.engine.planning.planner import plan
+from quiver.engine.statistics import recall_curves
+from quiver.engine.statistics.cost_model import TOGETHER, Cost, Machine
+from quiver.engine.statistics.facts import Facts
+from quiver.engine.statistics.recall_curves import BUCKETS, Curve, Point, Promise
 from quiver.types import Query, Space
 
 SPACE = Space("made", 64, "cosine", "given")
@@ -157,8 +157,8 @@ def test_time_between_selectivities_is_interpolated_on_a_log_scale():
 
 def test_a_promise_survives_being_written_and_says_what_changed_since(tmp_path):
     path = tmp_path / "promise.json"
-    promise.write(path, made())
-    read = promise.read(path)
+    recall_curves.write(path, made())
+    read = recall_curves.read(path)
     assert read == made() and read.state() == "holds"
     grown = read.now({"0": ("a", 95_000), "1": ("b", 10_000)})
     assert grown.changed == pytest.approx(0.15)
@@ -168,7 +168,7 @@ def test_a_promise_survives_being_written_and_says_what_changed_since(tmp_path):
 
 def test_a_promise_of_another_format_is_none(tmp_path):
     path = tmp_path / "promise.json"
-    promise.write(path, made())
+    recall_curves.write(path, made())
     path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
-    assert promise.read(path) is None
-    assert promise.read(tmp_path / "none.json") is None
+    assert recall_curves.read(path) is None
+    assert recall_curves.read(tmp_path / "none.json") is None

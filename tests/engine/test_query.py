@@ -193,7 +193,7 @@ WORDS = "WORDS = {'red': 0, 'crimson': 4, 'blue': 90, 'sea': 86}\n"
 def shop(tmp_path, lab):
     """Texts of one or two words, embedded as the angle of the first word that is known."""
     (lab / "angle.py").write_text(
-        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.encoders._media import TextReader\n"
+        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.media import TextReader\n"
         + WORDS
         + "class Angle:\n    keys = ('text',)\n"
         "    def spaces(self, key): return (Space('angle', 2, 'cosine', '0'),) if key == 'text' else ()\n"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from quiver.engine.rank import Best, Ranked, combine, reciprocal
+from quiver.engine.core.ranking import Best, Ranked, combine, reciprocal
 
 
 def ranked(rows, scores=None):

@@ -8,14 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 import quiver
-from quiver.engine import match
-from quiver.engine.blend import RECALL, SCORER, Blend, Weights, learn, mix
-from quiver.engine.cli import app
-from quiver.engine.match import Matched, order
-from quiver.engine.pace import Pace, Span
-from quiver.engine.planner import plan
-from quiver.engine.rank import Ranked
-from quiver.engine.stages.rerank import Rerank
+from quiver.cli import app
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution import timed_rerank
+from quiver.engine.execution.stages.rerank import Rerank
+from quiver.engine.execution.timed_rerank import Matched, order
+from quiver.engine.planning.planner import plan
+from quiver.engine.statistics.rerank_weights import RECALL, SCORER, Blend, Weights, learn, mix
+from quiver.engine.statistics.scorer_latency import Pace, Span
 from quiver.errors import BadData, BadSpec
 from quiver.types import Item, Query
 
@@ -23,7 +23,7 @@ from quiver.types import Item, Query
 JUDGE = """
 import os, time
 import numpy as np
-from quiver.encoders._media import TextReader
+from quiver.media import TextReader
 from quiver.types import Space
 
 PLANE, TRAIT = Space("plane", 2, "l2", "0"), Space("trait", 1, "dot", "0")
@@ -125,16 +125,16 @@ class Slow:
 
 def test_queries_asked_together_share_what_time_is_left(monkeypatch, tmp_path):
     slow = Slow()
-    monkeypatch.setattr(match, "perf_counter", lambda: slow.now)
+    monkeypatch.setattr(timed_rerank, "perf_counter", lambda: slow.now)
     pace = Pace(tmp_path / "p.json", "", {str(size): Span(2000.0 * size, 0.0) for size in (1, 2, 4, 8)})
     rows = np.arange(30).reshape(3, 10)[:, ::-1]
     given = Ranked("recall", -np.arange(30.0).reshape(3, 10), rows)
-    found = match.match(slow, given, depth=9, pace=pace, until=134.0)
+    found = timed_rerank.match(slow, given, depth=9, pace=pace, until=134.0)
     # 34 s for three: 11.3 s of it are 4 + 1 pairs, half of the other 24 are 4 + 2, and 12 are left for the last.
     assert [len(terms) for terms in found.terms] == [5, 6, 6] and found.late.all()
     assert found.scores[0, :5].tolist() == [9, 8, 7, 6, 5] and np.isnan(found.scores[0, 5:]).all()
     assert slow.now == 134.0
-    everything = match.match(slow, given, depth=9, pace=pace, until=float("inf"))
+    everything = timed_rerank.match(slow, given, depth=9, pace=pace, until=float("inf"))
     assert [len(terms) for terms in everything.terms] == [9, 9, 9] and not everything.late.any()
 
 

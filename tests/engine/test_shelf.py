@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.shelf import Shelf, View
-from quiver.engine.table import Table
+from quiver.engine.storage.dataset import Table
+from quiver.engine.storage.item_cache import Shelf, View
 from quiver.types import Query
 
 N = 40

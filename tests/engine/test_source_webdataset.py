@@ -4,9 +4,9 @@ import tarfile
 
 import pytest
 
-from quiver.encoders._media import locate
 from quiver.engine import source
 from quiver.errors import BadData
+from quiver.media import locate
 
 
 def shard(path, **members):

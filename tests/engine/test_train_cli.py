@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from quiver.engine.cli import app
+from quiver.cli import app
 from quiver.errors import BadSpec
 
 #: A model that learns a number from a text's length; all of a trainable model's folder, in two files.
@@ -138,7 +138,7 @@ def test_the_same_command_goes_on_and_other_settings_are_refused_but_for_fresh(l
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(lengths, tmp_path, lab):
-    command = [sys.executable, "-m", "quiver.engine.cli", "train", "lab.lengths", "--data", lengths, "--out"]
+    command = [sys.executable, "-m", "quiver", "train", "lab.lengths", "--data", lengths, "--out"]
     done = subprocess.run(
         [*command, tmp_path / "run", "stop=7"],
         capture_output=True,

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 import quiver
-from quiver.engine import promise
-from quiver.engine.build import renew
-from quiver.engine.cli import app
-from quiver.engine.promise import BUCKETS
-from quiver.engine.tune import Want
+from quiver.cli import app
+from quiver.engine.statistics import recall_curves
+from quiver.engine.statistics.recall_curves import BUCKETS
+from quiver.engine.tuning.index_build import renew
+from quiver.engine.tuning.index_tuning import Want
 from quiver.errors import BadSpec
 from quiver.types import Item, Query
 
@@ -104,7 +104,7 @@ def test_a_wrong_curve_is_found_out_and_put_right(made):
         )
         for curve in kept.curves
     )
-    promise.write(path, replace(kept, curves=lies))
+    recall_curves.write(path, replace(kept, curves=lies))
     collection._library().forget()
     (report,) = json.loads(run("index", collection.uri, "--check", "--json"))
     assert not report["kept"]
@@ -233,7 +233,7 @@ def test_what_cannot_be_promised_is_said(made, options, problem):
 
 def test_queries_may_be_lines_of_text_or_pictures(tmp_path, photos, lab):
     (lab / "words.py").write_text(
-        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.encoders._media import TextReader\n"
+        "import numpy as np\nfrom quiver.types import Space\nfrom quiver.media import TextReader\n"
         "class Made:\n    keys = ('text',)\n"
         "    def spaces(self, key): return (Space('made', 4, 'cosine', 'one'),) if key == 'text' else ()\n"
         "    def reader(self, key): return TextReader()\n"

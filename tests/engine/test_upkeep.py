@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine import choice, upkeep
-from quiver.engine.cache import Cache
-from quiver.engine.upkeep import Lag, lag
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.tuning import index_choice, maintenance
+from quiver.engine.tuning.maintenance import Lag, lag
 from quiver.types import Query
 
 DIM = 24
@@ -25,7 +25,7 @@ KINDS = ["exact", "faiss", "lance"]
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A collection of 400 random vectors with a FAISS index, that catches up from 50 rows on when it is told to."""
-    monkeypatch.setattr(upkeep, "LEAST", 50)
+    monkeypatch.setattr(maintenance, "LEAST", 50)
     collection = quiver.open(tmp_path / "c", catch_up=False)
     data = put(collection, tmp_path, "emb", 400, seed=1)
     collection.index("faiss factory=HNSW8")
@@ -82,8 +82,8 @@ def test_the_lag_counts_what_was_added_rewritten_and_deleted(store):
 
 
 def test_what_was_added_is_added_to_a_copy_of_the_index(tmp_path, monkeypatch):
-    monkeypatch.setattr(upkeep, "LEAST", 50)
-    monkeypatch.setattr("quiver.engine.table.Table.tidy", lambda self: None)  # nothing moves
+    monkeypatch.setattr(maintenance, "LEAST", 50)
+    monkeypatch.setattr("quiver.engine.storage.dataset.Table.tidy", lambda self: None)  # nothing moves
     collection = quiver.open(tmp_path / "c", catch_up=False)
     data = put(collection, tmp_path, "emb", 400, seed=1)
     collection.index("faiss factory=IVF4,Flat nprobe=4")
@@ -156,7 +156,7 @@ def test_an_index_that_was_replaced_meanwhile_is_left_alone(store):
 def test_what_does_not_fit_in_memory_is_not_begun(store, monkeypatch):
     collection, _, folder = store
     put(collection, folder, "more", 150, seed=2)
-    monkeypatch.setattr(choice, "free", lambda: 100_000)
+    monkeypatch.setattr(index_choice, "free", lambda: 100_000)
     with pytest.raises(quiver.QuiverError, match=r"catching up takes .* of memory, and .* can be used here"):
         collection.catch_up()
     assert behind(collection).due
@@ -164,8 +164,8 @@ def test_what_does_not_fit_in_memory_is_not_begun(store, monkeypatch):
 
 CATCH_UP = """
 import sys, quiver
-from quiver.engine import choice, upkeep
-upkeep.LEAST = 50
+from quiver.engine.tuning import maintenance
+maintenance.LEAST = 50
 print("here", flush=True)
 while True:
     quiver.open(sys.argv[1], catch_up=False).index("faiss factory=HNSW8")

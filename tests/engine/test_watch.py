@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.table import Table
-from quiver.engine.watch import Watch
+from quiver.engine.storage.dataset import Table
+from quiver.engine.storage.version_watch import Watch
 
 
 @pytest.fixture

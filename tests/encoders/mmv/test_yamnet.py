@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from quiver.encoders._media import AudioReader
 from quiver.encoders.mmv.yamnet import SHORTEST, Config, LogMel, YAMNet
 from quiver.errors import BadData, BadSpec, MissingExtra, MissingWeights
+from quiver.media import AudioReader
 
 TINY = Config.tiny()
 

@@ -1,0 +1,61 @@
+"""What ``quiver bench recall`` does: load a data set by its spec, measure, and say what data sets there are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from quiver import registry
+from quiver.benchmarks import datasets
+from quiver.benchmarks.recall import rerank_weights, run, vectors
+from quiver.benchmarks.recall.outcome import Bench, Options
+from quiver.benchmarks.recall.setup import Setup, read
+from quiver.errors import BadSpec
+
+
+def measure(
+    dataset: str, encoders: Sequence[str] = (), *, plan: Path | None = None, options: Options | None = None
+) -> Bench:
+    """Measure encoders, or on vectors indexes alone, on the data set that a spec names.
+
+    Args:
+        dataset: such as ``"fashion_products track=image split=test"``.
+        encoders: specs.
+        plan: a plan file, see ``quiver.benchmarks.recall.setup``; exact search if not said.
+        options: how to measure.
+
+    Raises:
+        BadData: the data is not on disk, or cannot be scored.
+        BadSpec: data set, encoder, plan or measure cannot be named so.
+        NoRoute: no encoder leads from the questions to what is searched.
+    """
+    setups = (Setup(),) if plan is None else read(plan)
+    name, _ = registry.split(dataset)
+    module = datasets.module(name)
+    if hasattr(module, "load"):
+        if not encoders:
+            raise BadSpec(f"{name} is searched with an encoder: give --encoder, such as classic")
+        learnt = dict.fromkeys(setup.fuse for setup in setups if setup.fuse)
+        splits = {split: datasets.load(rerank_weights.other(dataset, split)) for split in learnt}
+        return run.bench(datasets.load(dataset), encoders, setups=setups, options=options, splits=splits)
+    if not hasattr(module, "neighbours"):
+        raise BadSpec(f"{name} is no data set that can be measured: see `quiver bench list`")
+    if encoders:
+        raise BadSpec(f"{name} holds ready-made vectors: it takes no encoder; name indexes in a --plan file")
+    return vectors.bench(datasets.load(dataset, entry="neighbours"), setups=setups, options=options)
+
+
+def listed() -> list[dict[str, Any]]:
+    """List the data sets: name, what it is in a line, and whether it is on disk (None where it is not kept there)."""
+    from quiver.benchmarks.datasets import _place
+
+    found = []
+    for name in datasets.names():
+        module = datasets.module(name)
+        if not (hasattr(module, "load") or hasattr(module, "neighbours")):
+            continue
+        home = getattr(module, "HOME", None)
+        folders = getattr(module, "FOLDERS", () if home is None else (home.name,))
+        there = any(place.is_dir() for each in folders for place in _place.places(each, None)) if folders else None
+        says = (module.__doc__ or "").strip().partition("\n")[0]
+        found.append({"name": name, "says": says, "here": there, "url": getattr(home, "url", None)})
+    return found

@@ -1,0 +1,72 @@
+"""The index of a setup, built where it is not there yet, and tuned to what a search may spend."""
+
+from dataclasses import fields
+from time import perf_counter
+from typing import Any
+
+from quiver import registry
+from quiver.benchmarks.recall.setup import Setup
+from quiver.benchmarks.recall.task_store import Stock
+from quiver.engine.core.column import Column, Derived
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.tuning.index_build import build
+from quiver.task import Task
+
+
+def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
+    """Build what a setup asks for; return the stock that sees it, and the seconds that building took.
+
+    Options that only change what a search may spend (``nprobe``, ``ef``, ``refine``) need no building, so that many
+    settings share one index.
+
+    Raises:
+        BadSpec: the index takes no such option, or cannot be built so.
+    """
+    if setup.kind in ("auto", "exact"):
+        return stock, 0.0
+    kind, options = registry.split(setup.index)
+    spend, build_options = split(kind, options)
+    started = perf_counter()
+    built = False
+    for column in _columns(task, stock, setup):
+        note = Cache(stock.uri).kinds(column).get(kind)
+        if kind == "lance" or note is None or note["options"] != build_options:
+            build(stock.library, column, kind, build_options)
+            built = True
+    seconds = perf_counter() - started if built else 0.0
+    stock = stock.fresh()
+    for column in _columns(task, stock, setup) if kind != "lance" else ():
+        held = stock.library.resident(column).hold(kind)
+        held.index = tuned(held.index, kind, spend)
+    return stock, seconds
+
+
+def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column | Derived]:
+    """Return the vectors that a setup searches: those a named recall asks in, or all that are stored."""
+    graph, spaces = stock.library.graph, setup.spaces
+    scorers = [each for each in graph.compositions if each.finds == task.target and setup.scorer in ("", each.name)]
+    recipes = [recipe for each in scorers for recipe in each.recalls if recipe.name == setup.recall]
+    if asked := {space for recipe in recipes for space in recipe.spaces}:
+        return [end for end in graph.ends if end.key == task.target and end.space in asked]
+    return [c for c in stock.columns if c.key == task.target and (not spaces or c.space.name in spaces)]
+
+
+def split(kind: str, options: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Part an index's options: what a search may spend, and how it is built."""
+    params = getattr(registry.module("indexers", kind), "Params", None)
+    if params is None or kind == "lance":
+        return {}, options
+    names = {field.name for field in fields(params)}
+    return (
+        {name: value for name, value in options.items() if name in names},
+        {name: value for name, value in options.items() if name not in names},
+    )
+
+
+def tuned(index: Any, kind: str, spend: dict[str, str]) -> Any:
+    """Return the same index, to be searched with other options; as it is where its kind has none."""
+    if not hasattr(index, "tuned"):
+        return index
+    module = registry.module("indexers", kind)
+    values = registry.convert(module.build, spend, name=kind)
+    return index.tuned(module.Params(**values))

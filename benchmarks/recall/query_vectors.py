@@ -1,0 +1,127 @@
+"""The vectors of a task's questions, embedded once and kept by the revision of their space."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from quiver.benchmarks.recall.task_store import slug
+from quiver.engine.core.encoder import load
+from quiver.engine.ingest.pipeline import CHUNK, embed
+from quiver.engine.ingest.progress import track
+from quiver.errors import QuiverError
+from quiver.protocols import Reader
+from quiver.task import Question, Task
+from quiver.types import Floats, Space, keys_of, sources_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """One key of every question of a task, in one space.
+
+    Attributes:
+        data: (q, dim) float32; zeros where a question does not hold the key or could not be read.
+        bad: why a question could not be read, by its number.
+        ms: milliseconds of reading and embedding one question, as measured when it was done.
+    """
+
+    data: Floats
+    bad: dict[int, str]
+    ms: float
+
+
+def embedded(task: Task, held: str, space: Space, spec: str, *, folder: Path, progress: bool | None = None) -> Embedded:
+    """Return the vectors from the folder, or embed the questions and put them there."""
+    path = folder / "queries" / f"{slug(f'{held}-{space.name}', held, repr(space), _digest(task, held))}.safetensors"
+    kept = _open(path)
+    if kept is not None:
+        return kept
+    fresh = _embed(task.questions, held, space, spec, progress=progress)
+    _save(path, fresh)
+    return fresh
+
+
+def _digest(task: Task, held: str) -> str:
+    """Hash what the questions hold: their text, and name, size and time of their files."""
+    total = hashlib.sha256()
+    for question in task.questions:
+        media = question.query.media
+        if held in keys_of(media):
+            for source in sources_of(media, held):
+                for each in source if isinstance(source, tuple) else (source,):
+                    total.update(_mark(each, held))
+        total.update(b"\n")
+    return total.hexdigest()
+
+
+def _mark(source: Any, held: str) -> bytes:
+    if isinstance(source, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(source).data).digest()
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).digest()
+    if held == "text" or not os.path.isfile(source):
+        return str(source).encode()
+    state = os.stat(source)
+    return f"{source} {state.st_size} {state.st_mtime_ns}".encode()
+
+
+def _open(path: Path) -> Embedded | None:
+    """Read what ``_save`` wrote; None where there is nothing that can be read."""
+    try:
+        with safe_open(path, framework="np") as file:
+            note = json.loads(file.metadata()["quiver"])
+            data = file.get_tensor("data")
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+        return None
+    return Embedded(data, {int(n): reason for n, reason in note["bad"].items()}, note["ms"])
+
+
+def _save(path: Path, fresh: Embedded) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    save_file({"data": fresh.data}, draft, {"quiver": json.dumps({"bad": fresh.bad, "ms": fresh.ms})})
+    os.replace(draft, path)
+
+
+def _embed(questions: Sequence[Question], held: str, space: Space, spec: str, *, progress: bool | None) -> Embedded:
+    loaded = load(spec)
+    reader = loaded.encoder.reader(held)
+    data = np.zeros((len(questions), space.dim), np.float32)
+    bad: dict[int, str] = {}
+    wanted = [n for n, question in enumerate(questions) if held in keys_of(question.query.media)]
+    started = perf_counter()
+
+    def chunks() -> Iterator[int]:
+        for at in range(0, len(wanted), CHUNK):
+            part = wanted[at : at + CHUNK]
+            read = {n: each for n in part if (each := _read(reader, questions[n], held, bad, n)) is not None}
+            owner = [n for n, each in read.items() for _ in each]
+            if owner:
+                vectors, failed = embed(loaded, held, [one for each in read.values() for one in each], space)
+                bad.update({owner[at]: reason for at, reason in failed.items()})
+                np.add.at(data, owner, vectors)  # several of one question count as their mean, as in a search
+                data[list(read)] /= np.array([[len(each)] for each in read.values()], np.float32)
+            yield len(part)
+
+    for _ in track(chunks(), total=len(wanted), show=progress):
+        pass
+    data[sorted(bad)] = 0
+    return Embedded(data, bad, (perf_counter() - started) * 1e3 / max(len(wanted), 1))
+
+
+def _read(reader: Reader, question: Question, held: str, bad: dict[int, str], n: int) -> list[Any] | None:
+    try:
+        return [reader(source) for source in sources_of(question.query.media, held)]
+    except QuiverError as error:
+        bad[n] = str(error)
+    except (OSError, ValueError, MemoryError) as error:
+        bad[n] = f"{type(error).__name__}: {error}"
+    return None

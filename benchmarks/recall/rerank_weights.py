@@ -1,0 +1,77 @@
+"""Learn, on a split that no figure is reported on, how much a reranker counts against what finds its candidates.
+
+Shapes: q questions, n candidates of each.
+"""
+
+import shlex
+from collections.abc import MutableMapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from quiver import registry
+from quiver.benchmarks.recall.indexes import ready
+from quiver.benchmarks.recall.prepare import prepare
+from quiver.benchmarks.recall.scorer_cache import Holding, Key
+from quiver.benchmarks.recall.search import given
+from quiver.benchmarks.recall.setup import Setup
+from quiver.benchmarks.recall.task_store import Stock
+from quiver.engine.statistics.rerank_weights import Blend, learn
+from quiver.errors import BadData, NoRoute
+from quiver.task import Task
+
+#: Candidates that are scored of each question, unless the setup says how many.
+DEPTH = 100
+
+
+def other(dataset: str, split: str) -> str:
+    """Return the spec of another split of a data set.
+
+    >>> other("esc track=audio split=test", "validation")
+    'esc track=audio split=validation'
+    """
+    name, options = registry.split(dataset)
+    return shlex.join([name, *(f"{key}={value}" for key, value in {**options, "split": split}.items())])
+
+
+def tune(
+    task: Task,
+    stock: Stock,
+    setup: Setup,
+    *,
+    folder: Path,
+    kept: MutableMapping[Key, Holding],
+    progress: bool | None = None,
+) -> Blend:
+    """Ask the questions of a split, and learn from their answers.
+
+    Args:
+        task: the split, right answers included.
+        stock: its items.
+        setup: how to search.
+        folder: where the split's vectors are kept.
+        kept: what scorers hold of the split's questions so far; grows.
+        progress: whether to show progress bars; None where a terminal is watching.
+
+    Raises:
+        NoRoute: nothing reranks here, or no answer is recalled.
+    """
+    depth = setup.depth or DEPTH
+    stock, _ = ready(task, stock, setup)
+    plain = replace(setup, fuse="", budget_ms=None, depth=depth, name="")
+    asked = prepare(task, stock, plain, folder=folder, kept=kept, progress=progress)
+    recall, match, right = [], [], []
+    for found in given(asked, depth, progress=progress):
+        for n, scores, rows, theirs in zip(found.numbers, found.scores, found.rows, found.matched, strict=True):
+            pad = depth - len(rows)
+            recall.append(np.pad(scores, (0, max(pad, 0)), constant_values=-np.inf)[:depth])
+            match.append(np.pad(theirs, (0, max(pad, 0)), constant_values=np.nan)[:depth])
+            answers = stock.numbers(task.questions[n].relevant)
+            right.append(np.pad(np.isin(rows, answers), (0, max(pad, 0)))[:depth])
+    if not recall:
+        raise NoRoute(f"plan: fuse={setup.fuse} is for a scorer that reranks, and none does here")
+    try:
+        return learn(np.stack(recall), np.stack(match), np.stack(right), source=task.name)
+    except BadData as error:
+        raise NoRoute(f"plan: fuse={setup.fuse}: {error}") from error

@@ -1,0 +1,386 @@
+"""Measure systems on a task: every encoder in every setup, with what they have to beat in the same table.
+
+An encoder's items are embedded once, its questions once, and exact search is run once as the oracle of all its
+setups. Figures are under the pessimistic tie rule; a question or an item that cannot take part counts as a miss.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from quiver.benchmarks.metric import Comparison, Interval, Judgements, Ranking, Scores, compare, evaluate, judge, parse
+from quiver.benchmarks.metric.measure import Doubles
+from quiver.benchmarks.metric.significance import intervals
+from quiver.benchmarks.recall import baseline
+from quiver.benchmarks.recall.attribution import STAGES, attribute
+from quiver.benchmarks.recall.indexes import ready
+from quiver.benchmarks.recall.outcome import Bench, Latency, Missing, Options, Outcome, Refused
+from quiver.benchmarks.recall.plans import Look
+from quiver.benchmarks.recall.prepare import Asked, prepare
+from quiver.benchmarks.recall.rerank_weights import tune
+from quiver.benchmarks.recall.scorer_cache import Holding, Key
+from quiver.benchmarks.recall.search import Answer, alone, ask
+from quiver.benchmarks.recall.setup import WITH, Setup, specs_of
+from quiver.benchmarks.recall.task_store import Stock, fill, home
+from quiver.engine.planning.scorer_plan import depth_of as recalled
+from quiver.engine.statistics.rerank_weights import Blend
+from quiver.errors import BadSpec, NoRoute
+from quiver.task import Task, check
+from quiver.types import Rows
+
+#: Cells of a ranking up to which lists are as long as there are items, where a measure has no cutoff.
+_CELLS = 1 << 24
+#: Places of each list where that would be too much.
+_DEEP = 1000
+#: Depth that the curve of an exact search goes to, and questions times items up to which that is cheap.
+_REACH, _CHEAP = 100, 1 << 28
+#: Questions that are also asked one at a time, for their latency.
+_ALONE = 50
+CLASSIC = "classic"
+
+
+@dataclass(slots=True)
+class Work:
+    """What the systems of one task share.
+
+    Attributes:
+        task: with its questions made, and without their right answers.
+        judgements: the right answers.
+        options: how to measure.
+        headline: the measure whose losses are attributed.
+        depth: places of each list.
+        seconds: spent on evaluation so far.
+        answers: of the encoder at hand, by how they were found.
+        held: what scorers of the encoder at hand hold of the questions.
+        splits: other splits of the task, on which plans may learn, by name.
+        told: what scorers of the encoder at hand hold of those splits' questions, by split.
+        blends: what was learnt with the encoder at hand, by setup.
+    """
+
+    task: Task
+    judgements: Judgements
+    options: Options
+    headline: str
+    depth: int
+    seconds: float = 0.0
+    answers: dict[tuple[object, ...], Answer] = field(default_factory=dict)
+    held: dict[Key, Holding] = field(default_factory=dict)
+    splits: Mapping[str, Task] = field(default_factory=dict)
+    told: dict[str, dict[Key, Holding]] = field(default_factory=dict)
+    blends: dict[Setup, Blend] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the task's items and vectors are kept."""
+        return home(self.task, self.options.work)
+
+
+def bench(
+    task: Task,
+    encoders: Sequence[str],
+    *,
+    setups: Sequence[Setup] = (Setup(),),
+    options: Options | None = None,
+    splits: Mapping[str, Task] | None = None,
+) -> Bench:
+    """Measure encoders on a task.
+
+    Args:
+        task: what to search and ask.
+        encoders: specs; those joined by ``" + "`` answer together.
+        setups: how to search with each.
+        options: how to measure.
+        splits: other splits of the task, for setups that learn on one, by name.
+
+    Raises:
+        BadData: the task cannot be scored: an id stands twice, a question has no right answer.
+        BadSpec: an encoder, an index or a measure cannot be named so.
+        NoRoute: none of the encoders leads from the questions to the target.
+    """
+    options = options or Options()
+    check(task)
+    measures = tuple(dict.fromkeys(parse(name).name for name in options.measures or task.measures))
+    judgements = judge(task)
+    bare = [replace(question, relevant={}) for question in task.questions]
+    depth, notes = depth_of(measures, judgements)
+    task = replace(task, questions=bare, measures=measures)
+    work = Work(task, judgements, options, headline_of(measures), depth, splits=splits or {})
+    outcomes, refused = _all(work, encoders, setups)
+    outcomes += [_random(work)] if options.baselines and any(parse(name).ours for name in measures) else []
+    comparisons = _compare(work, outcomes)
+    return Bench(
+        task=task,
+        judgements=judgements,
+        headline=work.headline,
+        outcomes=outcomes,
+        refused=refused,
+        comparisons=comparisons,
+        seed=options.seed,
+        depth=depth,
+        seconds=work.seconds,
+        notes=notes,
+    )
+
+
+def depth_of(measures: Sequence[str], judgements: Judgements) -> tuple[int, tuple[str, ...]]:
+    """Return how many places the lists need, and what to say where they are shorter than a measure would have it.
+
+    One place more than the largest cutoff, so that a tie there is seen; as many as compete where a measure has none.
+    """
+    cutoffs = [parse(name).cutoff for name in measures]
+    competing = int(judgements.competing.max(initial=1))
+    deep = max((cutoff for cutoff in cutoffs if cutoff), default=0) + 1
+    if all(cutoffs):
+        return max(1, min(deep, competing)), ()
+    if competing * len(judgements) <= _CELLS:
+        return max(1, competing), ()
+    depth = min(competing, max(deep, _DEEP))
+    uncut = ", ".join(name for name, cutoff in zip(measures, cutoffs, strict=True) if not cutoff)
+    return depth, (f"{uncut}: only the first {depth:,} places are looked at; what stands below counts as not found",)
+
+
+def headline_of(measures: Sequence[str]) -> str:
+    """Return the first measure whose losses can be attributed, or the hit rate at the headline's cutoff."""
+    spelt = [parse(name) for name in measures]
+    fit = next((each.name for each in spelt if each.kind in ("Success", "R")), None)
+    return fit or f"Success@{spelt[0].cutoff or 10}"
+
+
+def _all(work: Work, encoders: Sequence[str], setups: Sequence[Setup]) -> tuple[list[Outcome], list[Refused]]:
+    asked = list(dict.fromkeys(specs_of(encoder) for encoder in encoders))
+    outcomes: list[Outcome] = []
+    refused: list[Refused] = []
+    for specs in asked:
+        _encoder(work, specs, setups, "asked", outcomes, refused)
+    if refused and not outcomes:
+        raise NoRoute("; ".join(f"{each.name}: {each.why}" for each in refused))
+    if work.options.baselines and (CLASSIC,) not in asked:
+        _encoder(work, (CLASSIC,), (Setup(name=CLASSIC),), CLASSIC, outcomes, refused)
+    if not outcomes:
+        raise BadSpec(f"there is nothing to measure: give an encoder ({refused[0].why})" if refused else "no encoder")
+    return outcomes, refused
+
+
+def _encoder(
+    work: Work,
+    specs: tuple[str, ...],
+    setups: Sequence[Setup],
+    role: str,
+    outcomes: list[Outcome],
+    refused: list[Refused],
+) -> None:
+    """Run every setup of one encoder."""
+    work.answers.clear()
+    work.held.clear()
+    work.told.clear()
+    work.blends.clear()
+    try:
+        stock = fill(work.task, specs, folder=work.folder, progress=work.options.progress)
+    except NoRoute as error:
+        refused.append(Refused(WITH.join(specs), str(error)))
+        return
+    label = _label(work, stock, outcomes)
+    for setup in setups:
+        name = label if role == CLASSIC or (len(setups) == 1 and setup == Setup()) else f"{label} | {setup.label}"
+        try:
+            outcomes.append(_system(work, stock, setup, name, role))
+        except NoRoute as error:
+            refused.append(Refused(name, str(error)))
+
+
+def _label(work: Work, stock: Stock, taken: Sequence[Outcome]) -> str:
+    """Call an encoder by the spaces it searches; by their revision too, where another is called the same."""
+    if stock.specs == (CLASSIC,):
+        return CLASSIC
+    spaces = dict.fromkeys(column.space for column in stock.columns if column.key == work.task.target)
+    label = WITH.join(space.name for space in spaces)
+    if any(each.name.split(" | ")[0] == label for each in taken):
+        return WITH.join(map(str, spaces))
+    return label
+
+
+def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Outcome:
+    options = work.options
+    exact = _prepare(work, stock, replace(setup.exactly(), depth=None))
+    stock, building = ready(work.task, stock, setup)
+    asked = _prepare(work, stock, setup, _blend(work, stock.specs, setup))
+    answer = _answer(work, asked)
+    singles = alone(asked, work.depth, sample=_ALONE, seed=options.seed)
+    reach = _reach(work, asked, answer)
+    before, kept = _before(work, exact, asked, answer), {}
+    started = perf_counter()
+    if answer.before is None and before[0] is not answer:
+        kept = _kept(work, before[0].ranking, answer.ranking)
+    scores = evaluate(answer.ranking, work.judgements, work.task.measures)
+    spread = intervals(scores, resamples=options.resamples, level=options.level, seed=options.seed)
+    there = _there(work, asked)
+    given = (*(each.ranking for each in before), answer.before or answer.ranking, answer.ranking)
+    lists = dict(zip(STAGES, given, strict=True))
+    # Whatever was recalled might have come up by reranking; without that, only what is among the first k is found.
+    far = None if answer.before is None else max(each.depth for each in given)
+    attribution = attribute(lists, work.judgements, measure=work.headline, there=there, reach=far)
+    curve = _curve(reach.ranking, work.judgements)
+    work.seconds += perf_counter() - started
+    first = next((q for n, q in enumerate(work.task.questions) if n not in asked.unread), None)
+    return Outcome(
+        name=name,
+        role=role,
+        scores=scores,
+        intervals=spread,
+        encoders=stock.specs,
+        setup=setup,
+        spaces=_spaces(asked),
+        plan={} if first is None else asked.plan(first, work.depth).to_dict(),
+        ranking=answer.ranking,
+        attribution=attribution,
+        curve=curve,
+        kept=kept,
+        latency=Latency(asked.ms, answer.ms, *percentiles(singles), len(singles)),
+        missing=_missing(work, asked, there),
+        notes=_notes(asked, answer),
+        seconds={"add": stock.seconds, "index": building},
+    )
+
+
+def _prepare(work: Work, stock: Stock, setup: Setup, blend: Blend | None = None) -> Asked:
+    progress = work.options.progress
+    return prepare(work.task, stock, setup, folder=work.folder, kept=work.held, blend=blend, progress=progress)
+
+
+def _blend(work: Work, specs: Sequence[str], setup: Setup) -> Blend | None:
+    """Learn how much a reranker counts on the split that a setup names, unless that was done."""
+    key = replace(setup, name="", budget_ms=None)
+    if setup.fuse and key not in work.blends:
+        task, options = work.splits[setup.fuse], work.options
+        folder = home(task, options.work)
+        stock = fill(task, specs, folder=folder, progress=options.progress)
+        told = work.told.setdefault(setup.fuse, {})
+        work.blends[key] = tune(task, stock, setup, folder=folder, kept=told, progress=options.progress)
+    return work.blends.get(key) if setup.fuse else None
+
+
+def _notes(asked: Asked, answer: Answer) -> tuple[str, ...]:
+    """Say what the reader should know, and how far a reranker came in its time."""
+    if asked.setup.budget_ms is None or answer.before is None:
+        return asked.notes
+    reach = (
+        f"{answer.pairs:.1f} candidates were scored of each question within {asked.setup.budget_ms:g} ms, on average"
+    )
+    return (*asked.notes, reach)
+
+
+def _answer(work: Work, asked: Asked) -> Answer:
+    """Ask, unless that was done."""
+    key = (replace(asked.setup, name=""), asked.look)
+    if key not in work.answers:
+        work.answers[key] = ask(asked, work.depth, progress=work.options.progress)
+    return work.answers[key]
+
+
+def _before(work: Work, exact: Asked, asked: Asked, answer: Answer) -> tuple[Answer, Answer]:
+    """Return what exact search and the index give, as deep as the planner would have it.
+
+    For a reranker that is what finds its candidates: the exact scan by itself says nothing of them.
+    """
+    plain = replace(asked, setup=replace(asked.setup, depth=None))
+    if answer.before is None:
+        return _answer(work, exact), _answer(work, plain)
+    depth = max(asked.setup.depth or 0, recalled(work.depth))
+    return _answer(work, replace(plain, look=Look(depth, True))), _answer(work, replace(plain, look=Look(depth, False)))
+
+
+def _kept(work: Work, oracle: Ranking, ranking: Ranking) -> dict[int, Interval]:
+    """Return how much of the first k of exact search is in the first k, for the cutoffs k of all measures."""
+    options, able = work.options, np.flatnonzero(oracle.rows[:, 0] >= 0).tolist()  # only what could be asked
+    cutoffs = {parse(name).cutoff for name in (work.headline, *work.task.measures)}
+    names = {f"R@{k}": k for k in sorted(each for each in cutoffs if each)}
+    shares = {name: _share(oracle.rows[able, :k], ranking.rows[able, :k]) for name, k in names.items()}
+    groups, sources = ([of[n] for n in able] if of else () for of in (work.judgements.groups, work.judgements.sources))
+    scores = Scores(shares, groups, "pessimistic", 0, 0, 0, 0, sources)
+    found = intervals(scores, resamples=options.resamples, level=options.level, seed=options.seed)
+    return {k: found[name] for name, k in names.items()}
+
+
+def _share(wanted: Rows, found: Rows) -> Doubles:
+    """Return (q,) the share of the places (q, k) wanted that were found."""
+    pairs = zip(wanted, found, strict=True)
+    return np.array([np.isin(right[right >= 0], ours).mean() for right, ours in pairs], np.float64)
+
+
+def _reach(work: Work, asked: Asked, answer: Answer) -> Answer:
+    """Search deeper than the measures need, where that is cheap and finds the same: exactly."""
+    depth = min(_REACH, len(work.task.items))
+    plain = asked.setup.kind == "exact" and asked.setup.depth is None and not asked.setup.recall
+    if not plain or depth <= 2 * work.depth or len(work.judgements) * len(work.task.items) > _CHEAP:
+        return answer
+    return ask(asked, depth, progress=work.options.progress)
+
+
+def _there(work: Work, asked: Asked) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Return (n,) which right answers could be found: the item was taken in, and the question was read."""
+    relevant = work.judgements.relevant
+    held = np.zeros(len(work.task.items), np.bool_)
+    held[asked.stock.places] = True
+    read = np.ones(len(work.judgements), np.bool_)
+    read[sorted(asked.unread)] = False
+    return held[relevant.rows] & read[relevant.owner]
+
+
+def _missing(work: Work, asked: Asked, there: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Missing:
+    owner = work.judgements.relevant.owner
+    lost = np.bincount(owner[~there], minlength=len(work.judgements))
+    return Missing(
+        items=asked.stock.reasons,
+        unread={work.judgements.ids[n]: reason for n, reason in sorted(asked.unread.items())},
+        touched=int((lost > 0).sum()),
+        hopeless=int((lost == work.judgements.counts).sum()),
+    )
+
+
+def _spaces(asked: Asked) -> tuple[str, ...]:
+    wanted = asked.setup.spaces
+    columns = [c for c in asked.stock.columns if c.key == asked.task.target]
+    return tuple(f"{c.space.name}@{c.space.revision}" for c in columns if not wanted or c.space.name in wanted)
+
+
+def percentiles(singles: Sequence[float]) -> tuple[float, float]:
+    """Return the median and the 95th percentile, 0 where nothing was measured."""
+    if not singles:
+        return 0.0, 0.0
+    p50, p95 = np.percentile(singles, [50, 95])
+    return float(p50), float(p95)
+
+
+def _curve(ranking: Ranking, judgements: Judgements) -> dict[int, float]:
+    """Return the share of questions with a right answer among the first d, for depths d about a factor 1.5 apart."""
+    depths = sorted({1, *(round(1.5**n) for n in range(40)), ranking.depth})
+    measures = [f"Success@{depth}" for depth in depths if depth <= ranking.depth]
+    scores = evaluate(ranking, judgements, measures)
+    return {int(name.split("@")[1]): scores.mean(name) for name in measures}
+
+
+def _random(work: Work) -> Outcome:
+    started = perf_counter()
+    level, seed = work.options.level, work.options.seed
+    scores, spread = baseline.random(work.judgements, work.task.measures, depth=work.depth, seed=seed, level=level)
+    work.seconds += perf_counter() - started
+    drawn = next(iter(spread.values())).resamples
+    note = f"exact expectation over all orders; the interval holds {level:.0%} of {drawn} random orders, seed {seed}"
+    return Outcome("random", "random", scores, spread, notes=(note,))
+
+
+def _compare(work: Work, outcomes: Sequence[Outcome]) -> list[Comparison]:
+    """Test all against the first on the headline, corrected together; random is an expectation and is not tested."""
+    systems = {each.name: each.scores for each in outcomes if each.role != "random"}
+    measure = work.headline if work.headline in work.task.measures else ""
+    if len(systems) < 2 or not measure:
+        return []
+    started = perf_counter()
+    found = compare(
+        systems, [measure], against=outcomes[0].name, resamples=work.options.resamples, seed=work.options.seed
+    )
+    work.seconds += perf_counter() - started
+    return found

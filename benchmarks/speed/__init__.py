@@ -1,0 +1,1 @@
+"""How fast, how fresh, how close to what was promised: timings of the engine."""

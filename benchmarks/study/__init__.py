@@ -1,0 +1,1 @@
+"""Comparisons of models, trained and measured side by side."""

@@ -1,0 +1,184 @@
+"""A contact sheet: answers as one HTML file with thumbnails, waveforms and key frames, complete in itself."""
+
+import base64
+import io
+import mimetypes
+from collections.abc import Collection, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.engine.execution.plan import Result, render
+from quiver.errors import QuiverError
+from quiver.files import keep
+from quiver.media import fetch, thumbnail
+from quiver.types import Hit, Item, Query, values_of
+
+#: Sounds and clips up to this many bytes are put into the page and can be played there.
+PLAYABLE = 1_000_000
+#: Sounds of more bytes are put there as MP3.
+_SHRINK = 100_000
+_SIZE = 192
+_STYLE = """
+:root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }
+body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem }
+.row { display: flex; gap: .75rem; flex-wrap: wrap; align-items: flex-start }
+figure { box-sizing: border-box; margin: 0; width: 12rem; border: 1px solid #8884; border-radius: .5rem }
+figure { padding: .5rem; overflow: hidden }
+figure.query { border: 2px solid #d97706 } figure.right { border: 2px solid #16a34a }
+figure.expected { border: 2px dashed #16a34a }
+img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }
+audio { width: 100%; height: 2rem; margin-top: .25rem } video { width: 100%; height: 9rem; background: #8881 }
+figcaption { font-size: .8rem; overflow-wrap: anywhere } .score { font-weight: 600; float: right }
+figcaption p { margin: .25rem 0 } summary { cursor: pointer; opacity: .65 }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin: .25rem 0 0 } dt { opacity: .65 }
+dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
+.note { opacity: .75; font-size: .9rem }
+"""
+
+
+class Shelf(Protocol):
+    """Where the items of a page come from."""
+
+    def get(self, ids: Sequence[str]) -> list[Item]:
+        """Return items by id."""
+        ...
+
+
+def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Shelf, title: str = "Quiver") -> None:
+    """Write answers as one page; the file appears whole or not at all.
+
+    Args:
+        path: the HTML file.
+        answers: queries with their results.
+        collection: where the hits' media are looked up.
+        title: of the page.
+    """
+    save(path, [section(query, result, collection) for query, result in answers], title=title)
+
+
+def save(path: Path, sections: Sequence[str], *, title: str) -> None:
+    """Write sections of HTML as one page; the file appears whole or not at all."""
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+    body = "\n".join(sections)
+    keep(path, f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n")
+
+
+def section(
+    query: Query,
+    result: Result,
+    collection: Shelf,
+    *,
+    right: Collection[str] = (),
+    expected: Sequence[tuple[Hit, str]] = (),
+) -> str:
+    """Return one answer as HTML.
+
+    Args:
+        query: what was asked.
+        result: what was found.
+        collection: where the media are looked up.
+        right: ids of the hits to mark as right.
+        expected: what should have been found, to be shown after the hits, with what to write in place of a score.
+    """
+    hits = [*((hit, f"{hit.score:.3f}", "right" if hit.id in right else "") for hit in result.hits)]
+    hits += [(hit, says, "expected") for hit, says in expected]
+    items = {item.id: item for item in collection.get([*query.like, *(hit.id for hit, _, _ in hits)])}
+    shown = [_hit(hit, items[hit.id], query.target, *marks) for hit, *marks in hits if hit.id in items]
+    notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.plan.notes)
+    empty = "" if result.hits else "<p>Nothing found.</p>"
+    plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
+    cards = f"<div class=row>{_query(query, items)}{''.join(shown)}</div>"
+    return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
+
+
+def _title(query: Query) -> str:
+    held = [f"“{each}”" if name == "text" else name for name in query.media for each in values_of(query.media, name)]
+    held += [f"like {id}" for id in query.like] + [f"a vector of {name}" for name in query.vectors]
+    wanted = f" → {query.target}" if query.target else ""
+    away = "".join(f" - like {id}" for id in query.unlike)
+    return " + ".join(held) + away + wanted + (f" where {query.where}" if query.where else "")
+
+
+def _query(query: Query, items: Mapping[str, Item]) -> str:
+    held = [query.media, *(items[id].media for id in query.like if id in items)]
+    shown = "".join(_media(media, query.target if media is not query.media else None) for media in held)
+    said = "".join(f"<p>{escape(str(text))}</p>" for text in values_of(query.media, "text"))
+    return f"<figure class=query>{shown}<figcaption>query{said}</figcaption></figure>" if shown else ""
+
+
+def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str:
+    says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
+    facts = "".join(
+        f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
+    )
+    found = "; ".join(f"{stage}: {_said(said)}" for stage, said in hit.trace.items())
+    more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
+    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
+    shown = _media(item.media, target)
+    kind = f" class={mark}" if mark else ""
+    return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _said(said: Mapping[str, float]) -> str:
+    """Write what a stage said of a hit.
+
+    >>> _said({"rank": 2, "score": 0.51234})
+    'rank 2, score 0.5123'
+    """
+    return ", ".join(f"{name} {value}" if name == "rank" else f"{name} {value:.4f}" for name, value in said.items())
+
+
+def _media(media: Mapping[str, Any], target: str | None) -> str:
+    """Show the medium that was asked for; all of an item's media where none was."""
+    wanted = ("before", "after") if target == "pair" else (target,)
+    names = [name for name in media if name != "text" and (target is None or name in wanted)]
+    return "".join(_show(name, each) for name in names for each in values_of(media, name))
+
+
+def _show(name: str, source: Any) -> str:
+    key = "image" if name in ("before", "after") else name
+    try:
+        picture = thumbnail(source, key, size=_SIZE)
+        content = fetch(source) if key in ("audio", "video") and isinstance(source, str | Path) else b""
+    except QuiverError as error:
+        return f"<p class=note>{escape(str(error))}</p>"
+    still = _data(_jpeg(picture), "image/jpeg") if picture is not None else ""
+    image = f"<img alt='{escape(name)}' src='{still}'>"
+    if key == "audio" and len(content) > _SHRINK:
+        content, source = _smaller(content), "sound.mp3"
+    if not content or len(content) > PLAYABLE:
+        return image
+    clip = _data(content, mimetypes.guess_type(str(source))[0] or f"{key}/*")
+    if key == "video":
+        return f"<video controls preload=none poster='{still}' src='{clip}'></video>"
+    return f"{image}<audio controls preload=none src='{clip}'></audio>"
+
+
+def _smaller(content: bytes) -> bytes:
+    """Write a sound as MP3, mono; nothing where that cannot be done, since a page should stay small."""
+    import soundfile
+
+    fresh = io.BytesIO()
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content), always_2d=True)
+        soundfile.write(fresh, samples.mean(axis=1), rate, format="MP3")
+    except (soundfile.SoundFileError, ValueError):
+        return content if len(content) <= PLAYABLE else b""
+    return fresh.getvalue()
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

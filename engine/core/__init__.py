@@ -1,0 +1,1 @@
+"""Vector columns, the graph of spaces and encoders, ranked lists, loaded encoders."""

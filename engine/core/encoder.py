@@ -1,0 +1,124 @@
+"""Encoders as the engine holds them: loaded once, described in the manifest, checked against it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from quiver import registry
+from quiver.engine.core.column import Column, Crossing
+from quiver.engine.core.graph import Composition
+from quiver.errors import SpaceMismatch
+from quiver.protocols import Bridge, Encoder, Scorer
+from quiver.types import Floats, Space
+
+#: Vectors that go over a bridge together.
+_TOGETHER = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An encoder and the spec that names it."""
+
+    spec: str
+    encoder: Encoder
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The vector columns it fills, by key and space."""
+        return tuple(Column(key, space, self.spec) for key in self.encoder.keys for space in self.encoder.spaces(key))
+
+    @property
+    def bridges(self) -> tuple[Bridge, ...]:
+        """Its arrows between spaces, where it has any."""
+        return tuple(getattr(self.encoder, "bridges", ()))
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """Its arrows from several held things at once, where it has any."""
+        return tuple(getattr(self.encoder, "scorers", ()))
+
+    def bridge(self, crossing: Crossing) -> Bridge:
+        """Return the bridge of a crossing.
+
+        Raises:
+            SpaceMismatch: it has none any more.
+        """
+        for bridge in self.bridges:
+            if (bridge.source, bridge.target) == (crossing.source, crossing.target):
+                return bridge
+        raise self._changed(f"a bridge from {crossing.source} to {crossing.target}")
+
+    def scorer(self, composition: Composition) -> Scorer:
+        """Return the scorer of a composition.
+
+        Raises:
+            SpaceMismatch: it has none any more, or one that reads other vectors.
+        """
+        for scorer, described in zip(self.scorers, self.describe()["scorers"], strict=True):
+            if Composition.of(self.spec, described) == composition:
+                return scorer
+        raise self._changed(f"the scorer {composition}")
+
+    def _changed(self, what: str) -> SpaceMismatch:
+        return SpaceMismatch(
+            f"the encoder {self.spec!r} has changed: the collection was made when it had {what}; bring that back,"
+            " or add the items again"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest keeps of it."""
+        keys = {key: [asdict(space) for space in self.encoder.spaces(key)] for key in self.encoder.keys}
+        bridges = [{"source": asdict(bridge.source), "target": asdict(bridge.target)} for bridge in self.bridges]
+        scorers = [_scorer(scorer) for scorer in self.scorers]
+        features = [asdict(space) for space in getattr(self.encoder, "features", ())]
+        whole = {"keys": keys, "bridges": bridges, "scorers": scorers, "features": features}
+        described: dict[str, Any] = json.loads(json.dumps(whole))
+        return described
+
+
+def _scorer(scorer: Scorer) -> dict[str, Any]:
+    return {
+        "name": scorer.name,
+        "holds": scorer.holds,
+        "finds": scorer.finds,
+        "reads": [asdict(space) for space in scorer.reads],
+        "recalls": {name: [asdict(space) for space in spaces] for name, spaces in scorer.recalls.items()},
+        "exact": scorer.exact,
+    }
+
+
+@lru_cache(maxsize=8)
+def load(spec: str) -> Loaded:
+    """Load the encoder a spec names, once per process."""
+    return Loaded(spec, registry.load("encoders", spec))
+
+
+def held_to(spec: str, described: Mapping[str, Any]) -> Loaded:
+    """Load an encoder of a collection, and see that it is still the one that filled it.
+
+    Raises:
+        SpaceMismatch: its weights or preprocessing have changed since.
+    """
+    loaded = load(spec)
+    now = loaded.describe()
+    for key, spaces in described["keys"].items():
+        if now["keys"].get(key) != spaces:
+            then = ", ".join(str(Space(**space)) for space in spaces)
+            have = ", ".join(str(Space(**space)) for space in now["keys"].get(key, [])) or "nothing"
+            raise SpaceMismatch(
+                f"the encoder {spec!r} has changed: the collection holds {key} vectors of {then}, it now gives {have};"
+                " bring back the old weights, or add the items again with the new ones"
+            )
+    return loaded
+
+
+def cross(bridges: Sequence[Bridge], vectors: Floats) -> Floats:
+    """Take vectors (n, dim) over bridges, one after the other, a few thousand at a time."""
+    for bridge in bridges:
+        parts = [bridge.map(vectors[at : at + _TOGETHER]) for at in range(0, len(vectors), _TOGETHER)]
+        vectors = np.concatenate([np.empty((0, bridge.target.dim), np.float32), *parts])
+    return vectors

@@ -1,0 +1,1 @@
+"""Plans and their stages, the executor, and the results of a search."""

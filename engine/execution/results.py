@@ -1,0 +1,166 @@
+"""Hits that are made when they are looked at: a search finds row numbers, and what the rows are costs more to read."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from time import perf_counter
+from typing import Any, TypeVar, overload
+
+from quiver.engine.core.ranking import Scores
+from quiver.engine.execution.plan import Result
+from quiver.engine.storage.item_cache import Shelf, View
+from quiver.types import Hit, Rows, uri_of
+
+T = TypeVar("T")
+#: Gives, for some rows of query n, what each stage said of them.
+Traces = Callable[[int, Sequence[int]], Sequence[Mapping[str, Any]]]
+
+
+class Found:
+    """What a batch of queries found, at the version it was searched at.
+
+    Attributes:
+        rows: (q, w) row numbers, -1 behind the last.
+        scores: (q, w).
+        counts: how many hits each query has.
+        ms: milliseconds spent so far on reading what the hits are.
+    """
+
+    def __init__(self, shelf: Shelf, view: View, rows: Rows, scores: Scores, traces: Traces) -> None:
+        self.rows, self.scores = rows, scores
+        full = rows.size and rows.min() >= 0
+        self.counts: list[int] = [rows.shape[1]] * len(rows) if full else (rows >= 0).sum(axis=1).tolist()
+        self.ms = 0.0
+        self._shelf, self._view, self._traces = shelf, view, traces
+
+    @cached_property
+    def ids(self) -> Sequence[tuple[str, ...]]:
+        """The ids of the hits of each query."""
+        return self._timed(self._named)
+
+    def _named(self) -> Sequence[tuple[str, ...]]:
+        every = self._shelf.ids(self._view, self._every())
+        return [
+            tuple(every[end - count : end]) for count, end in zip(self.counts, accumulate(self.counts), strict=True)
+        ]
+
+    @cached_property
+    def items(self) -> Mapping[int, Mapping[str, Any]]:
+        """Id, media and metadata of all hits, by row number."""
+        return self._timed(lambda: self._shelf.items(self._view, self._every()))
+
+    def hits(self, n: int) -> tuple[Hit, ...]:
+        """Make the hits of query n."""
+        rows, scores = (each[n, : self.counts[n]].tolist() for each in (self.rows, self.scores))
+        items = [self.items[row] for row in rows]
+        return self._timed(
+            lambda: tuple(
+                Hit(item["id"], score, uri_of(item["media"]), item["meta"], trace)
+                for item, score, trace in zip(items, scores, self._traces(n, rows), strict=True)
+            )
+        )
+
+    def _every(self) -> Rows:
+        full = sum(self.counts) == self.rows.size
+        return self.rows.ravel() if full else self.rows[self.rows >= 0]
+
+    def _timed(self, read: Callable[[], T]) -> T:
+        started = perf_counter()
+        found = read()
+        self.ms += (perf_counter() - started) * 1e3
+        return found
+
+
+class Hits(Sequence[Hit]):
+    """The hits of one query, best first; equal to a tuple of the same hits."""
+
+    __slots__ = ("_found", "_made", "_n")
+
+    def __init__(self, found: Found, n: int) -> None:
+        self._found, self._n = found, n
+        self._made: tuple[Hit, ...] | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Their ids, which cost less than the hits themselves."""
+        if self._made is not None:
+            return tuple(hit.id for hit in self._made)
+        return self._found.ids[self._n]
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds spent so far on reading what the hits of the whole batch are."""
+        return self._found.ms
+
+    def _all(self) -> tuple[Hit, ...]:
+        if self._made is None:
+            self._made = self._found.hits(self._n)
+        return self._made
+
+    def __len__(self) -> int:
+        return self._found.counts[self._n]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, n: int) -> Hit: ...
+    @overload
+    def __getitem__(self, n: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, n: int | slice) -> Hit | tuple[Hit, ...]:
+        return self._all()[n]
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == (other._all() if isinstance(other, Hits) else other)
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+
+class Results(Sequence[Result]):
+    """The answers to a batch, in the order asked; each is made when it is looked at. Equal to a list of the same."""
+
+    __slots__ = ("_count", "_ids", "_made", "_make")
+
+    def __init__(
+        self, count: int, make: Callable[[int], Result], ids: Callable[[], Sequence[tuple[str, ...]]] | None = None
+    ) -> None:
+        self._count, self._make, self._ids = count, make, ids
+        self._made: dict[int, Result] = {}
+
+    @classmethod
+    def none(cls) -> "Results":
+        """Return the answers to nothing."""
+        return cls.of(())
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> "Results":
+        """Take answers as they are."""
+        return cls(len(results), results.__getitem__)
+
+    @property
+    def ids(self) -> Sequence[tuple[str, ...]]:
+        """The ids of the hits of each query, which cost less than the answers themselves."""
+        return [each.ids for each in self] if self._ids is None else self._ids()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, n: int) -> Result: ...
+    @overload
+    def __getitem__(self, n: slice) -> "Results": ...
+    def __getitem__(self, n: int | slice) -> "Result | Results":
+        places = range(self._count)[n]
+        if isinstance(places, range):
+            part = slice(places.start, places.stop, places.step)
+            return Results(len(places), lambda i: self[places[i]], lambda: self.ids[part])
+        if places not in self._made:
+            self._made[places] = self._make(places)
+        return self._made[places]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return repr(list(self))

@@ -1,0 +1,113 @@
+"""The queries of a batch as a scorer holds them, scored against everything or against candidates.
+
+Columns are handed to the scorer tile by tile, as views where rows lie side by side, so that memory stays bounded
+whatever the collection, and only the k best of each query are kept.
+
+Shapes: q queries, n candidates, m vectors of a probe.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from quiver.engine.core.graph import Recipe
+from quiver.engine.core.ranking import Best
+from quiver.engine.storage.column_index import Resident
+from quiver.errors import SpaceMismatch
+from quiver.protocols import Held, Scorer
+from quiver.types import Floats, Rows, Space
+
+#: Numbers of a tile and of its scores, 8 MiB each of float32, and rows of a tile at least.
+_NUMBERS, _LEAST = 1 << 21, 1024
+#: Queries scored together, and queries whose candidates are gathered together.
+_QUERIES, _GATHERED = 256, 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composer:
+    """Queries that a scorer holds.
+
+    Attributes:
+        scorer: the scorer.
+        held: what it made of the queries; row i of each array belongs to query i.
+        count: how many queries.
+        residents: the vectors it reads, by space.
+        label: the stage that made it, for the trace.
+    """
+
+    scorer: Scorer
+    held: Held
+    count: int
+    residents: Mapping[Space, Resident]
+    label: str
+
+    def probes(self, recipe: Recipe) -> list[Floats]:
+        """Return the vectors (q, m, dim) of each probe of a recipe.
+
+        Raises:
+            SpaceMismatch: the scorer asks in other spaces than it said.
+        """
+        moments = {space: resident.moments() for space, resident in self.residents.items()}
+        made = self.scorer.probes(self.held, recipe.name, moments)
+        if tuple(probe.space for probe in made) != recipe.spaces:
+            said, asked = (", ".join(map(str, spaces)) for spaces in (recipe.spaces, (p.space for p in made)))
+            raise SpaceMismatch(f"the scorer {self.scorer.name} asks in {asked}, and said {said} for {recipe.name}")
+        return [p.vectors if p.reduce == "max" else p.vectors.mean(axis=1, keepdims=True) for p in made]
+
+    def score(self, k: int, allow: Rows | None) -> tuple[Floats, Rows]:
+        """Score everything that may be found: (q, w) scores and rows, best first."""
+        rows = reduce(_common, [resident.rows() for resident in self.residents.values()])
+        rows = rows if allow is None else _common(rows, allow)
+        best = Best(self.count, min(k, len(rows)))
+        widest = max(min(self.count, _QUERIES), *(space.dim for space in self.residents))
+        size = max(_LEAST, _NUMBERS // widest)
+        for at in range(0, len(rows), size):
+            here, columns = self.gather(rows[at : at + size])
+            for start in range(0, self.count, _QUERIES):
+                scores = self.scorer.score(self._part(start, start + _QUERIES), columns)
+                best.look(scores, here, start=start)
+        return best.scores, best.rows
+
+    def rescore(self, candidates: Rows, k: int) -> tuple[Floats, Rows]:
+        """Score each query's own candidates (q, n), -1 where there is none: (q, w) scores and rows, best first."""
+        best = Best(self.count, min(k, candidates.shape[1]))
+        for start in range(0, self.count, _GATHERED):
+            block = candidates[start : start + _GATHERED]
+            rows, columns = self.gather(np.unique(block[block >= 0]))
+            for n, own in enumerate(block, start):
+                places = np.searchsorted(rows, np.intersect1d(rows, own))
+                theirs = {space: data[places] for space, data in columns.items()}
+                best.look(self.scorer.score(self._part(n, n + 1), theirs), rows[places], start=n)
+        return best.scores, best.rows
+
+    def terms(self, n: int, rows: Sequence[int]) -> list[dict[str, float]]:
+        """Return what the scores of query n are made of, for each of the rows; they must have been scored."""
+        if not rows:
+            return []
+        found, columns = self.gather(np.unique(np.array(rows, np.int64)))
+        terms = self.terms_of(n, columns)
+        at = {row: place for place, row in enumerate(found.tolist())}
+        return [{name: float(values[0, at[row]]) for name, values in terms.items()} for row in rows if row in at]
+
+    def _part(self, start: int, end: int) -> Held:
+        return {name: values[start:end] for name, values in self.held.items()}
+
+    def terms_of(self, n: int, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
+        """Return what the scores of query n are made of, for candidates by their vectors: (1, n) by name."""
+        return self.scorer.terms(self._part(n, n + 1), columns)
+
+    def gather(self, rows: Rows) -> tuple[Rows, dict[Space, Floats]]:
+        """Return those of the rows, ascending, that have all vectors that are read, and these vectors."""
+        taken = {space: resident.take(rows) for space, resident in self.residents.items()}
+        common = reduce(_common, [vectors.rows for vectors in taken.values()])
+        whole = {space: len(vectors) == len(common) for space, vectors in taken.items()}
+        return common, {
+            space: vectors.data if whole[space] else vectors.data[np.searchsorted(vectors.rows, common)]
+            for space, vectors in taken.items()
+        }
+
+
+def _common(ours: Rows, theirs: Rows) -> Rows:
+    return ours if ours is theirs else np.intersect1d(ours, theirs, assume_unique=True)

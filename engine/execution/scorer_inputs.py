@@ -1,0 +1,58 @@
+"""Queries as a scorer sees them: references and wishes, stored examples, weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quiver.engine.storage.dataset import Example, Table
+from quiver.protocols import Asked
+from quiver.types import LIKE, Floats, Query, Space, values_of
+
+if TYPE_CHECKING:
+    from quiver.engine.execution.stages.compose import Compose
+
+
+def ask(queries: Sequence[Query], stage: "Compose", *, examples: Mapping[str, Example], table: Table) -> list[Asked]:
+    """Turn queries into what a scorer is asked, with the vectors and the media of their example items."""
+    originals = _originals(stage.stands, examples, table)
+    return [
+        Asked(
+            media={name: values for name in stage.composition.holds if (values := values_of(query.media, name))},
+            examples=_vectors(query, stage.stands, examples, table),
+            weights=_weights(query, stage.stands),
+            originals={name: [held[id] for id in query.like] for name, held in originals.items()},
+        )
+        for query in queries
+    ]
+
+
+def _names(key: str | None) -> tuple[str, ...]:
+    """Return the names of MEDIA that a key of KEYS consists of."""
+    return () if key is None else ("before", "after") if key == "pair" else (key,)
+
+
+def _weights(query: Query, stands: str | None) -> dict[str, float]:
+    """Return weights by name of MEDIA; that of examples counts for what they stand for, unless it has its own."""
+    weights = {name: weight for key, weight in query.weights.items() if key != LIKE for name in _names(key)}
+    likeness = {name: query.weights[LIKE] for name in _names(stands) if LIKE in query.weights}
+    return {**likeness, **weights}
+
+
+def _vectors(query: Query, stands: str | None, examples: Mapping[str, Example], table: Table) -> dict[Space, Floats]:
+    """Return the vectors of a query's examples, (e, dim) by space, where all of them have one."""
+    found = {}
+    for column in table.columns:
+        rows = [examples[id].vectors.get(column.name) for id in query.like if column.key == stands]
+        if rows and all(row is not None for row in rows):
+            found[column.space] = np.stack([row for row in rows if row is not None])
+    return found
+
+
+def _originals(stands: str | None, examples: Mapping[str, Example], table: Table) -> dict[str, dict[str, Any]]:
+    """Return what the example items hold of what they stand for: by name of MEDIA, then by id."""
+    if not examples or stands is None:
+        return {}
+    rows = ", ".join(str(example.row) for example in examples.values())
+    found = table.read(["id", *_names(stands)], where=f"_rowid IN ({rows})").to_pylist()
+    return {name: {row["id"]: row[name] for row in found} for name in _names(stands)}

@@ -1,0 +1,191 @@
+"""What a collection keeps in memory between queries: its graph, its columns, and what conditions select."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from quiver.engine.core.column import Column, Crossing, Derived
+from quiver.engine.core.encoder import Loaded, cross, held_to
+from quiver.engine.core.graph import Composition, Graph
+from quiver.engine.execution.plan import Plan
+from quiver.engine.statistics import fusion_weights, machine, recall_curves, rerank_weights, scorer_recall
+from quiver.engine.statistics.cost_model import Machine
+from quiver.engine.statistics.facts import Facts
+from quiver.engine.statistics.recall_curves import Promise
+from quiver.engine.statistics.scorer_latency import Pace
+from quiver.engine.storage import groups
+from quiver.engine.storage.column_index import Resident
+from quiver.engine.storage.dataset import Example, Table
+from quiver.engine.storage.groups import Groups
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.item_cache import Shelf, View
+from quiver.protocols import Scorer
+from quiver.types import Floats, Query, Rows
+
+#: What is remembered of conditions, and plans, for the version in view.
+_CONDITIONS = 64
+
+
+class Library:
+    """A table with everything that was read from it so far, dropped where a new version makes it wrong."""
+
+    def __init__(self, table: Table, *, cache: Cache) -> None:
+        self.table = table
+        self.cache = cache
+        self.shelf = Shelf(table)
+        self._residents: dict[Column | Derived, Resident] = {}
+        self._paces: dict[Composition, Pace] = {}
+        self._version = -1
+        self._known: dict[tuple[str, Any], Any] = {}
+        self._asked: dict[tuple[str, Any], Any] = {}
+
+    def refresh(self) -> None:
+        """Move to the newest version."""
+        self.table.refresh()
+        if self.table.version != self._version:
+            self.forget()
+            self._version = self.table.version
+
+    def forget(self) -> None:
+        """Forget what was read: something beside the table, such as an index file, has changed."""
+        self._known.clear()
+        self._asked.clear()
+
+    def reopen(self) -> None:
+        """Forget what was read, and open index files anew: others may have been built."""
+        self.forget()
+        for resident in self._residents.values():
+            resident.reopen()
+
+    def resident(self, column: Column | Derived) -> Resident:
+        """A column, ready to be searched."""
+        if column not in self._residents:
+            over = partial(self.cross, column.bridges) if isinstance(column, Derived) else None
+            self._residents[column] = Resident(self.table, column, cache=self.cache, cross=over)
+        return self._residents[column]
+
+    def encoder(self, spec: str) -> Loaded:
+        """An encoder of this collection, loaded, and still the one that filled it."""
+        return held_to(spec, self.table.encoders[spec])
+
+    def scorer(self, composition: Composition) -> Scorer:
+        """A scorer of this collection."""
+        return self.encoder(composition.encoder).scorer(composition)
+
+    def pace(self, composition: Composition) -> Pace:
+        """How long a scorer of this collection takes; refreshed by those who ask it."""
+        if composition not in self._paces:
+            self._paces[composition] = Pace.read(self.cache.root, composition)
+        return self._paces[composition]
+
+    def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
+        """Take vectors (n, dim) over bridges, one after the other."""
+        return cross([self.encoder(crossing.encoder).bridge(crossing) for crossing in crossings], vectors)
+
+    def matching(self, where: str) -> Rows:
+        """Row numbers a condition selects, sorted; not to be written to, so that indexes know them again."""
+        rows: Rows = self._once("rows", where, lambda: self.table.rows(where))
+        rows.flags.writeable = False
+        return rows
+
+    def count(self, where: str | None) -> int:
+        """How many rows a condition selects, exactly."""
+        count: int = self._once("count", where, lambda: self.table.count(where))
+        return count
+
+    @property
+    def graph(self) -> Graph:
+        """The spaces and arrows."""
+        graph: Graph = self._once("graph", None, lambda: Graph.of(self.table.encoders, self.table.columns))
+        return graph
+
+    @property
+    def view(self) -> View:
+        """What can be read of items at the version in view."""
+        view: View = self._once("view", None, lambda: View.of(self.table))
+        return view
+
+    def items(self, rows: Rows) -> dict[int, dict[str, Any]]:
+        """Return id, media and metadata of rows, by row number."""
+        return self.shelf.items(self.view, rows)
+
+    def groups(self, column: str) -> Groups:
+        """Return the group of every row by its value of a metadata column."""
+        groups: Groups = self._once("groups", column, lambda: Groups.read(self.table, column))
+        return groups
+
+    def planned(self, shape: Any, make: Callable[[], Plan]) -> Plan:
+        """The plan for queries of a shape, which holds until something changes."""
+        plan: Plan = self._once("plan", shape, make)
+        return plan
+
+    def built(self, column: Column | Derived) -> tuple[str, ...]:
+        """The kinds of index that exist for a column, besides exact, preferred first."""
+        return self._once("built", column, lambda: self._built(column))
+
+    def _built(self, column: Column | Derived) -> tuple[str, ...]:
+        lance = ("lance",) if isinstance(column, Column) and self.table.has_index(column.name) else ()
+        return (*sorted(self.cache.kinds(column)), *lance)
+
+    def rows(self, column: Column | Derived) -> int:
+        """How many vectors a column holds."""
+        return self.count(f"{column.stored.name} IS NOT NULL")
+
+    def fragments(self, column: Column | Derived) -> dict[str, tuple[str, int]]:
+        """The files and the number of rows of each fragment, by its number, to tell later what has changed."""
+        found = self.table.fragments(column.stored.name)
+        return {str(number): (each.files, each.handle.count_rows()) for number, each in found.items()}
+
+    @property
+    def machine(self) -> Machine:
+        """What searching takes on this machine."""
+        found: Machine = self._once("machine", None, machine.machine)
+        return found
+
+    def promises(self, column: Column | Derived) -> dict[str, Promise]:
+        """What recall the indexes of a column keep, by kind, and how much has changed since."""
+        promises: dict[str, Promise] = self._once("promises", column, lambda: self._promises(column))
+        return promises
+
+    def _promises(self, column: Column | Derived) -> dict[str, Promise]:
+        read = {kind: recall_curves.read(self.cache.promise(column, kind)) for kind in self.built(column)}
+        found = {kind: made for kind, made in read.items() if made is not None}
+        now = self.fragments(column) if found else {}
+        return {kind: made.now(now) for kind, made in found.items()}
+
+    def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
+        """Gather what the planner needs for so many queries like this one, whose example items have been read."""
+        if query.group is not None:
+            groups.check(self.table, query.group)
+        matching = self.count(query.where) if query.where is not None else None
+        graph = self.graph
+        return Facts(
+            graph,
+            items=self.count(None),
+            version=self.table.version,
+            matching=matching,
+            examples=held(query, examples),
+            built={column.name: self.built(column) for column in graph.ends},
+            measured=self._once("measured", None, lambda: scorer_recall.read(self.cache.root, graph.compositions)),
+            paces={each: self.pace(each) for each in graph.compositions if not each.recalls},
+            blends=self._once("blends", None, lambda: rerank_weights.read(self.cache.root, graph.compositions)),
+            balances=self._once("balances", None, lambda: fusion_weights.read(self.cache.root)),
+            promises={column.name: found for column in graph.ends if (found := self.promises(column))},
+            machine=self.machine,
+            queries=queries,
+        )
+
+    def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:
+        known = self._known if of is None or isinstance(of, Column | Derived) else self._asked
+        if (what, of) not in known:
+            if len(known) > _CONDITIONS and known is self._asked:
+                known.clear()
+            known[what, of] = read()
+        return known[what, of]
+
+
+def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
+    """Return the names of the columns in which every example item of a query has a vector."""
+    if not query.like:
+        return frozenset()
+    return frozenset.intersection(*(frozenset(examples[id].vectors) for id in query.examples))

@@ -1,0 +1,48 @@
+"""Fuse: lists of different spaces become one by rank, since their scores cannot be compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from quiver.engine.core.ranking import Ranked, combine, reciprocal
+
+if TYPE_CHECKING:
+    from quiver.engine.execution.context import Run
+
+
+#: Rank constant of reciprocal rank fusion, as Cormack et al. 2009 chose it.
+RRF_C = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Reciprocal rank fusion: an item scores the sum of weight / (c + rank) over the lists it is in.
+
+    Attributes:
+        c: the constant.
+        weights: of each list, by its label or by what it was found from; 1 where neither is named.
+        reason: why.
+    """
+
+    c: int
+    weights: Mapping[str, float]
+    reason: str
+
+    @property
+    def label(self) -> str:
+        """Its name in the trace."""
+        return "fuse"
+
+    def run(self, run: "Run") -> int:
+        """Replace all lists by one."""
+        scores = np.hstack([self._weight(ranked) * reciprocal(ranked, self.c) for ranked in run.lists])
+        rows = np.hstack([ranked.rows for ranked in run.lists])
+        fused = Ranked(self.label, *combine(scores, rows, how="sum"))
+        run.lists = [fused]
+        run.remember(fused)
+        return fused.count
+
+    def _weight(self, ranked: Ranked) -> float:
+        return self.weights.get(ranked.label, self.weights.get(ranked.held, 1.0))

@@ -1,0 +1,123 @@
+"""Candidates scored best first, batch by batch, until time is up; what is left keeps the order of recall.
+
+Shapes: q queries, n candidates of each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.scorer_batch import Composer
+from quiver.engine.statistics.rerank_weights import Weights, mix
+from quiver.engine.statistics.scorer_latency import Pace
+from quiver.types import Floats, Rows, Space
+
+#: Queries whose candidates are gathered together.
+_GATHERED = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matched:
+    """What a scorer says of candidates.
+
+    Attributes:
+        scores: (q, n) float32 in the order given; nan where time was up, or where it lacks what it reads.
+        terms: of each query, what the scores are made of, by row number.
+        late: (q,) whether time was up before all were scored.
+    """
+
+    scores: Floats
+    terms: list[dict[int, dict[str, float]]]
+    late: NDArray[np.bool_]
+
+
+def match(composer: Composer, given: Ranked, *, depth: int, pace: Pace, until: float) -> Matched:
+    """Score the first candidates of each query; queries share what time there is, each an equal part of what is left.
+
+    Args:
+        composer: the queries.
+        given: their candidates, best first.
+        depth: candidates of each query at most.
+        pace: what batches take; refreshed.
+        until: when to be done, as ``perf_counter`` counts; infinity for no limit.
+    """
+    rows = given.rows[:, :depth]
+    matched = Matched(np.full(given.rows.shape, np.nan, np.float32), [{} for _ in rows], np.zeros(len(rows), np.bool_))
+    for start in range(0, len(rows), _GATHERED):
+        block = rows[start : start + _GATHERED]
+        found, columns = composer.gather(np.unique(block[block >= 0]))
+        for n, own in enumerate(block, start):
+            now = perf_counter()
+            share = _Share(composer, n, pace, now + (until - now) / (len(rows) - n))
+            there = np.flatnonzero(np.isin(own, found))
+            _score(share, own, there, found, columns, matched)
+    return matched
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Share:
+    """One query and its part of the time."""
+
+    composer: Composer
+    n: int
+    pace: Pace
+    until: float
+
+    def batches(self, count: int) -> Iterator[slice]:
+        """Yield the next candidates to score, and note how long that took, until time is up."""
+        done = 0
+        while done < count:
+            started = perf_counter()
+            size = self.pace.fits((self.until - started) * 1e3, count - done)
+            if not size:
+                return
+            yield slice(done, done + size)
+            self.pace.note(size, (perf_counter() - started) * 1e3)
+            done += size
+
+
+def _score(share: _Share, own: Rows, there: Rows, found: Rows, columns: dict[Space, Floats], matched: Matched) -> None:
+    """Score one query's candidates ``own`` at the places ``there``, as long as its share of the time lasts."""
+    n, done = share.n, 0
+    for part in share.batches(len(there)):
+        places = there[part]
+        at = np.searchsorted(found, own[places])
+        terms = share.composer.terms_of(n, {space: data[at] for space, data in columns.items()})
+        matched.scores[n, places] = np.sum([values[0] for values in terms.values()], axis=0)
+        for i, row in enumerate(own[places].tolist()):
+            matched.terms[n][row] = {name: float(values[0, i]) for name, values in terms.items()}
+        done = part.stop
+    matched.late[n] = done < len(there)
+
+
+def order(given: Ranked, matched: Matched, *, weights: Weights, label: str) -> Ranked:
+    """Rank what was scored by scorer and recall together, above what was not, which keeps its order.
+
+    The score of a candidate that was not scored is as far below the last that was as recall had it; scores are thus
+    comparable within an answer, best first.
+
+    Args:
+        given: the candidates, best first.
+        matched: what the scorer says of them.
+        weights: of recall and of the scorer.
+        label: of the stage.
+    """
+    scores = np.full(given.rows.shape, -np.inf)
+    rows = np.full_like(given.rows, -1)
+    for n, (theirs, recall, own) in enumerate(zip(matched.scores, given.scores, given.rows, strict=True)):
+        seen = np.flatnonzero(~np.isnan(theirs))
+        rest = np.setdiff1d(np.flatnonzero(own >= 0), seen, assume_unique=True)
+        mixed = mix(recall[seen], theirs[seen], weights)
+        best = np.argsort(-mixed, kind="stable")
+        below = np.empty(0)
+        if len(rest):
+            top = recall[rest[0]] if not len(seen) else max(recall[rest[0]], recall[seen[-1]])
+            below = (mixed[best[-1]] if len(seen) else 0.0) + np.asarray(recall[rest], np.float64) - top
+        width = len(seen) + len(rest)
+        scores[n, :width] = np.concatenate([mixed[best], below])
+        rows[n, :width] = np.concatenate([own[seen[best]], own[rest]])
+    return Ranked(label, scores, rows)

@@ -1,0 +1,1 @@
+"""From a source of items to committed rows: decoding, embedding, writing."""

@@ -1,0 +1,252 @@
+"""Ingest: read a source, decode in workers, encode in batches, commit in blocks.
+
+Each block of rows is one atomic commit keyed by id, so a run that is killed at any moment leaves whole blocks, and the
+same run started again skips what is there: an item whose bytes have the stored hash is only given what it lacks.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quiver.engine.core.column import Column
+from quiver.engine.core.encoder import Loaded
+from quiver.engine.ingest.decode_workers import Decoded, Job, Slot, Workers
+from quiver.engine.ingest.row_batch import Block, Filled, Known
+from quiver.engine.source import Source, VectorSource
+from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.quarantine import Quarantine
+from quiver.errors import BadData
+from quiver.types import Floats, Space, uri_of
+
+#: Items per decoding task and per forward pass.
+CHUNK = 64
+#: Rows per commit; a commit costs about 30 ms whatever its size.
+COMMIT_ROWS = 1024
+#: Seconds after which a smaller block is committed too, so that a kill loses little of a slow encoder's work.
+COMMIT_SECONDS = 20.0
+
+#: id, uri and reason of an item that is left out.
+Problem = tuple[str, str | None, str]
+
+
+@dataclass(slots=True)
+class Report:
+    """What an add did.
+
+    Attributes:
+        added: items that were new.
+        updated: items whose content or metadata changed.
+        embedded: items, new and old, that got vectors.
+        unchanged: items skipped, since nothing about them changed.
+        quarantined: items left out; ``info`` lists them with their reasons.
+        seconds: how long it took.
+        notes: what the user should know.
+    """
+
+    added: int = 0
+    updated: int = 0
+    embedded: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def plus(self, other: "Report") -> "Report":
+        """Add two reports up."""
+        return Report(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+class Ingest:
+    """One run of adding a source to a table."""
+
+    def __init__(self, table: Table, encoders: Sequence[Loaded], *, quarantine: Quarantine, workers: int) -> None:
+        self.table = table
+        self.encoders = tuple(encoders)
+        self.quarantine = quarantine
+        self.workers = workers
+        self.columns = tuple(column for loaded in encoders for column in loaded.columns)
+        self.fills = [(loaded, key) for loaded in encoders for key in loaded.encoder.keys]
+        self.slots = [Slot(key, loaded.encoder.reader(key)) for loaded, key in self.fills]
+        self.report = Report()
+        self._bad: list[Problem] = []
+
+    def run(self, source: Source) -> Iterator[int]:
+        """Add everything; yields how many items each chunk had, for a progress bar."""
+        started = last = time.perf_counter()
+        agree(self.table, source.schema)
+        for loaded in self.encoders:
+            self.table.record(loaded.spec, loaded.describe())
+        block = Block(self.table.schema)
+        try:
+            with Workers(self.slots, count=self.workers) as workers:
+                for known, decoded in self._decoded(source, workers):
+                    self._encode(block, known, decoded)
+                    if len(block) >= COMMIT_ROWS or time.perf_counter() - last > COMMIT_SECONDS:
+                        self._commit(block)
+                        last = time.perf_counter()
+                    yield len(decoded)
+        except (KeyboardInterrupt, GeneratorExit):  # someone has had enough: keep what is done
+            self._commit(block)
+            raise
+        self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
+        self._commit(block)
+        self.report.seconds = time.perf_counter() - started
+        self.report.notes += source.notes
+
+    def _decoded(self, source: Source, workers: Workers) -> Iterator[tuple[Known, list[Decoded]]]:
+        waiting: list[Known] = []
+
+        def chunks() -> Iterator[list[Job]]:
+            for batch in source.batches(COMMIT_ROWS):
+                known = Known.look_up(self.table, batch, self.columns)
+                for start in range(0, len(batch), CHUNK):
+                    waiting.append(known.slice(start, CHUNK))
+                    yield self._jobs(waiting[-1])
+
+        for decoded in workers.map(chunks()):
+            yield waiting.pop(0), decoded
+
+    def _jobs(self, known: Known) -> list[Job]:
+        has = {column.name: known.has(column.name) for column in self.columns}
+        missing: list[list[int]] = [[] for _ in known.items]
+        for slot, (loaded, key) in enumerate(self.fills):
+            full = np.all([has[name] for name, _ in _targets(loaded, key)], axis=0)
+            for n in np.flatnonzero(~full).tolist():
+                missing[n].append(slot)
+        return [
+            Job(item.id, item.media, known=known.hashes[n], missing=tuple(missing[n]))
+            for n, item in enumerate(known.items)
+        ]
+
+    def _encode(self, block: Block, known: Known, decoded: Sequence[Decoded]) -> None:
+        filled: dict[str, tuple[Sequence[int], Floats]] = {}
+        reasons = {n: each.reason for n, each in enumerate(decoded) if each.reason is not None}
+        for slot, (loaded, key) in enumerate(self.fills):
+            rows = [n for n, each in enumerate(decoded) if slot in each.media]
+            for name, space in _targets(loaded, key) if rows else ():
+                data, bad = embed(loaded, key, [decoded[n].media[slot] for n in rows], space)
+                reasons |= {rows[n]: reason for n, reason in bad.items()}
+                filled[name] = (rows, data)
+        self._make_room(block, filled)
+        self._bad += [(known.items[n].id, uri_of(known.items[n].media), why) for n, why in sorted(reasons.items())]
+        block.add(known, {n: each.sha256 for n, each in enumerate(decoded) if n not in reasons}, filled)
+
+    def _make_room(self, block: Block, filled: Filled) -> None:
+        """Make the columns that have their first vectors; a column that holds none would promise a route."""
+        new = {name: column.field() for column in self.columns if (name := column.name) in filled}
+        new = {name: field for name, field in new.items() if name not in block.schema.names}
+        if new:
+            self.table.add_fields(list(new.values()))
+            block.schema = pa.schema([*block.schema, *new.values()], metadata=block.schema.metadata)
+
+    def _commit(self, block: Block) -> None:
+        commit(self.table, block, self.report)
+        self.quarantine.cure(block.ids)
+        self.quarantine.add(self._bad)
+        self.report.quarantined += len(self._bad)
+        self._bad = []
+        block.reset()
+
+
+def _targets(loaded: Loaded, key: str) -> list[tuple[str, Space]]:
+    return [(Column(key, space, loaded.spec).name, space) for space in loaded.encoder.spaces(key)]
+
+
+def agree(table: Table, schema: pa.Schema) -> None:
+    """Add metadata columns, and see that those which exist can take the new values.
+
+    Raises:
+        BadData: a column holds numbers here and the source brings something that is no number.
+    """
+    known = {each.name: each.type for each in table.schema}
+    for new in schema:
+        here = known.get(new.name, new.type)
+        widens = pa.types.is_string(here) or (pa.types.is_floating(here) and pa.types.is_integer(new.type))
+        if here != new.type and not widens and not pa.types.is_null(new.type):
+            raise BadData(
+                f"metadata column {new.name} holds {here} in this collection and {new.type} in the new data:"
+                " rename it or correct the data"
+            )
+    typed = [each.with_type(pa.string()) if pa.types.is_null(each.type) else each for each in schema]
+    table.add_fields([each for each in typed if each.name not in known])
+
+
+def commit(table: Table, block: Block, report: Report) -> None:
+    """Write a block and count what it changed."""
+    whole = block.whole()
+    if whole is not None:
+        done = table.upsert(whole)
+        report.added += done["num_inserted_rows"]
+        report.updated += done["num_updated_rows"]
+    for part in block.parts():
+        table.update(part)
+    report.updated += block.touched
+    report.embedded += block.embedded
+    report.unchanged += block.unchanged
+
+
+def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple[Floats, dict[int, str]]:
+    """Embed a batch; where that fails, embed its items alone, so that one bad item does not take the rest with it.
+
+    Returns:
+        (n, dim) float32, and by position the reason why an item has no vector.
+    """
+    try:
+        data = loaded.encoder.embed(key, batch, space)
+    except Exception as error:
+        if len(batch) == 1:
+            return np.zeros((1, space.dim), np.float32), {0: f"{loaded.spec}: {type(error).__name__}: {error}"}
+        alone = [embed(loaded, key, [one], space) for one in batch]
+        reasons = {n: bad[0] for n, (_, bad) in enumerate(alone) if bad}
+        return np.concatenate([data for data, _ in alone]), reasons
+    finite = np.isfinite(data).all(axis=1)
+    return data, {n: f"{loaded.spec}: its vector is not finite" for n in np.flatnonzero(~finite).tolist()}
+
+
+def take_vectors(
+    table: Table, source: VectorSource, column: Column, report: Report, *, quarantine: Quarantine
+) -> Iterator[int]:
+    """Add ready-made vectors, without decoding or encoding; yields how many items each batch had."""
+    started = time.perf_counter()
+    agree(table, source.schema)
+    table.add_fields([column.field()])
+    block = Block(table.schema)
+    for batch in source.batches(COMMIT_ROWS * 4):
+        known = Known.look_up(table, batch, (column,))
+        data = batch["vector"].flatten().to_numpy().reshape(len(batch), -1)
+        news = _unlike_stored(table, known, column, data)
+        filled: Filled = {column.name: (news, data[news])}
+        block.add(known, dict.fromkeys(range(len(batch))), filled)
+        commit(table, block, report)
+        quarantine.cure(block.ids)
+        block.reset()
+        yield len(batch)
+    problems = [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
+    quarantine.add(problems)
+    report.quarantined += len(problems)
+    report.notes += source.notes
+    report.seconds = time.perf_counter() - started
+
+
+def _unlike_stored(table: Table, known: Known, column: Column, data: Floats) -> list[int]:
+    """Return the positions whose vector is not stored already."""
+    held = np.flatnonzero(known.has(column.name))
+    if not len(held):
+        return list(range(len(data)))
+    ids = known.batch["id"].take(held)
+    found = table.read(["id", column.name], where=f"id IN {quoted(ids.to_pylist())}")
+    order = pc.index_in(ids, found["id"].combine_chunks())
+    stored = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), -1)[order.to_numpy()]
+    same = held[(stored == data[held]).all(axis=1)]
+    return sorted(set(range(len(data))).difference(same.tolist()))
+
+
+def processes() -> int:
+    """Return how many processes decode unless told otherwise."""
+    return max(1, min(8, (os.cpu_count() or 1) - 1))

@@ -1,0 +1,1 @@
+"""From a query to a plan: routes, access paths, scorers and rerankers. Imports no model and no index."""

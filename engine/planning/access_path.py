@@ -1,0 +1,185 @@
+"""Which index a column is searched by, with what settings, and what is said of the others.
+
+Every way has an expected time and, where a promise was measured, an expected recall: the cheapest way that keeps the
+promise is taken. An exact scan always does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from quiver.engine.core.column import Derived
+from quiver.engine.core.graph import Route
+from quiver.engine.execution.plan import Refused
+from quiver.engine.execution.stages.recall import Recall
+from quiver.engine.statistics.facts import Facts
+from quiver.engine.statistics.recall_curves import Offer, Promise, Spend
+from quiver.errors import BadSpec
+
+#: An exact scan of so many milliseconds is taken before an index of which nothing was measured: it loses no recall.
+_CHEAP = 1.0
+#: An exact scan that takes so many times as long as an index is taken all the same, since it finds everything.
+_LOSSLESS = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to search a column.
+
+    Attributes:
+        index: the kind of index.
+        what: it is, for people.
+        ms: expected milliseconds per query.
+        recall: expected; None where nothing is known.
+        spend: settings of the index.
+        depth: how many hits to ask for at least.
+        fault: why it may not be taken, where so.
+    """
+
+    index: str
+    what: str
+    ms: float
+    recall: float | None
+    spend: Spend = field(default_factory=dict)
+    depth: int = 0
+    fault: str = ""
+
+
+def recall(
+    route: Route, k: int, facts: Facts, index: str | None, refused: list[Refused], *, why: str = "as asked"
+) -> Recall:
+    """Return the stage that searches the column a route ends at; alternatives are added to ``refused``.
+
+    Args:
+        route: where to search.
+        k: how deep.
+        facts: what is known.
+        index: the kind of index to use; None for the best there is.
+        refused: grows.
+        why: the kind was named, where one was.
+
+    Raises:
+        BadSpec: an index was named that is not built.
+    """
+    made = _named(route, k, facts, index, why) if index is not None else _choose(route, k, facts, refused)
+    if not isinstance(route.column, Derived):
+        return made
+    return replace(made, reason=f"{computed(route.column, facts)}; {made.reason}")
+
+
+def computed(column: Derived, facts: Facts) -> str:
+    """Say what is mapped to what, by whom."""
+    by = ", ".join(dict.fromkeys(crossing.encoder for crossing in column.bridges))
+    return (
+        f"computed: at most {facts.items:,} vectors of {column.stored.space.name} mapped to {column.space.name} by {by}"
+    )
+
+
+def _named(route: Route, k: int, facts: Facts, index: str, why: str) -> Recall:
+    if index == "exact":
+        return _taken(route, k, _exact(route, facts), f"best {k} by exact, {why}")
+    if index not in facts.built.get(route.column.name, ()):
+        raise BadSpec(f"there is no {index} index for {route.column}: build one with `quiver index`")
+    promise = facts.promises.get(route.column.name, {}).get(index)
+    if promise is None:
+        return Recall(route, index, k, f"best {k} by {index}, {why}")
+    offers = promise.offers(k, _share(facts), facts.queries)
+    best = next((offer for offer in offers if offer.kept), max(offers, key=lambda offer: offer.recall, default=None))
+    if best is None:
+        return Recall(route, index, k, f"best {k} by {index}, {why}; nothing was measured around this search")
+    return _taken(route, k, _way(promise, best, k), f"best {k} by {index} with {_settings(best.spend)}, {why}")
+
+
+def _choose(route: Route, k: int, facts: Facts, refused: list[Refused]) -> Recall:
+    built = facts.built.get(route.column.name, ())
+    exact = _exact(route, facts)
+    scan = f"best {k}: exact scan of at most {facts.rows:,} vectors, {route.column.space.metric}"
+    if not built:
+        return _taken(route, k, exact, f"{scan}; no other index is built")
+    ways = [exact, *_ways(route, k, facts)]
+    blind = exact.ms > _CHEAP and not facts.promises.get(route.column.name)  # whether an unknown recall is good enough
+    quick = min((way for way in ways if not way.fault and (blind or way.recall is not None)), key=lambda way: way.ms)
+    taken = exact if exact.ms <= _LOSSLESS * quick.ms else quick
+    for way in ways:
+        if way is not taken:
+            why = way.fault or f"{way.ms:.2g} ms, {_found(way)} expected; {_instead(taken)}"
+            refused.append(Refused(f"{way.what} for {route.column}", why))
+    if taken is exact:
+        return _taken(route, k, taken, f"{scan}, about {taken.ms:.2g} ms")
+    found = f"about {taken.ms:.2g} ms; {_found(taken)}"
+    promise = facts.promises.get(route.column.name, {}).get(taken.index)
+    basis = f", {promise.recall} promised, {promise.state()}; measured on {promise.source}" if promise else ""
+    return _taken(route, k, taken, f"best {k} by {taken.what} of at most {facts.rows:,} vectors, {found}{basis}")
+
+
+def _found(way: Way) -> str:
+    return "recall unknown (`quiver index --recall` measures it)" if way.recall is None else f"recall {way.recall:.3f}"
+
+
+def _instead(taken: Way) -> str:
+    return f"{taken.what} takes {taken.ms:.2g} ms" + (" and finds everything" if taken.recall == 1 else "")
+
+
+def _taken(route: Route, k: int, way: Way, reason: str) -> Recall:
+    return Recall(route, way.index, k, reason, way.spend, way.depth, round(way.ms, 4), way.recall)
+
+
+def _share(facts: Facts) -> float:
+    return facts.rows / facts.items if facts.items else 1.0
+
+
+def _exact(route: Route, facts: Facts) -> Way:
+    """Return the exact scan: of vectors in memory, or on disk where they were found not to fit."""
+    promises = facts.promises.get(route.column.name, {})
+    known = next(
+        (ms for each in promises.values() if (ms := each.exact(_share(facts), facts.queries)) is not None), None
+    )
+    scanning = facts.machine.scanning(facts.items, route.column.space.dim, matching=facts.matching)
+    ms = known if known is not None else scanning.ms(facts.queries)
+    if any(not each.resident for each in promises.values()):
+        return Way("lance", "exact scan on disk", ms, 1.0, {"scan": facts.items})
+    return Way("exact", "exact scan", ms, 1.0)
+
+
+def _ways(route: Route, k: int, facts: Facts) -> Iterator[Way]:
+    """Yield what each index that is built offers: a setting that keeps its promise, and a cheaper one that does not."""
+    for kind in facts.built.get(route.column.name, ()):
+        promise = facts.promises.get(route.column.name, {}).get(kind)
+        if promise is None:
+            yield Way(kind, f"{kind} index", _least(kind, facts), None)
+            continue
+        offers = promise.offers(k, _share(facts), facts.queries)
+        kept = next((offer for offer in offers if offer.kept), None)
+        if kept is not None:
+            yield _way(promise, kept, k)
+        elif not offers:
+            yield Way(kind, f"{kind} index", 0.0, None, fault=_beyond(promise, k, facts))
+        weak = [offer for offer in offers if not offer.kept and (kept is None or offer.ms < kept.ms)]
+        if weak:
+            yield _way(promise, max(weak, key=lambda offer: offer.recall), k)
+
+
+def _least(kind: str, facts: Facts) -> float:
+    """Return the least that an index of which nothing was measured takes.
+
+    In memory it has to go through the more rows the fewer of them match: filtered batches over lists take 4 to 5 times
+    as long as others at a tenth of the rows.
+    """
+    least = facts.machine.floor(kind).ms(facts.queries)
+    return least if kind == "lance" else least / max(_share(facts), 1e-6)
+
+
+def _way(promise: Promise, offer: Offer, k: int) -> Way:
+    settings = f"{promise.kind} index with {_settings(offer.spend)}"
+    fault = f"{offer.ms:.2g} ms, recall {offer.recall:.3f} expected; {promise.recall} is promised"
+    depth = promise.depth(k) or 0
+    return Way(promise.kind, settings, offer.ms, offer.recall, offer.spend, depth, "" if offer.kept else fault)
+
+
+def _settings(spend: Spend) -> str:
+    return " ".join(f"{name}={value}" for name, value in spend.items()) or "what it was built with"
+
+
+def _beyond(promise: Promise, k: int, facts: Facts) -> str:
+    if promise.depth(k) is None:
+        return f"nothing is promised deeper than {promise.depths[-1]}"
+    return f"nothing is promised for {facts.rows:,} of {facts.items:,} rows: so few are scanned"

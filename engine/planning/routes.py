@@ -1,0 +1,109 @@
+"""Where a query may go: its routes through the graph, and the stages that take them."""
+
+from collections.abc import Sequence
+
+from quiver.engine.core.graph import Graph, Route, listed
+from quiver.engine.execution.plan import Refused, Stage
+from quiver.engine.execution.stages.encode import Encode
+from quiver.engine.execution.stages.filter import Filter
+from quiver.engine.execution.stages.words import Words
+from quiver.engine.planning import access_path
+from quiver.engine.statistics.facts import Facts
+from quiver.errors import BadSpec, NoRoute
+from quiver.types import LIKE, WORDS, Query, keys_of
+
+
+def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str]) -> tuple[list[Route], bool]:
+    """Return the routes to take, and whether full text answers too.
+
+    Raises:
+        NoRoute: nothing that is held leads to what is wanted; the message names the missing arrow.
+        BadSpec: a space was named that does not exist.
+    """
+    graph = facts.graph
+    _check_spaces(graph, query.spaces)
+    found: list[Route] = []
+    words = False
+    for held in (*keys_of(query.media), *([LIKE] if query.like else [])):
+        words = words or (held == "text" and query.hybrid and query.weights.get(WORDS, 1) != 0)
+        if query.weights.get(held, 1) == 0:
+            refused.append(Refused(held, "its weight is 0"))
+            continue
+        chosen = (
+            graph.likenesses(facts.examples, target=query.target, spaces=query.spaces)
+            if held == LIKE
+            else graph.routes(held, target=query.target, spaces=query.spaces)
+        )
+        if not chosen and held == "text":
+            words = True
+            notes.append(f"words are searched by full text: {graph.missing(held, target=query.target)}")
+        elif not chosen:
+            raise NoRoute(graph.missing(held, target=query.target))
+        found += chosen if query.spaces else _finest(chosen, refused)
+    for name in query.vectors:
+        given = graph.from_vectors(name, target=query.target)
+        if not given:
+            raise NoRoute(f"no {query.target or ''} vectors of a space called {name!r} are stored here")
+        found += given
+    refused += _uncomputed(graph, found)
+    return found, words
+
+
+def encodes(taken: Sequence[Route]) -> list[Stage]:
+    """Return the stages that embed what is held, once for each space."""
+    wanted = dict.fromkeys((r.held, r.start, r.encoder) for r in taken if r.encoder is not None)
+    return [
+        Encode(held, space, spec, f"{spec} embeds {held} in {space.dim} dimensions ({space.metric})")
+        for held, space, spec in wanted
+        if spec is not None
+    ]
+
+
+def narrow(query: Query, facts: Facts) -> list[Stage]:
+    """Return the stage that applies the query's condition, where it has one."""
+    if query.where is None:
+        return []
+    share = facts.rows / facts.items if facts.items else 0.0
+    why = f"{query.where}: {facts.rows:,} of {facts.items:,} items match ({share:.1%}, counted)"
+    return [Filter(query.where, facts.rows, why)]
+
+
+def recalls(
+    taken: Sequence[Route], depth: int, query: Query, facts: Facts, refused: list[Refused], *, words: bool
+) -> list[Stage]:
+    """Return the stages that make one list of every route, ``depth`` deep."""
+    found: list[Stage] = [access_path.recall(route, depth, facts, query.index, refused) for route in taken]
+    if words:
+        found.append(Words(depth, query.target, f"BM25 over text and metadata, best {depth}"))
+    return found
+
+
+def _finest(found: Sequence[Route], refused: list[Refused]) -> list[Route]:
+    """Keep, of the spaces one encoder offers for one key, the finest: it names that first, and knows what it is for."""
+    kept: dict[tuple[str | None, str], Route] = {}
+    taken = []
+    for route in found:
+        spec = route.column.stored.encoder
+        better = kept.setdefault((spec, route.column.key), route) if spec is not None else route
+        if better is route:
+            taken.append(route)
+        else:
+            refused.append(Refused(str(route), f"{better.column.space.name} is the finest space of {spec} for this"))
+    return taken
+
+
+def _check_spaces(graph: Graph, spaces: Sequence[str]) -> None:
+    known = {column.space.name for column in graph.ends}
+    for name in spaces:
+        if name not in known:
+            raise BadSpec(f"no space is called {name!r} here; there are {listed(known) or 'none'}")
+
+
+def _uncomputed(graph: Graph, taken: Sequence[Route]) -> list[Refused]:
+    """Say which vectors could have been computed, but lead nowhere that stored ones do not."""
+    return [
+        Refused(str(derived), f"{route.held} reaches the stored {route.column}, which costs nothing to make")
+        for derived in graph.derived
+        for route in taken
+        if route.column == derived.stored and graph.path(route.start, derived.space) is not None
+    ]

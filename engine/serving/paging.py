@@ -1,0 +1,55 @@
+"""An answer page by page: many pages from one pull, and deeper pulls at the very version of the first."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+from quiver.engine.execution.plan import Result
+from quiver.types import Hit, Query
+
+#: Pages that one pull fetches at first, and how many times deeper every next pull goes.
+PAGES, DEEPER = 10, 4
+
+
+class Searched(Protocol):
+    """What can be searched, at its newest version or at a chosen one."""
+
+    def search(self, query: Query, /) -> Result:
+        """Answer a query."""
+        ...
+
+    def checkout(self, version: int) -> "Searched":
+        """Return it as it was at a version."""
+        ...
+
+
+def pages(collection: Searched, query: Query) -> Iterator[Result]:
+    """Yield pages of k hits, or groups, until there are no more; nothing comes twice, nothing is left out.
+
+    An approximate index that is asked deeper may find what it missed before; that comes first on the next page.
+    """
+    shown: set[Any] = set()
+    depth, version = query.k * PAGES, 0
+    while True:
+        result = collection.search(replace(query, k=depth))
+        if version and result.plan.version != version:  # it was changed meanwhile
+            collection = collection.checkout(version)
+            continue
+        version = result.plan.version
+        parts = _parts(result, query.group)
+        fresh = [(name, hits) for name, hits in parts.items() if name not in shown]
+        last = len(parts) < depth
+        for at in range(0, len(fresh) if last else len(fresh) // query.k * query.k, query.k):
+            page = fresh[at : at + query.k]
+            shown.update(name for name, _ in page)
+            yield Result(tuple(hit for _, hits in page for hit in hits), result.plan, result.stages, result.partial)
+        if last:
+            return
+        depth *= DEEPER
+
+
+def _parts(result: Result, group: str | None) -> dict[Any, tuple[Hit, ...]]:
+    """Return what a page counts, by name: hits, or groups of them."""
+    if group is None:
+        return {hit.id: (hit,) for hit in result}
+    return {(hits[0].meta.get(group), group not in hits[0].meta and hits[0].id): hits for hits in result.groups(group)}

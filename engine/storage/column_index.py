@@ -1,0 +1,336 @@
+"""Vectors in memory, kept in step with the table.
+
+An index answers for the rows it was built on. What changed since is found fragment by fragment: rows deleted or
+rewritten are dead and never returned, rows added are the tail and scanned exactly, so an answer is never stale
+whatever the age of the index. A tail that has grown is folded into the exact index. A column that is computed is read
+as the stored one it comes from, and taken over its bridges on the way; of it, too, only what changed is made again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver import registry
+from quiver.engine.core.column import Column, Derived
+from quiver.engine.core.ranking import combine
+from quiver.engine.storage.dataset import Fragment, Table, fragment_of
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.live_vectors import Live
+from quiver.errors import BadSpec
+from quiver.indexers._rows import Last
+from quiver.protocols import Index
+from quiver.types import Floats, Rows, Vectors
+
+#: The exact index is rebuilt when dead rows and tail together exceed this share of it.
+FOLD = 0.25
+#: Dead rows that are simply asked for in excess; more of them are excluded by an allow-list.
+_SPARE = 64
+#: Opens indexes that were published while another one is searched.
+_OPENERS = ThreadPoolExecutor(1, "quiver open")
+
+
+@dataclass(slots=True)
+class Tuned:
+    """An index with other settings; each is made once, since an index keeps what it learns of itself.
+
+    Attributes:
+        index: with the settings it was built with.
+    """
+
+    index: Any
+    _others: dict[tuple[tuple[str, int], ...], Index] = field(default_factory=dict)
+
+    def spending(self, spend: Mapping[str, int]) -> Index:
+        """Return the index with some of its settings changed."""
+        key = tuple(sorted(spend.items()))
+        if key and key not in self._others:
+            params = type(self.index.params)(**{**asdict(self.index.params), **spend})
+            self._others[key] = self.index.tuned(params)
+        found: Index = self._others[key] if key else self.index
+        return found
+
+
+@dataclass(slots=True)
+class Held:
+    """An index, and what of it still counts.
+
+    Attributes:
+        index: the index.
+        files: the files of each fragment when it was built.
+        dead: rows of it that are gone or rewritten, sorted.
+        tail: vectors it lacks.
+        live: the vectors themselves, where they are in memory anyway.
+        alive: rows of it that are not dead, sorted, where enough are dead to be left out that way.
+        stamp: what the index was opened from; None where from no file.
+    """
+
+    index: Index
+    files: Mapping[int, str]
+    dead: Rows
+    tail: Index | None = None
+    live: Live | None = None
+    alive: Rows | None = None
+    stamp: str | None = None
+    _tuned: Tuned | None = None
+    _within: Last[Rows] = field(default_factory=Last)
+
+    def _living(self, rows: Rows) -> Rows:
+        """Return those of some rows that are not dead."""
+        living = np.setdiff1d(rows, self.dead, assume_unique=True)
+        living.flags.writeable = False
+        return living
+
+    def search(
+        self, queries: Floats, k: int, allow: Rows | None, spend: Mapping[str, int] | None = None
+    ) -> tuple[Floats, Rows]:
+        """Search the live part of the index and the tail: (q, w) scores and rows, best first."""
+        spare = 0
+        within = allow
+        if len(self.dead) and allow is not None:
+            within = self._within.of(allow, self._living)
+        elif len(self.dead) > _SPARE:
+            self.alive = self._living(np.sort(self.index.rows)) if self.alive is None else self.alive
+            within = self.alive
+        elif len(self.dead):
+            spare = len(self.dead)
+        if self._tuned is None or self._tuned.index is not self.index:
+            self._tuned = Tuned(self.index)
+        scores, rows = self._tuned.spending(spend or {}).search(queries, k + spare, allow=within)
+        if spare:
+            scores = np.where(np.isin(rows, self.dead), -np.inf, scores)
+        if self.tail is not None:
+            more = self.tail.search(queries, k, allow=allow)
+            scores, rows = np.hstack([scores, more[0]]), np.hstack([rows, more[1]])
+        if spare or self.tail is not None:
+            rows = np.where(np.isneginf(scores), -1, rows)
+            best, rows = combine(scores, rows, how="max")
+            scores = best.astype(np.float32)
+        return scores[:, :k], rows[:, :k]
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The index that Lance keeps, and the version of the table it was looked up at."""
+
+    version: int
+    tuned: Tuned
+
+
+class Resident:
+    """One vector column of a table, ready to be searched.
+
+    Attributes:
+        table: the table.
+        column: the vectors; stored, or computed.
+        cache: where its index files are.
+        cross: takes stored vectors (n, dim) to where the column is; nothing has to be done where it is stored.
+    """
+
+    def __init__(
+        self, table: Table, column: Column | Derived, *, cache: Cache, cross: Callable[[Floats], Floats] | None = None
+    ) -> None:
+        self.table = table
+        self.column = column
+        self.cache = cache
+        self.cross = cross
+        self._held: dict[str, Held] = {}
+        self._opening: dict[str, tuple[str | None, Future[tuple[Index, dict[int, str]] | None]]] = {}
+        self._attached: Attached | None = None
+        self._version = -1
+        self._fragments: dict[int, Fragment] = {}
+        self._rows: dict[int, Rows] = {}
+        self._squares: dict[int, tuple[tuple[str, str], NDArray[np.float64], int]] = {}
+
+    def search(
+        self, kind: str, queries: Floats, k: int, *, allow: Rows | None, spend: Mapping[str, int] | None = None
+    ) -> tuple[Floats, Rows]:
+        """Search by one kind of index: (q, w) float32 scores and int64 rows, best first.
+
+        Args:
+            kind: of index.
+            queries: (q, dim) float32.
+            k: how many.
+            allow: rows that may be found, sorted; None for all.
+            spend: settings of the index that differ from those it was built with.
+        """
+        if kind == "lance":
+            return self.attached(spend).search(queries, k, allow=allow)
+        return self.hold(kind).search(queries, k, allow, spend)
+
+    def attached(self, spend: Mapping[str, int] | None = None) -> Index:
+        """Return the index that Lance keeps on disk, at the version in view, with some of its settings changed."""
+        if self._attached is None or self._attached.version != self.table.version:
+            attach = registry.module("indexers", "lance").attach
+            index = attach(self.table.dataset, self.column.name, self.column.space)
+            self._attached = Attached(self.table.version, Tuned(index))
+        return self._attached.tuned.spending(spend or {})
+
+    def hold(self, kind: str) -> Held:
+        """Load an index where it is not loaded, and bring it up to date."""
+        self._look()
+        held = self._held.get(kind)
+        if held is None:
+            held = self._held[kind] = self._load(kind)
+        elif kind != "exact" and held.stamp != self.cache.stamp(self.column, kind):
+            held = self._held[kind] = self._turn(kind, held)
+        if kind == "exact" and self._changed(held) > FOLD * max(len(held.index.rows), 1):
+            held = self._held[kind] = self._exact()
+        return held
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the vectors are in memory."""
+        return "exact" in self._held
+
+    def _turn(self, kind: str, held: Held) -> Held:
+        """Open what was published since, beside the searches; until it is there, the index at hand goes on."""
+        stamp, opening = self.cache.stamp(self.column, kind), self._opening.get(kind)
+        if opening is None or opening[0] != stamp:
+            self._opening[kind] = stamp, _OPENERS.submit(self.cache.open, self.column, kind)
+            return held
+        if not opening[1].done():
+            return held
+        found = self._opening.pop(kind)[1].result()
+        if found is None:
+            held.stamp = stamp  # it cannot be used
+            return held
+        fresh = Held(*found, np.empty(0, np.int64), stamp=stamp)
+        self._renew(fresh)
+        return fresh
+
+    def reopen(self) -> None:
+        """Drop every index that was built, so that the next search opens what is there by then."""
+        self._held = {kind: held for kind, held in self._held.items() if kind == "exact"}
+
+    def forget(self, kind: str) -> None:
+        """Drop an index, so that the next search opens it anew."""
+        self._held.pop(kind, None)
+
+    def _changed(self, held: Held) -> int:
+        return len(held.dead) + (len(held.tail.rows) if held.tail is not None else 0)
+
+    def _look(self) -> None:
+        """Find out what changed since the last look."""
+        if self.table.version == self._version:
+            return
+        now = self.table.fragments(self.column.stored.name)
+        for number in set(self._rows).difference(now):
+            del self._rows[number]
+        for number, fragment in now.items():
+            before = self._fragments.get(number)
+            if number in self._rows and before is not None and before.files == fragment.files:
+                if before.deleted != fragment.deleted:
+                    alive = self.table.rows(fragments=[fragment.handle])
+                    self._rows[number] = np.intersect1d(self._rows[number], alive)
+            else:
+                self._rows.pop(number, None)
+        self._fragments = now
+        self._version = self.table.version
+        for held in self._held.values():
+            self._renew(held)
+
+    def _renew(self, held: Held) -> None:
+        same = [n for n, fragment in self._fragments.items() if held.files.get(n) == fragment.files]
+        other = [n for n in self._fragments if n not in set(same)]
+        for number in same:
+            if number not in self._rows:
+                alive = self.table.rows(fragments=[self._fragments[number].handle])
+                ours = held.index.rows[fragment_of(held.index.rows) == number]
+                self._rows[number] = np.intersect1d(ours, alive)
+        live = [self._rows[number] for number in same]
+        held.alive, held._within = None, Last()
+        held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
+        late = self._tail(other)
+        held.tail = None if late is None else _scan(late)
+        if held.live is not None:
+            held.live = held.live.renew(held.dead, late)
+
+    def _tail(self, numbers: list[int]) -> Vectors | None:
+        if not numbers:
+            return None
+        vectors = self.read(fragments=[self._fragments[n].handle for n in numbers])
+        return vectors if len(vectors) else None
+
+    def _load(self, kind: str) -> Held:
+        if kind == "exact":
+            return self._exact()
+        stamp, found = self.cache.stamp(self.column, kind), self.cache.open(self.column, kind)
+        if found is None:
+            raise BadSpec(f"there is no {kind} index for {self.column}: build one with `quiver index`")
+        held = Held(*found, np.empty(0, np.int64), stamp=stamp)
+        self._renew(held)
+        return held
+
+    def _exact(self) -> Held:
+        vectors = self.read()
+        home = fragment_of(vectors.rows)
+        self._rows = {number: vectors.rows[home == number] for number in self._fragments}
+        files = {number: fragment.files for number, fragment in self._fragments.items()}
+        return Held(_scan(vectors), files, np.empty(0, np.int64), live=Live.of(vectors))
+
+    def read(self, *, fragments: Sequence[Any] | None = None) -> Vectors:
+        """Read every vector, fragment by fragment where they have to be computed."""
+        stored = self.column.stored
+        if self.cross is None:
+            return self.table.vectors(stored, fragments=fragments)
+        some = self.table.dataset.get_fragments() if fragments is None else fragments
+        size = sum(fragment.count_rows() for fragment in some)
+        rows, data = np.empty(size, np.int64), np.empty((size, self.column.space.dim), np.float32)
+        n = 0
+        for fragment in some:
+            part = self.table.vectors(stored, fragments=[fragment])
+            rows[n : n + len(part)], data[n : n + len(part)] = part.rows, self.cross(part.data)
+            n += len(part)
+        return Vectors(self.column.space, rows[:n], data[:n])
+
+    def rows(self) -> Rows:
+        """Return the row numbers that have a vector, sorted; their vectors are kept in memory from now on."""
+        return self._live().rows
+
+    def take(self, rows: Rows) -> Vectors:
+        """Return the vectors of those rows that have one, ascending: from memory if they are there, else from disk.
+
+        Args:
+            rows: sorted and unique.
+        """
+        return self._live().take(rows) if self.at_hand else self._fetch(rows)
+
+    def _live(self) -> Live:
+        held = self.hold("exact")
+        assert held.live is not None
+        return held.live
+
+    def _fetch(self, rows: Rows) -> Vectors:
+        name, dim = self.column.stored.name, self.column.stored.space.dim
+        found = np.empty((0, dim), np.float32)
+        if len(rows):
+            where = f"_rowid IN ({', '.join(map(str, rows.tolist()))}) AND {name} IS NOT NULL"
+            table = self.table.read([name], where=where)
+            order = np.argsort(table["_rowid"].to_numpy())
+            rows = table["_rowid"].to_numpy()[order].astype(np.int64)
+            found = table[name].combine_chunks().flatten().to_numpy().reshape(len(rows), dim)[order]
+        return Vectors(self.column.space, rows, found if self.cross is None else self.cross(found))
+
+    def moments(self) -> Floats:
+        """Return the mean of the squared vectors, (dim,); only fragments that changed are read again."""
+        self._look()
+        for number in set(self._squares).difference(self._fragments):
+            del self._squares[number]
+        for number, fragment in self._fragments.items():
+            now = (fragment.files, fragment.deleted)
+            if number not in self._squares or self._squares[number][0] != now:
+                data = self.read(fragments=[fragment.handle]).data
+                self._squares[number] = (now, np.square(data, dtype=np.float64).sum(axis=0), len(data))
+        count = sum(each[2] for each in self._squares.values())
+        total = sum((each[1] for each in self._squares.values()), np.zeros(self.column.space.dim))
+        return (total / max(count, 1)).astype(np.float32)
+
+
+def _scan(vectors: Vectors) -> Index:
+    """Build the exact index; it brings torch, which those who only add or look things up can do without."""
+    index: Index = registry.module("indexers", "exact").build(vectors)
+    return index

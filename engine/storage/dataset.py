@@ -1,0 +1,396 @@
+"""What is on disk: one Lance dataset, the one truth of a collection.
+
+One row per item: its id (the declared primary key), its media references, the hash of their bytes, the words that
+full-text search sees, its metadata, and one vector column per (key, space). What a vector column means is written
+in its own field metadata, and which encoders exist in the schema's metadata, so that a checked-out version always
+explains itself and a commit changes data and meaning together.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from quiver.engine.core.column import Column
+from quiver.engine.storage.version_watch import Sight, Watch
+from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
+from quiver.types import MEDIA, Floats, Rows, Vectors
+
+FORMAT = 1
+#: Columns that every collection has; a metadata column may not take one of these names.
+RESERVED = ("id", *MEDIA, "sha256", "words")
+#: Declares the key of a dataset: without it, concurrent upserts double rows and say nothing.
+PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
+_ATTEMPTS = 8
+_JOIN_ROWS = 512
+#: Up to so many fragments, those with fewer rows than this are joined.
+_TIERS = ((64, 16_384), (512, 131_072), (float("inf"), 1_048_576))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A stored item that a query takes as example.
+
+    Attributes:
+        row: its row number.
+        vectors: (dim,) float32 by vector column.
+    """
+
+    row: int
+    vectors: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A stretch of rows on disk.
+
+    Attributes:
+        files: names the files that hold the columns in question; other files, other contents.
+        deleted: names its deletion file; another one, other rows alive.
+        handle: Lance's own fragment.
+    """
+
+    files: str
+    deleted: str
+    handle: Any
+
+
+class Table:
+    """The dataset of a collection, at its newest version or at a chosen one."""
+
+    def __init__(self, uri: str, *, version: int | None = None) -> None:
+        try:
+            self.dataset = lance.dataset(uri, version=version)
+        except (ValueError, OSError) as error:
+            what = f"version {version} of {uri}" if version is not None else uri
+            raise BadCollection(f"no collection can be read at {what}") from error
+        self.uri = uri
+        self.pinned = version is not None
+        self._watch = Watch(uri)
+        self._newest: Sight | None = None
+        self._check_format()
+
+    @classmethod
+    def create(cls, uri: str) -> "Table":
+        """Create an empty dataset, or open the one that somebody else created meanwhile."""
+        header = {"quiver": json.dumps({"format": FORMAT, "encoders": {}})}
+        fields = [pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY)]
+        fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
+        schema = pa.schema(fields, metadata=header)
+        try:
+            lance.write_dataset(schema.empty_table(), uri, mode="create", enable_stable_row_ids=False)
+        except OSError as error:
+            if "already exists" not in str(error):
+                raise BadCollection(f"cannot create a collection at {uri}: {first_line(error)}") from error
+        return cls(uri)
+
+    def _check_format(self) -> None:
+        header = self._header()
+        if header.get("format", 0) > FORMAT:
+            raise BadCollection(f"{self.uri} has format {header['format']}; this Quiver reads {FORMAT}: upgrade it")
+        if "format" not in header:
+            raise BadCollection(f"{self.uri} is a Lance dataset, but not a Quiver collection")
+        if self.dataset.has_stable_row_ids:  # freshness rests on row numbers being addresses
+            raise BadCollection(f"{self.uri} was rewritten with stable row ids, which Quiver cannot read yet")
+
+    def _header(self) -> dict[str, Any]:
+        stored: dict[str, Any] = json.loads((self.dataset.schema.metadata or {}).get(b"quiver", b"{}"))
+        return stored
+
+    @property
+    def version(self) -> int:
+        """The version of the dataset in view."""
+        return int(self.dataset.version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema in view."""
+        return self.dataset.schema
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every vector column."""
+        return tuple(column for column in map(Column.of, self.schema) if column is not None)
+
+    @property
+    def meta(self) -> tuple[str, ...]:
+        """Names of the metadata columns."""
+        return tuple(f.name for f in self.schema if f.name not in RESERVED and Column.of(f) is None)
+
+    @property
+    def encoders(self) -> dict[str, dict[str, Any]]:
+        """What each encoder spec embeds: ``{spec: {"keys": {key: [space, ...]}, "bridges": [...]}}``."""
+        return dict(self._header().get("encoders", {}))
+
+    def at(self, version: int) -> "Table":
+        """Return the table as it was at a version.
+
+        Raises:
+            BadCollection: there is no such version.
+        """
+        return Table(self.uri, version=version)
+
+    def refresh(self) -> None:
+        """Move to the newest version, unless a version was chosen.
+
+        By another dataset, since one that moves cannot be read by other threads meanwhile.
+        """
+        if self.pinned:
+            return
+        version = self.version
+        sight = self._watch.look(version)
+        if sight is not None and sight == self._newest:
+            return
+        if (latest := self.dataset.latest_version) != version:
+            self.dataset = self.dataset.checkout_version(latest)
+        self._newest = sight if latest == version and self._watch.named(version) else None
+
+    def commit(self, change: Callable[[lance.LanceDataset], Any]) -> Any:
+        """Apply a change to the newest version; start anew where another writer came first.
+
+        Raises:
+            QuiverError: the table shows a chosen version, or other writers won every time.
+        """
+        if self.pinned:
+            raise QuiverError(
+                f"version {self.version} of {self.uri} is checked out: open the collection anew to change it"
+            )
+        for attempt in range(_ATTEMPTS):
+            self.dataset.checkout_latest()
+            try:
+                done = change(self.dataset)
+            except (OSError, RuntimeError) as error:
+                if not _lost_race(error) or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.05 * 2**attempt)
+            else:
+                self.dataset.checkout_latest()
+                return done
+        raise AssertionError  # the last attempt raised
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return every version: number, time and rows."""
+        return [
+            {
+                "version": each["version"],
+                "at": each["timestamp"].isoformat(timespec="seconds"),
+                "items": int(each["metadata"].get("total_rows", 0)),
+            }
+            for each in self.dataset.versions()
+        ]
+
+    def has_index(self, column: str) -> bool:
+        """Say whether any index exists on a column."""
+        return any(column in index.field_names for index in self.dataset.describe_indices())
+
+    def index(self, column: str, kind: str) -> None:
+        """See that a scalar index exists: BTREE or BITMAP for values, INVERTED for words."""
+        if not self.has_index(column):
+            self.commit(lambda dataset: dataset.create_scalar_index(column, kind, replace=True))
+
+    def tidy(self) -> None:
+        """Join small fragments and bring the indexes up to date.
+
+        Fragments grow by tiers, so that many small adds do not each rewrite all that came before them.
+        """
+        count = len(self.dataset.get_fragments())
+        rows = next(rows for most, rows in _TIERS if count <= most)
+        # One thread and small batches: joining is rare, and what its threads allocate is not given back.
+        self.commit(
+            lambda dataset: dataset.optimize.compact_files(
+                target_rows_per_fragment=rows, num_threads=1, batch_size=_JOIN_ROWS
+            )
+        )
+        self.commit(lambda dataset: dataset.optimize.optimize_indices())
+
+    def add_fields(self, fields: Sequence[pa.Field]) -> None:
+        """Add empty columns, skipping those that exist.
+
+        Raises:
+            BadData: a column exists with another type.
+        """
+
+        def change(dataset: lance.LanceDataset) -> None:
+            known = {field.name: field for field in dataset.schema}
+            for field in fields:
+                if field.name in known and known[field.name].type != field.type:
+                    raise BadData(
+                        f"column {field.name} holds {known[field.name].type} here and {field.type} in the new data"
+                    )
+            new = [field for field in fields if field.name not in known]
+            if new:
+                dataset.add_columns(pa.schema(new))
+
+        self.commit(change)
+
+    def record(self, spec: str, described: Mapping[str, Any]) -> None:
+        """Write down an encoder: its spec, and the spaces it embeds each key in."""
+
+        def change(dataset: lance.LanceDataset) -> None:
+            header = json.loads(dataset.schema.metadata[b"quiver"])
+            if header["encoders"].get(spec) != described:
+                header["encoders"][spec] = described
+                dataset.update_schema_metadata({"quiver": json.dumps(header)})
+
+        self.commit(change)
+
+    def upsert(self, rows: pa.Table) -> dict[str, int]:
+        """Insert rows and replace those whose id exists; columns left out of rows keep their values."""
+
+        def change(dataset: lance.LanceDataset) -> Any:
+            merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            return merge.execute(rows)
+
+        done: dict[str, int] = self.commit(change)
+        return done
+
+    def update(self, rows: pa.Table) -> dict[str, int]:
+        """Replace the given columns of rows whose id exists."""
+        done: dict[str, int] = self.commit(lambda d: d.merge_insert("id").when_matched_update_all().execute(rows))
+        return done
+
+    def _reading(self, where: str | None) -> AbstractContextManager[None]:
+        return reading(where, names=("id", *MEDIA, *self.meta))
+
+    def delete(self, where: str) -> int:
+        """Delete the rows a condition selects and return how many there were."""
+        before = self.count(where)
+        self.commit(lambda dataset: dataset.delete(where))
+        return before
+
+    def count(self, where: str | None = None) -> int:
+        """Count rows, exactly.
+
+        Raises:
+            BadSpec: the condition cannot be read, or names a column that does not exist.
+        """
+        with self._reading(where):
+            return int(self.dataset.count_rows(where))
+
+    def read(
+        self, columns: Sequence[str], *, where: str | None = None, fragments: Sequence[Any] | None = None
+    ) -> pa.Table:
+        """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
+        with self._reading(where):
+            return self._scanner(columns, where, fragments).to_table()
+
+    def _scanner(self, columns: Sequence[str], where: str | None, fragments: Sequence[Any] | None) -> Any:
+        chosen = None if fragments is None else list(fragments)
+        return self.dataset.scanner(columns=list(columns), filter=where, with_row_id=True, fragments=chosen)
+
+    def examples(self, ids: Sequence[str]) -> dict[str, Example]:
+        """Read the row numbers and vectors of items, by id.
+
+        Raises:
+            BadSpec: an item does not exist.
+        """
+        names = [column.name for column in self.columns]
+        found = self.read(["id", *names], where=f"id IN {quoted(ids)}")
+        vectors = {name: list(found[name]) for name in names}
+        examples = {
+            id: Example(row, {name: v[n].values.to_numpy() for name, v in vectors.items() if v[n].is_valid})
+            for n, (id, row) in enumerate(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+        }
+        if absent := set(ids).difference(examples):
+            raise BadSpec(f"no item has the id {min(absent)!r}")
+        return examples
+
+    def fragments(self, *columns: str) -> dict[int, Fragment]:
+        """Describe the fragments, as far as some columns are concerned, by their number."""
+        fields = {self.dataset.lance_schema.field(column).id() for column in columns}
+        return {
+            fragment.fragment_id: Fragment(
+                files=" ".join(
+                    [file.path for file in fragment.data_files() if fields.intersection(file.fields)]
+                    + [repr(overlay) for overlay in fragment.metadata.overlays]
+                ),
+                deleted=repr(fragment.deletion_file()),
+                handle=fragment,
+            )
+            for fragment in self.dataset.get_fragments()
+        }
+
+    def stream(self, columns: Sequence[str], fragment: Fragment) -> Iterator[pa.RecordBatch]:
+        """Stream columns of a fragment, as it was when it was described, with row numbers as ``_rowid``."""
+        yield from self._scanner(columns, None, [fragment.handle]).to_batches()
+
+    def rows(self, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
+        """Return the row numbers a condition selects, sorted."""
+        return np.sort(self.read([], where=where, fragments=fragments)["_rowid"].to_numpy().astype(np.int64))
+
+    def vectors(self, column: Column, *, fragments: Sequence[Any] | None = None) -> Vectors:
+        """Read every vector of a column, streamed into one array; rows as they lie on disk."""
+        name = column.name
+        size = self.count() if fragments is None else sum(fragment.count_rows() for fragment in fragments)
+        data = np.empty((size, column.space.dim), dtype=np.float32)
+        rows = np.empty(size, dtype=np.int64)
+        n = 0
+        scanner = self._scanner([name], f"{name} IS NOT NULL", fragments)
+        for batch in scanner.to_batches():
+            end = n + len(batch)
+            rows[n:end] = batch["_rowid"].to_numpy()
+            data[n:end] = batch[name].flatten().to_numpy().reshape(len(batch), -1)
+            n = end
+        return Vectors(column.space, rows[:n], data[:n])
+
+    def search_words(self, text: str, k: int, *, where: str | None = None) -> pa.Table:
+        """Search ``words`` by BM25: ``_score`` and ``_rowid`` of the best k, rows newer than the index included."""
+        with self._reading(where):
+            return self.dataset.scanner(
+                columns=["_score"],
+                full_text_query={"columns": ["words"], "query": text},
+                filter=where,
+                prefilter=True,
+                limit=k,
+                with_row_id=True,
+            ).to_table()
+
+    def batches(self, columns: Sequence[str], *, where: str | None = None, size: int) -> Iterator[pa.RecordBatch]:
+        """Stream columns of the rows a condition selects."""
+        with self._reading(where):
+            yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
+
+
+@contextmanager
+def reading(where: str | None, *, names: Sequence[str]) -> Iterator[None]:
+    """Turn Lance's complaints about a user's condition into one clear line, with the names it may use."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if where is None:
+            raise
+        text = first_line(error).removeprefix("Invalid user input: ").removeprefix("Schema error: ")
+        text, unknown, _ = text.partition(". Valid fields are")
+        hint = f"; there are {', '.join(names)}" if unknown else ""
+        raise BadSpec(f"cannot filter by {where!r}: {text}{hint}") from error
+
+
+def quoted(values: Sequence[str]) -> str:
+    """Write strings as an SQL list.
+
+    >>> quoted(["a", "it's"])
+    "('a', 'it''s')"
+    """
+    return "(" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + ")"
+
+
+def fragment_of(rows: Rows) -> Rows:
+    """Return the fragment each row number lies in: a row number is an address, fragment and offset."""
+    return rows >> 32
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a Lance error says, without the place in Lance's source."""
+    return re.split(r", \S+\.rs:\d+", str(error), maxsplit=1)[0].split("\n", 1)[0].rstrip(".")
+
+
+def _lost_race(error: Exception) -> bool:
+    text = str(error).lower()
+    return "conflict" in text or "already exists" in text or "concurrent" in text

@@ -1,0 +1,130 @@
+"""Index files beside a collection: caches, named by what they were made from, rebuilt when they do not match."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from quiver import registry
+from quiver.engine.core.column import Column, Derived
+from quiver.errors import BadCollection
+from quiver.files import cache_home
+from quiver.protocols import Index
+
+#: What the folder of an index was called before its note said so.
+_OLD = "index"
+
+
+class Cache:
+    """The folder of a collection's index files."""
+
+    def __init__(self, uri: str) -> None:
+        remote = hashlib.sha256(uri.encode()).hexdigest()[:16]
+        self.root = cache_home() / remote if "://" in uri else Path(uri) / "cache"
+
+    def path(self, column: Column | Derived, kind: str) -> Path:
+        """Return the folder of one index."""
+        return self.root / column.name / kind
+
+    def promise(self, column: Column | Derived, kind: str) -> Path:
+        """Return the file that says what recall an index keeps; publishing another index removes it."""
+        return self.path(column, kind) / "promise.json"
+
+    def queries(self, column: Column | Derived, kind: str) -> Path:
+        """Return the file of the queries that were given to measure an index with."""
+        return self.path(column, kind) / "queries.npy"
+
+    def kinds(self, column: Column | Derived) -> dict[str, dict[str, Any]]:
+        """Return what is built for a column: the note of each index by its kind."""
+        return {
+            note.parent.name: json.loads(note.read_text()) for note in self.root.glob(f"{column.name}/*/built.json")
+        }
+
+    def stamp(self, column: Column | Derived, kind: str) -> str | None:
+        """Tell what is published from what was before and will be; None where nothing is."""
+        try:
+            state = os.stat(f"{self.root}/{column.name}/{kind}/built.json")
+        except OSError:
+            return None
+        return f"{state.st_ino} {state.st_mtime_ns}"
+
+    @contextmanager
+    def lock(self, column: Column | Derived, kind: str, name: str, *, wait: bool) -> Iterator[bool]:
+        """Hold a lock on an index; yields whether it is held, which is so unless another holds it and we do not wait.
+
+        It goes with the process that holds it, however that ends.
+        """
+        path = self.path(column, kind) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            yield _locked(file, wait=wait)
+
+    def save(
+        self, column: Column | Derived, kind: str, index: Index, note: Mapping[str, Any], *, instead: str | None = None
+    ) -> bool:
+        """Write an index beside the one that is served; its note comes last and lets it take the other's place.
+
+        Args:
+            column: what it indexes.
+            kind: of index.
+            index: the index.
+            note: what it was made from.
+            instead: the stamp of what it grew out of; where something else is published by now, that stays. An index
+                that did not grow out of another keeps no promise of that.
+
+        Returns:
+            Whether it was published.
+        """
+        folder = self.path(column, kind)
+        with self.lock(column, kind, "save.lock", wait=True):
+            self._sweep(column, kind)
+            name = f"index-{uuid4().hex[:12]}"
+            index.save(folder / name)
+            if instead is None or instead == self.stamp(column, kind):
+                if instead is None:
+                    self.promise(column, kind).unlink(missing_ok=True)
+                fresh = folder / "built.json.new"
+                fresh.write_text(json.dumps({**note, "folder": name}))
+                os.replace(fresh, folder / "built.json")
+            self._sweep(column, kind)
+            return (folder / name).exists()
+
+    def _sweep(self, column: Column | Derived, kind: str) -> None:
+        """Remove whatever the note does not name: what was replaced, and what a process left that died."""
+        served = self.kinds(column).get(kind, {}).get("folder", _OLD)
+        for path in self.path(column, kind).iterdir():
+            if path.name.lstrip(".").startswith("index") and path.name != served:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def open(self, column: Column | Derived, kind: str) -> tuple[Index, dict[int, str]] | None:
+        """Open an index and the fragment files it was built from; None where there is none that can be used."""
+        module = registry.module("indexers", kind)
+        while True:
+            stamp, note = self.stamp(column, kind), self.kinds(column).get(kind)
+            if note is None:
+                return None
+            try:
+                index: Index = module.open(self.path(column, kind) / note.get("folder", _OLD), column.space)
+            except BadCollection:
+                if stamp == self.stamp(column, kind):
+                    return None
+                continue  # another one was published meanwhile
+            return index, {int(number): files for number, files in note["files"].items()}
+
+
+def _locked(file: IO[str], *, wait: bool) -> bool:
+    """Lock an open file; without POSIX there are no such locks, and none is taken."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,278 @@
+"""Ids, media and metadata of rows: read when they are looked at, kept in memory where that pays, and never stale.
+
+The files of a fragment never change, so what was read of a fragment holds for as long as its files are the same. A few
+rows are read from disk; a fragment that is looked at again and again is read whole, as far as there is room.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from quiver.engine.storage.dataset import Fragment, Table, fragment_of
+from quiver.types import MEDIA, Rows
+
+#: Bytes that may be kept in memory.
+BYTES = 256 << 20
+#: Looking up a few rows on disk takes as long as reading so many in a row: 3 ms, and 0.25 us a row of ten columns.
+LOOK_ROWS = 8192
+#: More rows than these, looked up together, count as several looks.
+_TOGETHER = 512
+#: So few values are turned into Python's faster one by one.
+_SINGLY = 16
+#: Looks at a fragment for which there is no room.
+_NEVER = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What there is to read at one version.
+
+    Attributes:
+        version: which.
+        names: the metadata columns.
+        fragments: the stretches of rows, by their number.
+    """
+
+    version: int
+    names: tuple[str, ...]
+    fragments: Mapping[int, Fragment]
+
+    @classmethod
+    def of(cls, table: Table) -> "View":
+        """Describe the version a table shows."""
+        names = table.meta
+        return cls(table.version, names, table.fragments("id", *MEDIA, *names))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        return ("id", *MEDIA, *self.names)
+
+
+#: What is known of a row: its values by column, but for those that are null.
+Known = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A fragment in memory.
+
+    Attributes:
+        files: where it was read from.
+        names: the metadata columns it was read with.
+        rows: row numbers, ascending.
+        columns: its columns, but for those that are null in every row.
+        nbytes: how much memory they take.
+    """
+
+    files: str
+    names: tuple[str, ...]
+    rows: Rows
+    columns: Mapping[str, pa.Array]
+    nbytes: int
+
+    def read(self, rows: Rows, names: Sequence[str]) -> list[Known] | None:
+        """Return what is known of some rows, ascending; None where one was dead already when this was read."""
+        places = np.searchsorted(self.rows, rows)
+        if len(self.rows) <= places[-1] or (self.rows[places] != rows).any():
+            return None
+        known: list[Known] = [{} for _ in rows]
+        for name in names:
+            if (column := self.columns.get(name)) is None:
+                continue
+            for each, value in zip(known, _values(column, places), strict=True):
+                if value is not None:
+                    each[name] = value
+        return known
+
+    def id(self, row: int) -> str | None:
+        """Return the id of a row; None where it was dead already when this was read."""
+        place = row - self.first
+        if self.gaps:
+            place = int(np.searchsorted(self.rows, row))
+            if place < len(self.rows) and self.rows[place] != row:
+                return None
+        if not 0 <= place < len(self.rows):
+            return None
+        found: str = self.columns["id"][place].as_py()
+        return found
+
+    @cached_property
+    def first(self) -> int:
+        """The first row."""
+        return int(self.rows[0])
+
+    @cached_property
+    def gaps(self) -> bool:
+        """Whether rows are missing between the first and the last."""
+        return int(self.rows[-1]) - self.first != len(self.rows) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Roll:
+    """The ids of all fragments in memory, to be looked up by address; ``Roll.of`` makes one.
+
+    Attributes:
+        starts: where the ids of each fragment begin, by its number.
+        spans: how many places each has, 0 where it is not in memory.
+        ids: by place; null where a row was dead.
+    """
+
+    starts: Rows
+    spans: Rows
+    ids: pa.Array
+
+    @classmethod
+    def of(cls, parts: Mapping[int, Part]) -> "Roll":
+        """Join fragments, by their number."""
+        starts, spans = np.zeros((2, max(parts, default=-1) + 1), np.int64)
+        every, start = [pa.nulls(0, pa.string())], 0
+        for number, part in parts.items():
+            ids, offsets = part.columns["id"], part.rows - (number << 32)
+            starts[number], spans[number] = start, int(offsets[-1]) + 1
+            if spans[number] != len(ids):
+                places = np.full(spans[number], -1)
+                places[offsets] = np.arange(len(ids))
+                ids = ids.take(pa.array(places, mask=places < 0))
+            every.append(ids)
+            start += len(ids)
+        return cls(starts, spans, pa.concat_arrays(every))
+
+    def read(self, rows: Rows) -> list[str] | None:
+        """Return the id of each row; None where one is not there."""
+        home, place = fragment_of(rows), rows & 0xFFFFFFFF
+        if home.max() >= len(self.starts) or (place >= self.spans[home]).any():
+            return None
+        found = self.ids.take(pa.array(place + self.starts[home]))
+        ids: list[str] | None = None if found.null_count else found.to_pylist()
+        return ids
+
+
+def _values(column: pa.Array, places: Rows) -> list[Any]:
+    if len(places) <= _SINGLY:
+        return [column[place].as_py() for place in places.tolist()]
+    values: list[Any] = column.take(pa.array(places)).to_pylist()
+    return values
+
+
+class Shelf:
+    """What was read of a table's items."""
+
+    def __init__(self, table: Table, *, room: int = BYTES) -> None:
+        self.table = table
+        self.room = room
+        self._parts: dict[int, Part] = {}
+        self._looks: dict[str, int] = {}
+        self._roll: Roll | None = None
+        self._version = -1
+        self._lock = Lock()
+
+    def ids(self, view: View, rows: Rows) -> list[str]:
+        """Return the id of each of some rows, in their order."""
+        with self._lock:
+            self._tidy(view)
+            found = self._held(rows) if view.version == self._version else None
+        if found is None:
+            known = self._known(view, rows, ("id",))
+            found = [known[row]["id"] for row in rows.tolist()]
+        return found
+
+    def _held(self, rows: Rows) -> list[str] | None:
+        """Return the ids of rows from memory; None where one is not there."""
+        if len(rows) > _SINGLY:
+            if self._roll is None:
+                self._roll = Roll.of(self._parts)
+            return self._roll.read(rows)
+        found = []
+        for row in rows.tolist():
+            part = self._parts.get(row >> 32)
+            if part is None or (id := part.id(row)) is None:
+                return None
+            found.append(id)
+        return found
+
+    def items(self, view: View, rows: Rows) -> dict[int, dict[str, Any]]:
+        """Return id, media and metadata of rows, by row number."""
+        meta = ("text", *view.names)
+        return {
+            row: {
+                "id": known["id"],
+                "media": {name: known[name] for name in MEDIA if name in known},
+                "meta": {name: known[name] for name in meta if name in known},
+            }
+            for row, known in self._known(view, rows, view.columns).items()
+        }
+
+    def _known(self, view: View, rows: Rows, columns: Sequence[str]) -> dict[int, Known]:
+        """Read some columns of rows, from memory where they are there."""
+        wanted = np.unique(rows)
+        if not len(wanted):
+            return {}
+        home, absent = fragment_of(wanted), []
+        known: dict[int, Known] = {}
+        with self._lock:
+            self._tidy(view)
+            for number in np.unique(home).tolist():
+                mine = wanted[home == number]
+                part = self._part(view, number, len(mine))
+                found = None if part is None else part.read(mine, columns)
+                if found is None:
+                    absent.append(number)
+                else:
+                    known |= zip(mine.tolist(), found, strict=True)
+        return known | self._fetch(view, wanted[np.isin(home, absent)], columns)
+
+    def _fetch(self, view: View, rows: Rows, columns: Sequence[str]) -> dict[int, Known]:
+        """Read some columns of rows from disk."""
+        if not len(rows):
+            return {}
+        where = f"_rowid IN ({', '.join(map(str, rows.tolist()))})"
+        handles = [view.fragments[number].handle for number in np.unique(fragment_of(rows)).tolist()]
+        found = self.table.read(columns, where=where, fragments=handles).to_pylist()
+        return {row["_rowid"]: {name: row[name] for name in columns if row[name] is not None} for row in found}
+
+    def _tidy(self, view: View) -> None:
+        """Forget what a newer version has replaced."""
+        if view.version > self._version:
+            files = {fragment.files for fragment in view.fragments.values()}
+            self._parts = {
+                n: part for n, part in self._parts.items() if part.names == view.names and part.files in files
+            }
+            self._roll = None
+            self._looks = {name: looks for name, looks in self._looks.items() if name in files}
+            self._version = view.version
+
+    def _part(self, view: View, number: int, rows: int) -> Part | None:
+        """Return a fragment that is in memory, or is worth reading whole; None where it is not."""
+        part, fragment = self._parts.get(number), view.fragments[number]
+        if part is not None or view.version < self._version:
+            return part if part is not None and (part.files, part.names) == (fragment.files, view.names) else None
+        looks = self._looks[fragment.files] = self._looks.get(fragment.files, 0) + 1 + rows // _TOGETHER
+        if looks * LOOK_ROWS < fragment.handle.count_rows():
+            return None
+        part = self._load(view, fragment)
+        if part is None:
+            self._looks[fragment.files] = _NEVER
+        else:
+            self._parts[number] = part
+            self._roll = None
+        return part
+
+    def _load(self, view: View, fragment: Fragment) -> Part | None:
+        """Read a fragment, unless it is larger than the room that is left."""
+        room = self.room - sum(part.nbytes for part in self._parts.values())
+        batches, nbytes = [], 0
+        for batch in self.table.stream(view.columns, fragment):
+            nbytes += batch.nbytes
+            if nbytes > room:
+                return None
+            batches.append(batch)
+        whole = pa.Table.from_batches(batches).combine_chunks()
+        columns = {name: whole[name].chunk(0) for name in view.columns if whole[name].null_count < len(whole)}
+        rows = whole["_rowid"].to_numpy().astype(np.int64)
+        return Part(fragment.files, view.names, rows, columns, nbytes)

@@ -1,0 +1,1 @@
+"""Training tasks from data sets, folders and tables."""

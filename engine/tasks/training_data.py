@@ -1,0 +1,278 @@
+"""What a model learns from: data sets and the user's own files, as tasks to train on and to validate on.
+
+A data set of ``quiver.benchmarks.datasets`` gives its own train and validation parts. Files are split by a metadata
+column ``split``, or else nine to one by a hash of their ``group`` column or id, so that a file stays on its side
+whatever is added later.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import shlex
+import typing
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from glob import has_magic
+
+from quiver import attribute_edits, registry
+from quiver.benchmarks import datasets
+from quiver.errors import BadData, BadSpec
+from quiver.task import Question, Task, check
+from quiver.types import KEYS, MEDIA, Item, Query, keys_of
+
+#: What data sets call the part to learn from, and the part to choose by.
+_LEARN = ("train", "development", "train9k")
+_VALIDATION = ("validation", "val", "valid")
+#: What a column ``split`` may say.
+_SPLITS = dict.fromkeys(("train", "training"), "train")
+_SPLITS |= dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
+_SPLITS |= dict.fromkeys(("test", "testing"), "test")
+#: One group in so many is validation, where nothing says which.
+_SHARE = 10
+_BATCH = 4096
+
+Pair = tuple[Task, Task | None]
+
+
+def lessons(specs: Sequence[str]) -> Pair:
+    """Read what to learn from.
+
+    Args:
+        specs: each a data set such as ``"world track=films"``, or a folder, glob, manifest or webdataset tar, which
+            takes the options of ``quiver.engine.source.open``, as in ``"shop.csv media=image,text=caption"``, and
+            ``edits=colour,gender``, which asks its pictures for others that differ in one of these columns (see
+            ``quiver.attribute_edits``), ``queries`` times at most.
+
+    Returns:
+        The task to learn from, and the one to validate on: None where no spec has one.
+
+    Raises:
+        BadData: the data is not there, or a split cannot be made of it.
+        BadSpec: a spec cannot be read, or names a split itself.
+    """
+    if not specs:
+        raise BadSpec("nothing to learn from: give a data set, a folder or a manifest")
+    pairs = [_dataset(spec) if is_dataset(spec) else _files(spec) for spec in specs]
+    held = [validation for _, validation in pairs if validation is not None]
+    return join([learn for learn, _ in pairs]), join(held) if held else None
+
+
+def is_dataset(spec: str) -> bool:
+    """Whether a spec names a data set: one of Quiver's, or by a dotted name one of somebody else's."""
+    name = spec.split(maxsplit=1)[0] if spec.strip() else spec
+    if name in datasets.names():
+        return True
+    if _is_path(spec) or _is_path(name) or not all(part.isidentifier() for part in name.split(".")):
+        return False
+    return "." in name and importlib.util.find_spec(name.partition(".")[0]) is not None
+
+
+def full_name(spec: str) -> str:
+    """Write a spec so that it means the same from any folder."""
+    if is_dataset(spec):
+        return registry.canonical(spec)
+    path, options = _read(spec)
+    return shlex.join([os.path.abspath(os.path.expanduser(path)), *(f"{k}={v}" for k, v in options.items())])
+
+
+def join(tasks: Sequence[Task]) -> Task:
+    """Make one task of several: an item they share is one item, ids that mean different things get their task's name.
+
+    Every item competes for every question that does not name its candidates.
+    """
+    if len(tasks) == 1:
+        return tasks[0]
+    labels = _labels(tasks)
+    clashing = _clashing(tasks)
+    asked = Counter(question.id for task in tasks for question in task.questions)
+    items: dict[str, Item] = {}
+    questions: list[Question] = []
+    for task, label in zip(tasks, labels, strict=True):
+        new = {item.id: f"{label}/{item.id}" if item.id in clashing else item.id for item in task.items}
+        for item in task.items:
+            known = items.get(new[item.id])
+            meta = {**known.meta, **item.meta} if known else item.meta
+            items[new[item.id]] = replace(item, id=new[item.id], meta=meta)
+        taken = {question.id for question in task.questions if asked[question.id] > 1}
+        questions += [_renamed(each, new, f"{label}/" if each.id in taken else "") for each in task.questions]
+    revision = hashlib.sha256(" ".join(task.revision for task in tasks).encode()).hexdigest()
+    return check(
+        replace(
+            tasks[0],
+            name=" + ".join(task.name for task in tasks),
+            revision=revision,
+            items=list(items.values()),
+            questions=questions,
+            protocol="joined, and all items compete: " + "; ".join(task.protocol for task in tasks),
+            source="; ".join(dict.fromkeys(task.source for task in tasks)),
+            notes=tuple(f"{label}: {note}" for task, label in zip(tasks, labels, strict=True) for note in task.notes),
+        )
+    )
+
+
+def _labels(tasks: Sequence[Task]) -> list[str]:
+    """Return a short name for each task, all of them different."""
+    names = [os.path.basename(task.name.split(maxsplit=1)[0]) for task in tasks]
+    return [f"{name}#{place + 1}" if names.count(name) > 1 else name for place, name in enumerate(names)]
+
+
+def _clashing(tasks: Sequence[Task]) -> set[str]:
+    media: dict[str, Mapping[str, str]] = {}
+    return {item.id for task in tasks for item in task.items if media.setdefault(item.id, item.media) != item.media}
+
+
+def _renamed(question: Question, new: Mapping[str, str], prefix: str) -> Question:
+    return replace(
+        question,
+        id=prefix + question.id,
+        query=replace(question.query, like=tuple(new.get(id, id) for id in question.query.like)),
+        relevant={new[id]: grade for id, grade in question.relevant.items()},
+        exclude=tuple(new.get(id, id) for id in question.exclude),
+        candidates=None if question.candidates is None else tuple(new[id] for id in question.candidates),
+    )
+
+
+def _dataset(spec: str) -> Pair:
+    name, options = registry.split(spec)
+    if "split" in options:
+        raise BadSpec(f"--data {spec!r} names a split: training reads the train and the validation part itself")
+    load = getattr(datasets.module(name), "load", None)
+    if load is None:
+        raise BadSpec(f"{name} holds ready-made vectors and nothing to learn from")
+    parameter = inspect.signature(load, eval_str=True).parameters.get("split")
+    known = () if parameter is None else typing.get_args(parameter.annotation)
+    parts = [next((each for each in wanted if each in known), None) for wanted in (_LEARN, _VALIDATION)]
+    if parameter is not None and not known:  # any name may stand there, and the data set says what it lacks
+        parts = ["train", "validation"]
+    if parts[0] is None:
+        has = f"its splits are {', '.join(map(str, known))}" if known else "it has no splits"
+        raise BadSpec(f"{name} has no part to learn from: {has}")
+    learn: Task = datasets.load(f"{spec} split={parts[0]}")
+    if parts[1] is None:
+        return replace(learn, notes=(*learn.notes, "no validation part: the last state is kept")), None
+    return learn, datasets.load(f"{spec} split={parts[1]}")
+
+
+def _is_path(text: str) -> bool:
+    return has_magic(text) or os.path.exists(os.path.expanduser(text))
+
+
+def _read(spec: str) -> tuple[str, dict[str, str]]:
+    """Split a spec of files into path and options; a path may have spaces in it."""
+    path, options = (spec, {}) if _is_path(spec) else registry.split(spec)
+    if not _is_path(path):
+        known = ", ".join(datasets.names())
+        raise BadSpec(f"--data {spec!r} is neither a file or folder that is there nor a data set: there are {known}")
+    return path, options
+
+
+def _files(spec: str) -> Pair:
+    from quiver.engine import source
+
+    path, options = _read(spec)
+    edits, queries = options.pop("edits", ""), options.pop("queries", "")
+    if queries and not edits:
+        raise BadSpec(f"--data {spec!r}: queries is how many edits are asked for: give edits=COLUMN,... too")
+    stream = source.open([path], **registry.convert(source.open, options, name=path))
+    items = [
+        Item(
+            row.pop("id"),
+            {key: value for key in MEDIA if (value := row.pop(key)) is not None},
+            {name: value for name, value in row.items() if value is not None},
+        )
+        for batch in stream.batches(_BATCH)
+        for row in batch.to_pylist()
+    ]
+    problems = stream.problems()
+    lost = [f"{len(problems)} left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
+    pair = _split(full_name(spec), items, notes=(*stream.notes, *lost))
+    return _edit(pair, edits.split(","), queries) if edits else pair
+
+
+def _edit(pair: Pair, attributes: Sequence[str], queries: str) -> Pair:
+    """Ask both parts for changes of attributes instead of by text."""
+    count = int(queries) if queries.isdecimal() else attribute_edits.QUERIES
+    if queries and not queries.isdecimal():
+        raise BadSpec(f"queries must be a number, not {queries!r}")
+    learn, validation = pair
+    learn = attribute_edits.edited(learn, attributes, queries=count)
+    if not learn.questions:
+        raise BadData(f"{learn.name}: no two pictures to learn from differ in one of {', '.join(attributes)} alone")
+    if validation is not None:
+        validation = attribute_edits.edited(validation, attributes, queries=count)
+        if not validation.questions:
+            note = "no two pictures of the validation part differ in one of the edits alone: the last state is kept"
+            return replace(learn, notes=(*learn.notes, note)), None
+    return learn, validation
+
+
+def _split(name: str, items: Sequence[Item], *, notes: Sequence[str]) -> Pair:
+    named = "split" in {column for item in items for column in item.meta}
+    grouped = "group" in {column for item in items for column in item.meta}
+    parts: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        parts[_named(item, name) if named else _hashed(item)].append(item)
+    if not parts["train"]:
+        raise BadData(f"{name}: none of its {len(items)} items is in the train split")
+    by = "column split" if named else f"a hash of {'column group' if grouped else 'the id'}"
+    counts = ", ".join(f"{len(parts[part]):,} {part}" for part in ("train", "validation", "test") if parts[part])
+    protocol = f"split by {by} ({counts}); text to the items of that text, all items of the split compete"
+    if not parts["validation"]:
+        notes = [*notes, "no validation part: the last state is kept"]
+    learn, validation = (
+        _task(name, parts[part], protocol=f"{part} {protocol}", notes=notes) for part in ("train", "validation")
+    )
+    return learn, validation if parts["validation"] else None
+
+
+def _named(item: Item, name: str) -> str:
+    said = str(item.meta.get("split", "")).strip().lower()
+    if said not in _SPLITS:
+        raise BadData(f"{name}: item {item.id} has split={said or 'nothing'}; it must be train, validation or test")
+    return _SPLITS[said]
+
+
+def _hashed(item: Item) -> str:
+    """Put a group, or an item that has none, on the side that its SHA-256 says."""
+    text = str(item.meta.get("group", item.id))
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return "validation" if number % _SHARE == 0 else "train"
+
+
+def _task(name: str, items: Sequence[Item], *, protocol: str, notes: Sequence[str]) -> Task:
+    count = Counter(key for item in items for key in keys_of(item.media) if key != "text")
+    target = max(KEYS, key=lambda key: count[key]) if count else "text"
+    content = json.dumps([[item.id, dict(item.media), dict(item.meta)] for item in items], default=str, sort_keys=True)
+    return Task(
+        name=name,
+        revision=hashlib.sha256(f"{protocol} {content}".encode()).hexdigest(),
+        items=items,
+        questions=_questions(items, target),
+        measures=("Success@1", "Success@5", "Success@10"),
+        target=target,
+        protocol=protocol,
+        source=f"{name}, the user's own files",
+        notes=tuple(notes),
+    )
+
+
+def _questions(items: Sequence[Item], target: str) -> list[Question]:
+    """Ask for each item by its text; items of equal text are equally right."""
+    told = [item for item in items if "text" in item.media and len(item.media) > 1]
+    alike: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    wanted = {}
+    for item in told:
+        keys = keys_of(item.media)
+        wanted[item.id] = target if target in keys else next(key for key in keys if key != "text")
+        alike[item.media["text"], wanted[item.id]][item.id] = 1
+    return [
+        Question(
+            id=item.id,
+            query=Query(media={"text": item.media["text"]}, target=wanted[item.id]),
+            relevant=alike[item.media["text"], wanted[item.id]],
+        )
+        for item in told
+    ]

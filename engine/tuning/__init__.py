@@ -1,0 +1,1 @@
+"""Choosing, building, measuring and maintaining indexes; learning weights of scorers."""

@@ -1,0 +1,212 @@
+"""Indexes brought up to date beside the searches, the old one serving until the new one is published.
+
+An answer is never stale: what changed since an index was built is scanned exactly. That costs more the more it is, so
+once a quarter of an index is dead or missing, what it lacks is added to a copy of it, or it is built anew where too
+much of it is dead. One process does that at a time; one that dies leaves the index that was there.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from quiver.engine.core.column import Column, Derived
+from quiver.engine.execution.session import Library
+from quiver.engine.storage.column_index import FOLD
+from quiver.engine.storage.dataset import Table, fragment_of
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.tuning import index_choice
+from quiver.engine.tuning.index_build import build, covered
+from quiver.engine.tuning.recall_check import TAKES_IN, check, questioned
+from quiver.errors import QuiverError
+from quiver.protocols import Index
+
+#: Rows that may be scanned beside any index, and the share of an index that may be dead and is still carried along.
+LEAST, DEAD = 1_000, 0.1
+#: An index that has grown to so many times what it was trained on is trained anew.
+GROWTH = 2.0
+_LOG = logging.getLogger("quiver")
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far an index is behind its column, in rows of the table.
+
+    Attributes:
+        rows: it holds, dead ones included.
+        tail: added or rewritten since it was built: scanned beside it.
+        dead: deleted or rewritten since: left out of what it finds.
+    """
+
+    rows: int
+    tail: int
+    dead: int
+
+    @property
+    def share(self) -> float:
+        """How much of the index changed."""
+        return (self.tail + self.dead) / max(1, self.rows)
+
+    @property
+    def due(self) -> bool:
+        """Whether it should catch up."""
+        return self.tail + self.dead >= LEAST and self.share > FOLD
+
+
+def lag(library: Library, column: Column | Derived, kind: str) -> Lag | None:
+    """Say how far an index file is behind, from its note and the fragments alone; None where that is unknown."""
+    note = library.cache.kinds(column).get(kind)
+    if note is None or "counts" not in note:
+        return None
+    now = library.table.fragments(column.stored.name)
+    counts = {int(number): count for number, count in note["counts"].items()}
+    files = {int(number): name for number, name in note["files"].items()}
+    same = {number for number, fragment in now.items() if files.get(number) == fragment.files}
+    alive = {number: fragment.handle.count_rows() for number, fragment in now.items()}
+    kept, rows = sum(alive[number] for number in same), sum(counts.values()) + note.get("dead", 0)
+    return Lag(rows, sum(alive.values()) - kept, rows - kept)
+
+
+def catch_up(library: Library) -> list[dict[str, Any]]:
+    """Bring every index that is due up to date, and check promises that are in question.
+
+    An index that another process is at is left to it.
+
+    Returns:
+        What was done: column, kind, how, vectors, seconds.
+
+    Raises:
+        QuiverError: an index cannot be built any more, or there is no memory for it; the others are done first.
+    """
+    done, problems = [], []
+    for column, kind in due(library):
+        with library.cache.lock(column, kind, "upkeep.lock", wait=False) as ours:
+            state = lag(library, column, kind) if ours else None
+            if state is None or not state.due:  # somebody else has done it, or is about to
+                continue
+            try:
+                done.append(_renew(library, column, kind, state))
+            except QuiverError as error:
+                problems.append(f"{kind} index of {column}: {error}")
+    library.forget()
+    for column in questioned(library):
+        check(library, column, kinds=(TAKES_IN,))
+    if problems:
+        raise QuiverError("; ".join(problems))
+    return done
+
+
+def wanted(library: Library) -> bool:
+    """Whether there is anything to do for ``catch_up``."""
+    return any(True for _ in due(library)) or bool(questioned(library))
+
+
+def due(library: Library) -> Iterator[tuple[Column | Derived, str]]:
+    """List the indexes that should catch up."""
+    for column in library.graph.ends:
+        for kind in library.cache.kinds(column):
+            state = lag(library, column, kind)
+            if state is not None and state.due:
+                yield column, kind
+
+
+def _renew(library: Library, column: Column | Derived, kind: str, state: Lag) -> dict[str, Any]:
+    started = perf_counter()
+    note = library.cache.kinds(column)[kind]
+    _admit(library, column, state)
+    count = _extend(library, column, kind, state) if state.dead <= DEAD * state.rows else None
+    if count is None:
+        build(library, column, kind, note["options"])  # which measures anew what is promised
+    how = "built anew" if count is None else "extended"
+    vectors = library.cache.kinds(column)[kind]["vectors"] if count is None else count
+    seconds = round(perf_counter() - started, 3)
+    return {"column": str(column), "kind": kind, "how": how, "vectors": vectors, "seconds": seconds}
+
+
+def _admit(library: Library, column: Column | Derived, state: Lag) -> None:
+    """Refuse what would not fit beside what is served: the vectors twice, as they are read and as they are indexed.
+
+    Raises:
+        QuiverError: there is not so much memory.
+    """
+    need = 2 * 4 * column.space.dim * (state.rows + state.tail)
+    if need > (room := index_choice.free()):
+        raise QuiverError(
+            f"catching up takes {index_choice.size(need)} of memory, and {index_choice.size(room)} can be used here"
+        )
+
+
+def _extend(library: Library, column: Column | Derived, kind: str, state: Lag) -> int | None:
+    """Add to a copy of an index what it lacks, and publish it: how many vectors it holds then.
+
+    None where it cannot be extended: its kind does not grow, it has grown out of what it was trained on, or rows were
+    rewritten in place.
+    """
+    stamp, opened = library.cache.stamp(column, kind), library.cache.open(column, kind)
+    note = library.cache.kinds(column).get(kind)
+    extended = getattr(opened[0], "extended", None) if opened is not None else None
+    if opened is None or note is None or extended is None:
+        return None
+    index, files = opened
+    now = library.table.fragments(column.stored.name)
+    other = [number for number, fragment in now.items() if files.get(number) != fragment.files]
+    trained = note.get("trained", note["vectors"])
+    if len(index) + state.tail > GROWTH * trained or np.isin(fragment_of(index.rows), other).any():
+        return None
+    late = library.resident(column).read(fragments=[now[number].handle for number in other])
+    grown: Index = extended(late)
+    fresh = {
+        **note,
+        **covered(library.table.version, now),
+        "vectors": len(grown),
+        "trained": trained,
+        "dead": state.dead,
+    }
+    if library.cache.save(column, kind, grown, fresh, instead=stamp):
+        library.resident(column).forget(kind)
+        library.forget()
+        check(library, column, kinds=(kind,))
+    return len(grown)
+
+
+class Upkeep:
+    """A thread that catches up after changes; it ends when there is nothing left to do, or with the process."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._again = False
+
+    def start(self) -> None:
+        """See to the indexes in a while; at once if nothing is being done."""
+        with self._lock:
+            self._again = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="quiver upkeep", daemon=True)
+                self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is left to do; returns whether that is so."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        return self._thread is None
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._again:
+                    self._thread = None
+                    return
+                self._again = False
+            try:
+                library = Library(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri))
+                for each in catch_up(library):
+                    _LOG.info("%(kind)s index of %(column)s %(how)s: %(vectors)s vectors in %(seconds)s s", each)
+            except Exception as error:  # the indexes that are there still serve
+                _LOG.warning("indexes of %s are not brought up to date: %s", self.uri, error)

@@ -1,0 +1,71 @@
+"""Check a promise: ask fresh queries by the settings that plans use, and tune the index anew where it falls short."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from quiver.engine.core.column import Column, Derived
+from quiver.engine.execution.session import Library
+from quiver.engine.statistics.recall_curves import DRIFT, Promise, write
+from quiver.engine.tuning.index_build import again, brief, renew
+from quiver.engine.tuning.index_tuning import SURE, Bench
+from quiver.engine.tuning.sample_queries import draw
+
+#: The kind of index that takes rows in when they are added; others are built anew.
+TAKES_IN = "lance"
+
+
+def check(library: Library, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Check the promises of a column, or of some kinds of index.
+
+    A promise counts as broken where the recall found is below it by more than chance allows (95 %, one-sided).
+
+    Returns:
+        For each index: column, kind, recall promised, recall found for each depth and selectivity, whether the promise
+        was kept, and what it is now.
+    """
+    promises = library.promises(column).values()
+    return [_check(library, column, promise) for promise in promises if not kinds or promise.kind in kinds]
+
+
+def questioned(library: Library) -> list[Column]:
+    """Return the columns whose index took in so many rows as they came that its promise is in question."""
+    kept = ((column, library.promises(column).get(TAKES_IN)) for column in library.graph.columns)
+    return [column for column, promise in kept if promise is not None and promise.changed > DRIFT]
+
+
+def _check(library: Library, column: Column | Derived, promise: Promise) -> dict[str, Any]:
+    want = again(library, column, promise, seed=library.table.version + int(datetime.now(UTC).timestamp()))
+    sample = draw(library, column, want.queries, count=promise.asked, seed=want.seed)
+    bench = Bench(library.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
+    found = []
+    for curve in promise.curves:
+        offer = promise.offer(curve.depth, curve.selectivity)
+        if offer is not None:
+            (point,) = bench.points(curve.depth, curve.selectivity, [offer.spend])
+            short = point.recall + SURE * point.error < promise.recall
+            found.append({"k": curve.depth, "selectivity": curve.selectivity, "recall": point.recall, "short": short})
+    kept = not any(each["short"] for each in found)
+    if kept:
+        now = replace(
+            promise,
+            version=library.table.version,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            rows=len(bench.rows),
+            fragments=library.fragments(column),
+            changed=0.0,
+        )
+        write(library.cache.promise(column, promise.kind), now)
+        library.forget()
+    else:
+        now = renew(library, column, promise.kind, want, options=promise.options, exact=promise.resident)
+    return {
+        "column": str(column),
+        "kind": promise.kind,
+        "recall": promise.recall,
+        "before": promise.state(),
+        "found": found,
+        "kept": kept,
+        "promise": brief(now),
+    }

@@ -1,0 +1,134 @@
+"""Queries to measure an index with: of the kind that will be asked where there are any, else stored vectors.
+
+Words asked of pictures lie elsewhere than pictures asked of pictures, and settings that suit the second miss the
+first. So queries that were given come first, then vectors of another key in the same space, and only then vectors of
+the column itself, each of which is left out of what it finds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quiver.engine import source
+from quiver.engine.core.column import Column, Derived
+from quiver.engine.execution.session import Library
+from quiver.errors import BadSpec, SpaceMismatch
+from quiver.types import Floats, Rows, keys_of, source_of
+
+#: What ``--queries`` takes as vectors, and as one text per line.
+_ARRAYS, _LINES = (".npy", ".npz"), ".txt"
+_TOGETHER = 64  # items embedded together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Queries.
+
+    Attributes:
+        vectors: (q, dim) float32.
+        source: what they are, for people.
+        own: (q,) the rows that they are themselves; None where they are none.
+    """
+
+    vectors: Floats
+    source: str
+    own: Rows | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def draw(library: Library, column: Column | Derived, given: Any, *, count: int, seed: int) -> Sample:
+    """Draw up to so many queries for a column, in random order.
+
+    Args:
+        library: the collection.
+        column: what will be searched.
+        given: (q, dim) vectors, a file of them, a file of texts, or files of media; None for what is stored.
+        count: how many at most.
+        seed: another seed, other queries.
+
+    Raises:
+        BadSpec: what is given is nothing that an encoder here takes to the column's space.
+        SpaceMismatch: the vectors given have another width.
+    """
+    rng = np.random.default_rng(seed)
+    if given is not None:
+        vectors = _given(library, column, given, count)
+        chosen = rng.permutation(len(vectors))[:count]
+        name = "given" if isinstance(given, np.ndarray) else Path(given).name
+        return Sample(vectors[chosen], f"{len(chosen):,} queries ({name})")
+    for other in library.graph.columns:
+        if other.space == column.space and other.key != column.key:
+            vectors = (
+                library.resident(other).take(_some(library.table.rows(f"{other.name} IS NOT NULL"), count, rng)).data
+            )
+            if len(vectors):
+                vectors = vectors[rng.permutation(len(vectors))]
+                return Sample(vectors, f"{len(vectors):,} stored {other.key} vectors, asked of {column.key} vectors")
+    rows = _some(library.table.rows(f"{column.stored.name} IS NOT NULL"), count, rng)
+    found = library.resident(column).take(rows)
+    order = rng.permutation(len(found))
+    return Sample(found.data[order], f"{len(found):,} stored vectors, not queries", found.rows[order])
+
+
+def _some(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
+    return rows if len(rows) <= count else np.sort(rng.choice(rows, count, replace=False))
+
+
+def _given(library: Library, column: Column | Derived, given: Any, count: int) -> Floats:
+    """Return given queries as vectors; of media, only the first ones are embedded."""
+    if isinstance(given, str | Path) and not str(given).lower().endswith(_ARRAYS):
+        parts = list(_embedded(library, column, str(given), count))
+        vectors = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+    elif isinstance(given, str | Path):
+        batches = source.open_vectors(str(given)).batches(1 << 14)
+        columns = [batch.column("vector") for batch in batches]
+        vectors = np.concatenate([each.flatten().to_numpy().reshape(len(each), -1) for each in columns])
+    else:
+        vectors = np.atleast_2d(np.asarray(given))
+    if not len(vectors):
+        raise BadSpec(f"{given} holds no queries for {column}")
+    if vectors.shape[1] != column.space.dim:
+        raise SpaceMismatch(f"{column.space} takes queries {column.space.dim} wide, not {vectors.shape[1]}")
+    return np.ascontiguousarray(vectors, np.float32)
+
+
+def _embedded(library: Library, column: Column | Derived, path: str, count: int) -> Iterator[Floats]:
+    """Embed texts or media, by the first encoder that leads from there to the column's space."""
+    left = count
+    for records in _records(path):
+        some, left = records[:left], left - len(records)
+        for key in sorted({_asked(library, column, record) for record in some}):
+            arrow = next(a for a in library.graph.arrows if a.key == key and _leads(library, a.space, column))
+            encoder = library.encoder(arrow.encoder).encoder
+            read = encoder.reader(key)
+            held = [read(source_of(record, key)) for record in some if _asked(library, column, record) == key]
+            crossings = library.graph.path(arrow.space, column.space) or ()
+            yield library.cross(crossings, encoder.embed(key, held, arrow.space))
+        if left <= 0:
+            return
+
+
+def _leads(library: Library, space: Any, column: Column | Derived) -> bool:
+    return library.graph.path(space, column.space) is not None
+
+
+def _asked(library: Library, column: Column | Derived, record: dict[str, Any]) -> str:
+    """Return the key of a record to ask by: another than what is searched, where there is a choice."""
+    keys = sorted(keys_of(record), key=lambda key: key == column.key)
+    for key in keys:
+        if any(arrow.key == key and _leads(library, arrow.space, column) for arrow in library.graph.arrows):
+            return key
+    raise BadSpec(f"no encoder here takes {' or '.join(keys) or 'nothing'} to {column.space}: give vectors as .npy")
+
+
+def _records(path: str) -> Iterator[Sequence[dict[str, Any]]]:
+    if path.lower().endswith(_LINES):
+        lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
+        yield from ([{"text": line} for line in lines[at : at + _TOGETHER]] for at in range(0, len(lines), _TOGETHER))
+        return
+    yield from (batch.to_pylist() for batch in source.open([path]).batches(_TOGETHER))

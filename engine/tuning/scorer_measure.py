@@ -1,0 +1,272 @@
+"""Measure a scorer on a collection.
+
+Of one that recalls: what an exact scan costs, and what each way to recall candidates keeps of it. Of one that reranks:
+what pairs cost, and from questions with known answers how much it counts against recall.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from quiver.engine.core.graph import Recipe
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.context import Run
+from quiver.engine.execution.plan import Stage
+from quiver.engine.execution.session import Library
+from quiver.engine.execution.stages.compose import Compose
+from quiver.engine.execution.stages.cut import Cut
+from quiver.engine.execution.stages.fuse import RRF_C, Fuse
+from quiver.engine.execution.stages.rerank import Rerank
+from quiver.engine.execution.stages.rescore import Rescore
+from quiver.engine.execution.stages.score import Score
+from quiver.engine.execution.timed_rerank import Matched
+from quiver.engine.planning import rerank_plan, routes, scorer_plan
+from quiver.engine.planning.planner import plan
+from quiver.engine.statistics import fusion_weights, rerank_weights, scorer_recall
+from quiver.engine.statistics.facts import Facts
+from quiver.engine.statistics.fusion_weights import Balance
+from quiver.engine.statistics.rerank_weights import SCORER, Blend
+from quiver.engine.statistics.scorer_latency import SIZES, Pace
+from quiver.engine.statistics.scorer_recall import Measured, Trial
+from quiver.engine.storage.dataset import Example, quoted
+from quiver.errors import BadSpec
+from quiver.types import Query, Rows, keys_of
+
+#: How much a reranker counts, or each of several lists.
+Learnt = Blend | Balance
+#: Candidates of each list that are tried, until all is found.
+DEPTHS = (100, 200, 500, 1000, 2000, 5000)
+#: Queries that are also asked alone, for the time they take.
+_ALONE = 5
+
+
+def measure(
+    library: Library,
+    queries: Sequence[Query],
+    *,
+    scorer: str | None = None,
+    k: int = 10,
+    depths: Sequence[int] = DEPTHS,
+) -> Measured:
+    """Try every way of a scorer to recall candidates, or time its pairs; keep the figures, and return them.
+
+    Args:
+        library: the collection, at its newest version.
+        queries: a sample of what will be asked; all hold the same kinds of thing. Their conditions are left aside.
+        scorer: which; None for the one the planner would choose.
+        k: hits that count.
+        depths: candidates of each list, ascending.
+
+    Raises:
+        BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
+    """
+    sample = Sample.of(library, [replace(query, k=k) for query in queries], scorer)
+    facts, composition = sample.facts, sample.fit.composition
+    trials: tuple[Trial, ...] = ()
+    if composition.recalls:
+        whole = [Score(composition.name, k, "")]
+        truth = sample.answer(None, whole)
+        ns = sample.ms(None, whole) * 1e6 / max(1, facts.items)
+        trials = tuple(sample.trials(truth, depths))
+    else:
+        ns = sample.pace().pair * 1e6
+    found = Measured(facts.version, facts.items, len(queries), k, ns, trials)
+    scorer_recall.write(library.cache.root, composition, found)
+    library.forget()
+    return found
+
+
+def fit(
+    library: Library,
+    queries: Sequence[Query],
+    answers: Sequence[Sequence[str]],
+    *,
+    scorer: str | None = None,
+    depth: int = 100,
+    source: str,
+) -> Learnt:
+    """Learn how much a reranker counts against recall, or lists against each other, keep it, and return it.
+
+    Args:
+        library: the collection, at its newest version.
+        queries: questions of one kind; their conditions are left aside.
+        answers: the ids that answer each.
+        scorer: which; None for the one the planner would choose, or for lists where it would choose none.
+        depth: candidates of each question.
+        source: where the questions come from.
+
+    Raises:
+        BadSpec: there are no queries, as many answers, nothing that reranks what they ask for, and no lists to fuse.
+        BadData: recall finds no answer at all.
+    """
+    if len(answers) != len(queries):
+        raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
+    ids = sorted({id for each in answers for id in each})
+    found = library.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
+    rows = {} if found is None else dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+    right = [[rows[id] for id in each if id in rows] for each in answers]
+    if scorer is None and (lists := _fused(library, queries, depth)):
+        weighed = fusion_weights.learn(lists, right, c=RRF_C, source=source)
+        fusion_weights.write(library.cache.root, weighed)
+        library.forget()
+        return weighed
+    sample = Sample.of(library, queries, scorer)
+    composition = sample.fit.composition
+    if composition.recalls:
+        raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
+    names, given, matched = sample.match(depth)
+    marks = np.stack([np.isin(own, each) for own, each in zip(given.rows, right, strict=True)])
+    learnt = rerank_weights.learn(given.scores, matched.scores, marks, source=source, lists=names)
+    rerank_weights.write(library.cache.root, composition, learnt)
+    library.forget()
+    return learnt
+
+
+def _fused(library: Library, queries: Sequence[Query], depth: int) -> list[Ranked]:
+    """Return the lists that searches fuse by rank; none where they rank by a scorer, or by one list."""
+    asked = _plain(queries)
+    examples = _examples(library, asked)
+    facts = replace(library.facts(asked[0], examples), balances={})
+    stages = plan(replace(asked[0], k=depth), facts).stages
+    at = next((n for n, stage in enumerate(stages) if isinstance(stage, Fuse)), None)
+    if at is None or any(isinstance(stage, Compose) for stage in stages):
+        return []
+    run = Run(library, asked, examples)
+    for stage in stages[:at]:
+        stage.run(run)
+    return run.lists
+
+
+def _plain(queries: Sequence[Query]) -> list[Query]:
+    """Return queries of one kind without what narrows or bounds them.
+
+    Raises:
+        BadSpec: there are none, or they hold different things.
+    """
+    if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
+        raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
+    return [replace(query, where=None, index=None, budget_ms=None) for query in queries]
+
+
+def _examples(library: Library, queries: Sequence[Query]) -> Mapping[str, Example]:
+    ids = sorted({id for query in queries for id in query.like})
+    return library.table.examples(ids) if ids else {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Queries to try ways on."""
+
+    library: Library
+    queries: Sequence[Query]
+    examples: Mapping[str, Example]
+    facts: Facts
+    fit: scorer_plan.Fit
+
+    @classmethod
+    def of(cls, library: Library, queries: Sequence[Query], scorer: str | None) -> "Sample":
+        """Take queries without their conditions.
+
+        Raises:
+            BadSpec: there are none, they hold different things, or no scorer ranks what they ask for.
+        """
+        asked = [replace(query, scorer=scorer or query.scorer) for query in _plain(queries)]
+        examples = _examples(library, asked)
+        facts = library.facts(asked[0], examples)
+        found = scorer_plan.fit(asked[0], facts, [])
+        if found is None:
+            raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
+        return cls(library, asked, examples, facts, found)
+
+    def match(self, depth: int) -> tuple[tuple[str, ...], Ranked, Matched]:
+        """Recall candidates and have all of them scored: what found them, they themselves, and the scores.
+
+        Raises:
+            NoRoute: nothing else finds candidates.
+        """
+        wanted = replace(self.queries[0], target=self.fit.composition.finds, k=depth)
+        taken, words = routes.routes(wanted, self.facts, [], [])
+        lists = routes.recalls(taken, depth, wanted, self.facts, [], words=words)
+        run = Run(self.library, self.queries, self.examples)
+        for stage in (
+            self._compose(None),
+            *routes.encodes(taken),
+            *lists,
+            *rerank_plan.joined(lists, {}),
+            Cut(depth, ""),
+        ):
+            stage.run(run)
+        (given,) = run.lists
+        Rerank(self.fit.composition.name, depth, None, SCORER, "").run(run)
+        assert run.matched is not None
+        return rerank_plan.names(lists), given, run.matched
+
+    def pace(self) -> Pace:
+        """Time batches of pairs of every size, smaller ones last, and keep the figures."""
+        run = Run(self.library, self.queries[:_ALONE], self.examples)
+        self._compose(None).run(run)
+        assert run.composer is not None
+        pace = self.library.pace(self.fit.composition).on(run.device)
+        rows = run.composer.residents[self.fit.composition.reads[0]].rows()[: SIZES[0]]
+        _, columns = run.composer.gather(rows)
+        pace.spans.clear()
+        for size in (size for size in SIZES if size <= len(rows)):
+            for n in range(-1, len(run.queries)):
+                started = perf_counter()
+                run.composer.terms_of(max(n, 0), {space: data[:size] for space, data in columns.items()})
+                pace.note(size, (perf_counter() - started) * 1e3)
+        pace.keep(now=True)
+        return pace
+
+    def _compose(self, recipe: Recipe | None) -> Compose:
+        return Compose(self.fit.composition, self.fit.columns, self.fit.stands, recipe, "")
+
+    def answer(self, recipe: Recipe | None, stages: Sequence[Stage]) -> Rows:
+        """Return the rows (q, k) that some stages find for all queries."""
+        return self._run(self.queries, recipe, stages)[0]
+
+    def ms(self, recipe: Recipe | None, stages: Sequence[Stage]) -> float:
+        """Return the milliseconds of the stages for one query alone, median, after one that does not count."""
+        return median(
+            [self._run([query], recipe, stages)[1] for query in (self.queries[0], *self.queries[:_ALONE])][1:]
+        )
+
+    def _run(self, queries: Sequence[Query], recipe: Recipe | None, stages: Sequence[Stage]) -> tuple[Rows, float]:
+        run = Run(self.library, queries, {id: self.examples[id] for query in queries for id in query.like})
+        self._compose(recipe).run(run)
+        started = perf_counter()
+        for stage in stages:
+            stage.run(run)
+        return run.lists[0].rows, (perf_counter() - started) * 1e3
+
+    def trials(self, truth: Rows, depths: Sequence[int]) -> Iterator[Trial]:
+        """Try every recipe with every index it can ask, deeper until it finds everything."""
+        k = self.queries[0].k
+        for recipe, index in self._ways():
+            for depth in depths:
+                if depth >= self.facts.items:
+                    break
+                way = scorer_plan.Way(recipe, index, depth, "")
+                recalls = scorer_plan.recalls(self.queries[0], self.facts, self.fit, way, [])
+                stages: list[Stage] = [*recalls, Rescore(self.fit.composition.name, k, "")]
+                recall = _share(self.answer(recipe, stages), truth)
+                yield Trial(recipe.name, index, depth, recall, self.ms(recipe, stages))
+                if recall == 1:
+                    break
+
+    def _ways(self) -> Iterator[tuple[Recipe, str]]:
+        for recipe in self.fit.composition.recalls:
+            ends = [self.facts.graph.end(self.fit.composition.finds, space) for space in recipe.spaces]
+            if any(end is None for end in ends):
+                continue
+            built = [set(self.facts.built.get(end.name, ())) for end in ends if end is not None]
+            yield from ((recipe, index) for index in ("exact", *sorted(set.intersection(*built))))
+
+
+def _share(found: Rows, truth: Rows) -> float:
+    """Return the mean share of each query's true rows that were found."""
+    shares = [np.isin(right[right >= 0], ours).mean() for ours, right in zip(found, truth, strict=True)]
+    return float(np.mean(shares))

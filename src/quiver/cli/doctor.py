@@ -1,0 +1,95 @@
+"""``quiver doctor``: what is installed, what loads, and what the machine has."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+from typing import Annotated, Any
+
+import typer
+
+from quiver.cli import show
+
+#: Distribution by module.
+_LIBRARIES = {
+    "numpy": "numpy",
+    "pyarrow": "pyarrow",
+    "lance": "pylance",
+    "faiss": "faiss-gpu",
+    "torch": "torch",
+    "timm": "timm",
+    "open_clip": "open_clip_torch",
+    "transformers": "transformers",
+    "sentence_transformers": "sentence-transformers",
+    "onnxruntime": "onnxruntime",
+    "av": "av",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
+    "PIL": "pillow",
+}
+
+
+def doctor(
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the machine anew; a second or two.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check the installation: versions, what loads, GPUs seen, threads, and what searching takes on this machine."""
+    from quiver import __version__, registry
+
+    found: dict[str, Any] = {
+        "quiver": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "libraries": {module: _check(module, name) for module, name in _LIBRARIES.items()},
+        "encoders": registry.names("encoders"),
+        "indexers": registry.names("indexers"),
+        **_compute(),
+        "costs": _costs(anew=calibrate),
+    }
+    if json:
+        show.write_json(found)
+        return
+    for name in ("quiver", "python", "machine", "gpus", "faiss_gpus", "torch_threads"):
+        print(f"{name.replace('_', ' ')}: {found[name]}")
+    rows = [(name, each["version"] or "-", each["problem"] or "loads") for name, each in found["libraries"].items()]
+    show.write_table(("library", "version", "state"), rows)
+    print(_priced(found["costs"]))
+    print(f"encoders: {', '.join(found['encoders'])}\nindexers: {', '.join(found['indexers'])}")
+
+
+def _costs(*, anew: bool) -> dict[str, Any]:
+    from quiver.engine.statistics import machine
+
+    return (machine.calibrate() if anew else machine.machine()).to_dict()
+
+
+def _priced(costs: dict[str, Any]) -> str:
+    measured = f"measured {costs['at']}" if costs["at"] else "not measured here yet; --calibrate does"
+    scans = ", ".join(
+        f"{costs[name]['alone']:.3g} ns a number {what}, {costs[name]['together']:.3g} in a batch"
+        for name, what in (("scan", "scanned"), ("pick", "picked"))
+    )
+    floors = ", ".join(f"{name} {costs[name]['alone']:.2g} ms" for name in ("exact", "faiss", "lance"))
+    return f"searching: {scans}; a call takes at least: {floors}; memory {costs['bandwidth']:.0f} GB/s ({measured})"
+
+
+def _check(module: str, name: str) -> dict[str, str | None]:
+    problem = None
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    for distribution in (name, name.replace("gpu", "cpu")):
+        try:
+            return {"version": importlib.metadata.version(distribution), "problem": problem}
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"version": None, "problem": problem or f"no distribution called {name}"}
+
+
+def _compute() -> dict[str, Any]:
+    import faiss
+    import torch
+
+    gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    return {"gpus": gpus, "faiss_gpus": faiss.get_num_gpus(), "torch_threads": torch.get_num_threads()}

@@ -1,0 +1,127 @@
+"""``quiver search``: find items by example, by words, by id, and by metadata."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from quiver.cli import show
+from quiver.errors import BadSpec
+
+
+def search(
+    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    text: Annotated[list[str] | None, typer.Option(help="Words; may be repeated.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="An image file; may be repeated.")] = None,
+    audio: Annotated[str | None, typer.Option(help="A sound file.")] = None,
+    video: Annotated[str | None, typer.Option(help="A video file.")] = None,
+    before: Annotated[str | None, typer.Option(help="First image of a pair.")] = None,
+    after: Annotated[str | None, typer.Option(help="Second image of a pair.")] = None,
+    id: Annotated[
+        list[str] | None, typer.Option(help="An item of the collection, as example; may be repeated.")
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="An item that the answer should be away from; may be repeated.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="What to find: text, image, audio, video or pair.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition, such as \"price < 50 AND colour = 'Red'\".")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many hits, or groups.")] = 10,
+    offset: Annotated[int, typer.Option(help="Leave out so many of the best: earlier pages showed them.")] = 0,
+    min_score: Annotated[float | None, typer.Option(help="Leave out what scores less.")] = None,
+    group: Annotated[str | None, typer.Option(help="A metadata column, of whose every value the best counts.")] = None,
+    per_group: Annotated[int, typer.Option(help="How many of each group.")] = 1,
+    space: Annotated[list[str] | None, typer.Option(help="Answer in this space only; may be repeated.")] = None,
+    index: Annotated[str | None, typer.Option(help="Use this kind of index: exact, faiss or lance.")] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="How much something held counts, such as text=2; may be repeated.")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="Rank by this scorer; 'none' searches each thing on its own and fuses by rank.")
+    ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds the answer may take; a reranker looks as deep as that allows.")
+    ] = None,
+    reduce: Annotated[
+        Literal["mean", "max"],
+        typer.Option(help="What several values of one thing count for: their mean, or the best match (max)."),
+    ] = "mean",
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search text as words too, beside embedding it.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the plan instead of searching.")] = False,
+    analyze: Annotated[bool, typer.Option("--analyze", help="Search, and print the plan with what it cost.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page of pictures, waveforms and key frames.")] = None,
+) -> None:
+    """Search. What is held at once is composed by a scorer that can, else searched one by one and fused by rank."""
+    import quiver
+    from quiver.types import MEDIA, Query
+
+    held: dict[str, Any] = {"text": text, "image": image, "audio": audio, "video": video}
+    held |= {"before": before, "after": after}
+    media = {name: _one_or_all(held[name]) for name in MEDIA if held[name]}
+    _check(media)
+    query = Query(
+        media,
+        like=tuple(id or ()),
+        target=target,
+        k=k,
+        where=where,
+        spaces=tuple(space or ()),
+        index=index,
+        weights=dict(map(_weight, weight or ())),
+        scorer=scorer,
+        budget_ms=budget_ms,
+        unlike=tuple(unlike or ()),
+        offset=offset,
+        min_score=min_score,
+        group=group,
+        per_group=per_group,
+        reduce=reduce,
+        hybrid=hybrid,
+    )
+    opened = quiver.open(collection)
+    if explain:
+        plan = opened.explain(query)
+        show.write_json({"hits": [], "plan": plan.to_dict(), "partial": False}) if json else print(plan)
+        return
+    result = opened.search(query)
+    if html is not None:
+        from quiver.engine.contact_sheet import write
+
+        write(html, [(query, result)], collection=opened)
+    _print(result, first=1 if group else offset + 1, json=json, analyze=analyze)
+
+
+def _one_or_all(given: Any) -> Any:
+    return given[0] if isinstance(given, list) and len(given) == 1 else given
+
+
+def _weight(given: str) -> tuple[str, float]:
+    name, _, number = given.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise BadSpec(f"--weight {given}: give a name and a number, such as text=2") from None
+
+
+def _check(media: dict[str, Any]) -> None:
+    from quiver.types import values_of
+
+    for name in media:
+        for value in values_of(media, name) if name != "text" else ():
+            if "://" not in value and not Path(value.split("?offset=")[0]).exists():
+                raise BadSpec(f"--{name}: there is no file {value}")
+
+
+def _print(result: Any, *, first: int, json: bool, analyze: bool) -> None:
+    from quiver.engine.execution.plan import render
+
+    if json:
+        show.write_json(result.to_dict())
+        return
+    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(dict(hit.meta))) for n, hit in enumerate(result, first)]
+    if analyze:
+        print(render(result.plan, result.actual))
+    else:
+        for note in result.plan.notes:
+            show.warn(note)
+    show.write_table(("", "score", "id", "metadata"), rows)

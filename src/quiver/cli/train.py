@@ -1,0 +1,161 @@
+"""``quiver train``: teach a model from data sets or from one's own files."""
+
+import contextlib
+import shlex
+import sys
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quiver.cli import show
+from quiver.errors import BadSpec
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A trainable model, such as mmv; or the dotted name of your own.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Fields of its recipe, as in rate=1e-4 steps=2000; see --recipe.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Data set ('world track=films'), folder, manifest or webdataset; may be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run: states, log, curve, and the model.")] = None,
+    preset: Annotated[str, typer.Option(help="The recipe to start from: cpu for a small machine, or paper.")] = "cpu",
+    recipe: Annotated[bool, typer.Option("--recipe", help="List the fields of the recipe, and do nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run left in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON; progress goes to stderr.")] = False,
+) -> None:
+    """Train a model. Stop it with Ctrl-C, or run it again after a crash: the same command goes on from there.
+
+    For several GPUs: torchrun --nproc-per-node 4 -m quiver train ...
+    """
+    school = _school(model)
+    chosen = _choose(school, model, settings or [], preset=preset)
+    if recipe:
+        _list(school, json=json)
+        return
+    if not data or out is None:
+        raise BadSpec(_explain(school, model, lacks="--out DIR" if data else "--data SPEC"))
+    try:
+        outcome = _train(school, chosen, data, out, model=model, fresh=fresh, json=json)
+    except KeyboardInterrupt:
+        if fresh:
+            show.warn("leave --fresh out of the next command, or it starts over")
+        raise
+    if outcome is not None:
+        _report(outcome, shlex.join([model, f"checkpoint={out / 'model'}"]), json=json)
+
+
+def _train(school: Any, recipe: Any, data: list[str], out: Path, *, model: str, fresh: bool, json: bool) -> Any:
+    """Return the outcome, or None on every rank but the first."""
+    from quiver.encoders._train import first, forget, leave, write_recipe
+    from quiver.engine.tasks import training_data
+
+    learn, validation = training_data.lessons(data)
+    if fresh:
+        forget(out)
+    write_recipe(out, recipe, model=model, data=[training_data.full_name(each) for each in data])
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        if first():
+            _announce(learn, validation)
+        outcome = school.train(learn, validation, out, recipe=recipe)
+    leave()
+    return outcome if first() else None
+
+
+def _school(model: str) -> Any:
+    """Return the module ``train`` of a model."""
+    import importlib
+
+    from quiver import registry
+
+    found = registry.module("encoders", model)
+    place = f"{found.__name__}.train"
+    try:
+        if not hasattr(found, "__path__"):
+            raise ModuleNotFoundError(name=place)
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name != place:
+            raise
+        raise BadSpec(f"{model} cannot be trained: those that can are {', '.join(_trainable()) or 'none'}") from error
+
+
+def _trainable() -> list[str]:
+    import quiver.encoders
+    from quiver import registry
+
+    folders = [Path(folder) for folder in quiver.encoders.__path__]
+    return [name for name in registry.names("encoders") if any((each / name / "train.py").exists() for each in folders)]
+
+
+def _choose(school: Any, model: str, settings: list[str], *, preset: str) -> Any:
+    """Return the recipe that a preset and settings make."""
+    from quiver import registry
+
+    _, options = registry.split(shlex.join([model, *settings]))
+    preset = options.pop("preset", preset)
+    if preset not in school.PRESETS:
+        raise BadSpec(f"{model} has no preset {preset!r}: there are {', '.join(school.PRESETS)}")
+    return replace(school.PRESETS[preset], **registry.convert(school.Recipe, options, name=model))
+
+
+def _explain(school: Any, model: str, *, lacks: str) -> str:
+    says = (school.train.__doc__ or "").strip().partition("\n")[0]
+    return (
+        f"quiver train {model} needs {lacks}{f' ({says})' if says else ''}: give --data a data set of `quiver bench "
+        f"list`, a folder or a manifest, and --out a folder; `quiver train {model} --recipe` lists its settings"
+    )
+
+
+def _list(school: Any, *, json: bool) -> None:
+    told = {name: says for each in school.Recipe.__mro__[::-1] for name, says in _told(each.__doc__ or "").items()}
+    presets = {name: asdict(each) for name, each in school.PRESETS.items()}
+    names = [each.name for each in fields(school.Recipe)]
+    if json:
+        default = asdict(school.Recipe())
+        listed = [{"name": name, "default": default[name], "says": told.get(name, "")} for name in names]
+        show.write_json({"fields": listed, "presets": presets})
+        return
+    rows = [(name, *(each[name] for each in presets.values()), told.get(name, "")) for name in names]
+    titles = ("setting", *presets, "what it is")
+    show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
+
+
+def _told(docstring: str) -> dict[str, str]:
+    """Read what the Attributes of a Google docstring say, by name."""
+    import inspect
+    import re
+
+    _, _, body = inspect.cleandoc(docstring).partition("Attributes:\n")
+    told: dict[str, str] = {}
+    for line in body.splitlines():
+        head = re.match(r" {4}(\w+): (.*)", line)
+        if head:
+            told[head[1]] = head[2].strip()
+        elif told and line.startswith(" " * 8):
+            told[next(reversed(told))] += f" {line.strip()}"
+        elif line.strip() and not line.startswith(" "):
+            break
+    return told
+
+
+def _announce(learn: Any, validation: Any) -> None:
+    for what, task in (("learns from", learn), ("validates on", validation)):
+        if task is not None:
+            print(f"{what} {len(task.items):,} items and {len(task.questions):,} questions: {task.protocol}")
+            for note in task.notes:
+                show.warn(note)
+
+
+def _report(outcome: Any, spec: str, *, json: bool) -> None:
+    if json:
+        show.write_json({**asdict(outcome), "encoder": spec})
+        return
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
+    chosen = f"; the best state is that of step {outcome.best}: {figures}" if figures else ""
+    print(f"{outcome.step:,} steps, {outcome.seconds:.0f} s in this run{chosen}")
+    print(f'use it: quiver add COLLECTION FILES --encoder "{spec}"')

@@ -1,0 +1,21 @@
+"""``quiver versions``: the history of a collection."""
+
+from typing import Annotated
+
+import typer
+
+from quiver.cli import show
+
+
+def versions(
+    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the versions: number, time, items."""
+    import quiver
+
+    found = quiver.open(collection).versions()
+    if json:
+        show.write_json(found)
+        return
+    show.write_table(("version", "at", "items"), [(v["version"], v["at"], f"{v['items']:,}") for v in found])

@@ -1,0 +1,28 @@
+"""Media readers: files, bytes and arrays in; numpy arrays in pixels, seconds and hertz out.
+
+Every reader is frozen, picklable and callable, and nothing here imports torch: readers run in spawned workers.
+Whatever is wrong with a file becomes BadMedia, in one line that names the file.
+"""
+
+from quiver.media.audio import AudioReader
+from quiver.media.fetch import digest, fetch, kind, locate, moment, span, times
+from quiver.media.image import ImageReader, PairReader
+from quiver.media.text import TextReader
+from quiver.media.thumbnail import thumbnail
+from quiver.media.video import VideoReader
+
+__all__ = [
+    "AudioReader",
+    "ImageReader",
+    "PairReader",
+    "TextReader",
+    "VideoReader",
+    "digest",
+    "fetch",
+    "kind",
+    "locate",
+    "moment",
+    "span",
+    "thumbnail",
+    "times",
+]

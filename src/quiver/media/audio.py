@@ -1,0 +1,235 @@
+"""Sound: mono float32 at the rate asked, from soundfile, or from PyAV where soundfile knows no better.
+
+Rates are in hertz, lengths in seconds or samples.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.errors import BadMedia, BadSpec
+from quiver.media.container import check_length, is_indexed, open_container
+from quiver.media.fetch import Buffer, content, decoding, head, times
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
+    from soundfile import SoundFile
+
+Samples = NDArray[np.float32]
+
+RATES = range(1_000, 10_000_001)
+#: Samples of all channels in one block: a header may claim any length, so nothing is allocated by its word.
+BLOCK = 1 << 18
+# The filter of soxr HQ looks ahead: with this much more (s), the beginning of a sound is the same as in the whole.
+_MARGIN = 0.1
+# Lossy decoders overshoot full scale by a little; beyond this the file holds integers called floats.
+_PEAK = 16.0
+# libsndfile's log of a data chunk that says it is longer than the file. Half the range of the field and more is
+# what programs write that do not know the length yet.
+_SHORT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
+_UNKNOWN = 0x7FFF0000
+_SLOPPY = 64  # bytes by which some writers miscount
+_VORBIS = 8192  # samples in the longest block of Vorbis: some files promise a part of one more
+_SKIP = 2.0  # below this start (s) nothing is gained by skipping
+_LATE = "the sound has ended before its window begins, at"
+_MALFORMED = 2  # libsndfile: it knows the format but this file breaks it
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReader:
+    """Reads one sound.
+
+    Attributes:
+        rate: samples per second that come out (Hz).
+        seconds: at most this much from the beginning; None is all.
+
+    Raises:
+        BadSpec: the rate or the length is not positive.
+    """
+
+    rate: int
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate not in RATES:
+            raise BadSpec(f"rate must be from {RATES[0]} to {RATES[-1]} Hz, not {self.rate}")
+        if self.seconds is not None and not 0 < self.seconds < np.inf:
+            raise BadSpec(f"seconds must be positive and finite, not {self.seconds}")
+
+    def __call__(self, source: Any) -> Samples:
+        """Return (samples,) float32 in [-1, 1]: the mean of the channels, resampled by soxr (HQ).
+
+        Args:
+            source: path, ``file://`` URI, span, moment (whose beginning then is the beginning), bytes, or float array
+                (samples,) that has the rate already. The first sound track of a video will do.
+
+        Raises:
+            BadMedia: there is no sound in it, it is damaged or truncated, a sample is not finite, or a moment is empty
+                or begins after the end.
+        """
+        with decoding(source):
+            if isinstance(source, np.ndarray):
+                return self._finish(_checked(source), self.seconds)
+            start, seconds = self._window(source)
+            samples, rate, lead = _read(content(source), start, seconds)
+            samples = _resampled(samples, rate, self.rate)[round(lead * self.rate) :]
+            if not len(samples):
+                raise BadMedia(f"{_LATE} {start:g} s")
+            return self._finish(samples, seconds)
+
+    def _window(self, source: Any) -> tuple[float, float | None]:
+        """Return where to begin, and how much to read (s)."""
+        if not isinstance(source, str | os.PathLike):
+            return 0.0, self.seconds
+        _, start, stop = times(source)
+        if stop is not None and stop <= start:
+            raise BadMedia(f"the window from {start:g} to {stop:g} s is empty")
+        lengths = [length for length in (self.seconds, None if stop is None else stop - start) if length is not None]
+        return start, min(lengths, default=None)
+
+    def _finish(self, samples: Samples, seconds: float | None) -> Samples:
+        if seconds is not None:
+            samples = samples[: max(1, round(seconds * self.rate))]
+        return np.clip(samples, -1.0, 1.0)
+
+
+def _gather(blocks: Iterable[NDArray[np.float32]], limit: int | None) -> Samples:
+    """Average the channels of (samples, channels) blocks, up to ``limit`` samples."""
+    kept, count = [], 0
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise BadMedia(f"has a sample that is not finite, within {len(block)} after sample {count}")
+        kept.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+        count += len(block)
+        if limit is not None and count >= limit:
+            break
+    if not count:
+        raise BadMedia("holds no samples")
+    samples = np.concatenate(kept)[:limit]
+    if np.abs(samples).max() > _PEAK:
+        raise BadMedia(f"has float samples up to {np.abs(samples).max():g}: full scale is 1")
+    return samples
+
+
+def _resampled(samples: Samples, source: int, target: int) -> Samples:
+    if source == target:
+        return samples
+    import soxr
+
+    resampled = soxr.resample(samples, source, target, quality="HQ")
+    if not len(resampled):
+        raise BadMedia(f"is too short: {len(samples)} samples of {source} Hz make none of {target} Hz")
+    return resampled
+
+
+def _checked(samples: NDArray[Any]) -> Samples:
+    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating) or not samples.size:
+        raise BadMedia(f"a sound array is float (samples,), not {samples.dtype} {samples.shape}")
+    return _gather([samples.astype(np.float32)[:, None]], None)
+
+
+def _read(opened: str | Buffer, start: float, seconds: float | None) -> tuple[Samples, int, float]:
+    """Return samples of what ``fetch.content`` gave, their rate, and how much of them comes before ``start`` (s)."""
+    sound = _sound(opened)
+    if sound is not None:
+        with sound:
+            rate = sound.samplerate
+            if start and start * rate >= sound.frames:
+                raise BadMedia(f"{_LATE} {start:g} s")
+            first = max(0, round((start - _MARGIN) * rate))
+            if first:
+                sound.seek(first)
+            lead = start - first / rate
+            return _gather(_blocks(sound, first), _limit(seconds, rate, lead)), rate, lead
+    with open_container(opened) as container:
+        rate, begin, blocks = _track(container, start)
+        return _gather(blocks, _limit(seconds, rate, start - begin)), rate, start - begin
+
+
+def _limit(seconds: float | None, rate: int, lead: float) -> int | None:
+    if rate not in RATES:
+        raise BadMedia(f"claims {rate} samples per second")
+    return None if seconds is None else round((lead + seconds + _MARGIN) * rate)
+
+
+def _sound(opened: str | Buffer) -> "SoundFile | None":
+    """Open with soundfile; None for what it does not know, and for MP3, where it writes warnings on stderr."""
+    from soundfile import LibsndfileError, SoundFile
+
+    first = head(opened)
+    if first[:3] == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
+        return None
+    try:
+        return SoundFile(opened if isinstance(opened, str) else _Memory(opened))
+    except LibsndfileError as error:
+        if error.code == _MALFORMED:
+            raise BadMedia("is damaged or truncated") from error
+        return None
+
+
+class _Memory(io.BytesIO):
+    """Bytes in which a damaged header may seek to before the beginning: a callback of libsndfile cannot raise."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move, at most to the beginning."""
+        return super().seek(max(0, offset) if whence == os.SEEK_SET else offset, whence)
+
+
+def _blocks(sound: "SoundFile", count: int) -> Iterator[Samples]:
+    """Yield what comes after the first ``count`` samples."""
+    for said, found in _SHORT.findall(sound.extra_info):
+        if int(found) + _SLOPPY < int(said) < _UNKNOWN:
+            raise BadMedia(f"is truncated: {found} of its {said} bytes of sound are there")
+    size = max(1, BLOCK // sound.channels)
+    while len(block := sound.read(size, dtype="float32", always_2d=True)):
+        count += len(block)
+        yield block
+    if count + _VORBIS < sound.frames:
+        raise BadMedia(f"is truncated: {count} of its {sound.frames} samples are there")
+
+
+def _track(container: "InputContainer", start: float) -> tuple[int, float, Iterator[Samples]]:
+    """Return the rate of the first sound track, where reading begins (s), and its blocks from there.
+
+    It skips what comes long before ``start`` in a container that lists its packets; elsewhere a seek may land anywhere.
+    """
+    if not container.streams.audio:
+        raise BadMedia("holds no sound")
+    stream = container.streams.audio[0]
+    skips = is_indexed(container, stream) and start > _SKIP
+    frames = container.decode(stream)
+    first = next(frames, None)
+    if first is None:
+        raise BadMedia("holds no samples")
+    origin, begin = first.time or 0.0, 0.0
+    if skips:
+        container.seek(int((origin + start - _MARGIN) / (stream.time_base or 1)), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is None:
+            raise BadMedia(f"{_LATE} {start:g} s")
+        begin = (first.time or 0.0) - origin
+
+    # A decoder may double the rate its header gives (HE-AAC): the frame knows.
+    return first.sample_rate, begin, _planes(container, chain([first], frames), begin)
+
+
+def _planes(container: "InputContainer", frames: Iterable["AudioFrame"], seconds: float) -> Iterator[Samples]:
+    """Yield the samples of frames of which the first is ``seconds`` from the beginning."""
+    from av import AudioResampler
+
+    planar = AudioResampler(format="fltp")
+    for frame in chain(frames, [None]):
+        for plane in planar.resample(frame):
+            seconds += plane.samples / plane.sample_rate
+            yield plane.to_ndarray().T
+    if len(container.streams) == 1:
+        check_length(container, seconds)
