@@ -8,7 +8,7 @@ import pytest
 from quiver.engine import source
 from quiver.errors import BadData
 
-PACKS = Path(os.environ.get("QUIVER_DATA", Path(__file__).parents[2] / "../shared/data")).resolve()
+PACKS = Path(os.environ.get("QUIVER_DATA", Path(__file__).parents[3] / "../shared/data")).resolve()
 pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not PACKS.is_dir(), reason=f"no data packs in {PACKS}: set QUIVER_DATA"),

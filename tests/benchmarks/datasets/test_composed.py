@@ -10,7 +10,7 @@ from quiver.errors import BadData, BadSpec
 from quiver.registry import load
 from quiver.task import check
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "cir_protocols.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "cir_protocols.json").read_text(encoding="utf-8"))
 
 
 def put(folder, name, value):

@@ -13,7 +13,7 @@ from quiver.benchmarks.metric import Judgements, Ragged, Ranking, evaluate, find
 from quiver.task import Question, Task, check
 from quiver.types import Item, Query
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 RETRIEVAL = json.loads((GOLDEN / "metrics_retrieval.json").read_text())
 CIR = json.loads((GOLDEN / "cir_protocols.json").read_text())
 CASES = RETRIEVAL["cases"]
