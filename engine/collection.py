@@ -129,28 +129,37 @@ class Collection:
 
     def add_vectors(
         self,
-        path: str | Path,
+        vectors: Any,
         *,
         space: str,
+        ids: Sequence[str] | None = None,
         key: str = "image",
         metric: Metric = "cosine",
-        meta: str | Path | None = None,
+        meta: Any = None,
         progress: bool | None = None,
     ) -> Report:
-        """Add ready-made vectors: npy, npz, Parquet, or a folder of them.
+        """Add ready-made vectors: an array, or files (npy, npz, Parquet, or a folder of them).
+
+        An id that is already here gets the new vector and metadata.
 
         Args:
-            path: where they are.
-            space: what to call their space.
+            vectors: (n, dim) numbers, or the path of a file or folder.
+            space: the name of their space.
+            ids: an id for each row of an array. Files bring their own, from a column ``id`` or their row numbers.
             key: what was embedded: text, image, audio, video or pair.
-            metric: how they are compared.
-            meta: a table of metadata with one row per vector, in order.
+            metric: how vectors are compared: cosine, dot or l2.
+            meta: metadata of each vector, in order. For an array a mapping of columns, a list of dicts, or a data
+                frame (pyarrow, pandas, polars); for files the path of a table.
             progress: whether to show a progress bar; by default where a terminal is watching.
+
+        Raises:
+            BadData: vectors or metadata cannot be read, or contradict the collection.
+            BadSpec: ids are missing or not unique, or numbers of rows differ.
         """
         if key not in KEYS:
             raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
         share_arenas()
-        origin = source.open_vectors(str(path), metadata=None if meta is None else str(meta))
+        origin = source.given_or_stored(vectors, ids, meta)
         column = Column(key, Space(space, origin.dim, metric, "given"), None)
         table = self._writer(create=True)
         report = Report()

@@ -18,7 +18,7 @@ from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
 from quiver.engine.ingest.decode_workers import Decoded, Job, Slot, Workers
 from quiver.engine.ingest.row_batch import Block, Filled, Known
-from quiver.engine.source import Source, VectorSource
+from quiver.engine.source import GivenVectors, Source, VectorSource
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import BadData
@@ -210,7 +210,7 @@ def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple
 
 
 def take_vectors(
-    table: Table, source: VectorSource, column: Column, report: Report, *, quarantine: Quarantine
+    table: Table, source: VectorSource | GivenVectors, column: Column, report: Report, *, quarantine: Quarantine
 ) -> Iterator[int]:
     """Add ready-made vectors, without decoding or encoding; yields how many items each batch had."""
     started = time.perf_counter()

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from itertools import groupby
+from typing import Any
 
 from quiver.engine.source.chain import chain
 from quiver.engine.source.folder import Survey, empty, open_files, survey
+from quiver.engine.source.given_vectors import GivenVectors
 from quiver.engine.source.manifest import open_manifest
 from quiver.engine.source.meta import join
 from quiver.engine.source.record import Problem, Source
@@ -24,9 +26,20 @@ from quiver.engine.source.webdataset import Shard, open_shards
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind
 
-__all__ = ["Problem", "Source", "VectorSource", "open", "open_vectors"]
+__all__ = ["GivenVectors", "Problem", "Source", "VectorSource", "given_or_stored", "open", "open_vectors"]
 
 Surveyed = tuple[Root, Survey]
+
+
+def given_or_stored(vectors: Any, ids: Sequence[str] | None, meta: Any) -> VectorSource | GivenVectors:
+    """Return ready-made vectors as a source: a path is opened, anything else is an array; see the two classes."""
+    if not isinstance(vectors, str | os.PathLike):
+        return GivenVectors.of(vectors, ids, meta)
+    if ids is not None:
+        raise BadSpec("ids are for an array of vectors; a file's ids come from its column id, or its row numbers")
+    if meta is not None and not isinstance(meta, str | os.PathLike):
+        raise BadSpec("metadata of a file of vectors is the path of a table with a row for each vector")
+    return open_vectors(os.fspath(vectors), metadata=None if meta is None else os.fspath(meta))
 
 
 def open(

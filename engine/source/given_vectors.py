@@ -1,0 +1,138 @@
+"""Vectors made in Python: an array, an id for each row, and metadata as columns, rows or a data frame."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from quiver.engine.source.record import Problem, assemble
+from quiver.errors import BadData, BadSpec
+from quiver.types import Floats
+
+#: What metadata may be given as, for the error message.
+_FORMS = "a mapping of columns, a list of dicts, or a data frame (pyarrow, pandas, polars)"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenVectors:
+    """Vectors in memory as a source; its batches end with the column ``vector``, as those of ``VectorSource`` do.
+
+    Attributes:
+        ids: n strings, unique.
+        vectors: (n, dim) float32.
+        meta: n rows of metadata.
+    """
+
+    ids: pa.Array
+    vectors: Floats
+    meta: pa.Table
+    notes: tuple[str, ...] = ()
+    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, vectors: Any, ids: Sequence[str] | None, meta: Any = None) -> "GivenVectors":
+        """Check what belongs together.
+
+        Args:
+            vectors: (n, dim) numbers: a NumPy array, a CPU tensor, or lists.
+            ids: an id for each vector.
+            meta: metadata of each vector: a mapping of columns, a list of dicts, or a data frame.
+
+        Raises:
+            BadSpec: ids or metadata are missing, of another number, or not unique.
+            BadData: the vectors are not numbers, or metadata values of one column do not share a type.
+        """
+        data = _matrix(vectors)
+        if ids is None:
+            raise BadSpec("vectors given as an array need ids, one for each row: ids=[str(n) for n in range(n)]")
+        names = _ids(ids)
+        if len(names) != len(data):
+            raise BadSpec(f"there are {len(names):,} ids for {len(data):,} vectors: give one for each row")
+        table = _table(meta, len(data))
+        if table.num_rows != len(data):
+            raise BadSpec(f"there are {table.num_rows:,} rows of metadata for {len(data):,} vectors: give one for each")
+        return cls(pa.array(names, pa.string()), data, table)
+
+    @property
+    def total(self) -> int:
+        """How many vectors."""
+        return len(self.vectors)
+
+    @property
+    def dim(self) -> int:
+        """The width of the vectors."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The metadata columns."""
+        return self.meta.schema
+
+    def problems(self) -> list[Problem]:
+        """Return what the latest iteration turned away."""
+        return list(self._problems)
+
+    def batches(self, size: int) -> Iterator[pa.RecordBatch]:
+        """Stream records with their vectors; those that are not finite are turned away."""
+        self._problems.clear()
+        for start in range(0, len(self.vectors), size):
+            data = self.vectors[start : start + size]
+            ids = self.ids.slice(start, size)
+            meta = [column.combine_chunks() for column in self.meta.slice(start, size).columns]
+            records = assemble(ids, {}, meta=meta, schema=self.schema)
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(data.reshape(-1)), self.dim)
+            schema = records.schema.append(pa.field("vector", lists.type))
+            whole = pa.RecordBatch.from_arrays([*records.columns, lists], schema=schema)
+            fit = np.isfinite(data).all(axis=1)
+            for row in np.flatnonzero(~fit).tolist():
+                wrong = int((~np.isfinite(data[row])).sum())
+                reason = f"{wrong} of its {self.dim} numbers are missing or not finite"
+                self._problems.append(Problem(ids[row].as_py(), "", reason))
+            yield whole if fit.all() else whole.filter(pa.array(fit))
+
+
+def _matrix(vectors: Any) -> Floats:
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is turned away
+            data = np.ascontiguousarray(np.asarray(vectors), np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadData(f"vectors must be (n, dim) numbers: {error}") from error
+    if data.ndim != 2 or not data.shape[1]:
+        raise BadData(f"vectors must be (n, dim) numbers, not of shape {data.shape}")
+    return data
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    if isinstance(ids, str):
+        raise BadSpec(f"ids must be a list with one id for each vector, not the text {ids!r}")
+    names = list(ids)
+    if odd := [each for each in names if not isinstance(each, str)]:
+        raise BadSpec(f"ids must be text, not {odd[0]!r}: str(...) makes one")
+    if "" in names:
+        raise BadSpec("an id is empty: name every vector")
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise BadSpec(f"the id {twice!r} comes twice: ids must be unique")
+    return names
+
+
+def _table(meta: Any, rows: int) -> pa.Table:
+    if meta is None:
+        return pa.table({"": pa.nulls(rows)}).select([])
+    try:
+        if isinstance(meta, Mapping):
+            return pa.table({name: pa.array(values) for name, values in meta.items()})
+        if isinstance(meta, list | tuple):
+            names = dict.fromkeys(name for row in meta for name in row)
+            columns = {name: pa.array([row.get(name) for row in meta]) for name in names}
+            return pa.table(columns) if columns else _table(None, len(meta))
+        if hasattr(meta, "__arrow_c_stream__"):
+            return pa.table(meta)
+        if hasattr(meta, "to_dict"):
+            return pa.Table.from_pandas(meta, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, AttributeError, ValueError) as error:
+        raise BadData(f"metadata cannot be read: {error}; give {_FORMS}") from error
+    raise BadSpec(f"metadata must be {_FORMS}, not {type(meta).__name__}")

@@ -1,0 +1,82 @@
+"""Vectors from Python arrays: added with ids and metadata, refused in one line where something does not match."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import quiver
+from quiver.errors import BadData, BadSpec
+
+N, DIM = 50, 8
+IDS = [f"item{n}" for n in range(N)]
+
+
+@pytest.fixture
+def vectors():
+    return np.random.default_rng(0).normal(size=(N, DIM))
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return quiver.open(tmp_path / "shop", catch_up=False)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"price": list(range(N))},
+        [{"price": n} for n in range(N)],
+        pa.table({"price": pa.array(range(N), pa.int64())}),
+    ],
+)
+def test_an_array_is_found_by_its_vectors_and_its_metadata(shop, vectors, meta):
+    report = shop.add_vectors(vectors, ids=IDS, space="mine", meta=meta, progress=False)
+    assert (report.added, report.embedded, report.quarantined) == (N, N, 0)
+    hits = shop.search(vectors={"mine": vectors[7]}, where="price > 3", k=3)
+    assert hits.ids[0] == "item7" and hits[0].meta == {"price": 7}
+
+
+def test_the_same_ids_get_new_vectors_and_other_ids_are_added(shop, vectors):
+    shop.add_vectors(vectors, ids=IDS, space="mine", progress=False)
+    report = shop.add_vectors(-vectors[:5], ids=[*IDS[:4], "new"], space="mine", progress=False)
+    assert (report.added, report.embedded, len(shop)) == (1, 5, N + 1)
+    assert shop.search(vectors={"mine": -vectors[2]}, k=1).ids == ("item2",)
+
+
+def test_vectors_that_are_not_finite_are_quarantined_and_the_others_added(shop, vectors):
+    vectors[3, 2], vectors[9] = np.nan, np.inf
+    report = shop.add_vectors(vectors.tolist(), ids=IDS, space="mine", progress=False)
+    assert (report.added, report.quarantined) == (N - 2, 2)
+    assert {each["id"] for each in shop.info()["quarantine"]} == {"item3", "item9"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "meta", "says"),
+    [
+        (None, None, r"need ids, one for each row"),
+        (IDS[:-1], None, "49 ids for 50 vectors"),
+        ("item", None, "not the text 'item'"),
+        ([*IDS[:-1], "item0"], None, "'item0' comes twice"),
+        ([*IDS[:-1], ""], None, "an id is empty"),
+        (list(range(N)), None, "ids must be text, not 0"),
+        (IDS, {"price": [1]}, "1 rows of metadata for 50 vectors"),
+        (IDS, 7, "metadata must be a mapping of columns"),
+        (IDS, [{"a": 1}, {"a": "b"}], "metadata cannot be read"),
+    ],
+)
+def test_what_does_not_match_is_refused_in_one_line(shop, vectors, ids, meta, says):
+    with pytest.raises((BadData, BadSpec), match=says) as problem:
+        shop.add_vectors(vectors, ids=ids, space="mine", meta=meta, progress=False)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("odd", [np.zeros(5), np.zeros((5, 0)), [["a"]], [[1.0], [1.0, 2.0]], None])
+def test_what_is_no_matrix_is_refused(shop, odd):
+    with pytest.raises(BadData, match=r"vectors must be \(n, dim\) numbers"):
+        shop.add_vectors(odd, ids=["a"], space="mine", progress=False)
+
+
+def test_ids_for_a_file_are_refused(shop, tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    with pytest.raises(BadSpec, match="ids are for an array"):
+        shop.add_vectors(tmp_path / "v.npy", ids=IDS, space="mine")
