@@ -1,4 +1,4 @@
-"""``quiver add``: put items into a collection, or give those in it another encoder's vectors."""
+"""``quiver add``: add items to a collection, or embed stored items with another encoder."""
 
 from typing import Annotated
 
@@ -19,23 +19,27 @@ def add(
     encoder: Annotated[
         list[str] | None, typer.Option(help="Encoder spec such as 'timm model=mobilenetv2_100'; may be repeated.")
     ] = None,
-    meta: Annotated[str | None, typer.Option(help="Table of metadata to join to the files.")] = None,
-    key: Annotated[str | None, typer.Option(help="Its column that names the files.")] = None,
+    meta: Annotated[
+        str | None, typer.Option(help="Table of metadata to join to the files (CSV, TSV, JSONL, Parquet).")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Column of the --meta table that names the files.")] = None,
     media: Annotated[
-        str | None, typer.Option(help="Keys wanted ('video'), and columns that hold one ('audio=sound').")
+        str | None, typer.Option(help="Media to take ('video'), and columns that hold media ('audio=sound').")
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="Take the paths as ready-made vectors, of a space so called.")
+        str | None, typer.Option(help="Read the paths as ready-made vectors of a space with this name.")
     ] = None,
-    of: Annotated[str, typer.Option(help="With --space: what was embedded.")] = "image",
-    metric: Annotated[Metric, typer.Option(help="With --space: cosine, dot or l2.")] = "cosine",
-    workers: Annotated[int | None, typer.Option(help="Processes that decode.")] = None,
-    catch_up: Annotated[bool, typer.Option(help="Whether indexes that fell far behind are brought up to date.")] = True,
+    of: Annotated[str, typer.Option(help="With --space: the medium that was embedded.")] = "image",
+    metric: Annotated[
+        Metric, typer.Option(help="With --space: how vectors are compared: cosine, dot or l2.")
+    ] = "cosine",
+    workers: Annotated[int | None, typer.Option(help="Number of decoding processes.")] = None,
+    catch_up: Annotated[bool, typer.Option(help="Update stale indexes after adding.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Add items. Run it again after a crash or with more files: it goes on from where it was.
+    """Add items. After a crash, or to add more files, run it again: it resumes.
 
-    Without PATHS, the items already there are embedded by the given encoder.
+    Without PATHS, the stored items are embedded with the given encoder.
     """
     import quiver
     from quiver.engine.ingest.pipeline import Report
@@ -48,7 +52,7 @@ def add(
         for path in paths or ():
             report = report.plus(target.add_vectors(path, space=space, key=of, metric=metric, meta=meta))
     if not target.wait(0):
-        show.warn("bringing indexes up to date; searches go on meanwhile, and this may be stopped")
+        show.warn("updating stale indexes; searches keep working, and Ctrl-C is safe")
         target.wait()
     if json:
         show.write_json(report)

@@ -1,4 +1,4 @@
-"""``quiver bench``: measure recall on data sets, list them, and compare what was measured.
+"""``quiver bench``: measure Recall@K on data sets, list the data sets, compare two reports.
 
 The benchmarks are imported when a command runs: they are heavy.
 """
@@ -12,7 +12,7 @@ import typer
 
 from quiver.cli import show
 
-bench = typer.Typer(help="Measure Recall@K on data sets, with intervals, baselines and where the losses come from.")
+bench = typer.Typer(help="Measure Recall@K on data sets, with confidence intervals, baselines and error attribution.")
 
 
 @bench.command()
@@ -20,29 +20,31 @@ def recall(
     dataset: Annotated[str, typer.Argument(help="Data set spec, such as 'esc track=audio'; see `quiver bench list`.")],
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help="Encoder spec; may be repeated. Those joined by ' + ' answer together."),
+        typer.Option(help="Encoder spec; may be repeated. Specs joined by ' + ' are searched together."),
     ] = None,
     plan: Annotated[
         Path | None,
         typer.Option(
-            help="TOML or JSON file of plans: index, depth, spaces, held, scorer, recall, weights, fuse, budget_ms."
+            help="TOML or JSON file of search settings: index, depth, spaces, held, scorer, recall, weights, budget_ms."
         ),
     ] = None,
     measure: Annotated[
-        list[str] | None, typer.Option(help="In place of the data set's own, the headline first; may be repeated.")
+        list[str] | None, typer.Option(help="Measure instead of the data set's own, main one first; may be repeated.")
     ] = None,
-    json: Annotated[str | None, typer.Option(help="Write everything as JSON to this file; - prints it.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page of figures, plots, best and worst questions.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the table for a README.")] = None,
+    json: Annotated[str | None, typer.Option(help="Write the full report as JSON to this file; - prints it.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write an HTML page with figures, plots, best and worst questions.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the results as a Markdown table.")] = None,
     trec: Annotated[Path | None, typer.Option(help="Folder for TREC run and qrels files.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots (needs matplotlib).")] = None,
     work: Annotated[
-        Path | None, typer.Option(help="Folder that keeps vectors between runs; ~/.cache/quiver/bench if not said.")
+        Path | None, typer.Option(help="Folder that caches vectors between runs; default ~/.cache/quiver/bench.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of intervals, tests and random orders.")] = 0,
-    baselines: Annotated[bool, typer.Option(help="Whether random and classic are measured too.")] = True,
+    seed: Annotated[int, typer.Option(help="Random seed of intervals, tests and random baseline.")] = 0,
+    baselines: Annotated[bool, typer.Option(help="Also measure the random and classic baselines.")] = True,
 ) -> None:
-    """Measure encoders on a data set, with random and classic in the same table."""
+    """Measure encoders on a data set, with the random and classic baselines in the same table."""
     from quiver.benchmarks.recall import measure as measured
     from quiver.benchmarks.recall import page, plot
     from quiver.benchmarks.recall import report as reports
@@ -70,36 +72,37 @@ def recall(
 
 @bench.command()
 def ann(
-    dataset: Annotated[str, typer.Argument(help="Vectors with known neighbours, such as 'sift100k split=all'.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Data set of vectors with known neighbours, such as 'sift100k split=all'.")
+    ],
     only: Annotated[
-        list[str] | None, typer.Option(help="A peer, or peer:index, such as faiss:HNSW32; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Measure only this peer, or peer:index such as faiss:HNSW32; may be repeated."),
     ] = None,
     track: Annotated[
         list[str] | None,
-        typer.Option(help="plain, filter, beyond, overhead, churn; may be repeated. plain if not said."),
+        typer.Option(help="plain, filter, beyond, overhead or churn; may be repeated. Default: plain."),
     ] = None,
-    grow: Annotated[bool, typer.Option("--grow", help="Measure the first 10,000, 30,000, ... rows too.")] = False,
-    k: Annotated[int, typer.Option("-k", help="Places of each list.")] = 10,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads and cores of each system; all cores if not said.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    grow: Annotated[bool, typer.Option("--grow", help="Also measure the first 10,000, 30,000, ... rows.")] = False,
+    k: Annotated[int, typer.Option("-k", help="Number of neighbours per query.")] = 10,
+    threads: Annotated[int | None, typer.Option(help="Threads and cores per system; default: all cores.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     work: Annotated[
-        Path | None, typer.Option(help="Folder that keeps vectors and indexes; ~/.cache/quiver/ann if not said.")
+        Path | None, typer.Option(help="Folder that caches vectors and indexes; default ~/.cache/quiver/ann.")
     ] = None,
     cpu_time: Annotated[
-        bool, typer.Option("--cpu-time", help="Tell CPU times: for a machine that others use; with --threads 1.")
+        bool, typer.Option("--cpu-time", help="Report CPU time, for a shared machine; use with --threads 1.")
     ] = False,
-    build_only: Annotated[bool, typer.Option("--build-only", help="Build indexes, and measure another time.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write everything as JSON to this file.")] = None,
+    build_only: Annotated[bool, typer.Option("--build-only", help="Build the indexes without measuring.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the full report as JSON to this file.")] = None,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Keep what that file has of other indexes and tracks.")
+        bool, typer.Option("--merge", help="Keep the results of other indexes and tracks in that file.")
     ] = False,
-    markdown: Annotated[Path | None, typer.Option(help="Write tables as Markdown.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page of tables and plots.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML page of tables and plots.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for the plot (needs matplotlib).")] = None,
 ) -> None:
-    """Measure Quiver beside FAISS, hnswlib, usearch, LanceDB, Qdrant, Chroma and scikit-learn, as far as installed."""
+    """Compare Quiver with FAISS, hnswlib, usearch, LanceDB, Qdrant, Chroma and scikit-learn, if installed."""
     from quiver.benchmarks import ann as measured
 
     options = measured.Options(
@@ -135,11 +138,11 @@ def ann(
 @bench.command("page")
 def page(
     reports: Annotated[list[Path], typer.Argument(help="JSON reports of `quiver bench ann`.")],
-    markdown: Annotated[Path | None, typer.Option(help="Write tables as Markdown.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page of tables and plots.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML page of tables and plots.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots (needs matplotlib).")] = None,
 ) -> None:
-    """Write reports of `quiver bench ann` as one page."""
+    """Combine JSON reports of `quiver bench ann` into one page."""
     from quiver.benchmarks import ann as measured
 
     measured.present([measured.read(path) for path in reports], markdown=markdown, html=html, plots=plots)
@@ -147,7 +150,7 @@ def page(
 
 @bench.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the data sets, and whether they are on disk."""
+    """List the data sets and whether they are on disk."""
     from quiver.benchmarks.recall import listed
 
     found = listed()
@@ -160,12 +163,12 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 
 @bench.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="JSON of one `quiver bench recall`.")],
-    b: Annotated[Path, typer.Argument(help="JSON of another, on the same data.")],
+    a: Annotated[Path, typer.Argument(help="JSON report of `quiver bench recall`.")],
+    b: Annotated[Path, typer.Argument(help="Another report on the same data.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    seed: Annotated[int, typer.Option(help="Of intervals and tests.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of intervals and tests.")] = 0,
 ) -> None:
-    """Test the second against the first, question by question."""
+    """Compare two reports question by question, with a paired significance test."""
     from quiver.benchmarks.recall import compare as tests
     from quiver.benchmarks.recall import report as reports
 
@@ -186,7 +189,7 @@ def _test(test: dict[str, Any]) -> list[str]:
 
 def _shared(found: dict[str, Any]) -> list[str]:
     only = [f"{count} only in {side}" for count, side in zip(found["only"], ("a", "b"), strict=True) if count]
-    return [f"{found['questions']} questions in common" + (f"; {', '.join(only)} are left out" if only else "")]
+    return [f"{found['questions']} questions in common" + (f"; {', '.join(only)} not compared" if only else "")]
 
 
 def _tables(tables: Any, remarks: list[str]) -> None:
@@ -199,7 +202,7 @@ def _tables(tables: Any, remarks: list[str]) -> None:
 
 
 def _print(titles: Any, rows: Any, remarks: list[str]) -> None:
-    """Print a table and what is to be read with it; in a pipe, columns are parted by tabs, titles first."""
+    """Print a table and its remarks; in a pipe, tab-separated with a header row."""
     show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
     print()
     for remark in remarks:

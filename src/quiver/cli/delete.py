@@ -8,9 +8,9 @@ import typer
 def delete(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of items.")] = None,
-    where: Annotated[str | None, typer.Option(help="SQL condition: delete what matches.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition: delete all matching items.")] = None,
 ) -> None:
-    """Delete items by id or by condition. Earlier versions still have them."""
+    """Delete items by id or by condition. Earlier versions keep them."""
     import quiver
 
     count = quiver.open(collection).delete(ids or (), where=where)

@@ -1,4 +1,4 @@
-"""``quiver demo``: the whole of it in a few minutes, on a made world, without a network: train, add, search."""
+"""``quiver demo``: train, add and search on generated data, in a few minutes and without a network."""
 
 import shutil
 from pathlib import Path
@@ -14,14 +14,16 @@ _FILMS = 1500
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the world, the collection and the page.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the generated data, the collection and the page.")] = Path(
+        "out/demo"
+    ),
     encoder: Annotated[
-        list[str] | None, typer.Option(help="Encoder spec; may be repeated. By default what is at hand.")
+        list[str] | None, typer.Option(help="Encoder spec; may be repeated. Default: those that need no download.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the made world.")] = 0,
-    steps: Annotated[int, typer.Option(help="Training steps of the MMV model; 0 goes without it.")] = 300,
+    seed: Annotated[int, typer.Option(help="Random seed of the generated data.")] = 0,
+    steps: Annotated[int, typer.Option(help="Training steps of the MMV model; 0 skips it.")] = 300,
 ) -> None:
-    """Train MMV on made films; put a small world of films, sounds and garments into a collection, and search it."""
+    """Train MMV on generated films; add films, sounds and garments to a collection; search it."""
     import quiver
     from quiver.engine.contact_sheet import write
     from quiver.engine.execution.plan import render

@@ -1,4 +1,4 @@
-"""``quiver doctor``: what is installed, what loads, and what the machine has."""
+"""``quiver doctor``: check installed libraries and the machine."""
 
 import importlib
 import importlib.metadata
@@ -30,10 +30,12 @@ _LIBRARIES = {
 
 
 def doctor(
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure the machine anew; a second or two.")] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure the speed of this machine again (one or two seconds).")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the installation: versions, what loads, GPUs seen, threads, and what searching takes on this machine."""
+    """Check the installation: versions, import errors, GPUs, threads, and search speed on this machine."""
     from quiver import __version__, registry
 
     found: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""``quiver fit``: learn from known answers how much a reranker, or each list of a fusion, counts."""
+"""``quiver fit``: learn the weights of a reranker, or of fused result lists, from labelled queries."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,16 +12,24 @@ from quiver.cli import show
 def fit(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     questions: Annotated[
-        Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet: media to ask with, and the id that answers.")
+        Path,
+        typer.Argument(
+            help="Table of labelled queries (CSV, TSV, JSONL, Parquet): query media and the id of the right answer."
+        ),
     ],
-    answer: Annotated[str, typer.Option(help="The column of ids; rows that ask the same are one question.")] = "answer",
-    target: Annotated[str | None, typer.Option(help="What is to be found: text, image, audio, video or pair.")] = None,
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="Questions search text as words too.")] = False,
-    scorer: Annotated[str | None, typer.Option(help="The reranker; by default what a search would use.")] = None,
-    depth: Annotated[int, typer.Option(help="Candidates of each question.")] = 100,
+    answer: Annotated[
+        str,
+        typer.Option(
+            help="Column with the id of the right answer; equal queries in several rows have several answers."
+        ),
+    ] = "answer",
+    target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Combine vector search and full-text search.")] = False,
+    scorer: Annotated[str | None, typer.Option(help="Reranker to fit; default: the one a search would use.")] = None,
+    depth: Annotated[int, typer.Option(help="Candidates per query.")] = 100,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Learn how much a reranker counts against recall, or each of several lists. Searches go by it from then on."""
+    """Learn the weight of a reranker against recall, or of each fused list. Later searches use the learned weights."""
     import quiver
     from quiver.engine.tasks.labelled_queries import read
     from quiver.types import Query

@@ -13,7 +13,7 @@ def get(
     ids: Annotated[list[str], typer.Argument(help="Ids of items.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show items: their media and metadata."""
+    """Show the media and metadata of items."""
     import quiver
 
     items = quiver.open(collection).get(ids)

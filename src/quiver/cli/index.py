@@ -1,4 +1,4 @@
-"""``quiver index``: build an index of a collection's vectors, tuned to a recall that is kept."""
+"""``quiver index``: build an index of a collection's vectors, tuned to a recall target."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,25 +13,30 @@ def index(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     spec: Annotated[
         str | None,
-        typer.Argument(help="Kind and options, such as 'faiss factory=IVF256,Flat'; the best there is by default."),
+        typer.Argument(
+            help="Kind of index and options, such as 'faiss factory=IVF256,Flat'; chosen automatically by default."
+        ),
     ] = None,
-    space: Annotated[list[str] | None, typer.Option(help="Only vectors of this space; may be repeated.")] = None,
+    space: Annotated[list[str] | None, typer.Option(help="Index only this vector space; may be repeated.")] = None,
     recall: Annotated[
         float | None,
-        typer.Option(help="Promise that searches find this share of the true hits; 0.95 where no kind is named."),
+        typer.Option(
+            help="Recall target: fraction of the true top k that searches find; 0.95 by default if no kind is named."
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="Hits that is promised for.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", help="k of the recall target.")] = 10,
     queries: Annotated[
-        Path | None, typer.Option(help="What will be asked: vectors (npy), lines of text (txt), files or a manifest.")
+        Path | None,
+        typer.Option(help="Sample queries to tune on: vectors (npy), lines of text (txt), files or a manifest."),
     ] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory that may be used, such as 8GB.")] = None,
-    updates: Annotated[str, typer.Option(help="How often vectors change: rare or often.")] = "rare",
+    memory: Annotated[str | None, typer.Option(help="Memory limit, such as 8GB.")] = None,
+    updates: Annotated[str, typer.Option(help="How often the vectors change: rare or often.")] = "rare",
     check: Annotated[
-        bool, typer.Option("--check", help="Build nothing: measure anew whether promises are kept.")
+        bool, typer.Option("--check", help="Do not build: measure again whether indexes reach their recall target.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Build an index. Searches go on meanwhile, and find items added afterwards too."""
+    """Build an index. Searches keep working meanwhile, and items added later are found too."""
     import quiver
 
     if updates not in ("rare", "often"):
@@ -61,7 +66,7 @@ def index(
 
 
 def show_promise(promise: dict[str, Any]) -> None:
-    """Print a promise and, for each depth and selectivity, what keeps it."""
+    """Print a recall target and the settings that reach it, for each depth and selectivity."""
     print(
         f"  recall@{promise['k']} {promise['recall']}: {promise['state']};"
         f" measured {promise['at']} on {promise['source']}"
@@ -82,9 +87,9 @@ def show_promise(promise: dict[str, Any]) -> None:
 
 def _print_checks(found: list[dict[str, Any]]) -> None:
     if not found:
-        print("nothing was promised: `quiver index --recall` does")
+        print("no index has a recall target: build one with `quiver index COLLECTION --recall 0.95`")
     for each in found:
-        verdict = "kept" if each["kept"] else "not kept, and tuned anew"
+        verdict = "reached" if each["kept"] else "missed; tuned again"
         lowest = min((point["recall"] for point in each["found"]), default=1.0)
-        print(f"{each['kind']} ({each['column']}): {each['recall']} promised, {lowest:.4f} found at worst: {verdict}")
+        print(f"{each['kind']} ({each['column']}): target {each['recall']}, lowest measured {lowest:.4f}: {verdict}")
         show_promise(each["promise"])

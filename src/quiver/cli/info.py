@@ -1,4 +1,4 @@
-"""``quiver info``: what a collection holds."""
+"""``quiver info``: describe a collection."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ def info(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show items, spaces, encoders, metadata, indexes with their promises, and quarantined items with their reasons."""
+    """Show item counts, spaces, encoders, metadata, indexes with recall targets, and quarantined items with reasons."""
     import quiver
 
     found = quiver.open(collection).info()

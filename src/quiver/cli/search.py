@@ -1,4 +1,4 @@
-"""``quiver search``: find items by example, by words, by id, and by metadata."""
+"""``quiver search``: find items by example, by text, by id and by metadata."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,47 +11,58 @@ from quiver.errors import BadSpec
 
 def search(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
-    text: Annotated[list[str] | None, typer.Option(help="Words; may be repeated.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Text to search with; may be repeated.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="An image file; may be repeated.")] = None,
-    audio: Annotated[str | None, typer.Option(help="A sound file.")] = None,
+    audio: Annotated[str | None, typer.Option(help="An audio file.")] = None,
     video: Annotated[str | None, typer.Option(help="A video file.")] = None,
-    before: Annotated[str | None, typer.Option(help="First image of a pair.")] = None,
-    after: Annotated[str | None, typer.Option(help="Second image of a pair.")] = None,
+    before: Annotated[str | None, typer.Option(help="First image of a before/after pair.")] = None,
+    after: Annotated[str | None, typer.Option(help="Second image of a before/after pair.")] = None,
     id: Annotated[
-        list[str] | None, typer.Option(help="An item of the collection, as example; may be repeated.")
+        list[str] | None, typer.Option(help="Positive example: id of a stored item; may be repeated.")
     ] = None,
     unlike: Annotated[
-        list[str] | None, typer.Option(help="An item that the answer should be away from; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Negative example: id of a stored item to move away from; needs --id; may be repeated."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="What to find: text, image, audio, video or pair.")] = None,
+    target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, such as \"price < 50 AND colour = 'Red'\".")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many hits, or groups.")] = 10,
-    offset: Annotated[int, typer.Option(help="Leave out so many of the best: earlier pages showed them.")] = 0,
-    min_score: Annotated[float | None, typer.Option(help="Leave out what scores less.")] = None,
-    group: Annotated[str | None, typer.Option(help="A metadata column, of whose every value the best counts.")] = None,
-    per_group: Annotated[int, typer.Option(help="How many of each group.")] = 1,
-    space: Annotated[list[str] | None, typer.Option(help="Answer in this space only; may be repeated.")] = None,
-    index: Annotated[str | None, typer.Option(help="Use this kind of index: exact, faiss or lance.")] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of hits, or of groups with --group.")] = 10,
+    offset: Annotated[int, typer.Option(help="Skip this many top results (pagination).")] = 0,
+    min_score: Annotated[float | None, typer.Option(help="Score threshold: drop hits below it.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Group results by this metadata column and keep the best per group.")
+    ] = None,
+    per_group: Annotated[int, typer.Option(help="With --group: hits to keep per group.")] = 1,
+    space: Annotated[list[str] | None, typer.Option(help="Search only this vector space; may be repeated.")] = None,
+    index: Annotated[str | None, typer.Option(help="Force a kind of index: exact, faiss or lance.")] = None,
     weight: Annotated[
-        list[str] | None, typer.Option(help="How much something held counts, such as text=2; may be repeated.")
+        list[str] | None, typer.Option(help="Weight of one query input, such as text=2; may be repeated.")
     ] = None,
-    scorer: Annotated[
-        str | None, typer.Option(help="Rank by this scorer; 'none' searches each thing on its own and fuses by rank.")
-    ] = None,
+    scorer: Annotated[str | None, typer.Option(help="Composer or reranker to rank with; 'none' uses none.")] = None,
     budget_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds the answer may take; a reranker looks as deep as that allows.")
+        float | None, typer.Option(help="Latency budget in milliseconds; a reranker scores as many candidates as fit.")
     ] = None,
     reduce: Annotated[
         Literal["mean", "max"],
-        typer.Option(help="What several values of one thing count for: their mean, or the best match (max)."),
+        typer.Option(help="How several inputs of one medium combine: mean of their vectors, or max of their scores."),
     ] = "mean",
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search text as words too, beside embedding it.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Print the plan instead of searching.")] = False,
-    analyze: Annotated[bool, typer.Option("--analyze", help="Search, and print the plan with what it cost.")] = False,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Combine vector search and full-text search for --text.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the query plan without searching.")] = False,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Search, and print the plan with rows and milliseconds of each stage.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page of pictures, waveforms and key frames.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the hits as an HTML page with thumbnails, waveforms and key frames.")
+    ] = None,
 ) -> None:
-    """Search. What is held at once is composed by a scorer that can, else searched one by one and fused by rank."""
+    """Search a collection.
+
+    Several inputs are combined by a trained composer if there is one; otherwise each is searched separately and the
+    results are fused by reciprocal rank (RRF).
+    """
     import quiver
     from quiver.types import MEDIA, Query
 

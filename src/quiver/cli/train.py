@@ -1,4 +1,4 @@
-"""``quiver train``: teach a model from data sets or from one's own files."""
+"""``quiver train``: train a model on data sets or on your own files."""
 
 import contextlib
 import shlex
@@ -14,7 +14,7 @@ from quiver.errors import BadSpec
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A trainable model, such as mmv; or the dotted name of your own.")],
+    model: Annotated[str, typer.Argument(help="Model to train, such as mmv, or the dotted name of your own module.")],
     settings: Annotated[
         list[str] | None, typer.Argument(help="Fields of its recipe, as in rate=1e-4 steps=2000; see --recipe.")
     ] = None,
@@ -22,13 +22,15 @@ def train(
         list[str] | None,
         typer.Option(help="Data set ('world track=films'), folder, manifest or webdataset; may be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run: states, log, curve, and the model.")] = None,
-    preset: Annotated[str, typer.Option(help="The recipe to start from: cpu for a small machine, or paper.")] = "cpu",
-    recipe: Annotated[bool, typer.Option("--recipe", help="List the fields of the recipe, and do nothing.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run left in the folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON; progress goes to stderr.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run: checkpoints, log, learning curve and the model.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Preset to start from: cpu for a small machine, or paper.")] = "cpu",
+    recipe: Annotated[bool, typer.Option("--recipe", help="List the settings without training.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard an earlier run in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")] = False,
 ) -> None:
-    """Train a model. Stop it with Ctrl-C, or run it again after a crash: the same command goes on from there.
+    """Train a model. After Ctrl-C or a crash, the same command resumes.
 
     For several GPUs: torchrun --nproc-per-node 4 -m quiver train ...
     """

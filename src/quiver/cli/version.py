@@ -11,7 +11,7 @@ def versions(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the versions: number, time, items."""
+    """List the versions: number, time, number of items."""
     import quiver
 
     found = quiver.open(collection).versions()
