@@ -20,7 +20,7 @@ from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, process
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.row_batch import Block, Known
 from quiver.engine.serving import answer
-from quiver.engine.serving.batcher import Gate
+from quiver.engine.serving.batcher import Gate, each_alone
 from quiver.engine.serving.paging import pages
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.statistics.scorer_recall import Measured
@@ -272,8 +272,12 @@ class Collection:
         """Answer many queries, those of one shape together; in keywords, one for each of (q, dim) vectors of a space.
 
         That is quickest: ``search_batch(vectors={"mine": array}, k=5).ids``. Answers are made when they are looked at.
+
+        Raises:
+            QuiverError: what the first bad query raises, with its place before it (``queries[3]: ...``); then there
+                are no answers at all, so that none is missing unseen. Batches of other threads are not affected.
         """
-        return self._gate.ask(batch_of(ask) if queries is None else queries)
+        return each_alone(self._gate.ask, batch_of(ask) if queries is None else queries)
 
     def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
         """Answer a query page by page, k hits or groups each, all from the version that the first is from.

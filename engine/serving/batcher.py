@@ -1,11 +1,14 @@
-"""Searches that arrive together are answered together, one batch after another.
+"""Dynamic batching without added delay: an idle batcher runs a request at once; later requests form the next batch.
 
-Whoever comes first answers at once, alone: nobody waits for company. Who comes meanwhile waits, and the next one whose
-turn it is takes all who wait along, as databases commit transactions in groups. Within a batch the engine embeds and
-searches together what has one shape. So there is never more than one search at work on what a collection keeps in
-memory, which its parts rely on.
+Queries that arrive while a batch runs wait together, and the first of them runs them all, as databases commit
+transactions in groups. The engine embeds and searches queries of one shape together. At most one search runs at a time
+on the data that a collection keeps in memory, which is not made for more.
+
+Every request ends with its own answer or its own error. A batch that fails, for whatever reason, is run again request
+by request; an interrupt ends only the thread that got it, and the requests it was about to answer go back to the queue.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -14,6 +17,7 @@ from time import perf_counter
 
 from quiver.engine.execution.query_batch import join
 from quiver.engine.execution.results import Results
+from quiver.errors import QuiverError, explained
 from quiver.types import Query
 
 #: Takes queries, and when the first of them was asked, as ``perf_counter`` counts.
@@ -21,7 +25,7 @@ Answer = Callable[[Sequence[Query], float], Results]
 
 
 class _Ticket:
-    """Somebody who waits for an answer, or, without queries, to be alone."""
+    """A request that waits for its answer, or, without queries, for its turn to run alone."""
 
     __slots__ = ("answer", "error", "leads", "queries", "started", "turn")
 
@@ -30,8 +34,12 @@ class _Ticket:
         self.started = perf_counter()
         self.turn = Event()
         self.leads = False
-        self.answer = Results.none()
-        self.error: Exception | None = None
+        self.answer: Results | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.answer is not None or self.error is not None
 
 
 class Gate:
@@ -44,70 +52,69 @@ class Gate:
         self._waiting: list[_Ticket] = []
 
     def ask(self, queries: Sequence[Query]) -> Results:
-        """Answer queries, together with those of others that wait.
+        """Answer queries, in one batch with the requests of other threads that wait.
 
         Raises:
-            QuiverError: what these queries raise alone; the queries of others do no harm.
+            QuiverError: the error of these queries alone; queries of other threads never cause one.
         """
-        ticket = self._enter(queries)
-        if ticket.leads:
-            together = [ticket, *self._company()]
-            try:
-                self._serve(together)
-            finally:
-                self._pass_on()
-                for each in together[1:]:
-                    each.turn.set()
+        ticket = _Ticket(queries)
+        try:
+            self._enter(ticket)
+            if ticket.leads:
+                self._lead(ticket)
+        finally:
+            self._leave(ticket)
         if ticket.error is not None:
             raise ticket.error
+        assert ticket.answer is not None, "a request ends with an answer or an error"
         return ticket.answer
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep searches waiting meanwhile."""
-        self._enter(None)
+        """Keep other requests waiting meanwhile."""
+        ticket = _Ticket(None)
         try:
+            self._enter(ticket)
             yield
         finally:
-            self._pass_on()
+            self._leave(ticket)
 
-    def _enter(self, queries: Sequence[Query] | None) -> _Ticket:
-        """Wait until it is one's turn, or until somebody has answered."""
-        ticket = _Ticket(queries)
+    def _enter(self, ticket: _Ticket) -> None:
+        """Wait until it is this request's turn, or until another thread has answered it."""
         with self._mutex:
             ticket.leads = not self._busy
             self._busy = True
             if not ticket.leads:
                 self._waiting.append(ticket)
         if not ticket.leads:
-            try:
-                ticket.turn.wait()
-            except BaseException:  # an interrupt: nobody may wait for this thread now
-                self._leave(ticket)
-                raise
-        return ticket
+            ticket.turn.wait()
 
-    def _company(self) -> list[_Ticket]:
-        """Return who waits for an answer."""
+    def _leave(self, ticket: _Ticket) -> None:
+        """Give the turn to the next request, or leave the queue; a second call does nothing."""
         with self._mutex:
-            company = [each for each in self._waiting if each.queries is not None]
-            self._waiting = [each for each in self._waiting if each.queries is None]
-        return company
-
-    def _pass_on(self) -> None:
-        with self._mutex:
+            if ticket in self._waiting:  # an interrupt: nobody may wait for this thread
+                self._waiting.remove(ticket)
+            if not ticket.leads:
+                return
+            ticket.leads = False
             self._busy = bool(self._waiting)
             if self._busy:
                 self._waiting[0].leads = True
                 self._waiting.pop(0).turn.set()
 
-    def _leave(self, ticket: _Ticket) -> None:
+    def _lead(self, ticket: _Ticket) -> None:
+        """Answer this request and those that wait; whatever ends that early, the unanswered ones wait again."""
         with self._mutex:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-                return
-        if ticket.leads:
-            self._pass_on()
+            company = [each for each in self._waiting if each.queries is not None]
+            self._waiting = [each for each in self._waiting if each.queries is None]
+        try:
+            self._serve([ticket, *company])
+        finally:
+            with self._mutex:
+                self._waiting[:0] = [each for each in company if not each.done]
+            for each in company:
+                if each.done:
+                    each.turn.set()
 
     def _serve(self, together: Sequence[_Ticket]) -> None:
         try:
@@ -115,9 +122,51 @@ class Gate:
             ends = list(accumulate(len(each.queries or ()) for each in together))
             for each, end in zip(together, ends, strict=True):
                 each.answer = found if len(together) == 1 else found[end - len(each.queries or ()) : end]
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C is meant for this thread, whichever request it answers just now
+            for each in together:
+                each.answer = None
             if len(together) == 1:
-                together[0].error = error
+                together[0].error = explained(error)
                 return
             for each in together:
                 self._serve([each])
+
+
+def each_alone(answer: Callable[[Sequence[Query]], Results], queries: Sequence[Query]) -> Results:
+    """Answer queries in one batch; an error names the place of the first query that raises it.
+
+    Raises:
+        QuiverError: what that query raises alone, with ``queries[n]: `` before it.
+    """
+    try:
+        return answer(queries)
+    except QuiverError as error:
+        if len(queries) < 2:
+            raise
+        place, found = _first_bad(answer, queries, error)
+        if place is None:
+            raise
+        found.args = (f"queries[{place}]: {found}",)
+        raise found from error
+
+
+def _first_bad(
+    answer: Callable[[Sequence[Query]], Results], queries: Sequence[Query], error: QuiverError
+) -> tuple[int | None, QuiverError]:
+    """Halve a batch that fails until one query is left; None where every half succeeds alone."""
+    start, end = 0, len(queries)
+    while end - start > 1:
+        middle = (start + end) // 2
+        try:
+            answer(queries[start:middle])
+        except QuiverError as found:
+            end, error = middle, found
+        else:
+            start = middle
+    try:
+        answer(queries[start:end])
+    except QuiverError as found:
+        return start, found
+    return None, error

@@ -194,7 +194,8 @@ class Resident:
             return held
         if not opening[1].done():
             return held
-        found = self._opening.pop(kind)[1].result()
+        future = self._opening.pop(kind)[1]
+        found = None if future.exception() is not None else future.result()
         if found is None:
             held.stamp = stamp  # it cannot be used
             return held
@@ -214,9 +215,21 @@ class Resident:
         return len(held.dead) + (len(held.tail.rows) if held.tail is not None else 0)
 
     def _look(self) -> None:
-        """Find out what changed since the last look."""
+        """Find out what changed since the last look.
+
+        Whatever ends that early, an interrupt too, leaves nothing half up to date behind.
+        """
         if self.table.version == self._version:
             return
+        try:
+            self._follow()
+        except BaseException:
+            self._held.clear()
+            self._rows.clear()
+            self._version = -1
+            raise
+
+    def _follow(self) -> None:
         now = self.table.fragments(self.column.stored.name)
         for number in set(self._rows).difference(now):
             del self._rows[number]

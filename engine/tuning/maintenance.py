@@ -22,7 +22,7 @@ from quiver.engine.storage.index_files import Cache
 from quiver.engine.tuning import index_choice
 from quiver.engine.tuning.index_build import build, covered
 from quiver.engine.tuning.recall_check import TAKES_IN, check, questioned
-from quiver.errors import QuiverError
+from quiver.errors import QuiverError, explained
 from quiver.protocols import Index
 
 #: Rows that may be scanned beside any index, and the share of an index that may be dead and is still carried along.
@@ -208,5 +208,5 @@ class Upkeep:
                 library = Library(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri))
                 for each in catch_up(library):
                     _LOG.info("%(kind)s index of %(column)s %(how)s: %(vectors)s vectors in %(seconds)s s", each)
-            except Exception as error:  # the indexes that are there still serve
-                _LOG.warning("indexes of %s are not brought up to date: %s", self.uri, error)
+            except BaseException as error:  # a panic too: the thread must live; the indexes that are there still serve
+                _LOG.warning("indexes of %s are not brought up to date: %s", self.uri, explained(error))

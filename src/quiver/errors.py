@@ -39,3 +39,16 @@ class SpaceMismatch(QuiverError):
 
 class BadCollection(QuiverError):
     """A collection is missing, newer than this Quiver, or not a collection."""
+
+
+def explained(error: BaseException) -> BaseException:
+    """Return a QuiverError in place of a panic in Rust, which is no ``Exception``; any other error as it is."""
+    if type(error).__name__ != "PanicException":
+        return error
+    said = str(error).strip().split("\n", 1)[0]
+    fresh = QuiverError(
+        f"the storage library failed with an internal error: {said or 'it says no more'}; check the condition and the"
+        " collection's files, and report this if both are right"
+    )
+    fresh.__cause__ = error
+    return fresh

@@ -19,7 +19,7 @@ from quiver.cli.info import info
 from quiver.cli.search import search
 from quiver.cli.train import train
 from quiver.cli.version import versions
-from quiver.errors import QuiverError
+from quiver.errors import QuiverError, explained
 
 app = typer.Typer(
     name="quiver",
@@ -51,3 +51,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except BaseException as error:
+        if (told := explained(error)) is error:
+            raise
+        print(f"quiver: {told}", file=sys.stderr)
+        sys.exit(2)

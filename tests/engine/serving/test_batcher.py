@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.serving.batcher import Gate
-from quiver.errors import BadSpec, SpaceMismatch
+from quiver.engine.serving.batcher import Gate, _Ticket
+from quiver.engine.storage.column_index import Resident
+from quiver.errors import BadSpec, QuiverError, SpaceMismatch
+from quiver.types import Query
 
 
 @pytest.fixture
@@ -107,18 +109,167 @@ def test_whoever_is_alone_keeps_searches_waiting_and_lets_them_in_afterwards():
         assert asked.result() == ["answer a"]
 
 
-def test_an_interrupt_while_waiting_leaves_nobody_stuck():
-    gate = Gate(lambda queries, started: list(queries))
-    with ThreadPoolExecutor(1) as pool:
-        with gate.alone():
-            asked = pool.submit(gate.ask, ["a"])
+class Panic(BaseException):
+    """Named as Rust's panics are, which are no Exceptions."""
+
+
+Panic.__name__ = "PanicException"
+
+
+class Raising(Slow):
+    """Answers as Slow does, but raises what a query is, and anything a batch is asked to raise."""
+
+    def __init__(self, joint=None):
+        super().__init__()
+        self.joint = joint
+
+    def __call__(self, queries, started):
+        found = super().__call__(queries, started)
+        for query in queries:
+            if isinstance(query, BaseException):
+                raise query
+        if self.joint is not None and len(queries) > 1:
+            raise self.joint
+        return found
+
+
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, SystemExit, KeyboardInterrupt, GeneratorExit, Panic])
+def test_whatever_a_query_raises_the_others_of_its_batch_get_their_answers(kind):
+    slow = Raising()
+    done = late(Gate(slow), slow, [["a"], [kind("told")], ["c", "d"]])
+    assert done[1].result() == ["answer a"] and done[3].result() == ["answer c", "answer d"]
+    raised = done[2].exception()
+    if kind is Panic:
+        assert isinstance(raised, QuiverError) and "told" in str(raised) and "\n" not in str(raised)
+    else:
+        assert isinstance(raised, kind)
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, Panic])
+def test_a_batch_that_fails_only_as_a_whole_is_answered_one_by_one(kind):
+    slow = Raising(joint=kind("too much at once"))
+    done = late(Gate(slow), slow, [["a"], ["b"], ["c"]])
+    assert [each.result() for each in done[1:]] == [["answer a"], ["answer b"], ["answer c"]]
+
+
+def test_ctrl_c_ends_the_thread_that_leads_and_nobody_else():
+    begun, waits = threading.Event(), threading.Event()
+
+    def answer(queries, started):
+        if "mine" in queries:
+            begun.set()
+            assert waits.wait(10)
+            raise KeyboardInterrupt  # as a signal does, in the main thread only
+        return [f"answer {query}" for query in queries]
+
+    gate = Gate(answer)
+
+    def ask(name):
+        assert begun.wait(10)
+        return gate.ask([name])
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(ask, name) for name in ("a", "b")]
+
+        def release():
+            while len(gate._waiting) < 2:
+                pass
+            waits.set()
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        with pytest.raises(KeyboardInterrupt):
+            gate.ask(["mine"])
+        assert [each.result(10) for each in others] == [["answer a"], ["answer b"]]
+        releasing.join()
+    assert gate.ask(["later"]) == ["answer later"]
+
+
+def test_ctrl_c_while_a_batch_of_several_is_answered_leaves_the_others_waiting_for_the_next_leader():
+    gate, first, seen = Gate(lambda queries, started: answer(queries)), threading.Event(), []
+
+    def answer(queries):
+        seen.append(list(queries))
+        if queries == ["first"]:
+            assert first.wait(10)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return [f"answer {query}" for query in queries]
+
+    def push():
+        while len(gate._waiting) < 3:
+            pass
+        first.set()
+
+    with ThreadPoolExecutor(4) as pool:
+        lead = pool.submit(gate.ask, ["first"])
+        while not seen:
+            pass
+        pushing = pool.submit(push)
+        mine = threading.Event()
+
+        def behind(name):
+            assert mine.wait(10)
             while not gate._waiting:
                 pass
-            ticket = gate._waiting[0]
-            gate._leave(ticket)
-        assert gate.ask(["b"]) == ["b"]
-        ticket.turn.set()
-        assert asked.result() == []
+            return gate.ask([name])
+
+        others = [pool.submit(behind, name) for name in ("a", "b")]
+        mine.set()
+        with pytest.raises(KeyboardInterrupt):  # the main thread waits first, so it leads the next batch
+            gate.ask(["main"])
+        assert [each.result(10) for each in others] == [["answer a"], ["answer b"]]
+        assert lead.result(10) == ["answer first"]
+        pushing.result(10)
+    assert not gate._waiting and not gate._busy
+
+
+def test_an_interrupt_while_waiting_leaves_nobody_stuck():
+    gate = Gate(lambda queries, started: list(queries))
+    waiting = threading.Event()
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout=None):
+            waiting.set()
+            raise KeyboardInterrupt
+
+    with gate.alone():
+        ticket = _Ticket(["a"])
+        ticket.turn = Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                gate._enter(ticket)
+            finally:
+                gate._leave(ticket)
+        assert waiting.is_set() and not gate._waiting
+    assert gate.ask(["b"]) == ["b"]
+
+
+def test_a_batch_with_a_bad_query_names_its_place_and_keeps_its_kind(corners):
+    good = [Query(vectors=axis(n), k=1) for n in range(7)]
+    assert [answer.ids for answer in corners.search_batch(good)] == [(f"v#{n}",) for n in range(7)]
+    bad = [*good[:4], Query(vectors={"made": np.ones(3, np.float32)}, k=1), *good[4:]]
+    with pytest.raises(SpaceMismatch, match=r"^queries\[4\]: .*takes vectors 16 wide, not 3"):
+        corners.search_batch(bad)
+    with pytest.raises(BadSpec, match=r"^queries\[1\]: no item has the id 'gone'"):
+        corners.search_batch([Query(like=("v#1",)), Query(like=("gone",)), Query(like=("away",))])
+
+
+def test_an_interrupted_look_at_changes_is_made_again(corners, tmp_path, monkeypatch):
+    assert corners.search(vectors=axis(3), k=1).ids == ("v#3",)
+    np.save(tmp_path / "late.npy", 2 * np.eye(16, dtype=np.float32)[[3]])
+    corners.add_vectors(tmp_path / "late.npy", space="made")
+    corners.delete(["v#3"])
+    whole = Resident._renew
+
+    def interrupted(self, held):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resident, "_renew", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        corners.search(vectors=axis(3), k=1)
+    monkeypatch.setattr(Resident, "_renew", whole)
+    assert corners.search(vectors=axis(3), k=1).ids == ("late#0",)
 
 
 def test_searches_and_changes_of_one_collection_do_not_disturb_each_other(corners, tmp_path):
