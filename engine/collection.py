@@ -14,7 +14,7 @@ from quiver.engine.core.encoder import load
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import batch_of
 from quiver.engine.execution.results import Results
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.ingest.malloc import share_arenas
 from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, processes, take_vectors
 from quiver.engine.ingest.progress import track
@@ -67,15 +67,15 @@ class Collection:
         self._background = Upkeep(uri) if catch_up else None
         self._version = version
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
-        self._opened: Library | None = None
-        self._gate = Gate(lambda queries, started: answer.answer(self._library(), queries, started=started))
+        self._opened: Session | None = None
+        self._gate = Gate(lambda queries, started: answer.answer(self._session(), queries, started=started))
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
 
     def __len__(self) -> int:
         with self._gate.alone():
-            return self._library().count(None)
+            return self._session().count(None)
 
     def add(
         self,
@@ -236,7 +236,7 @@ class Collection:
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
         order = Order(kind, options, want, index_choice.parse(memory) if isinstance(memory, str) else memory, updates)
-        return self._upkeep(lambda library: each(library, spaces, lambda own, column: [fill(own, column, order)]))
+        return self._upkeep(lambda session: each(session, spaces, lambda own, column: [fill(own, column, order)]))
 
     def check(self, *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Check with fresh queries whether indexes still keep their promises, and tune those anew that do not.
@@ -244,7 +244,7 @@ class Collection:
         Returns:
             What was found: column, kind, recall promised and found, whether it was kept, and the promise now.
         """
-        return self._upkeep(lambda library: each(library, spaces, check))
+        return self._upkeep(lambda session: each(session, spaces, check))
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Bring indexes that fell far behind up to date; returns column, kind, how, vectors and seconds of each.
@@ -289,7 +289,7 @@ class Collection:
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
         with self._gate.alone():
-            return answer.explain(self._library(), query or query_of(ask))
+            return answer.explain(self._session(), query or query_of(ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
         """Measure a scorer on a sample of queries: what it costs, and what its ways to recall keep; plans rest on that.
@@ -303,7 +303,7 @@ class Collection:
             BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
         """
         with self._gate.alone():
-            return measure(self._library(), queries, scorer=scorer, k=k)
+            return measure(self._session(), queries, scorer=scorer, k=k)
 
     def fit(
         self,
@@ -331,20 +331,20 @@ class Collection:
         """
         right = [[each] if isinstance(each, str) else list(each) for each in answers]
         with self._gate.alone():
-            return fit(self._library(), queries, right, scorer=scorer, depth=depth, source=source)
+            return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
         with self._gate.alone():
-            library = self._library()
-            rows = library.table.rows(f"id IN {quoted(list(ids))}") if ids else np.empty(0, np.int64)
-            found = {item["id"]: Item(**item) for item in library.items(rows).values()}
+            session = self._session()
+            rows = session.table.rows(f"id IN {quoted(list(ids))}") if ids else np.empty(0, np.int64)
+            found = {item["id"]: Item(**item) for item in session.items(rows).values()}
         return [found[id] for id in ids if id in found]
 
     def versions(self) -> list[dict[str, Any]]:
         """Return every version: number, time and how many items it has."""
         with self._gate.alone():
-            return self._library().table.history()
+            return self._session().table.history()
 
     def checkout(self, version: int) -> "Collection":
         """Return the collection as it was at a version, to be read only.
@@ -353,15 +353,15 @@ class Collection:
             BadCollection: there is no such version.
         """
         past = Collection(self.uri, version=version)
-        past._library()
+        past._session()
         return past
 
     def info(self) -> dict[str, Any]:
         """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
         with self._gate.alone():
-            return summary(self.uri, self._library(), self._quarantine)
+            return summary(self.uri, self._session(), self._quarantine)
 
-    def _library(self) -> Library:
+    def _session(self) -> Session:
         """Open, or move to the newest version.
 
         Raises:
@@ -374,7 +374,7 @@ class Collection:
                 if self._version is not None:
                     raise
                 raise BadCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
-            self._opened = Library(table, cache=Cache(self.uri))
+            self._opened = Session(table, cache=Cache(self.uri))
         self._opened.refresh()
         return self._opened
 
@@ -382,21 +382,21 @@ class Collection:
         """Open the table anew for a change, so that what searches read does not move under them."""
         with self._gate.alone():
             try:
-                self._library()
+                self._session()
             except BadCollection:
                 if not create or self._version is not None:
                     raise
                 Table.create(f"{self.uri}/items.lance")
         return Table(f"{self.uri}/items.lance", version=self._version)
 
-    def _upkeep(self, work: Callable[[Library], T]) -> T:
-        """Work on indexes with a library apart, so that searches go on meanwhile; then let them see what is new."""
-        apart = Library(self._writer(), cache=Cache(self.uri))
+    def _upkeep(self, work: Callable[[Session], T]) -> T:
+        """Work on indexes in a session of its own, so that searches go on; afterwards they see the new indexes."""
+        apart = Session(self._writer(), cache=Cache(self.uri))
         try:
             return work(apart)
         finally:
             with self._gate.alone():
-                self._library().reopen()
+                self._session().reopen()
 
     def _settle(self, table: Table) -> None:
         """Index ids and words, and join what many small commits left behind."""
@@ -407,7 +407,7 @@ class Collection:
 
     def _follow(self, table: Table) -> None:
         """See to the indexes in the background, if a change left one far behind."""
-        if self._background is not None and wanted(Library(table, cache=Cache(self.uri))):
+        if self._background is not None and wanted(Session(table, cache=Cache(self.uri))):
             self._background.start()
 
 

@@ -3,25 +3,25 @@
 from typing import Any
 
 from quiver.engine.core.column import Column
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.tuning.index_build import brief
 from quiver.engine.tuning.maintenance import lag
 from quiver.types import MEDIA
 
 
-def summary(uri: str, library: Library, quarantine: Quarantine) -> dict[str, Any]:
+def summary(uri: str, session: Session, quarantine: Quarantine) -> dict[str, Any]:
     """Tell items by key, spaces, encoders, metadata, indexes with their promises, and quarantine."""
-    table = library.table
-    media = {name: library.count(f"{name} IS NOT NULL") for name in MEDIA}
+    table = session.table
+    media = {name: session.count(f"{name} IS NOT NULL") for name in MEDIA}
     return {
         "uri": uri,
         "version": table.version,
-        "items": library.count(None),
+        "items": session.count(None),
         "media": {name: count for name, count in media.items() if count},
-        "columns": [_describe(library, column) for column in library.graph.columns],
+        "columns": [_describe(session, column) for column in session.graph.columns],
         "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
-        "scorers": [str(composition) for composition in library.graph.compositions],
+        "scorers": [str(composition) for composition in session.graph.compositions],
         "meta": {name: str(table.schema.field(name).type) for name in table.meta},
         "quarantine": [
             {name: str(row[name]) if name == "at" else row[name] for name in ("id", "uri", "reason", "at")}
@@ -30,9 +30,9 @@ def summary(uri: str, library: Library, quarantine: Quarantine) -> dict[str, Any
     }
 
 
-def _describe(library: Library, column: Column) -> dict[str, Any]:
+def _describe(session: Session, column: Column) -> dict[str, Any]:
     space = column.space
-    found = ((kind, lag(library, column, kind)) for kind in library.cache.kinds(column))
+    found = ((kind, lag(session, column, kind)) for kind in session.cache.kinds(column))
     states = [(kind, state) for kind, state in found if state is not None]
     return {
         "key": column.key,
@@ -41,7 +41,7 @@ def _describe(library: Library, column: Column) -> dict[str, Any]:
         "metric": space.metric,
         "revision": space.revision,
         "encoder": column.encoder,
-        "indexes": ["exact", *library.built(column)],
+        "indexes": ["exact", *session.built(column)],
         "behind": {kind: {"tail": state.tail, "dead": state.dead, "share": state.share} for kind, state in states},
-        "promises": {kind: brief(made) for kind, made in library.promises(column).items()},
+        "promises": {kind: brief(made) for kind, made in session.promises(column).items()},
     }

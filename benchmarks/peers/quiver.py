@@ -80,9 +80,9 @@ class Planned:
         """Set what the attached index may spend."""
         if not knobs:
             return
-        library = self.collection._library()
-        (column,) = library.graph.columns
-        held = library.resident(column).hold("faiss")
+        session = self.collection._session()
+        (column,) = session.graph.columns
+        held = session.resident(column).hold("faiss")
         held.index = tuned(held.index, "faiss", {name: str(value) for name, value in knobs.items()})
 
     def search(self, queries: Floats, k: int) -> Rows:

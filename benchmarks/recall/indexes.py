@@ -31,19 +31,19 @@ def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
     for column in _columns(task, stock, setup):
         note = Cache(stock.uri).kinds(column).get(kind)
         if kind == "lance" or note is None or note["options"] != build_options:
-            build(stock.library, column, kind, build_options)
+            build(stock.session, column, kind, build_options)
             built = True
     seconds = perf_counter() - started if built else 0.0
     stock = stock.fresh()
     for column in _columns(task, stock, setup) if kind != "lance" else ():
-        held = stock.library.resident(column).hold(kind)
+        held = stock.session.resident(column).hold(kind)
         held.index = tuned(held.index, kind, spend)
     return stock, seconds
 
 
 def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column | Derived]:
     """Return the vectors that a setup searches: those a named recall asks in, or all that are stored."""
-    graph, spaces = stock.library.graph, setup.spaces
+    graph, spaces = stock.session.graph, setup.spaces
     scorers = [each for each in graph.compositions if each.finds == task.target and setup.scorer in ("", each.name)]
     recipes = [recipe for each in scorers for recipe in each.recalls if recipe.name == setup.recall]
     if asked := {space for recipe in recipes for space in recipe.spaces}:

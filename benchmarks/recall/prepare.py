@@ -85,7 +85,7 @@ class Asked:
         """
         query = _blind(self.query(question, k))
         known = self.examples([question]) if examples is None else examples
-        facts = self.stock.library.facts(query, known)
+        facts = self.stock.session.facts(query, known)
         made = plans.planned(query, facts, self._setup(question), wordy=self.stock.wordy, blend=self.blend)
         if self.look is None or not plans.reranks(made):
             return made
@@ -98,13 +98,13 @@ class Asked:
             BadSpec: the setup names a scorer that is not here, or that cannot answer this.
         """
         query = _blind(self.query(question, 1))
-        facts = self.stock.library.facts(query, self.examples([question]))
+        facts = self.stock.session.facts(query, self.examples([question]))
         return plans.scorer_of(query, facts, self._setup(question)) is not None
 
     def examples(self, questions: Iterable[Question]) -> dict[str, Example]:
         """Read the stored items that questions take as examples, by id."""
         ids = sorted({id for question in questions for id in question.query.like})
-        return self.stock.library.table.examples(ids) if ids else {}
+        return self.stock.session.table.examples(ids) if ids else {}
 
     def alike(self, numbers: Sequence[int]) -> list[tuple[list[int], dict[str, Example]]]:
         """Part questions of one shape by where their example items have vectors: one plan serves each part."""
@@ -202,7 +202,7 @@ def _blind(query: Query) -> Query:
 
 def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> tuple[str, ...]:
     """Return the keys of a question that lead to the target: by a scorer, by vectors, or by words of the items."""
-    graph, query = stock.library.graph, question.query
+    graph, query = stock.session.graph, question.query
     held = [key for key in keys_of(query.media) if not setup.held or key in setup.held]
     if not held and not query.like and not query.vectors:
         raise NoRoute(f"plan: the questions hold {', '.join(keys_of(query.media))}, not {', '.join(setup.held)}")
@@ -249,7 +249,7 @@ def _holdings(
                 Part(numbers, [asked.query(questions[n], 1) for n in numbers], stage, examples)
                 for numbers, stage, examples in theirs
             ]
-            kept[key] = hold(asked.stock.library, parts, count=len(questions), progress=progress)
+            kept[key] = hold(asked.stock.session, parts, count=len(questions), progress=progress)
         found[composition] = kept[key]
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 from quiver.benchmarks.recall.setup import Weights
 from quiver.engine.core.graph import Composition
 from quiver.engine.execution.scorer_inputs import ask
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.ingest.progress import track
 from quiver.engine.storage.dataset import Example
@@ -66,11 +66,11 @@ class Part:
     examples: Mapping[str, Example]
 
 
-def hold(library: Library, parts: Sequence[Part], *, count: int, progress: bool | None = None) -> Holding:
+def hold(session: Session, parts: Sequence[Part], *, count: int, progress: bool | None = None) -> Holding:
     """Give all questions of one scorer to it.
 
     Args:
-        library: where the scorer and the examples are.
+        session: where the scorer and the examples are.
         parts: the questions.
         count: how many questions the task has.
         progress: whether to show a bar; None where a terminal is watching.
@@ -79,7 +79,7 @@ def hold(library: Library, parts: Sequence[Part], *, count: int, progress: bool 
         NoRoute: the scorer refuses what they hold, or how it is weighed.
         BadData: what it makes of questions cannot be put together.
     """
-    scorer = library.scorer(parts[0].stage.composition)
+    scorer = session.scorer(parts[0].stage.composition)
     made: dict[int, Held] = {}
     bad: dict[int, Exception] = {}
     chunks = [(part, at) for part in parts for at in range(0, len(part.numbers), CHUNK)]
@@ -88,7 +88,7 @@ def hold(library: Library, parts: Sequence[Part], *, count: int, progress: bool 
     def run() -> Iterator[int]:
         for part, at in chunks:
             numbers, queries = part.numbers[at : at + CHUNK], part.queries[at : at + CHUNK]
-            asked = ask(queries, part.stage, examples=part.examples, table=library.table)
+            asked = ask(queries, part.stage, examples=part.examples, table=session.table)
             _hold(scorer, dict(zip(numbers, asked, strict=True)), made, bad)
             if not made and all(isinstance(error, BadSpec) for error in bad.values()):
                 raise NoRoute(str(bad[min(bad)]))  # not this question's fault

@@ -50,7 +50,7 @@ class Prepared(Run):
         vectors: Mapping[Arrow, Floats],
         held: Mapping[Composition, Held],
     ) -> None:
-        super().__init__(stock.library, queries, examples)
+        super().__init__(stock.session, queries, examples)
         self._encoded = dict(vectors)
         self._held = held
 
@@ -61,8 +61,8 @@ class Prepared(Run):
     def compose(self, stage: Compose) -> int:
         """Take what the scorer holds of the queries, and make the probes of its recipe."""
         composition = self.composition = stage.composition
-        residents = dict(zip(composition.reads, map(self.library.resident, stage.columns), strict=True))
-        scorer, count = self.library.scorer(composition), len(self.queries)
+        residents = dict(zip(composition.reads, map(self.session.resident, stage.columns), strict=True))
+        scorer, count = self.session.scorer(composition), len(self.queries)
         self.composer = Composer(scorer, self._held[composition], count, residents, stage.label)
         if stage.recipe is not None:
             self._asked = dict(zip(composition.asks(stage.recipe), self.composer.probes(stage.recipe), strict=True))

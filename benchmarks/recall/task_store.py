@@ -18,7 +18,7 @@ import quiver
 from quiver.benchmarks.recall.setup import WITH
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import load
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.errors import BadData, NoRoute
@@ -49,7 +49,7 @@ class Stock:
     Attributes:
         uri: the collection.
         specs: the encoders.
-        library: what a run searches.
+        session: what a run searches.
         at: row number by id, for the items that are there.
         ordered: (m,) int64 their row numbers, ascending.
         places: (m,) int64 their places in the task's items, in the same order.
@@ -60,7 +60,7 @@ class Stock:
 
     uri: str
     specs: tuple[str, ...]
-    library: Library
+    session: Session
     at: Mapping[str, int]
     ordered: Rows
     places: Rows
@@ -71,11 +71,11 @@ class Stock:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Its vector columns."""
-        return self.library.table.columns
+        return self.session.table.columns
 
     def fresh(self) -> "Stock":
         """Return the same with nothing remembered: an index that was built since is seen."""
-        return replace(self, library=_library(self.uri))
+        return replace(self, session=_session(self.uri))
 
     def numbers(self, ids: Iterable[str]) -> Rows:
         """Return the row numbers of items, in the order given; those that are missing have none."""
@@ -113,21 +113,21 @@ def fill(task: Task, specs: Sequence[str], *, folder: Path, progress: bool | Non
     return _look_up(task, collection.uri, tuple(specs), reasons, perf_counter() - started)
 
 
-def _library(uri: str) -> Library:
-    return Library(Table(f"{uri}/items.lance"), cache=Cache(uri))
+def _session(uri: str) -> Session:
+    return Session(Table(f"{uri}/items.lance"), cache=Cache(uri))
 
 
 def _look_up(task: Task, uri: str, specs: tuple[str, ...], bad: Mapping[str, str], seconds: float) -> Stock:
-    library = _library(uri)
-    wanted = [column.name for column in library.table.columns if column.key == task.target]
+    session = _session(uri)
+    wanted = [column.name for column in session.table.columns if column.key == task.target]
     if not wanted:
         why = f", such as {min(bad)}: {bad[min(bad)]}" if bad else ""
         raise BadData(f"{task.name}: not one {task.target} of its {len(task.items)} items could be embedded{why}")
-    found = library.table.read(["id"], where=" OR ".join(f"{name} IS NOT NULL" for name in wanted))
+    found = session.table.read(["id"], where=" OR ".join(f"{name} IS NOT NULL" for name in wanted))
     held = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
     places = {held[item.id]: place for place, item in enumerate(task.items) if item.id in held}
     ordered = np.array(sorted(places), np.int64)
     reasons = {item.id: bad.get(item.id, f"it has no {task.target}") for item in task.items if item.id not in held}
     order = np.array([places[row] for row in ordered.tolist()], np.int64)
     wordy = any("text" in item.media for item in task.items)
-    return Stock(uri, specs, library, held, ordered, order, reasons, wordy, seconds)
+    return Stock(uri, specs, session, held, ordered, order, reasons, wordy, seconds)

@@ -95,8 +95,8 @@ def fill(folder: Path, vectors: Floats) -> quiver.Collection:
 def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[], Any]:
     """Return the call of the library alone for a batch of queries."""
     kind = registry.split(spec)[0]
-    library = collection._library()
-    index: Any = library.resident(library.graph.columns[0]).hold(kind).index
+    session = collection._session()
+    index: Any = session.resident(session.graph.columns[0]).hold(kind).index
     if kind == "exact":
         return lambda: index.search(asked, K)
     import faiss
@@ -156,7 +156,7 @@ def arrivals(collection: quiver.Collection, spec: str, queries: Floats, *, threa
     asked = [Query(vectors={"made": vector}, index=kind) for vector in queries]
 
     def own(query: Query) -> Any:
-        return answer.answer(collection._library(), [query])[0]
+        return answer.answer(collection._session(), [query])[0]
 
     counts = {}
     for name, search in (("own", own), ("together", collection.search)):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quiver.engine.execution.stages.rerank import Rerank
 
 
-class Library(Protocol):
+class Session(Protocol):
     """What a collection lends to a run."""
 
     @property
@@ -97,13 +97,13 @@ class Run:
 
     def __init__(
         self,
-        library: Library,
+        session: Session,
         queries: Sequence[Query],
         examples: Mapping[str, Example],
         *,
         started: float | None = None,
     ) -> None:
-        self.library = library
+        self.session = session
         self.queries = queries if isinstance(queries, Batch) else tuple(queries)
         self.query = one_of(queries)
         self.examples = examples
@@ -132,11 +132,11 @@ class Run:
 
     def matching(self, where: str) -> Rows:
         """Return the row numbers a condition selects, sorted."""
-        return self.library.matching(where)
+        return self.session.matching(where)
 
     def embed(self, held: str, space: Space, spec: str) -> int:
         """Embed one key of every query, several values of it as the query reduces them; returns how many queries."""
-        encoder = self.library.encoder(spec).encoder
+        encoder = self.session.encoder(spec).encoder
         reader = encoder.reader(held)
         sources = [sources_of(query.media, held) for query in self.queries]
         vectors = encoder.embed(held, [reader(source) for each in sources for source in each], space)
@@ -152,9 +152,9 @@ class Run:
     def compose(self, stage: "Compose") -> int:
         """Give every query to a scorer, and make the probes of its recipe; returns how many queries."""
         self.composition = stage.composition
-        scorer = self.library.scorer(stage.composition)
-        asked = ask(self.queries, stage, examples=self.examples, table=self.library.table)
-        residents = dict(zip(stage.composition.reads, map(self.library.resident, stage.columns), strict=True))
+        scorer = self.session.scorer(stage.composition)
+        asked = ask(self.queries, stage, examples=self.examples, table=self.session.table)
+        residents = dict(zip(stage.composition.reads, map(self.session.resident, stage.columns), strict=True))
         self.composer = Composer(scorer, scorer.hold(asked), len(asked), residents, stage.label)
         if stage.recipe is not None:
             names = stage.composition.asks(stage.recipe)
@@ -176,7 +176,7 @@ class Run:
         """Rank the candidates of the one list there is by the scorer, those it comes to in time."""
         (given,) = self.lists
         assert self.composition is not None, "a plan that reranks composes first"
-        pace = self._pace = self.library.pace(self.composition).on(self.device)
+        pace = self._pace = self.session.pace(self.composition).on(self.device)
         until = float("inf")
         if stage.budget_ms is not None:
             until = self.started + (len(self.queries) * stage.budget_ms - pace.after) / 1e3
@@ -221,8 +221,8 @@ class Run:
         """Search the column a route ends at, by some settings of an index, which is asked for ``depth`` at least."""
         probes = self._probes(route)
         count, width, dim = probes.shape
-        asked = self.library.cross(route.bridges, probes.reshape(-1, dim))
-        resident = self.library.resident(route.column)
+        asked = self.session.cross(route.bridges, probes.reshape(-1, dim))
+        resident = self.session.resident(route.column)
         wide = k + self._spare
         scores, rows = resident.search(index, asked, max(depth, wide), allow=self.allow, spend=spend)
         ranked = Ranked(label, scores[:, :wide], rows[:, :wide], route.column.space, route.held)
@@ -261,7 +261,7 @@ class Run:
 
         An item that has several vectors there gives the one of the route's own key where it can.
         """
-        columns = [column for column in self.library.table.columns if column.space == route.start]
+        columns = [column for column in self.session.table.columns if column.space == route.start]
         names = [c.name for c in sorted(columns, key=lambda column: column.key != route.column.key)]
         found = {
             id: next(example.vectors[name] for name in names if name in example.vectors)
@@ -278,7 +278,7 @@ class Run:
         held = [references(query, self.composition) for query in self.queries]
         if not any(held):
             return ranked
-        items = self.library.items(ranked.rows[ranked.rows >= 0])
+        items = self.session.items(ranked.rows[ranked.rows >= 0])
         own = []
         for each, rows in zip(held, ranked.rows, strict=True):
             spelt = each | {os.path.abspath(os.path.expanduser(path)) for path in each if "://" not in path}
@@ -300,7 +300,7 @@ class Run:
 
     def _words(self, text: str, k: int, where: str | None) -> tuple[Floats, Rows]:
         conditions = [condition for condition in (where, self.query.where) if condition]
-        table = self.library.table.search_words(text, k, where=" AND ".join(f"({c})" for c in conditions) or None)
+        table = self.session.table.search_words(text, k, where=" AND ".join(f"({c})" for c in conditions) or None)
         scores = table["_score"].to_numpy().astype(np.float32)
         rows = table["_rowid"].to_numpy().astype(np.int64)
         order = np.lexsort((rows, -scores))

@@ -10,13 +10,13 @@ from quiver.engine.core import ranking
 from quiver.engine.execution.context import Run
 from quiver.engine.execution.plan import Actual, Plan, Result
 from quiver.engine.execution.results import Found, Hits, Results
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query
 
 
 def execute(
-    library: Library,
+    session: Session,
     queries: Sequence[Query],
     plan: Plan,
     *,
@@ -26,21 +26,21 @@ def execute(
     """Answer a batch of queries that hold and want the same kinds of thing, by one plan.
 
     Args:
-        library: where to search.
+        session: where to search.
         queries: the batch.
         plan: how.
         examples: the stored items that queries take as examples, by id.
         started: when the budget of the queries began, as ``perf_counter`` counts; now if not said.
     """
     own = {id: examples[id] for query in queries for id in query.examples} if examples else {}
-    run = Run(library, queries, own, started=started)
+    run = Run(session, queries, own, started=started)
     actual = []
     for stage in plan.stages:
         started = perf_counter()
         rows = stage.run(run)
         run.done.append(stage)
         actual.append(Actual(stage.label, rows, (perf_counter() - started) * 1e3))
-    found, done = _found(library, run), tuple(actual)
+    found, done = _found(session, run), tuple(actual)
     if run.query.budget_ms is not None:
         _ = found.items  # reading what the hits are is part of what was asked for in time
     run.finish()
@@ -52,15 +52,15 @@ def execute(
     return Results(len(queries), make, lambda: found.ids)
 
 
-def _found(library: Library, run: Run) -> Found:
+def _found(session: Session, run: Run) -> Found:
     """Return what each query asked for of the list that is left, not yet read."""
     query, final = run.query, run.others(run.lists[0])
     if query.group is None:
         final = final.cut(query.offset + query.k, start=query.offset)
     if run.composer is None:
-        return Found(library.shelf, library.view, final.rows, final.scores, partial(ranking.traces, run.trail))
+        return Found(session.shelf, session.view, final.rows, final.scores, partial(ranking.traces, run.trail))
     traces = [_terms(run, n, rows[rows >= 0].tolist()) for n, rows in enumerate(final.rows)]
-    return Found(library.shelf, library.view, final.rows, final.scores, lambda n, rows: traces[n])
+    return Found(session.shelf, session.view, final.rows, final.scores, lambda n, rows: traces[n])
 
 
 def _terms(run: Run, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:

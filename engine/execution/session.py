@@ -26,7 +26,7 @@ from quiver.types import Floats, Query, Rows
 _CONDITIONS = 64
 
 
-class Library:
+class Session:
     """A table with everything that was read from it so far, dropped where a new version makes it wrong."""
 
     def __init__(self, table: Table, *, cache: Cache) -> None:

@@ -12,7 +12,7 @@ from quiver.engine.execution.executor import execute
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import alike, one_of
 from quiver.engine.execution.results import Results
-from quiver.engine.execution.session import Library, held
+from quiver.engine.execution.session import Session, held
 from quiver.engine.planning.planner import plan
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query, keys_of, sources_of
@@ -23,48 +23,48 @@ _CONTENTS = ("media", "like", "unlike", "vectors", "weights")
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
 
-def answer(library: Library, queries: Sequence[Query], *, started: float | None = None) -> Results:
+def answer(session: Session, queries: Sequence[Query], *, started: float | None = None) -> Results:
     """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""
     if not len(queries):
         return Results.none()
     batch = alike(queries)
     if batch is not None:
-        chosen = _plan(library, batch, (_shape(batch.query), frozenset()), {})
-        return execute(library, batch, chosen, examples={}, started=started)
-    examples = _examples(library, queries)
+        chosen = _plan(session, batch, (_shape(batch.query), frozenset()), {})
+        return execute(session, batch, chosen, examples={}, started=started)
+    examples = _examples(session, queries)
     results: dict[int, Result] = {}
     shapes: dict[Any, list[int]] = {}
     for n, query in enumerate(queries):
         shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
     for shape, members in shapes.items():
         some = [queries[n] for n in members]
-        chosen = _plan(library, some, shape, examples)
-        found = execute(library, some, chosen, examples=examples, started=started)
+        chosen = _plan(session, some, shape, examples)
+        found = execute(session, some, chosen, examples=examples, started=started)
         started = perf_counter()
         results |= dict(zip(members, found, strict=True))
     return Results.of([results[n] for n in range(len(queries))])
 
 
-def explain(library: Library, query: Query) -> Plan:
+def explain(session: Session, query: Query) -> Plan:
     """Plan a query."""
-    return plan(query, library.facts(query, _examples(library, [query])))
+    return plan(query, session.facts(query, _examples(session, [query])))
 
 
-def _plan(library: Library, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
+def _plan(session: Session, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
     """Plan, or take the plan of a batch like it; not where contents or a pace, which no shape tells, decide."""
     query = one_of(batch)
     many = 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
 
     def make() -> Plan:
-        return plan(query, library.facts(query, examples, queries=many))
+        return plan(query, session.facts(query, examples, queries=many))
 
     fresh = query.media or query.like or query.budget_ms is not None
-    return make() if fresh else library.planned((shape, many), make)
+    return make() if fresh else session.planned((shape, many), make)
 
 
-def _examples(library: Library, queries: Sequence[Query]) -> dict[str, Example]:
+def _examples(session: Session, queries: Sequence[Query]) -> dict[str, Example]:
     ids = sorted({id for query in queries for id in query.examples})
-    return library.table.examples(ids) if ids else {}
+    return session.table.examples(ids) if ids else {}
 
 
 def _shape(query: Query) -> Any:

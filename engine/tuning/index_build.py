@@ -9,7 +9,7 @@ import numpy as np
 
 from quiver import registry
 from quiver.engine.core.column import Column, Derived
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.statistics import machine, recall_curves
 from quiver.engine.statistics.recall_curves import Promise
 from quiver.engine.storage.dataset import Fragment
@@ -39,36 +39,36 @@ class Order:
 
 
 def each(
-    library: Library, spaces: Sequence[str], do: Callable[[Library, Column | Derived], list[dict[str, Any]]]
+    session: Session, spaces: Sequence[str], do: Callable[[Session, Column | Derived], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Do something with every column that is searched, or with those in some spaces, and return what came of it.
 
     Raises:
         BadSpec: there is no such column, or it failed for some; it was done with the others all the same.
     """
-    columns = library.graph.searched(spaces)
+    columns = session.graph.searched(spaces)
     if not columns:
         raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
     done, problems = [], []
     for column in columns:
         try:
-            done.append(do(library, column))
+            done.append(do(session, column))
         except QuiverError as error:
             problems.append(str(error))
-    library.refresh()
-    library.forget()
+    session.refresh()
+    session.forget()
     if problems:
         well = f"{len(done)} of {len(columns)} columns are done; " if len(columns) > 1 else ""
         raise BadSpec(well + "; ".join(problems))
     return [found for some in done for found in some]
 
 
-def build(library: Library, column: Column | Derived, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
+def build(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
     """Build one index as named, and describe it; see ``fill``."""
-    return fill(library, column, Order(kind, options))
+    return fill(session, column, Order(kind, options))
 
 
-def fill(library: Library, column: Column | Derived, order: Order) -> dict[str, Any]:
+def fill(session: Session, column: Column | Derived, order: Order) -> dict[str, Any]:
     """Build one index and describe it: column, kind, options, vectors, seconds, and the promise where one is made.
 
     An index that takes the place of one that kept a promise promises the same, measured anew.
@@ -79,56 +79,56 @@ def fill(library: Library, column: Column | Derived, order: Order) -> dict[str, 
     if order.kind == "exact":
         raise BadSpec("exact needs no building: it reads the vectors themselves")
     started = perf_counter()
-    chosen = _choose(library, column, order)
+    chosen = _choose(session, column, order)
     made = {"column": str(column), "kind": chosen.kind, "options": dict(chosen.options), "why": chosen.why}
     if chosen.kind == "exact":
-        return {**made, "vectors": library.rows(column), "seconds": 0.0, "promise": None}
-    before = library.promises(column).get(chosen.kind)
+        return {**made, "vectors": session.rows(column), "seconds": 0.0, "promise": None}
+    before = session.promises(column).get(chosen.kind)
     make = _build_lance if chosen.kind == "lance" else _build_file
-    count = make(library, column, chosen.kind, chosen.options)
-    library.refresh()
-    library.forget()
+    count = make(session, column, chosen.kind, chosen.options)
+    session.refresh()
+    session.forget()
     built = perf_counter()
-    want = order.want or (again(library, column, before, seed=before.version) if before is not None else None)
-    kept = _promise(library, column, chosen, want, order.memory) if want is not None and count > 1 else None
+    want = order.want or (again(session, column, before, seed=before.version) if before is not None else None)
+    kept = _promise(session, column, chosen, want, order.memory) if want is not None and count > 1 else None
     seconds = {"seconds": round(built - started, 3), "measured": round(perf_counter() - built, 3)}
     return {**made, "vectors": count, **seconds, "promise": kept}
 
 
-def _choose(library: Library, column: Column | Derived, order: Order) -> index_choice.Choice:
-    rows, memory = library.rows(column), order.memory
+def _choose(session: Session, column: Column | Derived, order: Order) -> index_choice.Choice:
+    rows, memory = session.rows(column), order.memory
     if order.kind is None:
         measured = machine.calibrated()
         return index_choice.choose(column.space, rows, machine=measured, memory=memory, updates=order.updates)
-    return index_choice.admit(column.space, rows, order.kind, order.options, memory=memory, machine=library.machine)
+    return index_choice.admit(column.space, rows, order.kind, order.options, memory=memory, machine=session.machine)
 
 
 def _promise(
-    library: Library, column: Column | Derived, chosen: index_choice.Choice, want: Want, memory: int | None
+    session: Session, column: Column | Derived, chosen: index_choice.Choice, want: Want, memory: int | None
 ) -> dict[str, Any]:
-    exact = chosen.kind != "lance" or index_choice.resident(column.space, library.rows(column), memory)
-    return brief(renew(library, column, chosen.kind, want, options=chosen.options, exact=exact))
+    exact = chosen.kind != "lance" or index_choice.resident(column.space, session.rows(column), memory)
+    return brief(renew(session, column, chosen.kind, want, options=chosen.options, exact=exact))
 
 
 def renew(
-    library: Library, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool
+    session: Session, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool
 ) -> Promise:
     """Measure an index and keep the promise it can make, with the queries it was given for the next time."""
-    made, sample = measure(library, column, kind, want, options=options, exact=exact)
-    path = library.cache.queries(column, kind)
+    made, sample = measure(session, column, kind, want, options=options, exact=exact)
+    path = session.cache.queries(column, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     if want.queries is None:
         path.unlink(missing_ok=True)
     else:
         np.save(path, sample.vectors, allow_pickle=False)
-    recall_curves.write(library.cache.promise(column, kind), made)
-    library.forget()
+    recall_curves.write(session.cache.promise(column, kind), made)
+    session.forget()
     return made
 
 
-def again(library: Library, column: Column | Derived, before: Promise, *, seed: int) -> Want:
+def again(session: Session, column: Column | Derived, before: Promise, *, seed: int) -> Want:
     """Return what a promise wanted, to be measured anew with the queries it was given, or other stored ones."""
-    kept = library.cache.queries(column, before.kind)
+    kept = session.cache.queries(column, before.kind)
     return Want(before.recall, before.k, kept if kept.exists() else None, before.asked, seed)
 
 
@@ -162,25 +162,25 @@ def brief(made: Promise) -> dict[str, Any]:
     }
 
 
-def _build_lance(library: Library, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:
+def _build_lance(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:
     if isinstance(column, Derived):
         raise BadSpec(f"{column}: lance indexes what is stored only; use faiss")
     module = registry.module("indexers", kind)
     values = registry.convert(module.over, dict(options), name=kind)
-    library.table.commit(lambda dataset: module.over(dataset, column.name, column.space, **values))
-    library.cache.promise(column, kind).unlink(missing_ok=True)
-    return library.rows(column)
+    session.table.commit(lambda dataset: module.over(dataset, column.name, column.space, **values))
+    session.cache.promise(column, kind).unlink(missing_ok=True)
+    return session.rows(column)
 
 
-def _build_file(library: Library, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:
+def _build_file(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:
     module = registry.module("indexers", kind)
     values = registry.convert(module.build, dict(options), name=kind)
-    resident = library.resident(column)
-    fragments = library.table.fragments(column.stored.name)
+    resident = session.resident(column)
+    fragments = session.table.fragments(column.stored.name)
     vectors = resident.read()
     index = module.build(vectors, **values)
-    note = {**covered(library.table.version, fragments), "options": dict(options), "vectors": len(vectors)}
-    library.cache.save(column, kind, index, note)
+    note = {**covered(session.table.version, fragments), "options": dict(options), "vectors": len(vectors)}
+    session.cache.save(column, kind, index, note)
     resident.forget(kind)
     return len(vectors)
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.engine.core.column import Column, Derived
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.planning.planner import FUSE_DEPTH
 from quiver.engine.statistics.cost_model import TOGETHER, Cost
 from quiver.engine.statistics.machine import SEARCHING, installed
@@ -122,12 +122,12 @@ class Case:
 
 
 def measure(
-    library: Library, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool = True
+    session: Session, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool = True
 ) -> tuple[Promise, Sample]:
     """Measure an index that is built; return the promise it can keep, and the queries it was measured with.
 
     Args:
-        library: the collection.
+        session: the collection.
         column: what is indexed.
         kind: of index.
         want: what is to be promised.
@@ -138,10 +138,10 @@ def measure(
         BadSpec: there are too few queries.
     """
     count = want.sample or EFFORT.get(kind, Effort()).asked
-    sample = draw(library, column, want.queries, count=count, seed=want.seed)
+    sample = draw(session, column, want.queries, count=count, seed=want.seed)
     if len(sample) < 2:
         raise BadSpec(f"a promise for {column} needs two queries at least, and {len(sample)} are here")
-    bench = Bench(library.resident(column), kind, sample, exact=exact, seed=want.seed)
+    bench = Bench(session.resident(column), kind, sample, exact=exact, seed=want.seed)
     curves = [curve for depth in depths(want.k) for curve in bench.curves(depth)]
     made = Promise(
         recall=want.recall,
@@ -149,13 +149,13 @@ def measure(
         kind=kind,
         options=dict(options),
         rows=len(bench.rows),
-        version=library.table.version,
+        version=session.table.version,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         source=sample.source,
         asked=len(sample),
         versions=installed(SEARCHING),
-        machine=library.machine.key,
-        fragments=library.fragments(column),
+        machine=session.machine.key,
+        fragments=session.fragments(column),
         resident=exact,
         curves=tuple(curves),
     )

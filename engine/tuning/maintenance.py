@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quiver.engine.core.column import Column, Derived
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.storage.column_index import FOLD
 from quiver.engine.storage.dataset import Table, fragment_of
 from quiver.engine.storage.index_files import Cache
@@ -57,12 +57,12 @@ class Lag:
         return self.tail + self.dead >= LEAST and self.share > FOLD
 
 
-def lag(library: Library, column: Column | Derived, kind: str) -> Lag | None:
+def lag(session: Session, column: Column | Derived, kind: str) -> Lag | None:
     """Say how far an index file is behind, from its note and the fragments alone; None where that is unknown."""
-    note = library.cache.kinds(column).get(kind)
+    note = session.cache.kinds(column).get(kind)
     if note is None or "counts" not in note:
         return None
-    now = library.table.fragments(column.stored.name)
+    now = session.table.fragments(column.stored.name)
     counts = {int(number): count for number, count in note["counts"].items()}
     files = {int(number): name for number, name in note["files"].items()}
     same = {number for number, fragment in now.items() if files.get(number) == fragment.files}
@@ -71,7 +71,7 @@ def lag(library: Library, column: Column | Derived, kind: str) -> Lag | None:
     return Lag(rows, sum(alive.values()) - kept, rows - kept)
 
 
-def catch_up(library: Library) -> list[dict[str, Any]]:
+def catch_up(session: Session) -> list[dict[str, Any]]:
     """Bring every index that is due up to date, and check promises that are in question.
 
     An index that another process is at is left to it.
@@ -83,51 +83,51 @@ def catch_up(library: Library) -> list[dict[str, Any]]:
         QuiverError: an index cannot be built any more, or there is no memory for it; the others are done first.
     """
     done, problems = [], []
-    for column, kind in due(library):
-        with library.cache.lock(column, kind, "upkeep.lock", wait=False) as ours:
-            state = lag(library, column, kind) if ours else None
+    for column, kind in due(session):
+        with session.cache.lock(column, kind, "upkeep.lock", wait=False) as ours:
+            state = lag(session, column, kind) if ours else None
             if state is None or not state.due:  # somebody else has done it, or is about to
                 continue
             try:
-                done.append(_renew(library, column, kind, state))
+                done.append(_renew(session, column, kind, state))
             except QuiverError as error:
                 problems.append(f"{kind} index of {column}: {error}")
-    library.forget()
-    for column in questioned(library):
-        check(library, column, kinds=(TAKES_IN,))
+    session.forget()
+    for column in questioned(session):
+        check(session, column, kinds=(TAKES_IN,))
     if problems:
         raise QuiverError("; ".join(problems))
     return done
 
 
-def wanted(library: Library) -> bool:
+def wanted(session: Session) -> bool:
     """Whether there is anything to do for ``catch_up``."""
-    return any(True for _ in due(library)) or bool(questioned(library))
+    return any(True for _ in due(session)) or bool(questioned(session))
 
 
-def due(library: Library) -> Iterator[tuple[Column | Derived, str]]:
+def due(session: Session) -> Iterator[tuple[Column | Derived, str]]:
     """List the indexes that should catch up."""
-    for column in library.graph.ends:
-        for kind in library.cache.kinds(column):
-            state = lag(library, column, kind)
+    for column in session.graph.ends:
+        for kind in session.cache.kinds(column):
+            state = lag(session, column, kind)
             if state is not None and state.due:
                 yield column, kind
 
 
-def _renew(library: Library, column: Column | Derived, kind: str, state: Lag) -> dict[str, Any]:
+def _renew(session: Session, column: Column | Derived, kind: str, state: Lag) -> dict[str, Any]:
     started = perf_counter()
-    note = library.cache.kinds(column)[kind]
-    _admit(library, column, state)
-    count = _extend(library, column, kind, state) if state.dead <= DEAD * state.rows else None
+    note = session.cache.kinds(column)[kind]
+    _admit(session, column, state)
+    count = _extend(session, column, kind, state) if state.dead <= DEAD * state.rows else None
     if count is None:
-        build(library, column, kind, note["options"])  # which measures anew what is promised
+        build(session, column, kind, note["options"])  # which measures anew what is promised
     how = "built anew" if count is None else "extended"
-    vectors = library.cache.kinds(column)[kind]["vectors"] if count is None else count
+    vectors = session.cache.kinds(column)[kind]["vectors"] if count is None else count
     seconds = round(perf_counter() - started, 3)
     return {"column": str(column), "kind": kind, "how": how, "vectors": vectors, "seconds": seconds}
 
 
-def _admit(library: Library, column: Column | Derived, state: Lag) -> None:
+def _admit(session: Session, column: Column | Derived, state: Lag) -> None:
     """Refuse what would not fit beside what is served: the vectors twice, as they are read and as they are indexed.
 
     Raises:
@@ -140,36 +140,36 @@ def _admit(library: Library, column: Column | Derived, state: Lag) -> None:
         )
 
 
-def _extend(library: Library, column: Column | Derived, kind: str, state: Lag) -> int | None:
+def _extend(session: Session, column: Column | Derived, kind: str, state: Lag) -> int | None:
     """Add to a copy of an index what it lacks, and publish it: how many vectors it holds then.
 
     None where it cannot be extended: its kind does not grow, it has grown out of what it was trained on, or rows were
     rewritten in place.
     """
-    stamp, opened = library.cache.stamp(column, kind), library.cache.open(column, kind)
-    note = library.cache.kinds(column).get(kind)
+    stamp, opened = session.cache.stamp(column, kind), session.cache.open(column, kind)
+    note = session.cache.kinds(column).get(kind)
     extended = getattr(opened[0], "extended", None) if opened is not None else None
     if opened is None or note is None or extended is None:
         return None
     index, files = opened
-    now = library.table.fragments(column.stored.name)
+    now = session.table.fragments(column.stored.name)
     other = [number for number, fragment in now.items() if files.get(number) != fragment.files]
     trained = note.get("trained", note["vectors"])
     if len(index) + state.tail > GROWTH * trained or np.isin(fragment_of(index.rows), other).any():
         return None
-    late = library.resident(column).read(fragments=[now[number].handle for number in other])
+    late = session.resident(column).read(fragments=[now[number].handle for number in other])
     grown: Index = extended(late)
     fresh = {
         **note,
-        **covered(library.table.version, now),
+        **covered(session.table.version, now),
         "vectors": len(grown),
         "trained": trained,
         "dead": state.dead,
     }
-    if library.cache.save(column, kind, grown, fresh, instead=stamp):
-        library.resident(column).forget(kind)
-        library.forget()
-        check(library, column, kinds=(kind,))
+    if session.cache.save(column, kind, grown, fresh, instead=stamp):
+        session.resident(column).forget(kind)
+        session.forget()
+        check(session, column, kinds=(kind,))
     return len(grown)
 
 
@@ -205,8 +205,8 @@ class Upkeep:
                     return
                 self._again = False
             try:
-                library = Library(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri))
-                for each in catch_up(library):
+                session = Session(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri))
+                for each in catch_up(session):
                     _LOG.info("%(kind)s index of %(column)s %(how)s: %(vectors)s vectors in %(seconds)s s", each)
             except BaseException as error:  # a panic too: the thread must live; the indexes that are there still serve
                 _LOG.warning("indexes of %s are not brought up to date: %s", self.uri, explained(error))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from quiver.engine.core.column import Column, Derived
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.statistics.recall_curves import DRIFT, Promise, write
 from quiver.engine.tuning.index_build import again, brief, renew
 from quiver.engine.tuning.index_tuning import SURE, Bench
@@ -16,7 +16,7 @@ from quiver.engine.tuning.sample_queries import draw
 TAKES_IN = "lance"
 
 
-def check(library: Library, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+def check(session: Session, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Check the promises of a column, or of some kinds of index.
 
     A promise counts as broken where the recall found is below it by more than chance allows (95 %, one-sided).
@@ -25,20 +25,20 @@ def check(library: Library, column: Column | Derived, *, kinds: Sequence[str] = 
         For each index: column, kind, recall promised, recall found for each depth and selectivity, whether the promise
         was kept, and what it is now.
     """
-    promises = library.promises(column).values()
-    return [_check(library, column, promise) for promise in promises if not kinds or promise.kind in kinds]
+    promises = session.promises(column).values()
+    return [_check(session, column, promise) for promise in promises if not kinds or promise.kind in kinds]
 
 
-def questioned(library: Library) -> list[Column]:
+def questioned(session: Session) -> list[Column]:
     """Return the columns whose index took in so many rows as they came that its promise is in question."""
-    kept = ((column, library.promises(column).get(TAKES_IN)) for column in library.graph.columns)
+    kept = ((column, session.promises(column).get(TAKES_IN)) for column in session.graph.columns)
     return [column for column, promise in kept if promise is not None and promise.changed > DRIFT]
 
 
-def _check(library: Library, column: Column | Derived, promise: Promise) -> dict[str, Any]:
-    want = again(library, column, promise, seed=library.table.version + int(datetime.now(UTC).timestamp()))
-    sample = draw(library, column, want.queries, count=promise.asked, seed=want.seed)
-    bench = Bench(library.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
+def _check(session: Session, column: Column | Derived, promise: Promise) -> dict[str, Any]:
+    want = again(session, column, promise, seed=session.table.version + int(datetime.now(UTC).timestamp()))
+    sample = draw(session, column, want.queries, count=promise.asked, seed=want.seed)
+    bench = Bench(session.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
     found = []
     for curve in promise.curves:
         offer = promise.offer(curve.depth, curve.selectivity)
@@ -50,16 +50,16 @@ def _check(library: Library, column: Column | Derived, promise: Promise) -> dict
     if kept:
         now = replace(
             promise,
-            version=library.table.version,
+            version=session.table.version,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             rows=len(bench.rows),
-            fragments=library.fragments(column),
+            fragments=session.fragments(column),
             changed=0.0,
         )
-        write(library.cache.promise(column, promise.kind), now)
-        library.forget()
+        write(session.cache.promise(column, promise.kind), now)
+        session.forget()
     else:
-        now = renew(library, column, promise.kind, want, options=promise.options, exact=promise.resident)
+        now = renew(session, column, promise.kind, want, options=promise.options, exact=promise.resident)
     return {
         "column": str(column),
         "kind": promise.kind,

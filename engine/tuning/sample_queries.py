@@ -14,7 +14,7 @@ import numpy as np
 
 from quiver.engine import source
 from quiver.engine.core.column import Column, Derived
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import Floats, Rows, keys_of, source_of
 
@@ -41,11 +41,11 @@ class Sample:
         return len(self.vectors)
 
 
-def draw(library: Library, column: Column | Derived, given: Any, *, count: int, seed: int) -> Sample:
+def draw(session: Session, column: Column | Derived, given: Any, *, count: int, seed: int) -> Sample:
     """Draw up to so many queries for a column, in random order.
 
     Args:
-        library: the collection.
+        session: the collection.
         column: what will be searched.
         given: (q, dim) vectors, a file of them, a file of texts, or files of media; None for what is stored.
         count: how many at most.
@@ -57,20 +57,20 @@ def draw(library: Library, column: Column | Derived, given: Any, *, count: int, 
     """
     rng = np.random.default_rng(seed)
     if given is not None:
-        vectors = _given(library, column, given, count)
+        vectors = _given(session, column, given, count)
         chosen = rng.permutation(len(vectors))[:count]
         name = "given" if isinstance(given, np.ndarray) else Path(given).name
         return Sample(vectors[chosen], f"{len(chosen):,} queries ({name})")
-    for other in library.graph.columns:
+    for other in session.graph.columns:
         if other.space == column.space and other.key != column.key:
             vectors = (
-                library.resident(other).take(_some(library.table.rows(f"{other.name} IS NOT NULL"), count, rng)).data
+                session.resident(other).take(_some(session.table.rows(f"{other.name} IS NOT NULL"), count, rng)).data
             )
             if len(vectors):
                 vectors = vectors[rng.permutation(len(vectors))]
                 return Sample(vectors, f"{len(vectors):,} stored {other.key} vectors, asked of {column.key} vectors")
-    rows = _some(library.table.rows(f"{column.stored.name} IS NOT NULL"), count, rng)
-    found = library.resident(column).take(rows)
+    rows = _some(session.table.rows(f"{column.stored.name} IS NOT NULL"), count, rng)
+    found = session.resident(column).take(rows)
     order = rng.permutation(len(found))
     return Sample(found.data[order], f"{len(found):,} stored vectors, not queries", found.rows[order])
 
@@ -79,10 +79,10 @@ def _some(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
     return rows if len(rows) <= count else np.sort(rng.choice(rows, count, replace=False))
 
 
-def _given(library: Library, column: Column | Derived, given: Any, count: int) -> Floats:
+def _given(session: Session, column: Column | Derived, given: Any, count: int) -> Floats:
     """Return given queries as vectors; of media, only the first ones are embedded."""
     if isinstance(given, str | Path) and not str(given).lower().endswith(_ARRAYS):
-        parts = list(_embedded(library, column, str(given), count))
+        parts = list(_embedded(session, column, str(given), count))
         vectors = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     elif isinstance(given, str | Path):
         batches = source.open_vectors(str(given)).batches(1 << 14)
@@ -97,31 +97,31 @@ def _given(library: Library, column: Column | Derived, given: Any, count: int) -
     return np.ascontiguousarray(vectors, np.float32)
 
 
-def _embedded(library: Library, column: Column | Derived, path: str, count: int) -> Iterator[Floats]:
+def _embedded(session: Session, column: Column | Derived, path: str, count: int) -> Iterator[Floats]:
     """Embed texts or media, by the first encoder that leads from there to the column's space."""
     left = count
     for records in _records(path):
         some, left = records[:left], left - len(records)
-        for key in sorted({_asked(library, column, record) for record in some}):
-            arrow = next(a for a in library.graph.arrows if a.key == key and _leads(library, a.space, column))
-            encoder = library.encoder(arrow.encoder).encoder
+        for key in sorted({_asked(session, column, record) for record in some}):
+            arrow = next(a for a in session.graph.arrows if a.key == key and _leads(session, a.space, column))
+            encoder = session.encoder(arrow.encoder).encoder
             read = encoder.reader(key)
-            held = [read(source_of(record, key)) for record in some if _asked(library, column, record) == key]
-            crossings = library.graph.path(arrow.space, column.space) or ()
-            yield library.cross(crossings, encoder.embed(key, held, arrow.space))
+            held = [read(source_of(record, key)) for record in some if _asked(session, column, record) == key]
+            crossings = session.graph.path(arrow.space, column.space) or ()
+            yield session.cross(crossings, encoder.embed(key, held, arrow.space))
         if left <= 0:
             return
 
 
-def _leads(library: Library, space: Any, column: Column | Derived) -> bool:
-    return library.graph.path(space, column.space) is not None
+def _leads(session: Session, space: Any, column: Column | Derived) -> bool:
+    return session.graph.path(space, column.space) is not None
 
 
-def _asked(library: Library, column: Column | Derived, record: dict[str, Any]) -> str:
+def _asked(session: Session, column: Column | Derived, record: dict[str, Any]) -> str:
     """Return the key of a record to ask by: another than what is searched, where there is a choice."""
     keys = sorted(keys_of(record), key=lambda key: key == column.key)
     for key in keys:
-        if any(arrow.key == key and _leads(library, arrow.space, column) for arrow in library.graph.arrows):
+        if any(arrow.key == key and _leads(session, arrow.space, column) for arrow in session.graph.arrows):
             return key
     raise BadSpec(f"no encoder here takes {' or '.join(keys) or 'nothing'} to {column.space}: give vectors as .npy")
 

@@ -15,7 +15,7 @@ from quiver.engine.core.graph import Recipe
 from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Run
 from quiver.engine.execution.plan import Stage
-from quiver.engine.execution.session import Library
+from quiver.engine.execution.session import Session
 from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.execution.stages.cut import Cut
 from quiver.engine.execution.stages.fuse import RRF_C, Fuse
@@ -44,7 +44,7 @@ _ALONE = 5
 
 
 def measure(
-    library: Library,
+    session: Session,
     queries: Sequence[Query],
     *,
     scorer: str | None = None,
@@ -54,7 +54,7 @@ def measure(
     """Try every way of a scorer to recall candidates, or time its pairs; keep the figures, and return them.
 
     Args:
-        library: the collection, at its newest version.
+        session: the collection, at its newest version.
         queries: a sample of what will be asked; all hold the same kinds of thing. Their conditions are left aside.
         scorer: which; None for the one the planner would choose.
         k: hits that count.
@@ -63,7 +63,7 @@ def measure(
     Raises:
         BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
     """
-    sample = Sample.of(library, [replace(query, k=k) for query in queries], scorer)
+    sample = Sample.of(session, [replace(query, k=k) for query in queries], scorer)
     facts, composition = sample.facts, sample.fit.composition
     trials: tuple[Trial, ...] = ()
     if composition.recalls:
@@ -74,13 +74,13 @@ def measure(
     else:
         ns = sample.pace().pair * 1e6
     found = Measured(facts.version, facts.items, len(queries), k, ns, trials)
-    scorer_recall.write(library.cache.root, composition, found)
-    library.forget()
+    scorer_recall.write(session.cache.root, composition, found)
+    session.forget()
     return found
 
 
 def fit(
-    library: Library,
+    session: Session,
     queries: Sequence[Query],
     answers: Sequence[Sequence[str]],
     *,
@@ -91,7 +91,7 @@ def fit(
     """Learn how much a reranker counts against recall, or lists against each other, keep it, and return it.
 
     Args:
-        library: the collection, at its newest version.
+        session: the collection, at its newest version.
         queries: questions of one kind; their conditions are left aside.
         answers: the ids that answer each.
         scorer: which; None for the one the planner would choose, or for lists where it would choose none.
@@ -105,36 +105,36 @@ def fit(
     if len(answers) != len(queries):
         raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
     ids = sorted({id for each in answers for id in each})
-    found = library.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
+    found = session.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
     rows = {} if found is None else dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
     right = [[rows[id] for id in each if id in rows] for each in answers]
-    if scorer is None and (lists := _fused(library, queries, depth)):
+    if scorer is None and (lists := _fused(session, queries, depth)):
         weighed = fusion_weights.learn(lists, right, c=RRF_C, source=source)
-        fusion_weights.write(library.cache.root, weighed)
-        library.forget()
+        fusion_weights.write(session.cache.root, weighed)
+        session.forget()
         return weighed
-    sample = Sample.of(library, queries, scorer)
+    sample = Sample.of(session, queries, scorer)
     composition = sample.fit.composition
     if composition.recalls:
         raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
     names, given, matched = sample.match(depth)
     marks = np.stack([np.isin(own, each) for own, each in zip(given.rows, right, strict=True)])
     learnt = rerank_weights.learn(given.scores, matched.scores, marks, source=source, lists=names)
-    rerank_weights.write(library.cache.root, composition, learnt)
-    library.forget()
+    rerank_weights.write(session.cache.root, composition, learnt)
+    session.forget()
     return learnt
 
 
-def _fused(library: Library, queries: Sequence[Query], depth: int) -> list[Ranked]:
+def _fused(session: Session, queries: Sequence[Query], depth: int) -> list[Ranked]:
     """Return the lists that searches fuse by rank; none where they rank by a scorer, or by one list."""
     asked = _plain(queries)
-    examples = _examples(library, asked)
-    facts = replace(library.facts(asked[0], examples), balances={})
+    examples = _examples(session, asked)
+    facts = replace(session.facts(asked[0], examples), balances={})
     stages = plan(replace(asked[0], k=depth), facts).stages
     at = next((n for n, stage in enumerate(stages) if isinstance(stage, Fuse)), None)
     if at is None or any(isinstance(stage, Compose) for stage in stages):
         return []
-    run = Run(library, asked, examples)
+    run = Run(session, asked, examples)
     for stage in stages[:at]:
         stage.run(run)
     return run.lists
@@ -151,35 +151,35 @@ def _plain(queries: Sequence[Query]) -> list[Query]:
     return [replace(query, where=None, index=None, budget_ms=None) for query in queries]
 
 
-def _examples(library: Library, queries: Sequence[Query]) -> Mapping[str, Example]:
+def _examples(session: Session, queries: Sequence[Query]) -> Mapping[str, Example]:
     ids = sorted({id for query in queries for id in query.like})
-    return library.table.examples(ids) if ids else {}
+    return session.table.examples(ids) if ids else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """Queries to try ways on."""
 
-    library: Library
+    session: Session
     queries: Sequence[Query]
     examples: Mapping[str, Example]
     facts: Facts
     fit: scorer_plan.Fit
 
     @classmethod
-    def of(cls, library: Library, queries: Sequence[Query], scorer: str | None) -> "Sample":
+    def of(cls, session: Session, queries: Sequence[Query], scorer: str | None) -> "Sample":
         """Take queries without their conditions.
 
         Raises:
             BadSpec: there are none, they hold different things, or no scorer ranks what they ask for.
         """
         asked = [replace(query, scorer=scorer or query.scorer) for query in _plain(queries)]
-        examples = _examples(library, asked)
-        facts = library.facts(asked[0], examples)
+        examples = _examples(session, asked)
+        facts = session.facts(asked[0], examples)
         found = scorer_plan.fit(asked[0], facts, [])
         if found is None:
             raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
-        return cls(library, asked, examples, facts, found)
+        return cls(session, asked, examples, facts, found)
 
     def match(self, depth: int) -> tuple[tuple[str, ...], Ranked, Matched]:
         """Recall candidates and have all of them scored: what found them, they themselves, and the scores.
@@ -190,7 +190,7 @@ class Sample:
         wanted = replace(self.queries[0], target=self.fit.composition.finds, k=depth)
         taken, words = routes.routes(wanted, self.facts, [], [])
         lists = routes.recalls(taken, depth, wanted, self.facts, [], words=words)
-        run = Run(self.library, self.queries, self.examples)
+        run = Run(self.session, self.queries, self.examples)
         for stage in (
             self._compose(None),
             *routes.encodes(taken),
@@ -206,10 +206,10 @@ class Sample:
 
     def pace(self) -> Pace:
         """Time batches of pairs of every size, smaller ones last, and keep the figures."""
-        run = Run(self.library, self.queries[:_ALONE], self.examples)
+        run = Run(self.session, self.queries[:_ALONE], self.examples)
         self._compose(None).run(run)
         assert run.composer is not None
-        pace = self.library.pace(self.fit.composition).on(run.device)
+        pace = self.session.pace(self.fit.composition).on(run.device)
         rows = run.composer.residents[self.fit.composition.reads[0]].rows()[: SIZES[0]]
         _, columns = run.composer.gather(rows)
         pace.spans.clear()
@@ -235,7 +235,7 @@ class Sample:
         )
 
     def _run(self, queries: Sequence[Query], recipe: Recipe | None, stages: Sequence[Stage]) -> tuple[Rows, float]:
-        run = Run(self.library, queries, {id: self.examples[id] for query in queries for id in query.like})
+        run = Run(self.session, queries, {id: self.examples[id] for query in queries for id in query.like})
         self._compose(recipe).run(run)
         started = perf_counter()
         for stage in stages:

@@ -22,7 +22,7 @@ class Filter:
 
     def run(self, run: "Run") -> int:
         """Read the row numbers that match, where not all do."""
-        if self.matching == run.library.count(None):
+        if self.matching == run.session.count(None):
             return self.matching
         run.allow = run.matching(self.where)
         return len(run.allow)

@@ -53,7 +53,7 @@ class Group:
 
     def run(self, run: "Run") -> int:
         """Choose, and pull deeper while that is too little and there is more."""
-        groups, depth, seen = run.library.groups(self.column), self.depth, -1
+        groups, depth, seen = run.session.groups(self.column), self.depth, -1
         ranked, places, short = self._choose(run, groups)
         if short and any(getattr(stage, "budget_ms", None) is not None for stage in run.done):
             run.say(f"{self.label}: there may be more; a budget leaves no time to pull deeper")
@@ -76,7 +76,7 @@ class Group:
 
     def _deepen(self, stage: Any, depth: int, run: "Run") -> Any:
         deep = isinstance(stage, Recall) and self.index is None and depth >= _SHARE * self.most
-        if deep and run.library.resident(stage.route.column).at_hand:
+        if deep and run.session.resident(stage.route.column).at_hand:
             stage = replace(stage, index="exact", spend={}, depth=0)
         return replace(stage, k=max(depth, stage.k)) if hasattr(stage, "k") else stage
 

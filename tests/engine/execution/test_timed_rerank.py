@@ -95,8 +95,8 @@ def test_the_best_candidates_are_put_in_order_and_their_terms_told(collection):
 
 def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(collection, monkeypatch):
     monkeypatch.setenv("JUDGE_MS", "2")
-    library = collection._library()
-    pace = library.pace(library.graph.compositions[0])
+    session = collection._session()
+    pace = session.pace(session.graph.compositions[0])
     pace.device, pace.spans = "abacus", {str(size): Span(2.1 * size, 0.0) for size in (1, 2, 4, 8, 16)}
     found = collection.search(asked("100.2", k=50, budget_ms=60))
     count = sum("compose judge" in hit.trace for hit in found)
@@ -140,12 +140,12 @@ def test_queries_asked_together_share_what_time_is_left(monkeypatch, tmp_path):
 
 def test_the_depth_is_what_the_budget_leaves_for_pairs(collection):
     query = asked("100.2", k=5)
-    library = collection._library()
-    facts = library.facts(query, {})
+    session = collection._session()
+    facts = session.facts(query, {})
     (composition,) = facts.graph.compositions
     spans = {str(size): Span(size * 1.0 + 1, 0.0) for size in (1, 2, 4, 8, 16, 32, 64)}
     spans |= {"before": Span(8, 0), "after": Span(3, 0.5)}
-    pace = Pace(collection._library().cache.root / "none", "abacus", spans)
+    pace = Pace(collection._session().cache.root / "none", "abacus", spans)
     known = replace(facts, paces={composition: pace})
     # 100 - 8 - (3 + 2 * 0.5) leaves 88 ms: 64 (65), 16 (17), 4 (5), and 1 ms that nothing fits in.
     made = plan(replace(query, budget_ms=100), known)
@@ -167,7 +167,7 @@ def test_nothing_is_reranked_where_everything_that_matches_is_returned(collectio
 
 
 def test_items_that_lack_what_the_scorer_reads_come_after_those_it_scored(collection):
-    table = collection._library().table
+    table = collection._session().table
     name = next(column.name for column in table.columns if column.space.name == "trait")
     table.commit(lambda dataset: dataset.update({name: "NULL"}, where="id = 'i101'"))
     found = collection.search(asked("100.2", k=600, budget_ms=60_000))
@@ -301,7 +301,7 @@ def test_what_is_learnt_here_is_used_from_then_on(collection, tmp_path):
 
 def test_what_was_learnt_of_other_candidates_is_not_used(collection):
     query = asked("100.2", k=5)
-    facts = collection._library().facts(query, {})
+    facts = collection._session().facts(query, {})
     (composition,) = facts.graph.compositions
     other = Blend(Weights(1.0, 0.5), 20, 0.1, 0.2, 9, "elsewhere", "2026-11-27", ("recall by something else",))
     assert reranks(plan(query, replace(facts, blends={composition: other}))).weights == SCORER

@@ -224,9 +224,9 @@ def pictures(count=N, stem="p"):
 
 
 def facts_of(collection, query, **changes):
-    library = collection._library()
-    examples = library.table.examples(list(query.like)) if query.like else {}
-    return replace(library.facts(query, examples), **changes)
+    session = collection._session()
+    examples = session.table.examples(list(query.like)) if query.like else {}
+    return replace(session.facts(query, examples), **changes)
 
 
 def stage_names(made):
@@ -273,7 +273,7 @@ def test_tiles_and_batches_change_nothing(shelf, monkeypatch):
 
 def through(collection, query, recipe, depth, *, index="exact"):
     """Answer by one way to recall, whatever the planner would do."""
-    library = collection._library()
+    session = collection._session()
     facts = facts_of(collection, query)
     composition = next(each for each in facts.graph.compositions if each.name == "duo")
     way = next(each for each in composition.recalls if each.name == recipe)
@@ -285,8 +285,8 @@ def through(collection, query, recipe, depth, *, index="exact"):
         *(Recall(route, index, depth, "") for route in routes),
         Rescore("duo", query.k, ""),
     )
-    examples = library.table.examples(list(query.like)) if query.like else {}
-    return execute(library, [query], Plan(stages), examples=examples)[0]
+    examples = session.table.examples(list(query.like)) if query.like else {}
+    return execute(session, [query], Plan(stages), examples=examples)[0]
 
 
 @pytest.mark.parametrize("recipe", ["plain", "apart", "lifted"])
@@ -498,9 +498,9 @@ def test_a_scorer_that_asks_elsewhere_than_it_said_is_found_out(shelf):
     query = Query({"text": "in red"}, like=("p7",), scorer="liar")
     collection = quiver.open(shelf / "c")
     made = plan(query, facts_of(collection, query, items=BIG))
-    library = collection._library()
+    session = collection._session()
     with pytest.raises(SpaceMismatch, match="the scorer liar asks in duo/image@00000000, and said duo/lifted@00000000"):
-        execute(library, [query], made, examples=library.table.examples(["p7"]))
+        execute(session, [query], made, examples=session.table.examples(["p7"]))
 
 
 @pytest.mark.parametrize(
@@ -531,7 +531,7 @@ def test_a_reference_that_cannot_be_read_is_named(shelf):
 def test_the_manifest_describes_the_scorers(shelf):
     collection = quiver.open(shelf / "c")
     assert collection.info()["scorers"][0] == "duo (image + text -> image)"
-    described = collection._library().table.encoders["atelier.duo"]["scorers"][0]
+    described = collection._session().table.encoders["atelier.duo"]["scorers"][0]
     assert (described["name"], described["holds"], described["finds"]) == ("duo", ["image", "text"], "image")
     assert [space["name"] for space in described["recalls"]["apart"]] == ["duo/image", "duo/image"]
 

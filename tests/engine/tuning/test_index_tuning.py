@@ -40,10 +40,10 @@ def made(tmp_path_factory):
 
 def promised(collection):
     """The one promise of a collection, and its file."""
-    library = collection._library()
-    (column,) = library.graph.columns
-    ((kind, kept),) = library.promises(column).items()
-    return kept, library.cache.promise(column, kind)
+    session = collection._session()
+    (column,) = session.graph.columns
+    ((kind, kept),) = session.promises(column).items()
+    return kept, session.cache.promise(column, kind)
 
 
 def found(collection, queries, **ask):
@@ -67,8 +67,8 @@ def test_fresh_queries_find_what_was_promised_at_every_selectivity(made, share, 
 def test_the_index_itself_keeps_it_where_a_plan_would_rather_scan(made):
     collection, fresh, _, _ = made
     kept, _ = promised(collection)
-    library = collection._library()
-    resident = library.resident(library.graph.columns[0])
+    session = collection._session()
+    resident = session.resident(session.graph.columns[0])
     rng = np.random.default_rng(11)
     for curve in kept.curves:
         offer = kept.offer(curve.depth, curve.selectivity)
@@ -105,7 +105,7 @@ def test_a_wrong_curve_is_found_out_and_put_right(made):
         for curve in kept.curves
     )
     recall_curves.write(path, replace(kept, curves=lies))
-    collection._library().forget()
+    collection._session().forget()
     (report,) = json.loads(run("index", collection.uri, "--check", "--json"))
     assert not report["kept"]
     assert min(each["recall"] for each in report["found"]) < 0.85
@@ -198,10 +198,10 @@ def test_what_memory_does_not_hold_is_measured_and_scanned_on_disk(tmp_path):
     collection.add_vectors(tmp_path / "base.npy", space="made", progress=False)
     collection.update_meta({f"base#{n}": {"n": n} for n in range(3000)})
     collection.index("lance kind=IVF_FLAT partitions=8")
-    library = collection._library()
-    (column,) = library.graph.columns
+    session = collection._session()
+    (column,) = session.graph.columns
     want = Want(0.9, 10, points(rng, 40))
-    kept = renew(library, column, "lance", want, options={"kind": "IVF_FLAT"}, exact=False)
+    kept = renew(session, column, "lance", want, options={"kind": "IVF_FLAT"}, exact=False)
     assert not kept.resident and kept.offer(10, 1.0).recall >= 0.9
 
     (query,) = points(rng, 1)
@@ -212,7 +212,7 @@ def test_what_memory_does_not_hold_is_measured_and_scanned_on_disk(tmp_path):
     scores = data @ query / np.linalg.norm(data, axis=1)
     best = {f"base#{n}" for n in np.argsort(-scores)[:10]}
     assert len({hit.id for hit in collection.search(vectors={"made": query}, k=10)} & best) >= 8
-    assert not library.resident(column)._held, "no vectors in memory"
+    assert not session.resident(column)._held, "no vectors in memory"
 
 
 @pytest.mark.parametrize(

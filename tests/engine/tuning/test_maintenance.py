@@ -50,14 +50,14 @@ def found(collection, query, kind="faiss", k=10):
 
 
 def behind(collection, kind="faiss"):
-    library = collection._library()
-    return lag(library, library.graph.columns[0], kind)
+    session = collection._session()
+    return lag(session, session.graph.columns[0], kind)
 
 
 def held(collection):
     """The index as the searches of a collection hold it."""
-    library = collection._library()
-    return library.resident(library.graph.columns[0]).hold("faiss")
+    session = collection._session()
+    return session.resident(session.graph.columns[0]).hold("faiss")
 
 
 def until(true, seconds=120.0):
@@ -136,16 +136,16 @@ def test_a_thread_catches_up_after_changes_unless_it_is_told_not_to(store):
 def test_one_process_at_a_time_catches_up(store):
     collection, _, folder = store
     put(collection, folder, "more", 150, seed=2)
-    library = collection._library()
-    with library.cache.lock(library.graph.columns[0], "faiss", "upkeep.lock", wait=False) as ours:
+    session = collection._session()
+    with session.cache.lock(session.graph.columns[0], "faiss", "upkeep.lock", wait=False) as ours:
         assert ours and collection.catch_up() == []
     assert len(collection.catch_up()) == 1
 
 
 def test_an_index_that_was_replaced_meanwhile_is_left_alone(store):
     collection, _, _ = store
-    library = collection._library()
-    column, cache = library.graph.columns[0], library.cache
+    session = collection._session()
+    column, cache = session.graph.columns[0], session.cache
     stamp, (index, _) = cache.stamp(column, "faiss"), cache.open(column, "faiss")
     collection.index("faiss factory=Flat")
     assert not cache.save(column, "faiss", index, {"options": {}}, instead=stamp)
@@ -176,7 +176,7 @@ def test_killed_at_any_moment_the_old_index_serves_and_nothing_is_left_behind(st
     """The process publishes one index after the other, so that it dies in every part of building and publishing."""
     collection, data, folder = store
     data |= put(collection, folder, "more", 150, seed=2)
-    column, rng = collection._library().graph.columns[0], random.Random(5)
+    column, rng = collection._session().graph.columns[0], random.Random(5)
     place, query = Cache(collection.uri).path(column, "faiss"), np.ones(DIM, np.float32)
     for _ in range(int(os.environ.get("QUIVER_KILLS", "5"))):
         process = subprocess.Popen(
