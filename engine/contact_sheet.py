@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quiver.engine.execution.plan import Result, render
 from quiver.errors import QuiverError
-from quiver.files import keep
+from quiver.files import write_text
 from quiver.media import fetch, thumbnail
 from quiver.types import Hit, Item, Query, values_of
 
@@ -65,7 +65,7 @@ def save(path: Path, sections: Sequence[str], *, title: str) -> None:
     """Write sections of HTML as one page; the file appears whole or not at all."""
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
     body = "\n".join(sections)
-    keep(path, f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n")
+    write_text(path, f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n")
 
 
 def section(

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from quiver.errors import BadCollection, BadSpec
+from quiver.files import staged
 from quiver.indexers import _check
 from quiver.indexers._compact import LAYOUT, Compact, compress, restore
-from quiver.indexers._file import staged
 from quiver.indexers._lone import MOST, Lone, able
 from quiver.indexers._query import swift
 from quiver.indexers._rows import Last, RowMap

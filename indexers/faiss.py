@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.errors import BadCollection, BadSpec
+from quiver.files import sha256, staged
 from quiver.indexers import _check
 from quiver.indexers._faiss import first, knobs, library, parts, threads
-from quiver.indexers._file import sha256, staged
 from quiver.indexers._memory import Memory, needed
 from quiver.indexers._rows import Last, RowMap
 from quiver.indexers._topk import best, lacking, measured, mend, ranked, untied, width

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.errors import BadCollection, BadData, BadSpec, MissingExtra, SpaceMismatch
+from quiver.files import staged
 from quiver.indexers import _check
-from quiver.indexers._file import staged
 from quiver.indexers._memory import PER_CENTROID, Memory
 from quiver.indexers._rows import RowMap
 from quiver.indexers._topk import Tile, best, measured, mend, ranked

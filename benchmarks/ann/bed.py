@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver import files
 from quiver.benchmarks.datasets._truth import nearest
 from quiver.benchmarks.datasets.ann import Neighbours
-from quiver.benchmarks.datasets.world import files
 from quiver.benchmarks.peers import Allowed
 from quiver.types import Floats, Metric, Rows
 

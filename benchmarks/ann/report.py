@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from quiver import files
 from quiver.benchmarks.ann.bed import FILTERS, SELECTIVITIES
 from quiver.benchmarks.ann.run import FORMAT
 from quiver.benchmarks.ann.track import TARGET, TARGETS, cheapest
-from quiver.benchmarks.datasets.world import files
 from quiver.errors import BadData
 
 BUSY = "times are CPU times of the process, of all its threads, since others used the machine; a second is a CPU second"
@@ -36,11 +36,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(path: Path, report: Report) -> None:
     """Write a report as JSON; the file appears whole or not at all."""
-    files.anew(path, lambda part: _save(part, report))
-
-
-def _save(path: Path, report: Report) -> None:
-    path.write_text(json.dumps(_rounded(report), indent=1) + "\n", encoding="utf-8")
+    files.write_json(path, _rounded(report), indent=1)
 
 
 def _rounded(value: Any) -> Any:

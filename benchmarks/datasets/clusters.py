@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from quiver import files
 from quiver.benchmarks.datasets import ann
 from quiver.benchmarks.datasets._pack import made
 from quiver.benchmarks.datasets._truth import nearest
-from quiver.benchmarks.datasets.world import files
 from quiver.errors import BadSpec
 from quiver.types import Floats
 

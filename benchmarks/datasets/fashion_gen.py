@@ -30,8 +30,9 @@ from tqdm import tqdm
 from quiver.benchmarks.datasets import _protocol
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Lazy, Source, spec
-from quiver.benchmarks.datasets.world.files import once, save_image
+from quiver.benchmarks.datasets.world.files import save_image
 from quiver.errors import BadData, MissingExtra
+from quiver.files import once
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 

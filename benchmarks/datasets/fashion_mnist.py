@@ -23,11 +23,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver import files
 from quiver.benchmarks.datasets import ann
 from quiver.benchmarks.datasets._pack import Sample, Split, alike, finish, made, named
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Source, spec
-from quiver.benchmarks.datasets.world import files
 from quiver.errors import BadData
 from quiver.task import Question, Task
 

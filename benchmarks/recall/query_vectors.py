@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from quiver.benchmarks.recall.task_store import slug
 from quiver.engine.core.encoder import load
 from quiver.engine.ingest.pipeline import CHUNK, embed
 from quiver.engine.ingest.progress import track
 from quiver.errors import QuiverError
+from quiver.files import write_arrays
 from quiver.protocols import Reader
 from quiver.task import Question, Task
 from quiver.types import Floats, Space, keys_of, sources_of
@@ -85,10 +85,8 @@ def _open(path: Path) -> Embedded | None:
 
 
 def _save(path: Path, fresh: Embedded) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file({"data": fresh.data}, draft, {"quiver": json.dumps({"bad": fresh.bad, "ms": fresh.ms})})
-    os.replace(draft, path)
+    header = {"quiver": json.dumps({"bad": fresh.bad, "ms": fresh.ms})}
+    write_arrays(path, {"data": fresh.data}, header=header)
 
 
 def _embed(questions: Sequence[Question], held: str, space: Space, spec: str, *, progress: bool | None) -> Embedded:

@@ -4,7 +4,6 @@ Tables are made from the JSON, so that a file kept for a year prints the same ta
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from quiver import files
 from quiver.benchmarks import machine
 from quiver.benchmarks.metric import parse, write_qrels, write_run
 from quiver.benchmarks.recall.outcome import Bench, Outcome
@@ -95,14 +95,7 @@ def _system(outcome: Outcome, bench: Bench) -> dict[str, Any]:
 
 def write_json(path: Path, report: Report) -> None:
     """Write a report; the file appears whole or not at all."""
-    _replace(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    files.write_json(path, report, indent=1)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -263,7 +256,7 @@ def _escaped(text: str) -> str:
 
 def write_markdown(path: Path, report: Report) -> None:
     """Write the table to a file."""
-    _replace(path, markdown(report))
+    files.write_text(path, markdown(report))
 
 
 def write_trec(folder: Path, bench: Bench) -> list[Path]:
@@ -271,13 +264,14 @@ def write_trec(folder: Path, bench: Bench) -> list[Path]:
 
     Scores stand as they were found, so that ties stay ties.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     items = [item.id for item in bench.task.items]
     paths = [folder / "qrels.txt"]
-    write_qrels(paths[0], bench.judgements, items=items)
+    with files.staged(paths[0]) as draft:
+        write_qrels(draft, bench.judgements, items=items)
     for outcome in bench.outcomes:
         if outcome.ranking is not None:
             tag = re.sub(r"[^\w.@-]+", "-", outcome.name).strip("-")
             paths.append(folder / f"{tag}.run")
-            write_run(paths[-1], outcome.ranking, queries=bench.judgements.ids, items=items, tag=tag)
+            with files.staged(paths[-1]) as draft:
+                write_run(draft, outcome.ranking, queries=bench.judgements.ids, items=items, tag=tag)
     return paths

@@ -18,6 +18,7 @@ from quiver import registry
 from quiver.encoders import _fingerprint
 from quiver.encoders._train.rank import share
 from quiver.errors import BadSpec, QuiverError
+from quiver.files import append_text, write_arrays, writing
 from quiver.media import locate
 from quiver.protocols import Encoder
 from quiver.types import Floats, Space
@@ -100,21 +101,21 @@ def _block(source: _Source, refs: Sequence[Any], cache: Path | None) -> tuple[Fl
     if cache is None:
         rows, mask, _ = _embed(source, refs)
         return rows, mask
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file
 
     path = cache / f"{_name(source, refs)}.safetensors"
     if path.exists():
         held = load_file(path)
         return held["rows"], held["mask"]
     rows, mask, reasons = _embed(source, refs)
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "quarantine.jsonl").open("a") as file:
-        for row, reason in sorted(reasons.items()):
-            line = {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": source.spec}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file({"rows": rows, "mask": mask}, part)
-    part.replace(path)
+    lines = [
+        {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": source.spec}
+        for row, reason in sorted(reasons.items())
+    ]
+    with writing(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        append_text(cache / "quarantine.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_arrays(path, {"rows": rows, "mask": mask})
     return rows, mask
 
 

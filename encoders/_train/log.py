@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from quiver.files import append_text, write_text
+
 
 class Window:
     """Means of what was logged since they were last taken; nothing leaves the device before."""
@@ -54,7 +56,6 @@ class Journal:
         self._board = None if silent else _board(out / "tensorboard" / phase, step)
         self._bar = tqdm(total=steps, initial=step, unit=" steps", desc=phase or None, disable=True if silent else None)
         if self._path is not None:
-            out.mkdir(parents=True, exist_ok=True)
             _cut(self._path, phase, train=step, validation=validated)
 
     def say(self, line: str) -> None:
@@ -67,8 +68,7 @@ class Journal:
         """Log and print figures: ``train`` means since the last, or ``validation``."""
         if self._path is None:
             return
-        with self._path.open("a") as file:
-            file.write(json.dumps({"phase": self.phase, "kind": kind, "step": step, **figures}) + "\n")
+        append_text(self._path, json.dumps({"phase": self.phase, "kind": kind, "step": step, **figures}) + "\n")
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
@@ -100,9 +100,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def _cut(path: Path, phase: str, **last: int) -> None:
     """Drop what was logged of steps and validations that take place again."""
     kept = [line for line in read(path) if line["phase"] != phase or line["step"] <= last[line["kind"]]]
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    part.replace(path)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _board(folder: Path, step: int) -> Any:

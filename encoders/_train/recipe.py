@@ -9,6 +9,7 @@ from typing import Any
 
 from quiver.encoders._train.rank import first
 from quiver.errors import BadSpec
+from quiver.files import write_json
 
 #: Settings that change nothing in what a run computes.
 FREE = frozenset({"device", "log_every", "save_every"})
@@ -41,8 +42,7 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
             f"{out} was begun with {name}={old}, not {new}: give {name} as it was, another folder, "
             "or --fresh to start over"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**said, "recipe": settings})
+    write_json(path, {**said, "recipe": settings}, indent=2)
 
 
 def forget(out: Path) -> None:
@@ -63,13 +63,6 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str,
         for name, value in new.items()
         if name in old and name not in FREE and old[name] != value and not _raised(name, old[name], value)
     ]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    part.replace(path)
 
 
 def _known(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from quiver import registry
 from quiver.engine.core.column import Column, Derived
 from quiver.errors import BadCollection
-from quiver.files import cache_home
+from quiver.files import cache_home, write_json
 from quiver.protocols import Index
 
 #: What the folder of an index was called before its note said so.
@@ -88,9 +88,7 @@ class Cache:
             if instead is None or instead == self.stamp(column, kind):
                 if instead is None:
                     self.promise(column, kind).unlink(missing_ok=True)
-                fresh = folder / "built.json.new"
-                fresh.write_text(json.dumps({**note, "folder": name}))
-                os.replace(fresh, folder / "built.json")
+                write_json(folder / "built.json", {**note, "folder": name})
             self._sweep(column, kind)
             return (folder / name).exists()
 

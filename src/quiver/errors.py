@@ -17,6 +17,10 @@ class BadData(QuiverError):
     """A manifest, a table or an array does not have the form it must have."""
 
 
+class CannotWrite(QuiverError):
+    """A file or folder cannot be written: the disk is full, or the place is read-only, missing or not permitted."""
+
+
 class MissingExtra(QuiverError):
     """A library that this job needs is not installed."""
 

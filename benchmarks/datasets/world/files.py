@@ -1,8 +1,7 @@
-"""Files of a made world: each appears whole or not at all, and is not made twice."""
+"""Pictures, sounds, films and tables of a generated world, as files."""
 
 import csv
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -12,23 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.types import Floats
-
-
-def once(path: Path, save: Callable[[Path], None]) -> None:
-    """Write a file unless it is there; ``save`` is given a name beside it that is then moved."""
-    if not path.exists():
-        anew(path, save)
-
-
-def anew(path: Path, save: Callable[[Path], None]) -> None:
-    """Write a file, over the old one if there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        save(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from quiver.benchmarks.datasets.world import files
+from quiver.benchmarks.datasets.world.files import save_image, save_sound, save_table, save_video
 from quiver.benchmarks.datasets.world.garment import Triplet
 from quiver.benchmarks.datasets.world.item import Scene, World
 from quiver.benchmarks.datasets.world.model import FILM
 from quiver.errors import BadData, BadSpec
+from quiver.files import once, staged, write_text
 
 FORMAT = 1
 Row = dict[str, Any]
@@ -61,15 +62,13 @@ def claim(folder: Path, world: World) -> None:
     text = json.dumps({"format": FORMAT, **asdict(world)}, indent=1)
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise BadData(f"{folder} holds another world, see {note}: choose an empty folder, or that world")
-    files.once(note, lambda path: _save_text(path, text))
-
-
-def _save_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    if not note.exists():
+        write_text(note, text)
 
 
 def _table(path: Path, rows: list[Row]) -> Path:
-    files.anew(path, lambda part: files.save_table(part, rows))
+    with staged(path) as draft:
+        save_table(draft, rows)
     return path
 
 
@@ -79,8 +78,8 @@ Written = tuple[Row, tuple[str, ...]]
 def _scene(folder: Path, world: World, index: int) -> Written:
     scene = world.scene(index)
     video, audio = f"scenes/{scene.id}.mp4", f"scenes/{scene.id}.wav"
-    files.once(folder / video, lambda path: files.save_video(path, scene.video, world.fps))
-    files.once(folder / audio, lambda path: files.save_sound(path, scene.audio, world.rate))
+    once(folder / video, lambda path: save_video(path, scene.video, world.fps))
+    once(folder / audio, lambda path: save_sound(path, scene.audio, world.rate))
     head = {"id": scene.id, "video": video, "audio": audio, "text": scene.captions[0], "split": scene.split}
     return {**head, "film": f"film{index // FILM:05d}", **scene.factors}, scene.captions
 
@@ -88,7 +87,7 @@ def _scene(folder: Path, world: World, index: int) -> Written:
 def _still(folder: Path, world: World, index: int) -> Written:
     still = world.still(index)
     image = f"stills/{still.id}.png"
-    files.once(folder / image, lambda path: files.save_image(path, still.image))
+    once(folder / image, lambda path: save_image(path, still.image))
     head = {"id": still.id, "image": image, "text": still.captions[0], "split": still.split}
     return {**head, **still.factors}, still.captions
 
@@ -96,8 +95,8 @@ def _still(folder: Path, world: World, index: int) -> Written:
 def _pair(folder: Path, world: World, index: int) -> Written:
     pair = world.pair(index)
     before, after = f"pairs/{pair.id}_before.png", f"pairs/{pair.id}_after.png"
-    files.once(folder / before, lambda path: files.save_image(path, pair.before))
-    files.once(folder / after, lambda path: files.save_image(path, pair.after))
+    once(folder / before, lambda path: save_image(path, pair.before))
+    once(folder / after, lambda path: save_image(path, pair.after))
     head = {"id": pair.id, "before": before, "after": after, "text": pair.captions[0], "split": pair.split}
     return {**head, **pair.factors}, pair.captions
 
@@ -105,7 +104,7 @@ def _pair(folder: Path, world: World, index: int) -> Written:
 def _garment(folder: Path, world: World, index: int) -> Written:
     garment = world.garment(index)
     image = f"garments/{garment.id}.png"
-    files.once(folder / image, lambda path: files.save_image(path, garment.image))
+    once(folder / image, lambda path: save_image(path, garment.image))
     name, description = garment.text
     head = {"id": garment.id, "image": image, "text": f"{name}. {description}", "split": garment.split}
     return {**head, "name": name, **garment.factors}, garment.text
