@@ -1,8 +1,6 @@
 """What a search takes: a few figures of the machine, and the arithmetic from them to milliseconds."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 #: Queries that are timed together; between one and so many, time grows evenly with their number.
 TOGETHER = 64
@@ -70,17 +68,3 @@ class Machine:
     def floor(self, kind: str) -> Cost:
         """Return the least that a search by a kind of index takes."""
         return {"exact": self.exact, "lance": self.lance}.get(kind, self.faiss)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-able values."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, held: Mapping[str, Any]) -> "Machine":
-        """Read what ``to_dict`` gave.
-
-        Raises:
-            TypeError: it is something else.
-        """
-        costs = {name: Cost(**held[name]) for name in ("scan", "pick", "exact", "faiss", "lance")}
-        return cls(**{**held, **costs})

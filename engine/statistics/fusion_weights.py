@@ -8,9 +8,8 @@ Shapes: l lists, q questions, n candidates of each over all lists.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from quiver.engine.core.ranking import Ranked
 from quiver.engine.core.ranking import reciprocal as points
 from quiver.engine.statistics.choice_model import Chances, Doubles, reciprocal
 from quiver.engine.statistics.scorer_recall import FOLDER
+from quiver.engine.storage import json_store
 from quiver.errors import BadData
-from quiver.files import keep
 
 _LISTS = "lists-"
 
@@ -108,16 +107,10 @@ def _found(scores: Doubles, rows: NDArray[np.int64], answers: NDArray[np.bool_],
 def write(root: Path, balance: Balance) -> None:
     """Keep what was learnt of some lists."""
     digest = hashlib.sha256("\n".join(sorted(balance.weights)).encode()).hexdigest()[:12]
-    keep(root / FOLDER / f"{_LISTS}{digest}.json", json.dumps(asdict(balance)))
+    json_store.write(root / FOLDER / f"{_LISTS}{digest}.json", balance)
 
 
 def read(root: Path) -> dict[frozenset[str], Balance]:
     """Return what was learnt here, by the labels of the lists that are fused."""
-    found = {}
-    for path in (root / FOLDER).glob(f"{_LISTS}*.json"):
-        try:
-            balance = Balance(**json.loads(path.read_text()))
-            found[frozenset(balance.weights)] = balance
-        except (OSError, ValueError, TypeError):  # not ours, or gone
-            continue
-    return found
+    found = [json_store.read(path, Balance) for path in (root / FOLDER).glob(f"{_LISTS}*.json")]
+    return {frozenset(balance.weights): balance for balance in found if balance is not None}

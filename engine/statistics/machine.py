@@ -7,7 +7,6 @@ column was measured itself, its own curve counts.
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Callable, Iterable
@@ -20,7 +19,8 @@ import numpy as np
 
 from quiver import registry
 from quiver.engine.statistics.cost_model import TOGETHER, Cost, Machine
-from quiver.files import cache_home, keep
+from quiver.engine.storage import json_store
+from quiver.files import cache_home
 from quiver.types import Space, Vectors
 
 #: The libraries that search.
@@ -33,10 +33,7 @@ _SMALL = 1_024
 
 def machine() -> Machine:
     """Return what was measured of this machine with these libraries; the defaults where nothing was."""
-    try:
-        return Machine.of(json.loads(_path().read_text()))
-    except (OSError, ValueError, TypeError, KeyError):
-        return Machine(key=key())
+    return json_store.read(_path(), Machine) or Machine(key=key())
 
 
 def calibrated() -> Machine:
@@ -100,7 +97,7 @@ def calibrate() -> Machine:
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         key=key(),
     )
-    keep(_path(), json.dumps(found.to_dict(), indent=1))
+    json_store.keep(_path(), found)
     return found
 
 

@@ -7,18 +7,15 @@ a depth no less than its own; where there is none, or where it is cheaper, by an
 them is ``quiver.engine.tuning.index_tuning``.
 """
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from quiver.engine.statistics.cost_model import Cost
-from quiver.files import keep
+from quiver.engine.storage import json_store
 from quiver.indexers._tune import work
 
-FORMAT = 1
 #: Selectivities that are measured, widest first.
 BUCKETS = (1.0, 0.1, 0.01, 0.001)
 #: A promise is called into question once so much of what it was measured on has changed.
@@ -181,26 +178,6 @@ class Promise:
             f"holds, by exact scans for {', '.join(f'k = {c.depth} of {c.selectivity:.1%} of the rows' for c in weak)}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-able values, without what has changed since."""
-        held = asdict(self)
-        del held["changed"]
-        return {"format": FORMAT, **held}
-
-    @classmethod
-    def of(cls, held: Mapping[str, Any]) -> "Promise":
-        """Read what ``to_dict`` gave.
-
-        Raises:
-            ValueError, TypeError, KeyError: it is something else.
-        """
-        rest = dict(held)
-        if rest.pop("format") != FORMAT:
-            raise ValueError(f"a promise of format {held['format']}")
-        curves = tuple(_curve(curve) for curve in rest.pop("curves"))
-        fragments = {name: (files, int(rows)) for name, (files, rows) in rest.pop("fragments").items()}
-        return cls(**rest, curves=curves, fragments=fragments)
-
     def now(self, fragments: Mapping[str, tuple[str, int]]) -> "Promise":
         """Return the promise with the share of rows that changed, given what the fragments are now."""
         return replace(self, changed=drift(self.fragments, fragments, self.rows))
@@ -221,21 +198,13 @@ def drift(then: Mapping[str, tuple[str, int]], now: Mapping[str, tuple[str, int]
 
 
 def write(path: Path, promise: Promise) -> None:
-    """Keep a promise; the file appears whole or not at all."""
-    keep(path, json.dumps(promise.to_dict(), indent=1))
+    """Store a promise, without the share of rows that changed since."""
+    json_store.write(path, replace(promise, changed=0.0))
 
 
 def read(path: Path) -> Promise | None:
-    """Return the promise that was kept there; None where there is none, or none that can be read."""
-    try:
-        return Promise.of(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _curve(held: Mapping[str, Any]) -> Curve:
-    points = [Point(**{**point, "cost": Cost(**point["cost"])}) for point in held["points"]]
-    return Curve(held["depth"], held["selectivity"], Cost(**held["exact"]), tuple(points))
+    """Return the promise that is stored there; None where there is none, or none that can be trusted."""
+    return json_store.read(path, Promise)
 
 
 def _place(wide: Curve, narrow: Curve, share: float) -> float:

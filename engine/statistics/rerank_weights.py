@@ -8,9 +8,8 @@ worse: on those questions nothing is ever worse than recall, and chance is not t
 Shapes: q questions, n candidates of each in the order of recall.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +21,8 @@ from quiver.engine.core.graph import Composition
 from quiver.engine.core.ranking import Scores
 from quiver.engine.statistics.choice_model import Chances, reciprocal
 from quiver.engine.statistics.scorer_recall import place
+from quiver.engine.storage import json_store
 from quiver.errors import BadData
-from quiver.files import keep
 
 #: Depths that are tried, as far as there are candidates.
 DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
@@ -136,16 +135,10 @@ class _Trial:
 
 def write(root: Path, composition: Composition, blend: Blend) -> None:
     """Keep what was learnt."""
-    keep(place(root, composition, _KIND), json.dumps(asdict(blend)))
+    json_store.write(place(root, composition, _KIND), blend)
 
 
 def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, Blend]:
     """Return what was learnt of scorers here."""
-    found = {}
-    for composition in compositions:
-        try:
-            held = json.loads(place(root, composition, _KIND).read_text())
-            found[composition] = Blend(**held | {"weights": Weights(*held["weights"]), "lists": tuple(held["lists"])})
-        except (OSError, ValueError, TypeError, KeyError):  # none yet, or not ours
-            continue
-    return found
+    found = {each: json_store.read(place(root, each, _KIND), Blend) for each in compositions}
+    return {each: blend for each, blend in found.items() if blend is not None}

@@ -5,16 +5,15 @@ the device at hand. Running means and mean deviations as TCP estimates round tri
 count on is the mean and two deviations.
 """
 
-import json
 import math
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 from quiver.engine.core.graph import Composition
 from quiver.engine.statistics.scorer_recall import place
-from quiver.files import keep
+from quiver.engine.storage import json_store
 
 #: Pairs that go through a scorer together: the most that fit in what is left of the time.
 SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
@@ -57,6 +56,14 @@ class Span:
         self.mean += _GAIN * (ms - self.mean)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The part of a Pace that is stored."""
+
+    device: str
+    spans: dict[str, Span]
+
+
 @dataclass(slots=True)
 class Pace:
     """What a scorer takes on one machine and device.
@@ -78,11 +85,8 @@ class Pace:
     def read(cls, root: Path, composition: Composition) -> "Pace":
         """Return what is known of a scorer on this machine."""
         path = place(root, composition, f"pace {platform.node()}")
-        try:
-            held = json.loads(path.read_text())
-            return cls(path, held["device"], {name: Span(**span) for name, span in held["spans"].items()})
-        except (OSError, ValueError, TypeError, KeyError):  # none yet, or not ours: every search measures it anew
-            return cls(path)
+        found = json_store.read(path, _Stored)
+        return cls(path) if found is None else cls(path, found.device, found.spans)
 
     def on(self, device: str) -> "Pace":
         """Forget what was measured on another device."""
@@ -167,5 +171,4 @@ class Pace:
         if not now and monotonic() - self._kept < _KEEP:
             return
         self._kept = monotonic()
-        spans = {name: asdict(span) for name, span in self.spans.items()}
-        keep(self.path, json.dumps({"device": self.device, "spans": spans}))
+        json_store.keep(self.path, _Stored(self.device, self.spans))

@@ -5,13 +5,12 @@ them as long as the collection has not outgrown them.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from quiver.engine.core.graph import Composition
-from quiver.files import keep
+from quiver.engine.storage import json_store
 
 #: Of the cache, where figures are kept.
 FOLDER = "measured"
@@ -68,20 +67,13 @@ class Measured:
 
 def write(root: Path, composition: Composition, measured: Measured) -> None:
     """Keep figures."""
-    keep(place(root, composition), json.dumps(asdict(measured)))
+    json_store.write(place(root, composition), measured)
 
 
 def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, Measured]:
     """Return the figures of those scorers that were measured here."""
-    found = {}
-    for composition in compositions:
-        try:
-            held = json.loads(place(root, composition).read_text())
-            trials = tuple(Trial(**trial) for trial in held.pop("trials"))
-            found[composition] = Measured(**held, trials=trials)
-        except (OSError, ValueError, TypeError, KeyError):  # none yet, or not ours: it can be measured anew
-            continue
-    return found
+    found = {each: json_store.read(place(root, each), Measured) for each in compositions}
+    return {each: measured for each, measured in found.items() if measured is not None}
 
 
 def place(root: Path, composition: Composition, kind: str = "") -> Path:

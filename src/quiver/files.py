@@ -27,6 +27,7 @@ _ADVICE = {
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
     errno.ENOENT: "choose a folder that exists or can be made",
+    errno.EEXIST: "a part of this path is a file: choose another path",
     errno.ENOTDIR: "a part of this path is a file: choose another path",
     errno.EISDIR: "name a file, not a folder",
     errno.ENAMETOOLONG: "choose a shorter name",
@@ -68,6 +69,7 @@ def staged(path: Path, *, mark: str | None = None) -> Iterator[Path]:
         draft = path.with_name(f"{_prefix(path)}{uuid4().hex[:12]}{path.suffix}")
         try:
             yield draft
+            _open_up(draft)
             _swap(draft, path)
         finally:
             remove(draft)
@@ -196,6 +198,18 @@ def _check(path: Path, mark: str | None) -> None:
         raise BadSpec(f"{path} is a file: choose another path, or remove it")
 
 
+def _open_up(draft: Path) -> None:
+    """Give a file that a library made for its owner alone (safetensors does) the permissions of any new file."""
+    if not draft.is_file() or draft.stat().st_mode & 0o777 != 0o600:
+        return
+    probe = draft.with_name(f".{uuid4().hex}")
+    try:
+        probe.touch(exist_ok=False)
+        draft.chmod(probe.stat().st_mode & 0o777)
+    finally:
+        remove(probe)
+
+
 def _swap(draft: Path, path: Path) -> None:
     if not path.is_dir():
         draft.replace(path)
@@ -218,6 +232,8 @@ def _refusal(error: Exception, path: Path) -> int | None:
     number = re.search(r"\(os error (\d+)\)", text)
     if number and int(number[1]) in _ADVICE:
         return int(number[1])
+    if re.search(r"\d+ requested and \d+ written", text):  # numpy says no more of a disk that is full
+        return errno.ENOSPC
     return next((code for code in _DISK if os.strerror(code) in text), None)
 
 

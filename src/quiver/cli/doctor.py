@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -62,7 +63,7 @@ def doctor(
 def _costs(*, anew: bool) -> dict[str, Any]:
     from quiver.engine.statistics import machine
 
-    return (machine.calibrate() if anew else machine.machine()).to_dict()
+    return asdict(machine.calibrate() if anew else machine.machine())
 
 
 def _priced(costs: dict[str, Any]) -> str:

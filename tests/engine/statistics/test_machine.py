@@ -1,6 +1,7 @@
 """The machine is measured once, and what was measured is kept by processor, threads and versions."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_an_index_choice_measures_the_machine_and_a_small_collection_stays_exact
     assert min(found.scan.together, found.scan.alone, found.pick.alone, found.exact.alone, found.lance.alone) > 0
     assert found == machine.calibrated(), "it is measured once"
     told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
-    assert told["costs"] == found.to_dict()
+    assert told["costs"] == asdict(found)
 
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert machine.machine().at is None
