@@ -30,4 +30,4 @@ def test_every_snippet_runs(tmp_path, photos, prices, monkeypatch):
     assert (tmp_path / "page.html").stat().st_size > 10_000
     explained = next(out for command, out in outputs.items() if command.endswith("--explain"))
     assert timeless(explained.strip()) in timeless(README.read_text())
-    assert len(outputs) == 18
+    assert len(outputs) == 19
