@@ -88,7 +88,8 @@ def hold(session: Session, parts: Sequence[Part], *, count: int, progress: bool 
     def run() -> Iterator[int]:
         for part, at in chunks:
             numbers, queries = part.numbers[at : at + CHUNK], part.queries[at : at + CHUNK]
-            asked = ask(queries, part.stage, examples=part.examples, table=session.table)
+            composition, stands = part.stage.composition, part.stage.stands
+            asked = ask(queries, composition, stands, examples=part.examples, table=session.table)
             _hold(scorer, dict(zip(numbers, asked, strict=True)), made, bad)
             if not made and all(isinstance(error, BadSpec) for error in bad.values()):
                 raise NoRoute(str(bad[min(bad)]))  # not this question's fault

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from quiver.benchmarks.metric.ranking import Ranking
-from quiver.benchmarks.recall.prepare import Arrow, Asked, shape
-from quiver.benchmarks.recall.task_store import Stock
-from quiver.engine.core.graph import Composition
+from quiver.benchmarks.recall.prepare import Asked, shape
 from quiver.engine.core.ranking import Ranked, Scores
-from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context
+from quiver.engine.execution.executor import run_stages
 from quiver.engine.execution.scorer_batch import Composer
 from quiver.engine.execution.stages.compose import Compose
+from quiver.engine.execution.stages.encode import Encode
 from quiver.engine.execution.stages.filter import Filter
 from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.execution.stages.rerank import Rerank
@@ -32,41 +32,20 @@ from quiver.engine.ingest.progress import track
 from quiver.engine.storage.dataset import Example
 from quiver.protocols import Held
 from quiver.task import Question
-from quiver.types import Floats, Query, Rows, Space
+from quiver.types import Floats, Rows
 
 #: Questions that are searched together.
 BATCH = 256
 
 
-class Prepared(Run):
-    """A run whose queries were embedded, and given to scorers, beforehand."""
-
-    def __init__(
-        self,
-        stock: Stock,
-        queries: Sequence[Query],
-        *,
-        examples: Mapping[str, Example],
-        vectors: Mapping[Arrow, Floats],
-        held: Mapping[Composition, Held],
-    ) -> None:
-        super().__init__(stock.session, queries, examples)
-        self._encoded = dict(vectors)
-        self._held = held
-
-    def embed(self, held: str, space: Space, spec: str) -> int:
-        """Do nothing: the vectors are here."""
-        return len(self._encoded[held, space])
-
-    def compose(self, stage: Compose) -> int:
-        """Take what the scorer holds of the queries, and make the probes of its recipe."""
-        composition = self.composition = stage.composition
-        residents = dict(zip(composition.reads, map(self.session.resident, stage.columns), strict=True))
-        scorer, count = self.session.scorer(composition), len(self.queries)
-        self.composer = Composer(scorer, self._held[composition], count, residents, stage.label)
-        if stage.recipe is not None:
-            self._asked = dict(zip(composition.asks(stage.recipe), self.composer.probes(stage.recipe), strict=True))
-        return count
+def _compose(stage: Compose, context: Context, held: Held) -> None:
+    """Take what the scorer holds of the queries, and make the probes of its recipe."""
+    composition = context.composition = stage.composition
+    residents = dict(zip(composition.reads, map(context.session.resident, stage.columns), strict=True))
+    scorer, count = context.session.scorer(composition), len(context.queries)
+    context.composer = Composer(scorer, held, count, residents, stage.label)
+    if stage.recipe is not None:
+        context.probes = dict(zip(composition.asks(stage.recipe), context.composer.probes(stage.recipe), strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,33 +205,37 @@ def _answer(
     spare = max(map(len, out)) if allow is None else 0
     made = asked.plan(questions[0], depth, examples=examples)
     queries = [asked.query(question, depth) for question in questions]
-    vectors = {arrow: each.data[members] for arrow, each in asked.vectors.items()}
-    composed = [stage.composition for stage in made.stages if isinstance(stage, Compose)]
-    held = {composition: asked.holdings[composition].of(members) for composition in composed}
-    run = Prepared(asked.stock, queries, examples=examples, vectors=vectors, held=held)
-    run.allow = allow
+    context = Context(asked.stock.session, queries, examples)
+    context.encoded = {arrow: each.data[members] for arrow, each in asked.vectors.items()}
+    context.allow = allow
     before = None
     for stage in made.stages:
+        if isinstance(stage, Encode):
+            continue
+        if isinstance(stage, Compose):
+            _compose(stage, context, asked.holdings[stage.composition].of(members))
+            continue
         if isinstance(stage, Recall | Words | Score):
-            _list(stage, run, out, spare=spare, items=len(asked.stock.at))
+            _list(stage, context, out, spare=spare, items=len(asked.stock.at))
             continue
         if isinstance(stage, Rerank):
-            (before,) = run.lists
-        stage.run(run)
-        if isinstance(stage, Filter) and allow is not None and run.allow is not None:
-            run.allow = np.intersect1d(run.allow, allow)
-    final = run.lists[0]
-    return Found(members, final.scores, final.rows, before, None if run.matched is None else run.matched.scores)
+            (before,) = context.lists
+        run_stages([stage], context)
+        if isinstance(stage, Filter) and allow is not None and context.allow is not None:
+            context.allow = np.intersect1d(context.allow, allow)
+    final = context.lists[0]
+    matched = None if context.reranked is None else context.reranked.matched.scores
+    return Found(members, final.scores, final.rows, before, matched)
 
 
-def _list(stage: Recall | Words | Score, run: Run, out: Sequence[Rows], *, spare: int, items: int) -> None:
+def _list(stage: Recall | Words | Score, context: Context, out: Sequence[Rows], *, spare: int, items: int) -> None:
     """Add a list in which nothing stands that a question leaves out, as long as the plan says."""
-    if isinstance(stage, Words) and run.allow is not None:
+    if isinstance(stage, Words) and context.allow is not None:
         # Full-text search knows no allow-list: it is asked for everything, and what may not be found dropped.
-        replace(stage, k=max(1, items)).run(run)
-        ranked = run.lists[-1]
-        run.lists[-1] = ranked.without([np.setdiff1d(rows, run.allow) for rows in ranked.rows], stage.k)
+        replace(stage, k=max(1, items)).run(context)
+        ranked = context.lists[-1]
+        context.lists[-1] = ranked.without([np.setdiff1d(rows, context.allow) for rows in ranked.rows], stage.k)
         return
-    replace(stage, k=stage.k + spare).run(run)
+    replace(stage, k=stage.k + spare).run(context)
     if spare:
-        run.lists[-1] = run.lists[-1].without(out, stage.k)
+        context.lists[-1] = context.lists[-1].without(out, stage.k)

@@ -5,9 +5,12 @@ It prints, compares and turns into JSON; the command line, the server and the be
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from quiver.types import Hit
+
+if TYPE_CHECKING:
+    from quiver.engine.execution.context import Context
 
 
 class Stage(Protocol):
@@ -23,8 +26,12 @@ class Stage(Protocol):
         """A short name, unique within its plan: the key of its part in a hit's trace."""
         ...
 
-    def run(self, run: Any) -> int:
-        """Do it, and return how many rows it passes on (summed over the queries of a batch)."""
+    def run(self, context: "Context") -> int:
+        """Do it: read lists from the context and put lists back.
+
+        Returns:
+            How many rows it passes on, summed over the queries of the batch.
+        """
         ...
 
 

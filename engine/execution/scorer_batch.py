@@ -43,6 +43,11 @@ class Composer:
     residents: Mapping[Space, Resident]
     label: str
 
+    @property
+    def device(self) -> str:
+        """Where the scorer computes, as far as it says."""
+        return str(getattr(self.scorer, "device", ""))
+
     def probes(self, recipe: Recipe) -> list[Floats]:
         """Return the vectors (q, m, dim) of each probe of a recipe.
 

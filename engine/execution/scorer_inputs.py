@@ -1,26 +1,39 @@
 """Queries as a scorer sees them: references and wishes, stored examples, weights."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from quiver.engine.core.graph import Composition
 from quiver.engine.storage.dataset import Example, Table
 from quiver.protocols import Asked
 from quiver.types import LIKE, Floats, Query, Space, values_of
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.stages.compose import Compose
 
+def ask(
+    queries: Sequence[Query],
+    composition: Composition,
+    stands: str | None,
+    *,
+    examples: Mapping[str, Example],
+    table: Table,
+) -> list[Asked]:
+    """Turn queries into inputs of a scorer, with the vectors and the media of their example items.
 
-def ask(queries: Sequence[Query], stage: "Compose", *, examples: Mapping[str, Example], table: Table) -> list[Asked]:
-    """Turn queries into what a scorer is asked, with the vectors and the media of their example items."""
-    originals = _originals(stage.stands, examples, table)
+    Args:
+        queries: of one kind.
+        composition: the scorer.
+        stands: the key that example items stand for; None where there are none.
+        examples: the stored items that queries take as examples, by id.
+        table: where these are stored.
+    """
+    originals = _originals(stands, examples, table)
     return [
         Asked(
-            media={name: values for name in stage.composition.holds if (values := values_of(query.media, name))},
-            examples=_vectors(query, stage.stands, examples, table),
-            weights=_weights(query, stage.stands),
+            media={name: values for name in composition.holds if (values := values_of(query.media, name))},
+            examples=_vectors(query, stands, examples, table),
+            weights=_weights(query, stands),
             originals={name: [held[id] for id in query.like] for name, held in originals.items()},
         )
         for query in queries

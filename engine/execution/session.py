@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from quiver.engine.core.column import Column, Crossing, Derived
 from quiver.engine.core.encoder import Loaded, cross, held_to
 from quiver.engine.core.graph import Composition, Graph
-from quiver.engine.execution.plan import Plan
 from quiver.engine.statistics import fusion_weights, machine, recall_curves, rerank_weights, scorer_recall
 from quiver.engine.statistics.cost_model import Machine
 from quiver.engine.statistics.facts import Facts
@@ -22,6 +21,7 @@ from quiver.engine.storage.item_cache import Shelf, View
 from quiver.protocols import Scorer
 from quiver.types import Floats, Query, Rows
 
+T = TypeVar("T")
 #: What is remembered of conditions, and plans, for the version in view.
 _CONDITIONS = 64
 
@@ -114,9 +114,9 @@ class Session:
         groups: Groups = self._once("groups", column, lambda: Groups.read(self.table, column))
         return groups
 
-    def planned(self, shape: Any, make: Callable[[], Plan]) -> Plan:
+    def planned(self, shape: Any, make: Callable[[], T]) -> T:
         """The plan for queries of a shape, which holds until something changes."""
-        plan: Plan = self._once("plan", shape, make)
+        plan: T = self._once("plan", shape, make)
         return plan
 
     def built(self, column: Column | Derived) -> tuple[str, ...]:

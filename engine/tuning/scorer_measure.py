@@ -13,7 +13,8 @@ import numpy as np
 
 from quiver.engine.core.graph import Recipe
 from quiver.engine.core.ranking import Ranked
-from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context, Reranked
+from quiver.engine.execution.executor import run_stages
 from quiver.engine.execution.plan import Stage
 from quiver.engine.execution.session import Session
 from quiver.engine.execution.stages.compose import Compose
@@ -22,7 +23,6 @@ from quiver.engine.execution.stages.fuse import RRF_C, Fuse
 from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
-from quiver.engine.execution.timed_rerank import Matched
 from quiver.engine.planning import rerank_plan, routes, scorer_plan
 from quiver.engine.planning.planner import plan
 from quiver.engine.statistics import fusion_weights, rerank_weights, scorer_recall
@@ -117,9 +117,10 @@ def fit(
     composition = sample.fit.composition
     if composition.recalls:
         raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
-    names, given, matched = sample.match(depth)
+    names, found = sample.match(depth)
+    given = found.given
     marks = np.stack([np.isin(own, each) for own, each in zip(given.rows, right, strict=True)])
-    learnt = rerank_weights.learn(given.scores, matched.scores, marks, source=source, lists=names)
+    learnt = rerank_weights.learn(given.scores, found.matched.scores, marks, source=source, lists=names)
     rerank_weights.write(session.cache.root, composition, learnt)
     session.forget()
     return learnt
@@ -134,10 +135,9 @@ def _fused(session: Session, queries: Sequence[Query], depth: int) -> list[Ranke
     at = next((n for n, stage in enumerate(stages) if isinstance(stage, Fuse)), None)
     if at is None or any(isinstance(stage, Compose) for stage in stages):
         return []
-    run = Run(session, asked, examples)
-    for stage in stages[:at]:
-        stage.run(run)
-    return run.lists
+    context = Context(session, asked, examples)
+    run_stages(stages[:at], context)
+    return context.lists
 
 
 def _plain(queries: Sequence[Query]) -> list[Query]:
@@ -181,8 +181,8 @@ class Sample:
             raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
         return cls(session, asked, examples, facts, found)
 
-    def match(self, depth: int) -> tuple[tuple[str, ...], Ranked, Matched]:
-        """Recall candidates and have all of them scored: what found them, they themselves, and the scores.
+    def match(self, depth: int) -> tuple[tuple[str, ...], Reranked]:
+        """Recall candidates and have all of them scored: the names of their lists, and candidates and scores.
 
         Raises:
             NoRoute: nothing else finds candidates.
@@ -190,33 +190,25 @@ class Sample:
         wanted = replace(self.queries[0], target=self.fit.composition.finds, k=depth)
         taken, words = routes.routes(wanted, self.facts, [], [])
         lists = routes.recalls(taken, depth, wanted, self.facts, [], words=words)
-        run = Run(self.session, self.queries, self.examples)
-        for stage in (
-            self._compose(None),
-            *routes.encodes(taken),
-            *lists,
-            *rerank_plan.joined(lists, {}),
-            Cut(depth, ""),
-        ):
-            stage.run(run)
-        (given,) = run.lists
-        Rerank(self.fit.composition.name, depth, None, SCORER, "").run(run)
-        assert run.matched is not None
-        return rerank_plan.names(lists), given, run.matched
+        context = Context(self.session, self.queries, self.examples)
+        stages = [self._compose(None), *routes.encodes(taken), *lists, *rerank_plan.joined(lists, {}), Cut(depth, "")]
+        run_stages([*stages, Rerank(self.fit.composition.name, depth, None, SCORER, "")], context)
+        assert context.reranked is not None
+        return rerank_plan.names(lists), context.reranked
 
     def pace(self) -> Pace:
         """Time batches of pairs of every size, smaller ones last, and keep the figures."""
-        run = Run(self.session, self.queries[:_ALONE], self.examples)
-        self._compose(None).run(run)
-        assert run.composer is not None
-        pace = self.session.pace(self.fit.composition).on(run.device)
-        rows = run.composer.residents[self.fit.composition.reads[0]].rows()[: SIZES[0]]
-        _, columns = run.composer.gather(rows)
+        context = Context(self.session, self.queries[:_ALONE], self.examples)
+        run_stages([self._compose(None)], context)
+        composer = context.scored_by
+        pace = self.session.pace(self.fit.composition).on(composer.device)
+        rows = composer.residents[self.fit.composition.reads[0]].rows()[: SIZES[0]]
+        _, columns = composer.gather(rows)
         pace.spans.clear()
         for size in (size for size in SIZES if size <= len(rows)):
-            for n in range(-1, len(run.queries)):
+            for n in range(-1, len(context.queries)):
                 started = perf_counter()
-                run.composer.terms_of(max(n, 0), {space: data[:size] for space, data in columns.items()})
+                composer.terms_of(max(n, 0), {space: data[:size] for space, data in columns.items()})
                 pace.note(size, (perf_counter() - started) * 1e3)
         pace.keep(now=True)
         return pace
@@ -235,12 +227,10 @@ class Sample:
         )
 
     def _run(self, queries: Sequence[Query], recipe: Recipe | None, stages: Sequence[Stage]) -> tuple[Rows, float]:
-        run = Run(self.session, queries, {id: self.examples[id] for query in queries for id in query.like})
-        self._compose(recipe).run(run)
-        started = perf_counter()
-        for stage in stages:
-            stage.run(run)
-        return run.lists[0].rows, (perf_counter() - started) * 1e3
+        context = Context(self.session, queries, {id: self.examples[id] for query in queries for id in query.like})
+        run_stages([self._compose(recipe)], context)
+        actual = run_stages(stages, context)
+        return context.lists[0].rows, sum(each.ms for each in actual)
 
     def trials(self, truth: Rows, depths: Sequence[int]) -> Iterator[Trial]:
         """Try every recipe with every index it can ask, deeper until it finds everything."""

@@ -1,12 +1,10 @@
 """Above: leave out what scores too low."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +19,10 @@ class Above:
         """Its name in the trace."""
         return f"above {self.score:g}"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Cut every list where its scores fall below."""
-        for n, ranked in enumerate(run.lists):
+        for n, ranked in enumerate(context.lists):
             kept = ranked.scores >= self.score
             scores, rows = np.where(kept, ranked.scores, -np.inf), np.where(kept, ranked.rows, -1)
-            run.lists[n] = replace(ranked, scores=scores, rows=rows)
-        return sum(ranked.count for ranked in run.lists)
+            context.lists[n] = replace(ranked, scores=scores, rows=rows)
+        return sum(ranked.count for ranked in context.lists)

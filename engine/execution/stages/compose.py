@@ -1,13 +1,12 @@
-"""Compose: a scorer embeds what the query holds together, once."""
+"""Compose: a scorer embeds the inputs of the query together, once."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.core.graph import Composition, Recipe
-
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context
+from quiver.engine.execution.scorer_batch import Composer
+from quiver.engine.execution.scorer_inputs import ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,15 @@ class Compose:
         """Its name in the trace."""
         return f"compose {self.composition.name}"
 
-    def run(self, run: "Run") -> int:
-        """Embed, and make the probes of the recalls that follow."""
-        return run.compose(self)
+    def run(self, context: Context) -> int:
+        """Embed, and make the probes of the recalls that follow; returns how many queries."""
+        session, composition = context.session, self.composition
+        scorer = session.scorer(composition)
+        asked = ask(context.queries, composition, self.stands, examples=context.examples, table=session.table)
+        residents = dict(zip(composition.reads, map(session.resident, self.columns), strict=True))
+        context.composition = composition
+        context.composer = Composer(scorer, scorer.hold(asked), len(asked), residents, self.label)
+        if self.recipe is not None:
+            probes = context.composer.probes(self.recipe)
+            context.probes = dict(zip(composition.asks(self.recipe), probes, strict=True))
+        return len(asked)

@@ -1,10 +1,8 @@
 """Cut: keep the best k."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,7 @@ class Cut:
         """Its name in the trace."""
         return "cut"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Keep the best k of each list."""
-        run.lists = [ranked.cut(self.k) for ranked in run.lists]
-        return sum(ranked.count for ranked in run.lists)
+        context.lists = [ranked.cut(self.k) for ranked in context.lists]
+        return sum(ranked.count for ranked in context.lists)

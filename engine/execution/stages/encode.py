@@ -1,12 +1,11 @@
-"""Encode: turn what the query holds into vectors of a space."""
+"""Encode: turn an input of the query into vectors of a space."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from quiver.types import Space
+import numpy as np
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context
+from quiver.types import Floats, Space, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,21 @@ class Encode:
         """Its name in the trace."""
         return f"encode {self.held} into {self.space.name}"
 
-    def run(self, run: "Run") -> int:
-        """Embed, and keep the vectors for the recalls that start here."""
-        return run.embed(self.held, self.space, self.encoder)
+    def run(self, context: Context) -> int:
+        """Embed, and keep the vectors for the recalls that start from them; returns how many queries."""
+        context.encoded[self.held, self.space] = self._embed(context)
+        return len(context.queries)
+
+    def _embed(self, context: Context) -> Floats:
+        """Return (q, dim) vectors, or (q, m, dim) where the best of m values of a query counts."""
+        encoder = context.session.encoder(self.encoder).encoder
+        reader = encoder.reader(self.held)
+        sources = [sources_of(query.media, self.held) for query in context.queries]
+        vectors = encoder.embed(self.held, [reader(source) for each in sources for source in each], self.space)
+        if context.query.reduce == "max":
+            return vectors.reshape(len(sources), -1, self.space.dim)
+        if len(vectors) == len(sources):
+            return vectors
+        starts = np.cumsum([0, *(len(each) for each in sources[:-1])])
+        counts = np.array([[len(each)] for each in sources], np.float32)
+        return np.asarray(np.add.reduceat(vectors, starts, axis=0) / counts, np.float32)

@@ -1,10 +1,8 @@
 """Filter: find the rows a condition selects, before anything is searched."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.execution.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +18,9 @@ class Filter:
         """Its name in the trace."""
         return "filter"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Read the row numbers that match, where not all do."""
-        if self.matching == run.session.count(None):
+        if self.matching == context.session.count(None):
             return self.matching
-        run.allow = run.matching(self.where)
-        return len(run.allow)
+        context.allow = context.session.matching(self.where)
+        return len(context.allow)

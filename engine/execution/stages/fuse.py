@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quiver.engine.core.ranking import Ranked, combine, reciprocal
-
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
-
+from quiver.engine.execution.context import Context
 
 #: Rank constant of reciprocal rank fusion, as Cormack et al. 2009 chose it.
 RRF_C = 60
@@ -35,13 +31,13 @@ class Fuse:
         """Its name in the trace."""
         return "fuse"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Replace all lists by one."""
-        scores = np.hstack([self._weight(ranked) * reciprocal(ranked, self.c) for ranked in run.lists])
-        rows = np.hstack([ranked.rows for ranked in run.lists])
+        scores = np.hstack([self._weight(ranked) * reciprocal(ranked, self.c) for ranked in context.lists])
+        rows = np.hstack([ranked.rows for ranked in context.lists])
         fused = Ranked(self.label, *combine(scores, rows, how="sum"))
-        run.lists = [fused]
-        run.remember(fused)
+        context.lists = [fused]
+        context.trail.append(fused)
         return fused.count
 
     def _weight(self, ranked: Ranked) -> float:

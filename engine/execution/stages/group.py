@@ -1,39 +1,41 @@
-"""Group: of every value of a metadata column only the best hits count, such as the best frames of each film."""
+"""Group: keep the best hits of each value of a metadata column, such as the best frames of each film."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.context import Context
+from quiver.engine.execution.executor import run_stages
+from quiver.engine.execution.left_out import without_references
 from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.execution.stages.encode import Encode
 from quiver.engine.execution.stages.filter import Filter
 from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.storage.groups import Groups
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
-
-#: So much deeper is everything pulled again where too few groups were seen.
+#: How many times deeper the lists are made where they hold too few groups.
 _DEEPER = 4
-#: Lists that hold a larger share of all rows than this are made by an exact scan where vectors are in memory: it costs
-#: less then.
+#: A list of a larger share of all rows than this is made by an exact scan where the vectors are in memory: it is
+#: cheaper.
 _SHARE = 1 / 8
+#: Stages whose work holds for any depth.
+_ONCE = (Encode, Compose, Filter)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Keep the best ``each`` hits of the best k groups; pull deeper until so many are seen, or all there are.
+    """Keep the best ``each`` hits of the best k groups; search deeper until there are that many, or no more.
 
     Attributes:
-        column: whose values are groups; an item without a value is a group of its own.
+        column: the metadata column; an item without a value is a group of its own.
         k: how many groups.
         each: how many hits of each, at most.
-        offset: how many of the best groups to leave out.
-        depth: how deep the lists are that come in.
+        offset: how many of the best groups to skip.
+        depth: how deep the given lists are.
         most: how many rows may be found.
-        index: the kind of index that was asked for by name.
+        index: the kind of index that the query named, or None.
         reason: why.
     """
 
@@ -51,39 +53,40 @@ class Group:
         """Its name in the trace."""
         return f"group {self.column}"
 
-    def run(self, run: "Run") -> int:
-        """Choose, and pull deeper while that is too little and there is more."""
-        groups, depth, seen = run.session.groups(self.column), self.depth, -1
-        ranked, places, short = self._choose(run, groups)
-        if short and any(getattr(stage, "budget_ms", None) is not None for stage in run.done):
-            run.say(f"{self.label}: there may be more; a budget leaves no time to pull deeper")
+    def run(self, context: Context) -> int:
+        """Choose, and search deeper while there are too few groups and more rows."""
+        groups, depth, seen = context.session.groups(self.column), self.depth, -1
+        ranked, places, short = self._choose(context, groups)
+        if short and any(getattr(stage, "budget_ms", None) is not None for stage in context.done):
+            for notes in context.notes:
+                notes.append(f"{self.label}: there may be more; the time budget leaves no time to search deeper")
             short = False
         while short and depth < self.most and ranked.count > seen:
             seen, depth = ranked.count, min(depth * _DEEPER, self.most)
-            self._pull(run, depth)
-            ranked, places, short = self._choose(run, groups)
+            self._search_deeper(context, depth)
+            ranked, places, short = self._choose(context, groups)
         grouped = self._keep(ranked, places)
-        run.lists = [grouped]
-        run.remember(grouped)
+        context.lists = [grouped]
+        context.trail.append(grouped)
         return grouped.count
 
-    def _pull(self, run: "Run", depth: int) -> None:
-        """Do again what made the list, deeper; what is held is embedded already."""
-        run.lists, run.trail = [], []
-        for stage in run.done:
-            if not isinstance(stage, Encode | Compose | Filter):
-                self._deepen(stage, depth, run).run(run)
+    def _search_deeper(self, context: Context, depth: int) -> None:
+        """Run again the stages that made the list, deeper; the query is embedded and the rows are filtered already."""
+        again = [self._deepen(stage, depth, context) for stage in context.done if not isinstance(stage, _ONCE)]
+        context.done = [stage for stage in context.done if isinstance(stage, _ONCE)]
+        context.lists, context.trail, context.at_end = [], [], []
+        run_stages(again, context)
 
-    def _deepen(self, stage: Any, depth: int, run: "Run") -> Any:
+    def _deepen(self, stage: Any, depth: int, context: Context) -> Any:
         deep = isinstance(stage, Recall) and self.index is None and depth >= _SHARE * self.most
-        if deep and run.session.resident(stage.route.column).at_hand:
+        if deep and context.session.resident(stage.route.column).at_hand:
             stage = replace(stage, index="exact", spend={}, depth=0)
         return replace(stage, k=max(depth, stage.k)) if hasattr(stage, "k") else stage
 
-    def _choose(self, run: "Run", groups: Groups) -> tuple[Ranked, list[list[int]], bool]:
+    def _choose(self, context: Context, groups: Groups) -> tuple[Ranked, list[list[int]], bool]:
         """Return the list, the places to keep of each query, and whether a deeper list might have more."""
-        ranked = run.others(run.lists[0])
-        sizes = groups.sizes(run.allow)
+        ranked = without_references(context, context.lists[0])
+        sizes = groups.sizes(context.allow)
         chosen = [self._pick(groups.of(rows[rows >= 0]).tolist()) for rows in ranked.rows]
         wanted = min(self.offset + self.k, len(sizes))
         short = any(

@@ -1,16 +1,13 @@
 """Merge: lists of one space become one by score; an item found twice keeps its better score."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quiver.engine.core.ranking import Ranked, combine
+from quiver.engine.execution.context import Context
 from quiver.errors import SpaceMismatch
 from quiver.types import Space
-
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +22,13 @@ class Merge:
         """Its name in the trace."""
         return f"merge {self.space.name}"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Replace the lists of this space by one."""
-        ours = [ranked for ranked in run.lists if ranked.space == self.space]
+        ours = [ranked for ranked in context.lists if ranked.space == self.space]
         if not ours:
             raise SpaceMismatch(f"nothing was recalled in {self.space}")
         scores, rows = combine(np.hstack([r.scores for r in ours]), np.hstack([r.rows for r in ours]), how="max")
         merged = Ranked(self.label, scores, rows, self.space, ours[0].held)
-        run.lists = [ranked for ranked in run.lists if ranked.space != self.space] + [merged]
-        run.remember(merged)
+        context.lists = [ranked for ranked in context.lists if ranked.space != self.space] + [merged]
+        context.trail.append(merged)
         return merged.count

@@ -1,12 +1,15 @@
-"""Rerank: a scorer looks at the best candidates as long as there is time, and recall has its say."""
+"""Rerank: a scorer looks at the best candidates as long as there is time; their recall scores count too."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from time import perf_counter
 
+import numpy as np
+
+from quiver.engine.execution.context import Context, Reranked
+from quiver.engine.execution.timed_rerank import match, order
 from quiver.engine.statistics.rerank_weights import Weights
-
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.statistics.scorer_latency import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +17,11 @@ class Rerank:
     """Score the first candidates of the one list there is, best first, and put them in order above the others.
 
     Attributes:
-        scorer: who scores.
+        scorer: its name.
         depth: candidates of each query at most.
         budget_ms: milliseconds that a whole answer may take; None for no limit.
         weights: of recall and of the scorer.
-        reason: why so deep, and so weighed.
+        reason: why this depth and these weights.
     """
 
     scorer: str
@@ -32,8 +35,37 @@ class Rerank:
         """Its name in the trace."""
         return f"rerank {self.scorer}"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Score until time is up, and replace the list."""
-        ranked = run.rerank(self)
-        run.lists = [ranked]
+        (given,) = context.lists
+        composer, single = context.scored_by, len(context.queries) == 1
+        assert context.composition is not None, "a plan that reranks composes first"
+        pace = context.session.pace(context.composition).on(composer.device)
+        until = float("inf")
+        if self.budget_ms is not None:
+            until = context.started + (len(context.queries) * self.budget_ms - pace.after) / 1e3
+        if single:
+            pace.note("before", (perf_counter() - context.started) * 1e3)
+        matched = match(composer, given, depth=self.depth, pace=pace, until=until)
+        if single:
+            context.at_end.append(_timer(pace, limited=context.query.budget_ms is not None))
+        for n in np.flatnonzero(matched.late).tolist():
+            count, every = len(matched.terms[n]), int((given.rows[n, : self.depth] >= 0).sum())
+            context.notes[n].append(f"reranked {count} of {every} within {self.budget_ms:g} ms")
+        ranked = order(given, matched, weights=self.weights, label=self.label)
+        context.reranked = Reranked(given, matched)
+        context.lists = [ranked]
+        context.trail.append(ranked)
         return ranked.count
+
+
+def _timer(pace: Pace, *, limited: bool) -> Callable[[], None]:
+    """Return what notes how long an answer took after its reranker: later searches leave that much of their budget."""
+    matched_at = perf_counter()
+
+    def finish() -> None:
+        if limited:
+            pace.note("after", (perf_counter() - matched_at) * 1e3)
+        pace.keep()
+
+    return finish

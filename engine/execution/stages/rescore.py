@@ -1,10 +1,11 @@
 """Rescore: a scorer ranks the candidates that were recalled."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+import numpy as np
+
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,10 @@ class Rescore:
         """Its name in the trace."""
         return f"rescore {self.scorer}"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Score, and replace all lists by one."""
-        ranked = run.rescore(self.k, label=self.label)
-        run.lists = [ranked]
+        candidates = np.hstack([ranked.rows for ranked in context.lists])
+        ranked = Ranked(self.label, *context.scored_by.rescore(candidates, self.k))
+        context.lists = [ranked]
+        context.trail.append(ranked)
         return ranked.count

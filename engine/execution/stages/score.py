@@ -1,15 +1,15 @@
 """Score: a scorer ranks everything that may be found."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.context import Context
+from quiver.engine.execution.left_out import record, spare
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Score every row that has what the scorer reads, and keep the best k."""
+    """Score every row that has the vectors which the scorer reads, and keep the best k."""
 
     scorer: str
     k: int
@@ -20,8 +20,9 @@ class Score:
         """Its name in the trace."""
         return f"score {self.scorer}"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Score, and add the list."""
-        ranked = run.score(self.k, label=self.label)
-        run.lists.append(ranked)
+        found = context.scored_by.score(self.k + spare(context), context.allow)
+        ranked = record(context, Ranked(self.label, *found), self.k)
+        context.lists.append(ranked)
         return ranked.count

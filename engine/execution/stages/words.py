@@ -1,10 +1,13 @@
 """Words: full-text search (BM25) over the text and metadata of items."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from quiver.engine.execution.context import Run
+import numpy as np
+
+from quiver.engine.core.ranking import Ranked
+from quiver.engine.execution.context import Context
+from quiver.engine.execution.left_out import record, spare
+from quiver.types import WORDS, Floats, Rows, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,32 @@ class Words:
         """Its name in the trace."""
         return "words"
 
-    def run(self, run: "Run") -> int:
+    def run(self, context: Context) -> int:
         """Search, and add the list."""
-        ranked = run.search_words(self.k, target=self.target, label=self.label)
-        run.lists.append(ranked)
+        wishes = [" ".join(map(str, values_of(query.media, "text"))) for query in context.queries]
+        found = [self._search(context, words, self.k + spare(context)) for words in wishes]
+        width = max(len(rows) for _, rows in found)
+        scores = np.full((len(found), width), -np.inf, np.float32)
+        rows = np.full((len(found), width), -1, np.int64)
+        for n, (theirs, at) in enumerate(found):
+            scores[n, : len(at)], rows[n, : len(at)] = theirs, at
+        ranked = record(context, Ranked(self.label, scores, rows, held=WORDS), self.k)
+        context.lists.append(ranked)
         return ranked.count
+
+    def _search(self, context: Context, text: str, k: int) -> tuple[Floats, Rows]:
+        """Return scores and row numbers of one query, best first, the lower row number first among equals."""
+        conditions = [condition for condition in (_has(self.target), context.query.where) if condition]
+        where = " AND ".join(f"({condition})" for condition in conditions) or None
+        table = context.session.table.search_words(text, k, where=where)
+        scores = table["_score"].to_numpy().astype(np.float32)
+        rows = table["_rowid"].to_numpy().astype(np.int64)
+        order = np.lexsort((rows, -scores))
+        return scores[order], rows[order]
+
+
+def _has(target: str | None) -> str | None:
+    """Return the condition that an item has something of the target key."""
+    if target is None:
+        return None
+    return "before IS NOT NULL AND after IS NOT NULL" if target == "pair" else f"{target} IS NOT NULL"
