@@ -35,7 +35,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What searching takes on a machine, as ``quiver.engine.statistics.machine`` measures it.
+    """What searching takes on a machine, as ``quiver.engine.tuning.calibration`` measures it.
 
     The defaults are those of two cores of an AMD EPYC with AVX-512, for machines that were not measured yet.
 

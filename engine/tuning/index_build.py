@@ -10,10 +10,10 @@ import numpy as np
 from quiver import registry
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.execution.session import Session
-from quiver.engine.statistics import machine, recall_curves
+from quiver.engine.statistics import recall_curves
 from quiver.engine.statistics.recall_curves import Promise
 from quiver.engine.storage.dataset import Fragment
-from quiver.engine.tuning import index_choice
+from quiver.engine.tuning import calibration, index_choice
 from quiver.engine.tuning.index_choice import Updates
 from quiver.engine.tuning.index_tuning import Want, measure
 from quiver.errors import BadSpec, QuiverError
@@ -98,7 +98,7 @@ def fill(session: Session, column: Column | Derived, order: Order) -> dict[str, 
 def _choose(session: Session, column: Column | Derived, order: Order) -> index_choice.Choice:
     rows, memory = session.rows(column), order.memory
     if order.kind is None:
-        measured = machine.calibrated()
+        measured = calibration.calibrated()
         return index_choice.choose(column.space, rows, machine=measured, memory=memory, updates=order.updates)
     return index_choice.admit(column.space, rows, order.kind, order.options, memory=memory, machine=session.machine)
 

@@ -61,9 +61,10 @@ def doctor(
 
 
 def _costs(*, anew: bool) -> dict[str, Any]:
-    from quiver.engine.statistics import machine
+    from quiver.engine.statistics.machine import machine
+    from quiver.engine.tuning.calibration import calibrate
 
-    return asdict(machine.calibrate() if anew else machine.machine())
+    return asdict(calibrate() if anew else machine())
 
 
 def _priced(costs: dict[str, Any]) -> str:

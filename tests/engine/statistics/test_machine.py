@@ -11,6 +11,7 @@ import quiver
 from quiver.cli import app
 from quiver.engine.statistics import machine
 from quiver.engine.statistics.cost_model import Machine
+from quiver.engine.tuning.calibration import calibrated
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_an_index_choice_measures_the_machine_and_a_small_collection_stays_exact
     found = machine.machine()
     assert found.at is not None and found.bandwidth > 0.5
     assert min(found.scan.together, found.scan.alone, found.pick.alone, found.exact.alone, found.lance.alone) > 0
-    assert found == machine.calibrated(), "it is measured once"
+    assert found == calibrated(), "it is measured once"
     told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert told["costs"] == asdict(found)
 
