@@ -16,7 +16,8 @@ from quiver.engine.execution.query_batch import batch_of
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.malloc import share_arenas
-from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, processes, take_vectors
+from quiver.engine.ingest.options import AddOptions, Options
+from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.row_batch import Block, Known
 from quiver.engine.serving import answer
@@ -84,8 +85,7 @@ class Collection:
         meta: str | Path | None = None,
         key: str | None = None,
         media: str | None = None,
-        workers: int | None = None,
-        progress: bool | None = None,
+        **options: Unpack[AddOptions],
     ) -> Report:
         """Add items, or give the items that are here the vectors of another encoder.
 
@@ -97,8 +97,10 @@ class Collection:
             meta: a table of metadata to join to files.
             key: the column of that table that names the files; found by its content otherwise.
             media: the keys wanted (``"video"``), and columns that hold one (``"audio=sound,text=caption"``).
-            workers: processes that decode; by default one per core but one, at most 8.
-            progress: whether to show a progress bar; by default where a terminal is watching.
+            options: ``workers``, processes that decode (by default one per core but one, at most 8; 0 decodes in this
+                process, without limits); ``max_seconds`` and ``max_memory`` (bytes, or as ``8GB``), limits on the
+                decoding of one item (120 s; 4 GB, or the worker's share of half the machine), beyond which it is
+                quarantined; ``progress``, whether to show a progress bar (by default where a terminal is watching).
 
         Returns:
             What was added, updated, skipped and quarantined.
@@ -108,6 +110,9 @@ class Collection:
             BadSpec: an encoder cannot be named so.
             MissingWeights: an encoder's weights are not here.
         """
+        if isinstance(memory := options.get("max_memory"), str):
+            options["max_memory"] = index_choice.parse(memory)
+        chosen = Options.of(options)
         share_arenas()
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
@@ -120,8 +125,8 @@ class Collection:
         encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
         report = Report()
         for origin in origins or [Stored(table)]:
-            ingest = Ingest(table, encoders, quarantine=self._quarantine, workers=workers or processes())
-            for _ in track(ingest.run(origin), total=origin.total, show=progress):
+            ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen)
+            for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
                 pass
             report = report.plus(ingest.report)
         self._settle(table)

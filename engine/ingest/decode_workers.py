@@ -1,156 +1,187 @@
-"""Decoding in spawned workers, while the main process encodes.
+"""Decoding in worker processes, while the main process encodes.
 
-Workers are spawned, never forked (FAISS and Lance do not survive a fork), and import nothing heavy: readers decode
-with Pillow, soundfile and PyAV. A worker that dies takes only its own chunk down; that chunk is decoded again item
-by item, so that the file that killed it can be named.
+A worker that dies, hangs or takes too much memory costs the one item it was at; a fresh worker goes on with the rest.
+An item whose worker died is tried once more, alone, before it is blamed: workers also die for want of memory elsewhere.
 """
 
-import hashlib
-import multiprocessing
 import os
+import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from quiver.errors import QuiverError
-from quiver.media import digest
-from quiver.protocols import Reader
-from quiver.types import keys_of, source_of
+from quiver.engine.ingest.decode import Decoded, Job, Slot, decode
+from quiver.engine.ingest.worker_process import (
+    Limits,
+    WorkerDiedError,
+    WorkerProcess,
+    WorkerStartError,
+    can_start,
+)
+from quiver.errors import BadSpec
 
-#: How much workers stand back on a busy machine, in the steps of nice(2); an idle one does not notice.
-_NICENESS = 10
+#: Seconds one item may take to decode, if the user sets no limit.
+SECONDS = 120.0
+#: Bytes one worker may use, if the user sets no limit: so much, or an equal share of half the machine if that is less.
+MEMORY = 4 << 30
+_LEAST_MEMORY = 1 << 30
+#: Seconds between two looks at what the workers use.
+_TICK = 0.2
+_KILLED = "decoding this item killed its worker process"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One item to read.
+def processes() -> int:
+    """Return how many processes decode unless the user says: one per core but one, at least 1, at most 8."""
+    return max(1, min(8, (os.cpu_count() or 1) - 1))
 
-    Attributes:
-        id: the item.
-        media: its references by name.
-        known: the hash that its stored row has, or None.
-        missing: slots still to be decoded where the hash turns out to be the known one.
+
+def checked_count(workers: object) -> int:
+    """Return the number of worker processes that a user asked for.
+
+    Raises:
+        BadSpec: it is no whole number of at least 0.
     """
-
-    id: str
-    media: Mapping[str, str]
-    known: str | None = None
-    missing: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What became of a job: a hash and decoded media by slot, or the reason there are none."""
-
-    id: str
-    sha256: str | None = None
-    media: Mapping[int, Any] = field(default_factory=dict)
-    reason: str | None = None
+    if workers is None:
+        return processes()
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise BadSpec(f"workers must be a whole number of at least 0 (0 decodes in this process), not {workers!r}")
+    return workers
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One thing to decode: the key of an item, and how its encoder wants it."""
+def limits_of(count: int, *, seconds: float | None = None, memory: int | None = None) -> Limits:
+    """Return the limits on one item, with defaults for ``count`` workers.
 
-    key: str
-    reader: Reader
+    Raises:
+        BadSpec: a limit is not a positive number.
+    """
+    for name, value in (("max_seconds", seconds), ("max_memory", memory)):
+        if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
+            raise BadSpec(f"{name} must be a positive number, not {value!r}")
+    share = _machine_memory() // (2 * max(1, count))
+    return Limits(seconds or SECONDS, int(memory or max(_LEAST_MEMORY, min(MEMORY, share))))
 
 
-def decode(jobs: Sequence[Job], slots: Sequence[Slot]) -> list[Decoded]:
-    """Hash and decode items; one that fails carries its reason and the rest goes on."""
-    return [_decode(job, slots) for job in jobs]
-
-
-def _decode(job: Job, slots: Sequence[Slot]) -> Decoded:
-    held = keys_of(job.media)
+def _machine_memory() -> int:
     try:
-        sha256 = content_hash(job.media)
-        wanted = job.missing if sha256 == job.known else range(len(slots))
-        media = {n: slots[n].reader(source_of(job.media, slots[n].key)) for n in wanted if slots[n].key in held}
-    except QuiverError as error:
-        return Decoded(job.id, reason=str(error))
-    except (OSError, ValueError, MemoryError) as error:
-        return Decoded(job.id, reason=f"{type(error).__name__}: {error}")
-    return Decoded(job.id, sha256, media)
-
-
-def content_hash(media: Mapping[str, str]) -> str:
-    """Hash what an item is: the bytes of its files and its text, as sha256 in hexadecimal."""
-    files = digest(reference for name, reference in sorted(media.items()) if name != "text")
-    if "text" not in media:
-        return files
-    return hashlib.sha256(f"{files} {media['text']}".encode()).hexdigest()
-
-
-def _serve() -> None:
-    """Set a worker up: it lets the model's threads go first, and it ends when the main process is no more.
-
-    Each of a model's threads waits for the slowest, so a decoder that holds one up holds up all.
-    """
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 8 << 30
 
 
 class Workers:
-    """A pool of spawned decoders that yields chunks in the order they were asked for."""
+    """Worker processes that decode chunks of items, in the order they were asked for.
 
-    def __init__(self, slots: Sequence[Slot], *, count: int) -> None:
+    Attributes:
+        slots: what is decoded of an item.
+        count: the most processes at a time; 0 decodes in this process, without limits.
+        limits: what one item may cost.
+        notes: what the user should know.
+    """
+
+    def __init__(self, slots: Sequence[Slot], *, count: int, limits: Limits | None = None) -> None:
         self.slots = tuple(slots)
         self.count = count
-        self._pool = self._start()
+        self.limits = limits or limits_of(count)
+        self.notes: list[str] = []
+        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+        self._alive: set[WorkerProcess] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._in_process = count == 0
+        if count and not can_start():
+            self._decode_here("this program is frozen, so that there is no Python to start")
 
     def __enter__(self) -> "Workers":
+        if not self._in_process:
+            self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="quiver-decode")
+            threading.Thread(target=self._watch, name="quiver-watch", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_serve)
+        self._stopped.set()
+        with self._lock:
+            alive = list(self._alive)
+        for worker in alive:
+            worker.kill()
+        if hasattr(self, "_threads"):
+            self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in alive:
+            worker.close()
 
     def map(self, chunks: Iterable[Sequence[Job]]) -> Iterator[list[Decoded]]:
         """Decode chunks, a few ahead of the consumer, so that memory stays flat."""
-        waiting: deque[tuple[Sequence[Job], Future[list[Decoded]]]] = deque()
+        waiting: deque[tuple[Sequence[Job], Future[list[Decoded]] | None]] = deque()
         for jobs in chunks:
-            waiting.append((jobs, self._submit(jobs)))
+            waiting.append((jobs, None if self._in_process else self._threads.submit(self._chunk, jobs)))
             if len(waiting) > self.count + 1:
                 yield self._result(*waiting.popleft())
         while waiting:
             yield self._result(*waiting.popleft())
 
-    def _submit(self, jobs: Sequence[Job]) -> Future[list[Decoded]]:
-        try:
-            return self._pool.submit(decode, jobs, self.slots)
-        except BrokenProcessPool:
-            self._restart()
-            return self._pool.submit(decode, jobs, self.slots)
+    def _result(self, jobs: Sequence[Job], future: Future[list[Decoded]] | None) -> list[Decoded]:
+        return [decode(job, self.slots) for job in jobs] if future is None else future.result()
 
-    def _result(self, jobs: Sequence[Job], future: Future[list[Decoded]]) -> list[Decoded]:
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            return [self._alone(job) for job in jobs]
+    def _chunk(self, jobs: Sequence[Job]) -> list[Decoded]:
+        """Decode a chunk in one worker, and go on in a fresh one where it dies."""
+        done: list[Decoded] = []
+        retried = -1  # the position of an item that is tried once more, alone
+        while len(done) < len(jobs) and not self._stopped.is_set():
+            here = len(done)
+            try:
+                worker = self._take()
+            except WorkerStartError as error:
+                self._decode_here(str(error))
+                return [*done, *(decode(job, self.slots) for job in jobs[here:])]
+            try:
+                for result in worker.decode(jobs[here : here + 1] if retried == here else jobs[here:]):
+                    done.append(result)
+            except WorkerDiedError as death:
+                self._forget(worker)
+                at = len(done)
+                if death.reason or retried == at:
+                    done.append(Decoded(jobs[at].id, reason=death.reason or _KILLED))
+                else:
+                    retried = at
+            else:
+                self._idle.put(worker)
+        return done
 
-    def _alone(self, job: Job) -> Decoded:
+    def _take(self) -> WorkerProcess:
         try:
-            return self._submit([job]).result()[0]
-        except BrokenProcessPool:
-            self._restart()
-            return Decoded(job.id, reason="decoding this item killed its worker process")
+            return self._idle.get_nowait()
+        except queue.Empty:
+            worker = WorkerProcess(self.slots, self.limits)
+        with self._lock:
+            self._alive.add(worker)
+        if self._stopped.is_set():
+            worker.kill()
+        return worker
 
-    def _restart(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._start()
+    def _forget(self, worker: WorkerProcess) -> None:
+        with self._lock:
+            self._alive.discard(worker)
+
+    def _decode_here(self, why: str) -> None:
+        with self._lock:
+            if not self._in_process:
+                self.notes.append(f"decoding without worker processes, and so without limits: {why}")
+            self._in_process = True
+
+    def _watch(self) -> None:
+        """Kill workers whose item goes beyond a limit.
+
+        Time is counted in ticks: a program that was suspended meanwhile has not been slow.
+        """
+        spent: dict[WorkerProcess, tuple[int, float]] = {}
+        while not self._stopped.wait(_TICK):
+            with self._lock:
+                alive = list(self._alive)
+            for worker in (worker for worker in alive if worker.asked > worker.answered):
+                item, seconds = spent.get(worker, (-1, 0.0))
+                seconds = seconds + _TICK if item == worker.answered else 0.0
+                spent[worker] = (worker.answered, seconds)
+                if seconds > self.limits.seconds:
+                    worker.kill(self.limits.too_slow)
+                elif worker.resident() > self.limits.memory:
+                    worker.kill(self.limits.too_large)

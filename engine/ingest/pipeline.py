@@ -4,7 +4,6 @@ Each block of rows is one atomic commit keyed by id, so a run that is killed at 
 same run started again skips what is there: an item whose bytes have the stored hash is only given what it lacks.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,7 +15,9 @@ import pyarrow.compute as pc
 
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
-from quiver.engine.ingest.decode_workers import Decoded, Job, Slot, Workers
+from quiver.engine.ingest.decode import Decoded, Job, Slot
+from quiver.engine.ingest.decode_workers import Workers
+from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.row_batch import Block, Filled, Known
 from quiver.engine.source import GivenVectors, Source, VectorSource
 from quiver.engine.storage.dataset import Table, quoted
@@ -65,11 +66,13 @@ class Report:
 class Ingest:
     """One run of adding a source to a table."""
 
-    def __init__(self, table: Table, encoders: Sequence[Loaded], *, quarantine: Quarantine, workers: int) -> None:
+    def __init__(
+        self, table: Table, encoders: Sequence[Loaded], *, quarantine: Quarantine, options: Options | None = None
+    ) -> None:
         self.table = table
         self.encoders = tuple(encoders)
         self.quarantine = quarantine
-        self.workers = workers
+        self.options = options or Options.of({})
         self.columns = tuple(column for loaded in encoders for column in loaded.columns)
         self.fills = [(loaded, key) for loaded in encoders for key in loaded.encoder.keys]
         self.slots = [Slot(key, loaded.encoder.reader(key)) for loaded, key in self.fills]
@@ -84,7 +87,7 @@ class Ingest:
             self.table.record(loaded.spec, loaded.describe())
         block = Block(self.table.schema)
         try:
-            with Workers(self.slots, count=self.workers) as workers:
+            with Workers(self.slots, count=self.options.workers, limits=self.options.limits) as workers:
                 for known, decoded in self._decoded(source, workers):
                     self._encode(block, known, decoded)
                     if len(block) >= COMMIT_ROWS or time.perf_counter() - last > COMMIT_SECONDS:
@@ -97,7 +100,7 @@ class Ingest:
         self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
         self._commit(block)
         self.report.seconds = time.perf_counter() - started
-        self.report.notes += source.notes
+        self.report.notes += [*source.notes, *workers.notes]
 
     def _decoded(self, source: Source, workers: Workers) -> Iterator[tuple[Known, list[Decoded]]]:
         waiting: list[Known] = []
@@ -245,8 +248,3 @@ def _unlike_stored(table: Table, known: Known, column: Column, data: Floats) -> 
     stored = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), -1)[order.to_numpy()]
     same = held[(stored == data[held]).all(axis=1)]
     return sorted(set(range(len(data))).difference(same.tolist()))
-
-
-def processes() -> int:
-    """Return how many processes decode unless told otherwise."""
-    return max(1, min(8, (os.cpu_count() or 1) - 1))

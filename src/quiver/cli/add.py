@@ -33,7 +33,15 @@ def add(
     metric: Annotated[
         Metric, typer.Option(help="With --space: how vectors are compared: cosine, dot or l2.")
     ] = "cosine",
-    workers: Annotated[int | None, typer.Option(help="Number of decoding processes.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of decoding processes; 0 decodes in this process, without limits.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Longest time to decode one item, in seconds (default 120).")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Most memory to decode one item, such as 8GB (default 4 GB or less).")
+    ] = None,
     catch_up: Annotated[bool, typer.Option(help="Update stale indexes after adding.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -46,7 +54,16 @@ def add(
 
     target = quiver.open(collection, catch_up=catch_up)
     if space is None:
-        report = target.add(*(paths or ()), encoder=encoder or (), meta=meta, key=key, media=media, workers=workers)
+        report = target.add(
+            *(paths or ()),
+            encoder=encoder or (),
+            meta=meta,
+            key=key,
+            media=media,
+            workers=workers,
+            max_seconds=max_seconds,
+            max_memory=max_memory,
+        )
     else:
         report = Report()
         for path in paths or ():
