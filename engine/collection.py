@@ -20,6 +20,7 @@ from quiver.engine.ingest.options import AddOptions, Options
 from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.row_batch import Block, Known
+from quiver.engine.ingest.words import index_words
 from quiver.engine.serving import answer
 from quiver.engine.serving.batcher import Gate, each_alone
 from quiver.engine.serving.paging import pages
@@ -37,7 +38,7 @@ from quiver.engine.tuning.maintenance import Upkeep, catch_up, wanted
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadCollection, BadSpec
-from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of
+from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of, strings
 
 T = TypeVar("T")
 #: The encoder of a collection that was given none: it needs no weights.
@@ -120,7 +121,7 @@ class Collection:
         if paths:
             origins.append(source.open(paths, meta=None if meta is None else str(meta), key=key, media=media))
         table = self._writer(create=bool(origins))
-        specs = [encoder] if isinstance(encoder, str) else list(encoder)
+        specs = strings(encoder, "encoder")
         encoders = [load(spec) for spec in dict.fromkeys(map(registry.canonical, specs))]
         encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
         report = Report()
@@ -129,7 +130,7 @@ class Collection:
             for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
                 pass
             report = report.plus(ingest.report)
-        self._settle(table)
+        report.notes += self._settle(table)
         return report
 
     def add_vectors(
@@ -171,7 +172,7 @@ class Collection:
         taking = take_vectors(table, origin, column, report, quarantine=self._quarantine)
         for _ in track(taking, total=origin.total, show=progress):
             pass
-        self._settle(table)
+        report.notes += self._settle(table)
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
@@ -195,12 +196,13 @@ class Collection:
         self._settle(table)
         return report.updated
 
-    def delete(self, ids: Iterable[str] = (), *, where: str | None = None) -> int:
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: str | None = None) -> int:
         """Delete items by id or by condition; returns how many."""
-        table, named = self._writer(), list(ids)
-        if bool(named) == (where is not None):
+        if (ids is None) == (where is None):
             raise BadSpec("delete takes either ids or a condition")
-        count = table.delete(where if where is not None else f"id IN {quoted(named)}")
+        named = strings(ids, "delete") if ids is not None else ()
+        table = self._writer()
+        count = table.delete(where if where is not None else f"id IN {quoted(named)}") if named or where else 0
         self._follow(table)
         return count
 
@@ -208,7 +210,7 @@ class Collection:
         self,
         spec: str | None = None,
         *,
-        spaces: Sequence[str] = (),
+        spaces: str | Sequence[str] = (),
         recall: float | None = None,
         k: int = 10,
         queries: Any = None,
@@ -237,19 +239,22 @@ class Collection:
         Raises:
             BadSpec: there is no such kind, or a column cannot be indexed so, for want of memory say; others are.
         """
+        named = strings(spaces, "spaces")
+        index_words(self._writer())
         kind, options = registry.split(spec) if spec is not None else (None, {})
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
         order = Order(kind, options, want, index_choice.parse(memory) if isinstance(memory, str) else memory, updates)
-        return self._upkeep(lambda session: each(session, spaces, lambda own, column: [fill(own, column, order)]))
+        return self._upkeep(lambda session: each(session, named, lambda own, column: [fill(own, column, order)]))
 
-    def check(self, *, spaces: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def check(self, *, spaces: str | Sequence[str] = ()) -> list[dict[str, Any]]:
         """Check with fresh queries whether indexes still keep their promises, and tune those anew that do not.
 
         Returns:
             What was found: column, kind, recall promised and found, whether it was kept, and the promise now.
         """
-        return self._upkeep(lambda session: each(session, spaces, check))
+        named = strings(spaces, "spaces")
+        return self._upkeep(lambda session: each(session, named, check))
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Bring indexes that fell far behind up to date; returns column, kind, how, vectors and seconds of each.
@@ -334,17 +339,20 @@ class Collection:
             BadSpec: there are no queries, they hold different things, or nothing reranks or fuses what they ask for.
             BadData: recall finds no answer at all.
         """
-        right = [[each] if isinstance(each, str) else list(each) for each in answers]
+        if isinstance(answers, str):
+            raise BadSpec("answers takes a list with the id or ids that answer each query, not one string")
+        right = [list(strings(each, "answers")) for each in answers]
         with self._gate.alone():
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
 
-    def get(self, ids: Sequence[str]) -> list[Item]:
+    def get(self, ids: str | Iterable[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
+        named = strings(ids, "get")
         with self._gate.alone():
             session = self._session()
-            rows = session.table.rows(f"id IN {quoted(list(ids))}") if ids else np.empty(0, np.int64)
+            rows = session.table.rows(f"id IN {quoted(named)}") if named else np.empty(0, np.int64)
             found = {item["id"]: Item(**item) for item in session.items(rows).values()}
-        return [found[id] for id in ids if id in found]
+        return [found[id] for id in named if id in found]
 
     def versions(self) -> list[dict[str, Any]]:
         """Return every version: number, time and how many items it has."""
@@ -403,12 +411,13 @@ class Collection:
             with self._gate.alone():
                 self._session().reopen()
 
-    def _settle(self, table: Table) -> None:
-        """Index ids and words, and join what many small commits left behind."""
+    def _settle(self, table: Table) -> tuple[str, ...]:
+        """Index ids and words, and join what many small commits left behind; returns what the user should know."""
         table.index("id", "BTREE")
-        table.index("words", "INVERTED")
+        notes = index_words(table)
         table.tidy()
         self._follow(table)
+        return notes
 
     def _follow(self, table: Table) -> None:
         """See to the indexes in the background, if a change left one far behind."""

@@ -11,7 +11,7 @@ from quiver.benchmarks.metric.measure import Doubles, Measure, parse
 from quiver.benchmarks.metric.place import Places, Standing, Tie, arrange, cut, find, settle, tied
 from quiver.benchmarks.metric.ranking import Ranking
 from quiver.errors import BadSpec
-from quiver.types import Rows
+from quiver.types import Rows, strings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +96,7 @@ def evaluate(ranking: Ranking, judgements: Judgements, measures: Sequence[str], 
         BadData: scores are NaN or rise, an item is listed twice, or the queries are not those of ``judgements``.
         BadSpec: a measure cannot be read, or reaches deeper than the lists while more items compete.
     """
-    asked = [parse(name) for name in measures]
+    asked = [parse(name) for name in strings(measures, "measures")]
     places = find(ranking, judgements)
     for measure in asked:
         _reach(measure, ranking, places)
@@ -137,7 +137,7 @@ def chance(judgements: Judgements, measures: Sequence[str]) -> Scores:
     owner = judgements.relevant.owner
     above = np.zeros(len(owner), np.int64)
     standing = Standing(owner, judgements.grades, above, judgements.competing[owner], judgements.competing)
-    asked = [parse(name) for name in measures]
+    asked = [parse(name) for name in strings(measures, "measures")]
     if others := [measure.name for measure in asked if not measure.ours]:
         raise BadSpec(f"there is no closed form of {others[0]} for a random order")
     barren = int((judgements.counts == 0).sum())

@@ -10,10 +10,11 @@ from quiver.benchmarks.recall import rerank_weights, run, vectors
 from quiver.benchmarks.recall.outcome import Bench, Options
 from quiver.benchmarks.recall.setup import Setup, read
 from quiver.errors import BadSpec
+from quiver.types import strings
 
 
 def measure(
-    dataset: str, encoders: Sequence[str] = (), *, plan: Path | None = None, options: Options | None = None
+    dataset: str, encoders: str | Sequence[str] = (), *, plan: Path | None = None, options: Options | None = None
 ) -> Bench:
     """Measure encoders, or on vectors indexes alone, on the data set that a spec names.
 
@@ -28,6 +29,7 @@ def measure(
         BadSpec: data set, encoder, plan or measure cannot be named so.
         NoRoute: no encoder leads from the questions to what is searched.
     """
+    encoders = strings(encoders, "encoders")
     setups = (Setup(),) if plan is None else read(plan)
     name, _ = registry.split(dataset)
     module = datasets.module(name)

@@ -29,7 +29,7 @@ from quiver.engine.planning.scorer_plan import depth_of as recalled
 from quiver.engine.statistics.rerank_weights import Blend
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Task, check
-from quiver.types import Rows
+from quiver.types import Rows, strings
 
 #: Cells of a ranking up to which lists are as long as there are items, where a measure has no cutoff.
 _CELLS = 1 << 24
@@ -80,7 +80,7 @@ class Work:
 
 def bench(
     task: Task,
-    encoders: Sequence[str],
+    encoders: str | Sequence[str],
     *,
     setups: Sequence[Setup] = (Setup(),),
     options: Options | None = None,
@@ -100,7 +100,7 @@ def bench(
         BadSpec: an encoder, an index or a measure cannot be named so.
         NoRoute: none of the encoders leads from the questions to the target.
     """
-    options = options or Options()
+    encoders, options = strings(encoders, "encoders"), options or Options()
     check(task)
     measures = tuple(dict.fromkeys(parse(name).name for name in options.measures or task.measures))
     judgements = judge(task)

@@ -12,7 +12,7 @@ from quiver.engine.statistics.cost_model import Machine
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.recall_curves import Promise
 from quiver.engine.statistics.scorer_latency import Pace
-from quiver.engine.storage import groups
+from quiver.engine.storage import full_text, groups
 from quiver.engine.storage.column_index import Resident
 from quiver.engine.storage.dataset import Example, Table
 from quiver.engine.storage.groups import Groups
@@ -173,6 +173,7 @@ class Session:
             promises={column.name: found for column in graph.ends if (found := self.promises(column))},
             machine=self.machine,
             queries=queries,
+            words_outdated=self._once("words", None, lambda: full_text.outdated(self.table)),
         )
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from quiver.engine.core.column import Column
+from quiver.engine.ingest.words import words
 from quiver.engine.storage.dataset import RESERVED, Table, quoted
 from quiver.types import MEDIA, Floats, Item
 
@@ -220,18 +221,3 @@ def spread(filled: tuple[Sequence[int], Floats], rows: NDArray[np.int64], kind: 
     laid = np.zeros((len(rows), kind.list_size), dtype=np.float32)
     laid[present] = filled[1][np.searchsorted(held, rows[present])]
     return pa.FixedSizeListArray.from_arrays(pa.array(laid.ravel()), type=kind, mask=pa.array(~present))
-
-
-def words(text: pa.ChunkedArray, meta: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Join what full-text search should see: the text and every metadata string that is not a link."""
-    spoken = [part for part in (_strings(column) for column in (text, *meta)) if part is not None]
-    # Nulls are filled, not skipped: pyarrow 26 loses the rows in which every column is null.
-    return pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in spoken), " ")
-
-
-def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    if pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
-        return pc.binary_join(column, " ")
-    if not pa.types.is_string(column.type):
-        return None
-    return pc.if_else(pc.match_substring(column, "://"), pa.scalar(None, pa.string()), column)

@@ -45,6 +45,11 @@ def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str])
         if not given:
             raise NoRoute(f"no {query.target or ''} vectors of a space called {name!r} are stored here")
         found += given
+    if words and facts.words_outdated:
+        notes.append(
+            "the full-text index splits text at spaces only: the next add or `quiver index` builds it anew, for"
+            " Chinese, Japanese and Thai too"
+        )
     refused += _uncomputed(graph, found)
     return found, words
 

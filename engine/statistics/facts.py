@@ -30,6 +30,7 @@ class Facts:
         promises: what recall indexes keep, by column name and kind.
         machine: what searching takes here.
         queries: how many are asked at once.
+        words_outdated: whether the full-text index was made by a Quiver that split text at spaces only.
     """
 
     graph: Graph
@@ -45,6 +46,7 @@ class Facts:
     promises: Mapping[str, Mapping[str, Promise]] = field(default_factory=dict)
     machine: Machine = field(default_factory=Machine)
     queries: int = 1
+    words_outdated: bool = False
 
     @property
     def rows(self) -> int:

@@ -191,7 +191,7 @@ class Table:
         return any(column in index.field_names for index in self.dataset.describe_indices())
 
     def index(self, column: str, kind: str) -> None:
-        """See that a scalar index exists: BTREE or BITMAP for values, INVERTED for words."""
+        """See that a scalar index of values exists: BTREE or BITMAP."""
         if not self.has_index(column):
             self.commit(lambda dataset: dataset.create_scalar_index(column, kind, replace=True))
 
@@ -256,7 +256,8 @@ class Table:
         done: dict[str, int] = self.commit(lambda d: d.merge_insert("id").when_matched_update_all().execute(rows))
         return done
 
-    def _reading(self, where: str | None) -> AbstractContextManager[None]:
+    def reading(self, where: str | None) -> AbstractContextManager[None]:
+        """Turn what Lance says of a condition into one clear line."""
         return reading(where, names=("id", *MEDIA, *self.meta))
 
     def delete(self, where: str) -> int:
@@ -271,14 +272,14 @@ class Table:
         Raises:
             BadSpec: the condition cannot be read, or names a column that does not exist.
         """
-        with self._reading(where):
+        with self.reading(where):
             return int(self.dataset.count_rows(where))
 
     def read(
         self, columns: Sequence[str], *, where: str | None = None, fragments: Sequence[Any] | None = None
     ) -> pa.Table:
         """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
-        with self._reading(where):
+        with self.reading(where):
             return self._scanner(columns, where, fragments).to_table()
 
     def _scanner(self, columns: Sequence[str], where: str | None, fragments: Sequence[Any] | None) -> Any:
@@ -340,21 +341,9 @@ class Table:
             n = end
         return Vectors(column.space, rows[:n], data[:n])
 
-    def search_words(self, text: str, k: int, *, where: str | None = None) -> pa.Table:
-        """Search ``words`` by BM25: ``_score`` and ``_rowid`` of the best k, rows newer than the index included."""
-        with self._reading(where):
-            return self.dataset.scanner(
-                columns=["_score"],
-                full_text_query={"columns": ["words"], "query": text},
-                filter=where,
-                prefilter=True,
-                limit=k,
-                with_row_id=True,
-            ).to_table()
-
     def batches(self, columns: Sequence[str], *, where: str | None = None, size: int) -> Iterator[pa.RecordBatch]:
         """Stream columns of the rows a condition selects."""
-        with self._reading(where):
+        with self.reading(where):
             yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
 
 
@@ -377,8 +366,16 @@ def quoted(values: Sequence[str]) -> str:
 
     >>> quoted(["a", "it's"])
     "('a', 'it''s')"
+
+    Raises:
+        BadSpec: a string holds half a surrogate pair, which no UTF-8 text can.
     """
-    return "(" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + ")"
+    written = "(" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + ")"
+    try:
+        written.encode()
+    except UnicodeEncodeError as error:
+        raise BadSpec(f"{written[max(error.start - 20, 0) : error.end]!r} holds half a character: no id does") from None
+    return written
 
 
 def fragment_of(rows: Rows) -> Rows:

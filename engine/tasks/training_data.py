@@ -21,7 +21,7 @@ from quiver import attribute_edits, registry
 from quiver.benchmarks import datasets
 from quiver.errors import BadData, BadSpec
 from quiver.task import Question, Task, check
-from quiver.types import KEYS, MEDIA, Item, Query, keys_of
+from quiver.types import KEYS, MEDIA, Item, Query, keys_of, strings
 
 #: What data sets call the part to learn from, and the part to choose by.
 _LEARN = ("train", "development", "train9k")
@@ -37,7 +37,7 @@ _BATCH = 4096
 Pair = tuple[Task, Task | None]
 
 
-def lessons(specs: Sequence[str]) -> Pair:
+def lessons(specs: str | Sequence[str]) -> Pair:
     """Read what to learn from.
 
     Args:
@@ -53,6 +53,7 @@ def lessons(specs: Sequence[str]) -> Pair:
         BadData: the data is not there, or a split cannot be made of it.
         BadSpec: a spec cannot be read, or names a split itself.
     """
+    specs = strings(specs, "specs")
     if not specs:
         raise BadSpec("nothing to learn from: give a data set, a folder or a manifest")
     pairs = [_dataset(spec) if is_dataset(spec) else _files(spec) for spec in specs]

@@ -13,7 +13,7 @@ import numpy as np
 
 from quiver.errors import BadSpec
 from quiver.task import Question, Task
-from quiver.types import Item, Query
+from quiver.types import Item, Query, strings
 
 #: Cells that say nothing.
 UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown"})
@@ -119,6 +119,7 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
     Raises:
         BadSpec: no item has such a column, or the number is not positive.
     """
+    attributes = strings(attributes, "attributes")
     shown = [item for item in task.items if "image" in item.media]
     rows = [{name: _said(item, name) for name in attributes} for item in shown]
     columns = sorted({name for item in shown for name in item.meta})

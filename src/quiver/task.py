@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quiver.errors import BadData
-from quiver.types import Item, Query
+from quiver.types import Item, Query, strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,11 @@ class Question:
     candidates: tuple[str, ...] | None = None
     group: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("exclude", "candidates"):
+            if (given := getattr(self, name)) is not None and not isinstance(given, tuple):
+                object.__setattr__(self, name, strings(given, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class Task:
     protocol: str
     source: str
     notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name in ("measures", "notes"):
+            if not isinstance(given := getattr(self, name), tuple):
+                object.__setattr__(self, name, strings(given, name))
 
 
 def check(task: Task) -> Task:

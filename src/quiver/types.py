@@ -4,7 +4,7 @@ Shapes: n items, q queries, m probe vectors, dim the width of a space.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -69,6 +69,26 @@ def values_of(media: Mapping[str, Any], name: str) -> tuple[Any, ...]:
 def sources_of(media: Mapping[str, Any], key: str) -> tuple[Any, ...]:
     """Return what a reader of this key is given for a query, once for each reference or wish."""
     return (source_of(media, key),) if key == "pair" else values_of(media, key)
+
+
+def strings(given: Any, what: str) -> tuple[str, ...]:
+    """Return one string, or each of several, as a tuple; one string is one value, not the sequence of its letters.
+
+    >>> strings("12", "like"), strings(["1", "2"], "like")
+    (('12',), ('1', '2'))
+
+    Raises:
+        BadSpec: a value is no string.
+    """
+    if isinstance(given, str):
+        return (given,)
+    if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | memoryview):
+        raise BadSpec(f"{what} takes a string or several, not {given!r:.80}")
+    values = tuple(given)
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            raise BadSpec(f"{what} takes strings: value {place + 1} of {len(values)} is {value!r:.80}")
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +225,8 @@ class Query:
     hybrid: bool = False
 
     def __post_init__(self) -> None:
+        if self.like != () or self.unlike != () or self.spaces != ():
+            self._take_strings()
         if self.media and (unknown := set(self.media) - set(MEDIA)):
             raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(unknown))}")
         if self.target is not None and self.target not in KEYS:
@@ -228,6 +250,10 @@ class Query:
     def examples(self) -> tuple[str, ...]:
         """Ids of all stored items it names, which are left out of the answer."""
         return (*self.like, *self.unlike)
+
+    def _take_strings(self) -> None:
+        for name in (LIKE, UNLIKE, "spaces"):
+            object.__setattr__(self, name, strings(getattr(self, name), name))
 
     def _check_counts(self) -> None:
         for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
@@ -295,7 +321,7 @@ class Ask(TypedDict, total=False):
     group: str | None
     per_group: int
     where: str | None
-    spaces: Sequence[str]
+    spaces: str | Sequence[str]
     index: str | None
     weights: Mapping[str, float]
     scorer: str | None
@@ -317,9 +343,6 @@ def query_of(ask: Ask) -> Query:
         raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; it has no {', '.join(sorted(unknown))}")
     given: dict[str, Any] = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
     media = {name: ask[name] for name in MEDIA if ask.get(name) is not None}  # type: ignore[literal-required]
-    for name in (LIKE, UNLIKE, "spaces"):
-        if name in given:
-            given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
     return Query(media, **given)
 
 

@@ -4,7 +4,8 @@ from PIL import Image
 
 import quiver
 from quiver.errors import BadCollection, BadData, BadSpec, NoRoute, QuiverError
-from quiver.types import Item
+from quiver.task import Question
+from quiver.types import Item, Query
 
 
 @pytest.fixture
@@ -274,3 +275,56 @@ def test_a_column_that_cannot_be_indexed_does_not_keep_the_others_from_it(tmp_pa
         collection.index("faiss factory=IVF16,Flat")
     indexes = {column["space"]: column["indexes"] for column in collection.info()["columns"]}
     assert indexes == {"many": ["exact", "faiss"], "few": ["exact"]}
+
+
+@pytest.fixture
+def digits(tmp_path):
+    collection = quiver.open(tmp_path / "digits", catch_up=False)
+    collection.add_vectors(np.eye(4), space="made", ids=["1", "2", "12", "3"], progress=False)
+    return collection
+
+
+def test_one_string_is_one_id_and_not_its_letters(digits):
+    assert [item.id for item in digits.get("12")] == ["12"]
+    assert digits.delete("12") == 1
+    assert [item.id for item in digits.get(["1", "2", "12", "3"])] == ["1", "2", "3"]
+
+
+def test_one_string_is_one_name_wherever_several_are_taken(digits):
+    assert Query(like="12").like == ("12",) and Query(like=iter(["1", "2"])).like == ("1", "2")
+    assert Query(like="1", unlike="23").unlike == ("23",)
+    assert Query(like="1", spaces="made").spaces == ("made",)
+    assert digits.search(like="12", spaces="made").ids == ("1", "2", "3")
+    assert digits.index("faiss factory=Flat", spaces="made")[0]["vectors"] == 4
+    assert len(digits.check(spaces="made")) <= 1
+    assert Question("q", Query(like="1"), {"2": 1}, exclude="12", candidates="23").exclude == ("12",)
+
+
+@pytest.mark.parametrize("ids", [12, [1, 2], [None], ["1", b"2"], b"12", None, [["1"]], {1: 2}])
+def test_an_id_that_is_no_string_is_one_clear_line(digits, ids):
+    for call in (digits.delete, digits.get, lambda ids: Query(like=ids)):
+        with pytest.raises(BadSpec, match=r"^[^\n]+$"):
+            call(ids)
+    assert len(digits) == 4
+
+
+def test_no_ids_delete_nothing(digits):
+    assert digits.delete([]) == 0 and digits.delete(iter(())) == 0 and digits.get(()) == []
+    for more in ({}, {"ids": ["1"], "where": "id = '2'"}, {"ids": [], "where": "id = '2'"}):
+        with pytest.raises(BadSpec, match="either ids or a condition"):
+            digits.delete(**more)
+    assert len(digits) == 4
+
+
+ODD = ["a'b", "''", "new\nline", "nul\0x", "ü😀", " ", "\\", '"', "`", "--", "; drop", "%_", "\u2028", "x' OR '1'='1"]
+
+
+def test_ids_are_never_read_as_sql(tmp_path):
+    collection = quiver.open(tmp_path / "odd", catch_up=False)
+    collection.add_vectors(np.eye(len(ODD)), space="made", ids=ODD, progress=False)
+    assert [item.id for item in collection.get(ODD)] == ODD
+    assert [collection.search(like=id, k=1).plan is not None for id in ODD] == [True] * len(ODD)
+    for left, id in enumerate(ODD, 1 - len(ODD)):
+        assert collection.delete(id) == 1 and len(collection) == -left
+    with pytest.raises(BadSpec, match="half a character"):
+        collection.get("\ud83d")

@@ -7,6 +7,7 @@ import numpy as np
 from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import record, spare
+from quiver.engine.storage import full_text
 from quiver.types import WORDS, Floats, Rows, values_of
 
 
@@ -40,7 +41,7 @@ class Words:
         """Return scores and row numbers of one query, best first, the lower row number first among equals."""
         conditions = [condition for condition in (_has(self.target), context.query.where) if condition]
         where = " AND ".join(f"({condition})" for condition in conditions) or None
-        table = context.session.table.search_words(text, k, where=where)
+        table = full_text.search(context.session.table, text, k, where=where)
         scores = table["_score"].to_numpy().astype(np.float32)
         rows = table["_rowid"].to_numpy().astype(np.int64)
         order = np.lexsort((rows, -scores))

@@ -13,5 +13,5 @@ def delete(
     """Delete items by id or by condition. Earlier versions keep them."""
     import quiver
 
-    count = quiver.open(collection).delete(ids or (), where=where)
+    count = quiver.open(collection).delete(ids or None, where=where)
     print(f"{count:,} deleted")

@@ -1,0 +1,47 @@
+"""The words of items: what full-text search sees of their text and metadata."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quiver.engine.core.column import Column
+from quiver.engine.storage import full_text
+from quiver.engine.storage.dataset import RESERVED, Table
+
+#: A link, up to what cannot belong to it: a space, a quote, an angle bracket, a letter of another script.
+_LINK = "[A-Za-z][A-Za-z0-9+.-]*://[!#-&(-;=?-~]*"
+_ROWS = 65_536  # read at a time
+
+
+def words(text: pa.ChunkedArray, meta: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Join what full-text search should see: the text and every metadata string, without the links in them."""
+    spoken = [part for part in (_strings(column) for column in (text, *meta)) if part is not None]
+    # Nulls are filled, not skipped: pyarrow 26 loses the rows in which every column is null.
+    return pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in spoken), " ")
+
+
+def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    if pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
+        column = pc.binary_join(column, " ")
+    return pc.replace_substring_regex(column, _LINK, " ") if pa.types.is_string(column.type) else None
+
+
+def index_words(table: Table) -> tuple[str, ...]:
+    """See that words are indexed as they are today; returns what a user should be told of an index that was not."""
+    if not full_text.index(table):
+        return ()
+    _restore(table)
+    return ("the full-text index was built anew: it now finds words in Chinese, Japanese, Thai and the like",)
+
+
+def _restore(table: Table) -> None:
+    """Write the words of texts with links anew: an earlier Quiver left out every string that had one."""
+    fields = [field for field in table.schema if field.name not in RESERVED and Column.of(field) is None]
+    names = ["text", *(field.name for field in fields)]
+    for batch in table.at(table.version).batches(["id", full_text.WORDS, *names], size=_ROWS):
+        rows = pa.Table.from_batches([batch])
+        new = words(rows["text"], [rows[name] for name in names[1:]])
+        other = pc.fill_null(pc.not_equal(new, rows[full_text.WORDS]), True)
+        if pc.any(other).as_py():
+            table.update(pa.table({"id": rows["id"], full_text.WORDS: new}).filter(other))

@@ -1,0 +1,50 @@
+"""Full-text search (BM25) over the words of items: the index, and what a user's words mean to it.
+
+Lance's tokenizer ``icu/split`` finds the words of Chinese, Japanese, Thai and other scripts written without spaces, by
+the dictionaries of ICU (https://unicode-org.github.io/icu/userguide/boundaryanalysis/), which are built in; elsewhere
+it splits at spaces and punctuation. Words are stemmed as English ones, and accents are dropped.
+"""
+
+import pyarrow as pa
+from lance.query import MatchQuery
+
+from quiver.engine.storage.dataset import Table
+
+#: The column that full-text search sees.
+WORDS = "words"
+TOKENIZER = "icu/split"
+#: Longer texts are cut: no caption is as long, and the time of a search grows with the number of words.
+_LONGEST = 65_536
+
+
+def index(table: Table) -> bool:
+    """See that the full-text index exists and finds words in every script; returns whether an old one was replaced."""
+    old = outdated(table)
+    if old or not table.has_index(WORDS):
+        table.commit(
+            lambda dataset: dataset.create_scalar_index(WORDS, "INVERTED", base_tokenizer=TOKENIZER, replace=True)
+        )
+    return old
+
+
+def outdated(table: Table) -> bool:
+    """Say whether the full-text index was made by an earlier Quiver, which split text at spaces only."""
+    held = [each for each in table.dataset.describe_indices() if WORDS in each.field_names]
+    return any(each.details.get("base_tokenizer") != TOKENIZER for each in held)
+
+
+def search(table: Table, text: str, k: int, *, where: str | None = None) -> pa.Table:
+    """Search by words: ``_score`` and ``_rowid`` of the best k, rows newer than the index included.
+
+    Quotes, operators and punctuation in the text have no meaning; a text without a word finds nothing.
+    """
+    words = text[:_LONGEST].encode(errors="replace").decode()  # half a surrogate pair cannot be searched
+    with table.reading(where):
+        return table.dataset.scanner(
+            columns=["_score"],
+            full_text_query=MatchQuery(words, WORDS),  # a plain string in quotes would be taken for a phrase query
+            filter=where,
+            prefilter=True,
+            limit=k,
+            with_row_id=True,
+        ).to_table()
