@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PYTHONSAFEPATH := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench soak clean
 
 demo: $(STAMP)
 	$(BIN)/quiver demo
@@ -27,6 +27,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m quiver.benchmarks.speed.ingest
+
+soak: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m campaign.soak --minutes 60
 
 clean:
 	rm -rf $(VENV) out

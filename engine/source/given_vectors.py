@@ -124,7 +124,8 @@ def _table(meta: Any, rows: int) -> pa.Table:
         return pa.table({"": pa.nulls(rows)}).select([])
     try:
         if isinstance(meta, Mapping):
-            return pa.table({name: pa.array(values) for name, values in meta.items()})
+            columns = {name: pa.array(values) for name, values in meta.items()}
+            return pa.table(columns) if columns else _table(None, rows)
         if isinstance(meta, list | tuple):
             names = dict.fromkeys(name for row in meta for name in row)
             columns = {name: pa.array([row.get(name) for row in meta]) for name in names}
