@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from quiver import registry
-from quiver.encoders import _fingerprint
+from quiver.encoders import _fingerprint, _frozen
+from quiver.encoders._frozen import Frozen
 from quiver.encoders._train.rank import share
-from quiver.errors import BadSpec, QuiverError
+from quiver.errors import QuiverError
 from quiver.files import append_text, write_arrays, writing
 from quiver.media import locate
-from quiver.protocols import Encoder
-from quiver.types import Floats, Space
+from quiver.types import Floats
 
 Mask = NDArray[np.bool_]
 
@@ -39,7 +37,7 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
 
     Args:
         spec: of an encoder, such as ``"timm model=resnet50"``; several joined by " + " have their vectors joined.
-            Of several spaces the finest counts.
+            Of an encoder with several spaces the first is taken, the finest one.
         key: one of KEYS.
         refs: n references as the encoder's reader takes them: paths, texts, (before, after).
         cache: a folder; None keeps nothing.
@@ -51,43 +49,20 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     Raises:
         BadSpec: an encoder cannot be named so, or does not embed the key.
     """
-    source = _open(spec, key)
+    source = _frozen.open(spec, key)
     places = [slice(start, start + BLOCK) for start in range(0, len(refs), BLOCK)]
     blocks: dict[int, tuple[Floats, Mask]] = {}
     with tqdm(total=len(refs), unit=" items", desc=f"{spec} {key}", disable=None) as bar:
         for number in _turns(len(places)):
-            blocks[number] = _block(source, refs[places[number]], cache)
+            blocks[number] = _block(source, spec, refs[places[number]], cache)
             bar.update(len(blocks[number][1]))
-    rows = np.concatenate([np.empty((0, source.dim), np.float32), *(blocks[n][0] for n in range(len(places)))])
+    rows = np.concatenate([np.empty((0, source.width), np.float32), *(blocks[n][0] for n in range(len(places)))])
     mask = np.concatenate([np.empty(0, bool), *(blocks[n][1] for n in range(len(places)))])
     if not mask.all():
         where = f": see {cache / 'quarantine.jsonl'}" if cache else ""
         lost = f"{len(mask) - mask.sum():,} of {len(mask):,} {key} references cannot be read"
         print(f"note: {lost}{where}", file=sys.stderr)
     return rows, mask
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The encoders of one spec, for one key."""
-
-    spec: str
-    key: str
-    parts: tuple[tuple[Encoder, Space], ...]
-
-    @property
-    def dim(self) -> int:
-        return sum(space.dim for _, space in self.parts)
-
-
-def _open(spec: str, key: str) -> _Source:
-    parts = []
-    for each in spec.split(" + "):
-        encoder: Encoder = registry.load("encoders", each)
-        if key not in encoder.keys:
-            raise BadSpec(f"{each} embeds {', '.join(encoder.keys)}, not {key}")
-        parts.append((encoder, encoder.spaces(key)[0]))
-    return _Source(spec, key, tuple(parts))
 
 
 def _turns(count: int) -> list[int]:
@@ -97,7 +72,7 @@ def _turns(count: int) -> list[int]:
     return [*range(start, count), *range(start)]
 
 
-def _block(source: _Source, refs: Sequence[Any], cache: Path | None) -> tuple[Floats, Mask]:
+def _block(source: Frozen, spec: str, refs: Sequence[Any], cache: Path | None) -> tuple[Floats, Mask]:
     if cache is None:
         rows, mask, _ = _embed(source, refs)
         return rows, mask
@@ -109,7 +84,7 @@ def _block(source: _Source, refs: Sequence[Any], cache: Path | None) -> tuple[Fl
         return held["rows"], held["mask"]
     rows, mask, reasons = _embed(source, refs)
     lines = [
-        {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": source.spec}
+        {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": spec}
         for row, reason in sorted(reasons.items())
     ]
     with writing(cache):
@@ -119,7 +94,7 @@ def _block(source: _Source, refs: Sequence[Any], cache: Path | None) -> tuple[Fl
     return rows, mask
 
 
-def _embed(source: _Source, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int, str]]:
+def _embed(source: Frozen, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int, str]]:
     """Return rows, mask, and the reason by row for those that cannot be decoded."""
     reasons: dict[int, str] = {}
     columns = []
@@ -159,9 +134,8 @@ def _decoded(reader: Callable[[Any], Any], refs: Sequence[Any]) -> Iterator[tupl
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _name(source: _Source, refs: Sequence[Any]) -> str:
-    spaces = [f"{space.name} {space.dim} {space.revision}" for _, space in source.parts]
-    return _fingerprint.of_parts(source.key, *spaces, *(_print(ref, source.key) for ref in refs))
+def _name(source: Frozen, refs: Sequence[Any]) -> str:
+    return _fingerprint.of_parts(source.key, *source.named, *(_print(ref, source.key) for ref in refs))
 
 
 def _print(ref: Any, key: str) -> str:

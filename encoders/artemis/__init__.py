@@ -24,11 +24,12 @@ def load(*, checkpoint: Path, device: str = "auto") -> Encoder:
         An encoder of the key ``image``, with ``scorers`` and ``bridges``.
 
     Raises:
-        MissingWeights: it is not there, or not whole.
+        MissingWeights: it is not there or not whole, or a file of its encoders is missing.
         BadSpec: the encoders that made its features cannot be loaded.
     """
     from quiver.encoders import _device
-    from quiver.encoders.artemis import encoder, source
+    from quiver.encoders._frozen import Frozen
+    from quiver.encoders.artemis import encoder
     from quiver.encoders.artemis.model import Model
     from quiver.encoders.artemis.scorer import Composed
     from quiver.encoders.artemis.word import Vocabulary
@@ -36,9 +37,8 @@ def load(*, checkpoint: Path, device: str = "auto") -> Encoder:
     model = Model.open(checkpoint).to(_device.pick(device))
     config = model.config
     pictures = encoder.build(model)
-    words: Vocabulary | source.Source | None = None
+    words: Vocabulary | Frozen | None = None
     if "text" in config.holds:
-        width = config.wide("text")
-        words = source.open(config.text_spec, "text", width) if width else Vocabulary.of(config)
+        words = encoder.frozen(model, "text") if config.wide("text") else Vocabulary.of(config)
     lifted = pictures.bridges[0].target if pictures.bridges else None
     return replace(pictures, scorers=(Composed(pictures.space, pictures.eye, words, lifted),))

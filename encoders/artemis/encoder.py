@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from quiver.encoders import _fingerprint, _pool
+from quiver.encoders import _fingerprint, _frozen, _pool
+from quiver.encoders._frozen import Frozen
 from quiver.encoders._tower import chunks
-from quiver.encoders.artemis import image, source
+from quiver.encoders.artemis import image
 from quiver.encoders.artemis.config import ATTENTIVE
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.probe import Lift
@@ -33,7 +34,7 @@ class Eye:
 
     model: Model
     read: Reader
-    features: source.Source | None
+    features: Frozen | None
 
     def store(self, batch: Sequence[Any]) -> Floats:
         """Return what is stored of n pictures as ``read`` gives them: (n, D) float32."""
@@ -118,11 +119,11 @@ def build(model: Model) -> Pictures:
         BadSpec: the encoders that made its features cannot be loaded, or are others.
     """
     config = model.config
-    features: source.Source | None = None
+    features: Frozen | None = None
     read: Reader = image.reader(config)
     recipe = "pixels"
-    if width := config.wide("image"):
-        features = source.open(config.image_spec, "image", width)
+    if config.wide("image"):
+        features = frozen(model, "image")
         read, recipe = features.reader, features.revision
     metric: Metric = "cosine" if config.unit else "dot"
     revision = _fingerprint.of_state(
@@ -132,6 +133,22 @@ def build(model: Model) -> Pictures:
     normed = config.composer in ATTENTIVE and config.attention != "uniform"
     bridges = (Lift(space, lifted_space(space)),) if normed else ()
     return Pictures(space, Eye(model, read, features), bridges=bridges)
+
+
+def frozen(model: Model, key: str) -> Frozen:
+    """Load the encoders whose features a model was trained on.
+
+    Raises:
+        BadSpec: the model does not say which, or their features have another width.
+        MissingWeights: a file of theirs is missing.
+    """
+    spec, width = getattr(model.config, f"{key}_spec"), model.config.wide(key)
+    if not spec:
+        raise BadSpec(f"the model learned from {key} features but does not say of which encoder: set Config.{key}_spec")
+    found = _frozen.open(_frozen.placed(spec, model.folder), key)
+    if found.width != width:
+        raise BadSpec(f"{spec!r} gives {found.width} {key} features, and the model learned from {width}")
+    return found
 
 
 def lifted_space(space: Space) -> Space:

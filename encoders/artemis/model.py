@@ -6,23 +6,18 @@ in ``image``, ``text`` and ``loss``.
 Legend: B queries, N targets (of all ranks, or stored), D width, L tokens, W features.
 """
 
-import json
-from pathlib import Path
-from typing import NotRequired, Self, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from quiver.encoders import _hub
+from quiver.encoders._saved import Saved
 from quiver.encoders._train.rank import gathered, share
 from quiver.encoders.artemis import composer, image, loss, probe, score, text
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.score import Terms
-from quiver.errors import MissingWeights, QuiverError
 
 #: Share of a batch in the running means of ``typical``.
 PACE = 0.02
@@ -44,7 +39,7 @@ class Batch(TypedDict):
     same: NotRequired[Tensor]
 
 
-class Model(nn.Module, PyTorchModelHubMixin, library_name="quiver", tags=["composed-image-retrieval"]):
+class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
     """Towers of picture and words, and a composer.
 
     Args:
@@ -162,25 +157,6 @@ class Model(nn.Module, PyTorchModelHubMixin, library_name="quiver", tags=["compo
         if self.config.composer in ("artemis", "em", "is"):
             means = torch.stack([own[name].diagonal().mean() for name in sorted(own)])
             self.typical.lerp_(means.to(self.typical), PACE)
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Read what ``save_pretrained`` wrote, every weight of it, in eval mode without gradients.
-
-        Raises:
-            MissingWeights: it is not there, or not whole.
-        """
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise MissingWeights(f"{folder} has no {name}: give the folder that training left (out/model)")
-        try:
-            model = cls(Config(**json.loads((folder / "config.json").read_text("utf-8"))))
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-        except QuiverError:
-            raise
-        except Exception as error:  # JSON, torch and safetensors each have errors of their own
-            raise MissingWeights(f"{folder} cannot be read as a model: {_hub.brief(error)}") from error
-        return model.eval().requires_grad_(False)
 
 
 def _sum(values: dict[str, Tensor]) -> Tensor:

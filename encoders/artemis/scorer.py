@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from quiver.encoders import _pool
+from quiver.encoders._frozen import Frozen
 from quiver.encoders.artemis import probe, score
 from quiver.encoders.artemis.config import WEIGHABLE, Config
 from quiver.encoders.artemis.encoder import Eye
 from quiver.encoders.artemis.score import Arrays
-from quiver.encoders.artemis.source import Source
 from quiver.encoders.artemis.word import Vocabulary
 from quiver.errors import BadMedia, BadSpec
 from quiver.media import TextReader
@@ -45,7 +45,7 @@ class Composed:
 
     space: Space
     eye: Eye
-    words: Vocabulary | Source | None
+    words: Vocabulary | Frozen | None
     lifted: Space | None
 
     @property

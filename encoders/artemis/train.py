@@ -17,6 +17,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from quiver.encoders import _frozen
 from quiver.encoders._train import Loop, Outcome, extract, first, fit
 from quiver.encoders.artemis import image, text
 from quiver.encoders.artemis.config import LIBRARIES, Attention, Bert, Composer, Config, Objective
@@ -235,7 +236,9 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
             exam.settle(model)
         if isinstance(lessons.look, Table):
             lessons.look.fold(cast(text.Feature, model.image).first)
-        model.save_pretrained(out / "model")
+        place, config = out / "model", model.config
+        specs = _frozen.keep({"image_spec": config.image_spec, "text_spec": config.text_spec}, place)
+        model.save(place, replace(config, **specs))
     return outcome
 
 

@@ -99,16 +99,12 @@ class Stock:
 
 def build(checkpoint: Path, *, device: torch.device, precision: Precision) -> Stock:
     """Read a trained model; see ``quiver.encoders.fashionbert.load``."""
-    if not (checkpoint / "config.json").is_file():
-        raise MissingWeights(
-            f"fashionbert checkpoint={checkpoint}: there is no config.json; give a trained model's folder"
-        )
-    model = FashionBert.from_pretrained(str(checkpoint)).to(device).eval().requires_grad_(False)
+    model = FashionBert.open(checkpoint).to(device).requires_grad_(False)
     if model.pieces is None:
         raise MissingWeights(
             f"fashionbert checkpoint={checkpoint}: tokenizer.json is missing, which holds its word pieces"
         )
-    source = open(Extractor.read(checkpoint), device=str(device))
+    source = open(Extractor.read(checkpoint), device=str(device), folder=checkpoint)
     if source.width != model.config.feature:
         raise MissingWeights(
             f"{checkpoint}: the model reads {model.config.feature} features, patches have {source.width}"

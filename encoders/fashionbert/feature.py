@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quiver import registry
-from quiver.encoders import _fingerprint
+from quiver.encoders import _fingerprint, _frozen
+from quiver.encoders._frozen import Readers
 from quiver.encoders._train import first
 from quiver.encoders.fashionbert.patch import Averaged, Cells, Pixels
 from quiver.errors import BadSpec, MissingWeights, QuiverError
@@ -68,7 +69,7 @@ class Extractor:
     @property
     def wholes(self) -> tuple[str, ...]:
         """The specs of the encoders of whole pictures."""
-        return tuple(part.strip() for part in self.whole.split(" + ")) if self.whole else ()
+        return tuple(_frozen.split(self.whole))
 
     @property
     def patches(self) -> int:
@@ -88,10 +89,10 @@ class Extractor:
             raise MissingWeights(f"{folder / FILE} does not say how patches are made: {error}") from error
 
     def write(self, folder: Path) -> None:
-        """Write patches.json, in which paths are absolute."""
-        kept = replace(self, whole=" + ".join(map(registry.canonical, self.wholes)))
-        if self.features != "pixels":
-            kept = replace(kept, features=registry.canonical(self.features))
+        """Write patches.json, and copy the files of the encoders beside it."""
+        specs = {"whole": self.whole} | ({"features": self.features} if self.features != "pixels" else {})
+        placed = _frozen.keep(specs, folder)
+        kept = replace(self, whole=placed["whole"], features=placed.get("features", self.features))
         (folder / FILE).write_text(json.dumps(asdict(kept), indent=2) + "\n", encoding="utf-8")
 
 
@@ -112,57 +113,40 @@ class Source:
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class Views:
-    """Decodes a picture for the grid, and for each encoder of the whole picture."""
+def open(extractor: Extractor, *, device: str = "auto", folder: Path | None = None) -> Source:
+    """Load the network and the encoders that an extractor names.
 
-    readers: tuple[Reader, ...]
-
-    def __call__(self, source: Any) -> tuple[Any, ...]:
-        """Return what each reader makes of it.
-
-        Raises:
-            BadMedia: it cannot be read.
-        """
-        return tuple(read(source) for read in self.readers)
-
-
-def open(extractor: Extractor, *, device: str = "auto") -> Source:
-    """Load what an extractor names.
+    Args:
+        extractor: as training was given it, or as a model's folder holds it.
+        device: of those encoders that take one and name none.
+        folder: of the model.
 
     Raises:
         BadSpec: it is no CNN of timm, its map is coarser than the grid, or a whole picture's encoder embeds none.
+        MissingWeights: a file of an encoder is missing.
     """
-    cells = _cells(extractor, device)
-    return _joined(cells, extractor, device) if extractor.wholes else cells
+    cells = _cells(extractor, device, folder)
+    return _joined(cells, extractor, device, folder) if extractor.whole else cells
 
 
-def _joined(cells: Source, extractor: Extractor, device: str) -> Source:
+def _joined(cells: Source, extractor: Extractor, device: str, folder: Path | None) -> Source:
     """Add patches of the whole picture; rows are as wide as the widest, the rest of the others is zero."""
-    encoders = [registry.load("encoders", _on(spec, device)) for spec in extractor.wholes]
-    if blind := [spec for spec, each in zip(extractor.wholes, encoders, strict=True) if "image" not in each.keys]:
-        raise BadSpec(f"whole={extractor.whole!r}: {blind[0]} embeds no pictures")
-    spaces = [each.spaces("image")[0] for each in encoders]
+    frozen = _frozen.open(_frozen.placed(extractor.whole, folder, device=device), "image")
+    spaces = [space for _, space in frozen.parts]
     width, count = max(cells.width, *(space.dim for space in spaces)), extractor.rows * extractor.columns
 
     def look(views: Sequence[Any]) -> Floats:
-        rows = np.zeros((len(views), count + len(encoders), width), np.float32)
+        rows = np.zeros((len(views), count + len(spaces), width), np.float32)
         rows[:, :count, : cells.width] = cells.look([view[0] for view in views])
-        for place, (encoder, space) in enumerate(zip(encoders, spaces, strict=True)):
+        for place, (encoder, space) in enumerate(frozen.parts):
             rows[:, count + place, : space.dim] = encoder.embed("image", [view[1 + place] for view in views], space)
         return rows
 
-    named = [f"{space.name} {space.dim} {space.revision}" for space in spaces]
-    revision = _fingerprint.of_parts("fashionbert whole 1", cells.revision, *named)
-    return Source(Views((cells.read, *(each.reader("image") for each in encoders))), look, width, revision)
+    revision = _fingerprint.of_parts("fashionbert whole 1", cells.revision, *frozen.named)
+    return Source(Readers((cells.read, *frozen.reader.parts)), look, width, revision)
 
 
-def _on(spec: str, device: str) -> str:
-    """Name the device of an encoder that is said to run on one."""
-    return f"{spec} device={device}" if registry.split(spec)[0] == "timm" and "device=" not in spec else spec
-
-
-def _cells(extractor: Extractor, device: str) -> Source:
+def _cells(extractor: Extractor, device: str, folder: Path | None) -> Source:
     if extractor.features == "pixels":
         revision = _fingerprint.of_parts("fashionbert pixels 1", str(extractor))
         cells = Pixels(side=extractor.side, rows=extractor.rows, columns=extractor.columns)
@@ -170,7 +154,7 @@ def _cells(extractor: Extractor, device: str) -> Source:
     spec = extractor.features
     if registry.split(spec)[0] != "timm":
         raise BadSpec(f"features={spec!r} is no CNN: give pixels, or one of timm, as in timm model=resnet50")
-    encoder = registry.load("encoders", _on(spec, device))
+    encoder = registry.load("encoders", _frozen.placed(spec, folder, device=device))
     eye = encoder.towers["image"].features
     whole = extractor.view == "averaged"
     mean, std = (tuple((values.flatten() / 255).tolist()) for values in (eye.mean, eye.std))

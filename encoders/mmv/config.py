@@ -4,7 +4,7 @@ A config is flat and of JSON scalars, so that ``config.json`` beside the weights
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 from quiver.errors import BadSpec
 
@@ -12,6 +12,8 @@ Graph = Literal["shared", "disjoint", "fac"]
 
 GRAPHS: tuple[Graph, ...] = ("shared", "disjoint", "fac")
 MODALITIES = ("video", "audio", "text")
+#: Fields that name the encoders of ``features`` towers.
+SPECS = tuple(f"{modality}_spec" for modality in MODALITIES)
 #: Towers that are trained together with the heads; ``features:WIDTH`` stands for any other encoder's output.
 TOWERS = {
     "video": ("s3d", "tsm50", "tsm50x2", "tsm_small"),
@@ -149,18 +151,6 @@ class Config:
         """Return the width a ``features`` tower passes on; 0 where the tower is a network, or its width no number."""
         name, _, width = (getattr(self, modality) or "").partition(":")
         return int(width) if name == "features" and width.isdecimal() else 0
-
-    @classmethod
-    def of(cls, values: dict[str, Any], *, where: str) -> "Config":
-        """Make a config from what ``config.json`` holds; missing fields take their defaults.
-
-        Raises:
-            BadSpec: a field is unknown, so that a newer model is refused rather than misread.
-        """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - known):
-            raise BadSpec(f"{where} has the unknown field {unknown[0]!r}: it was written by another version")
-        return cls(**values)
 
     @classmethod
     def paper(cls, graph: Graph = "fac") -> "Config":

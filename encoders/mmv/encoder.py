@@ -14,51 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quiver import registry
-from quiver.encoders import _fingerprint
+from quiver.encoders import _fingerprint, _frozen
+from quiver.encoders._frozen import Frozen
 from quiver.encoders._pool import mean, unit
 from quiver.encoders._tower import chunks
 from quiver.encoders.mmv.clip import hear
 from quiver.encoders.mmv.deflate import Deflated
-from quiver.encoders.mmv.model import MMV, read
-from quiver.encoders.mmv.reader import Joined, SoundReader, WordReader
+from quiver.encoders.mmv.model import MMV
+from quiver.encoders.mmv.reader import SoundReader, WordReader
 from quiver.encoders.mmv.word import Tokeniser
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
 from quiver.media import ImageReader, VideoReader
-from quiver.protocols import Encoder, Reader
+from quiver.protocols import Reader
 from quiver.types import KEYS, Floats, Space
 
 #: Scale and offset of the deflated tower's normalisation, beside the weights.
 DEFLATED = "deflated.safetensors"
 #: Windows that go through a tower together: what passes between layers then stays in a CPU's cache.
 AT_ONCE = {"cpu": 8, "cuda": 64}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frozen:
-    """The encoders whose vectors, one after the other, a ``features`` tower takes."""
-
-    key: str
-    parts: tuple[tuple[Encoder, Space], ...]
-
-    @classmethod
-    def of(cls, spec: str, key: str) -> "Frozen":
-        """Load them, joined by " + "; of several spaces the finest counts."""
-        encoders: list[Encoder] = [registry.load("encoders", each) for each in spec.split(" + ")]
-        return cls(key, tuple((encoder, encoder.spaces(key)[0]) for encoder in encoders))
-
-    @property
-    def reader(self) -> Reader:
-        """Read what each of them wants."""
-        return Joined(tuple(encoder.reader(self.key) for encoder, _ in self.parts))
-
-    def features(self, batch: Sequence[Any]) -> Floats:
-        """Return (n, F) of n outputs of the reader."""
-        columns = [
-            encoder.embed(self.key, [each[place] for each in batch], space)
-            for place, (encoder, space) in enumerate(self.parts)
-        ]
-        return np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +118,7 @@ class MMVEncoder:
     def _parts(self, key: str, batch: Sequence[Any]) -> tuple[str, Sequence[Any], list[int]]:
         """Return the modality, the windows of all items, and how many each has."""
         if key in self.frozen:
-            return key, list(self.frozen[key].features(batch)), [1] * len(batch)
+            return key, list(self.frozen[key].embed(batch)), [1] * len(batch)
         if key == "video":
             runs = [run for clip in batch for run in np.split(clip, self.windows)]
             return key, runs, [self.windows] * len(batch)
@@ -167,19 +140,15 @@ class MMVEncoder:
 
 def build(checkpoint: Path, *, device: torch.device, coarse: str, windows: int) -> MMVEncoder:
     """Read a trained model; see ``quiver.encoders.mmv.load``."""
-    if not (checkpoint / "config.json").is_file():
-        raise MissingWeights(
-            f"mmv checkpoint={checkpoint}: there is no config.json; give the folder of a trained model"
-        )
     if windows < 1:
         raise BadSpec(f"mmv windows must be at least 1, not {windows}")
-    model = read(checkpoint).to(device).requires_grad_(False)
+    model = MMV.open(checkpoint).to(device).requires_grad_(False)
     if coarse == "computed" and not model.config.unit:
         raise BadSpec(
             "mmv coarse=computed needs a fac model trained with unit=true: unit vectors of others do not tell"
         )
     frozen = {
-        modality: Frozen.of(getattr(model.config, f"{modality}_spec"), modality)
+        modality: _frozen.open(_frozen.placed(getattr(model.config, f"{modality}_spec"), checkpoint), modality)
         for modality in model.config.modalities
         if model.config.width(modality)
     }

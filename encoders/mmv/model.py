@@ -7,14 +7,15 @@ Shapes: B clips, K narrations of a clip, D width of a space, F features of a tow
 rows and W columns, of a sound T steps of F mel bands or N samples, of a text W words.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar, Self
 
 import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard
 from torch import Tensor, nn
 
+from quiver.encoders._saved import Saved
 from quiver.encoders.mmv.config import Config
 from quiver.encoders.mmv.graph import Graph
 from quiver.encoders.mmv.loss import contrast
@@ -25,10 +26,10 @@ from quiver.encoders.mmv.tsm import TSMResNet
 from quiver.encoders.mmv.word import Words
 from quiver.encoders.mmv.yamnet import Config as YAMConfig
 from quiver.encoders.mmv.yamnet import YAMNet
-from quiver.errors import BadSpec, MissingWeights
+from quiver.errors import BadSpec
 
-#: Files of a saved model; the words are there where its text tower has some: one per line, from row 1 of the table.
-CONFIG, WEIGHTS, WORDS = "config.json", "model.safetensors", "words.txt"
+#: The vocabulary of a model with words: one per line, from row 1 of the table.
+WORDS = "words.txt"
 
 _BUILD: Mapping[str, Callable[[Config], nn.Module]] = {
     "s3d": lambda config: S3DG(space_to_depth=config.space_to_depth),
@@ -42,7 +43,7 @@ _BUILD: Mapping[str, Callable[[Config], nn.Module]] = {
 }
 
 
-class MMV(nn.Module, PyTorchModelHubMixin):
+class MMV(Saved):
     """The model.
 
     Args:
@@ -57,6 +58,8 @@ class MMV(nn.Module, PyTorchModelHubMixin):
     Raises:
         BadSpec: words are missing, superfluous, or of another width.
     """
+
+    also: ClassVar[tuple[str, ...]] = (WORDS,)
 
     def __init__(self, config: Config, *, words: Words | None = None) -> None:
         super().__init__()
@@ -138,68 +141,14 @@ class MMV(nn.Module, PyTorchModelHubMixin):
             f"{sum(self.sizes().values()):,} trained parameters. `quiver` takes it as `mmv checkpoint=FOLDER`.\n"
         )
 
+    @classmethod
+    def _made(cls, config: Config, folder: Path, state: Mapping[str, Tensor]) -> Self:
+        return cls(config, words=_words(folder / WORDS, state) if config.text == "words" else None)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
-        text = json.dumps({name: getattr(self.config, name) for name in Config.__dataclass_fields__}, indent=2)
-        (save_directory / CONFIG).write_text(text + "\n", encoding="utf-8")
         if self.config.text == "words":
             (save_directory / WORDS).write_text("\n".join(self.tokens) + "\n", encoding="utf-8")
-
-    @classmethod
-    def _from_pretrained(  # type: ignore[override]
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        config: Config | None = None,
-    ) -> "MMV":
-        """Read a folder, or a repository of the Hub; every weight must be there, and none be left over.
-
-        Raises:
-            MissingWeights: a file is missing, or the weights do not fit the config.
-            BadSpec: the config is of another version, or another one than the one given.
-        """
-        folder = Path(model_id)
-        if not folder.is_dir():
-            folder = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                    allow_patterns=[CONFIG, WEIGHTS, WORDS],
-                )
-            )
-        model = read(folder)
-        if config not in {None, model.config}:
-            raise BadSpec(f"{folder} was saved with another config than the one given")
-        return model
-
-
-def read(folder: Path) -> MMV:
-    """Read a saved model, in evaluation.
-
-    Raises:
-        MissingWeights: a file is missing or broken, or the weights do not fit the config.
-        BadSpec: the config is of another version.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = Config.of(json.loads((folder / CONFIG).read_text(encoding="utf-8")), where=str(folder / CONFIG))
-        state = load_file(folder / WEIGHTS)
-        model = MMV(config, words=_words(folder / WORDS, state) if config.text == "words" else None)
-        model.load_state_dict(state)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise MissingWeights(f"{folder} holds no whole mmv model: {' '.join(str(error).split())[:300]}") from error
-    return model.eval()
 
 
 def _words(file: Path, state: Mapping[str, Tensor]) -> Words:

@@ -1,4 +1,4 @@
-"""Readers of MMV's inputs that ``_media`` has no reader for; they import no torch and travel to workers.
+"""Readers of MMV's inputs that ``quiver.media`` has no reader for; they import no torch and travel to workers.
 
 Shapes: W windows, L samples, K words.
 """
@@ -11,7 +11,6 @@ import numpy as np
 from quiver.encoders.mmv.word import Tokeniser, split
 from quiver.errors import BadMedia
 from quiver.media import AudioReader, TextReader
-from quiver.protocols import Reader
 from quiver.types import Floats, Rows
 
 
@@ -66,14 +65,3 @@ class WordReader:
         if not ids.any() and split(text):
             raise BadMedia(f"no word of {text[:60]!r} is in the vocabulary of {len(self.tokeniser.tokens)} words")
         return ids
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Reads one source in several ways."""
-
-    readers: tuple[Reader, ...]
-
-    def __call__(self, source: Any) -> tuple[Any, ...]:
-        """Return what each reader gives."""
-        return tuple(reader(source) for reader in self.readers)

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quiver.encoders import _frozen
 from quiver.encoders._train import Loop, Outcome, first, fit
 from quiver.encoders._train.memory import keep_blocks
 from quiver.encoders._train.rank import share
 from quiver.encoders.mmv.augment import Jitter
 from quiver.encoders.mmv.clip import Clips, Serving, gather, hear, leading
-from quiver.encoders.mmv.config import Config
+from quiver.encoders.mmv.config import SPECS, Config
 from quiver.encoders.mmv.deflate import Calibration, Deflated, calibrate
 from quiver.encoders.mmv.encoder import save_deflation
 from quiver.encoders.mmv.loss import contrast
@@ -262,7 +263,8 @@ def _validate(clips: Clips, batch: int) -> Callable[[nn.Module], Mapping[str, fl
 
 
 def _save(model: MMV, clips: Clips, folder: Path, recipe: Recipe) -> None:
-    model.save_pretrained(folder)
+    specs = {name: spec for name in SPECS if (spec := getattr(model.config, name)) is not None}
+    model.save(folder, replace(model.config, **_frozen.keep(specs, folder)))
     if model.config.video is not None and not model.config.width("video"):
         tower = cast(S3DG | TSMResNet, model.towers["video"])
         deflated = Deflated(tower)

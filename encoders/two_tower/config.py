@@ -16,8 +16,6 @@ LOSSES: tuple[Loss, ...] = ("infonce", "sigmoid")
 SHARED = {"video": "image", "image": "video"}
 #: Stands in a spec for n-grams of words, learnt from nothing.
 WORDS = "words"
-#: Begins values of a saved spec that are files in the model's own folder.
-HERE = "./"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +99,6 @@ class Config:
         if key not in self.towers and key in SHARED:
             key = SHARED[key]
         return key if key in self.towers else None
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any], *, where: str) -> "Config":
-        """Make a config from what ``config.json`` holds; missing fields take their defaults.
-
-        Raises:
-            BadSpec: a field is unknown, so that a newer model is refused rather than misread.
-        """
-        known = {each.name for each in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise BadSpec(f"{where} has the unknown field {unknown[0]!r}: it was written by another version")
-        return cls(**values)
 
     @classmethod
     def tiny(cls, *, loss: Loss = "infonce") -> "Config":

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from quiver.encoders import _fingerprint
+from quiver.encoders._frozen import Frozen
 from quiver.encoders._tower import Tower, Towers, chunks
 from quiver.encoders.two_tower import base
 from quiver.encoders.two_tower.base import Ground
 from quiver.encoders.two_tower.config import Base, Config
-from quiver.encoders.two_tower.model import CONFIG, TwoTower, read
-from quiver.errors import MissingWeights
+from quiver.encoders.two_tower.model import TwoTower
 from quiver.types import Floats, Space
 
 #: Things that go through a head together; the encoders below have bounds of their own.
@@ -29,11 +29,7 @@ def build(checkpoint: Path, *, device: str, place: torch.device, moved: Mapping[
         place: the device that is.
         moved: specs by tower, instead of the saved ones.
     """
-    if not (checkpoint / CONFIG).is_file():
-        raise MissingWeights(
-            f"two_tower checkpoint={checkpoint}: there is no {CONFIG}; give the folder of a trained model"
-        )
-    model = read(checkpoint).to(place).requires_grad_(False)
+    model = TwoTower.open(checkpoint).to(place).requires_grad_(False)
     config = model.config
     grounds = {
         key: base.reopen(_moved(each, moved.get(key)), key, folder=checkpoint, buckets=config.buckets, device=device)
@@ -62,9 +58,10 @@ def _moved(each: Base, spec: str | None) -> Base:
 
 
 def _also(ground: Ground, key: str) -> Ground | None:
-    if not all(space in encoder.spaces(key)[:1] for encoder, space in ground.parts):
+    parts = ground.frozen.parts
+    if not all(space in encoder.spaces(key)[:1] for encoder, space in parts):
         return None
-    return Ground(key, ground.parts, ground.grams)
+    return Ground(Frozen(key, parts), ground.grams)
 
 
 def _features(model: TwoTower, key: str, ground: Ground) -> Callable[[Sequence[Any]], Floats]:

@@ -8,24 +8,20 @@ layer; n-grams may be added to the head of the text tower (see ``word``).
 Shapes: B rows, F features of a tower, N n-grams of a text, D width of the space.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quiver.encoders._saved import Saved
 from quiver.encoders.two_tower.config import Base, Config
-from quiver.errors import BadSpec, MissingWeights
+from quiver.errors import BadSpec
 from quiver.types import Rows
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 #: What a tower is given of some rows: ``features`` (B, F) float32, ``grams`` (B, N) int64.
 Given = Mapping[str, Tensor]
@@ -126,7 +122,7 @@ class Tower(nn.Module):
         return sum(parts[1:], parts[0])
 
 
-class TwoTower(nn.Module, PyTorchModelHubMixin):
+class TwoTower(Saved):
     """The model.
 
     Args:
@@ -184,58 +180,3 @@ class TwoTower(nn.Module, PyTorchModelHubMixin):
             + "\n".join(lines)
             + "\n\n`quiver` takes it as `two_tower checkpoint=FOLDER`.\n"
         )
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        text = json.dumps(asdict(self.config), indent=2, ensure_ascii=False)
-        (save_directory / CONFIG).write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def _from_pretrained(  # type: ignore[override]
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        config: Config | None = None,
-    ) -> "TwoTower":
-        """Read a folder, or a repository of the Hub; every weight must be there, and none be left over."""
-        folder = Path(model_id)
-        if not folder.is_dir():
-            folder = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            )
-        model = read(folder)
-        if config is not None and config != model.config:
-            raise BadSpec(f"{folder} was saved with another config than the one given")
-        return model
-
-
-def read(folder: Path) -> TwoTower:
-    """Read a saved model, in evaluation.
-
-    Raises:
-        MissingWeights: a file is missing or broken, or the weights do not fit the config.
-        BadSpec: the config is of another version.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = Config.of(json.loads((folder / CONFIG).read_text(encoding="utf-8")), where=str(folder / CONFIG))
-        model = TwoTower(config)
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise MissingWeights(f"{folder} holds no whole two_tower model: {reason}") from error
-    return model.eval()

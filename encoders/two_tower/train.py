@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from quiver.encoders import _frozen
 from quiver.encoders._train import Loop, Outcome, extract, first, fit, gathered
 from quiver.encoders.two_tower import base, trunk
 from quiver.encoders.two_tower.config import SHARED, Base, Config, Loss
@@ -232,7 +233,8 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         validate=None if held is None else _validate(held.pairs, held.columns),
     )
     if first():
-        model.save_pretrained(out / "model")
+        place, config = out / "model", model.config
+        model.save(place, replace(config, towers=base.kept(config.towers, place)))
     return _tune(model, lesson, held, out, recipe=recipe, before=outcome) if recipe.tuned else outcome
 
 
@@ -297,8 +299,8 @@ def _build(lesson: _Lesson, specs: Mapping[str, str], recipe: Recipe, name: str)
             grounds.setdefault(tower, []).append(torch.from_numpy(column.rows))
         if tower == key:
             spec, words = base.parse(specs[key])
-            ground = base.open(spec, key)
-            towers[key] = Base(spec=spec, width=ground.width, revision=ground.revision, words=words)
+            frozen = _frozen.open(spec, key)
+            towers[key] = Base(spec=spec, width=frozen.width, revision=frozen.revision, words=words)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = TwoTower(recipe.config(towers, name))

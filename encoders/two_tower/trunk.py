@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quiver import registry
-from quiver.encoders import _hub
+from quiver.encoders import _frozen, _hub
+from quiver.encoders._frozen import HERE
 from quiver.encoders.two_tower import base
-from quiver.encoders.two_tower.config import HERE, Config
+from quiver.encoders.two_tower.config import Config
 from quiver.encoders.two_tower.data import Column, Features
 from quiver.encoders.two_tower.model import Contrast, Given, Side, TwoTower
 from quiver.errors import BadSpec, MissingExtra
@@ -249,16 +250,17 @@ def columns(
 
 
 def save(tuned: Tuned, folder: Path) -> None:
-    """Write a model and its networks into one folder, on which its towers stand from then on."""
+    """Write a model and its trained networks into one folder; its towers stand on these from then on."""
     model = tuned.model
     towers = dict(model.config.towers)
     for key, trunk in tuned.trunks.items():
-        _, *rest = towers[key].spec.split(" + ")
-        spec = " + ".join([trunk.export(folder), *rest])  # type: ignore[operator]
-        ground = base.open(base.placed(spec, folder, device="cpu"), key)
-        towers[key] = replace(towers[key], spec=spec, revision=ground.revision)
-    model.config = replace(model.config, towers=towers)
-    model.save_pretrained(folder)
+        rest = _frozen.split(towers[key].spec)[1:]
+        towers[key] = replace(towers[key], spec=" + ".join([trunk.export(folder), *rest]))  # type: ignore[operator]
+    towers = base.kept(towers, folder)
+    for key in tuned.trunks:
+        frozen = _frozen.open(_frozen.placed(towers[key].spec, folder, device="cpu"), key)
+        towers[key] = replace(towers[key], revision=frozen.revision)
+    model.save(folder, replace(model.config, towers=towers))
 
 
 def _with(spec: str, **changed: str) -> str:

@@ -133,6 +133,7 @@ def two_tower(text: str) -> Build:
     def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
         import torch
 
+        from quiver.encoders import _frozen
         from quiver.encoders.two_tower import base
         from quiver.encoders.two_tower.config import Base, Config
         from quiver.encoders.two_tower.model import TwoTower
@@ -140,7 +141,7 @@ def two_tower(text: str) -> Build:
         towers = {}
         for key, said in (("text", text), ("image", "classic")):
             spec, words = base.parse(said)
-            ground = base.open(spec, key)
+            ground = _frozen.open(spec, key)
             towers[key] = Base(spec=spec, width=ground.width, revision=ground.revision, words=words)
         with torch.random.fork_rng():
             torch.manual_seed(seed)

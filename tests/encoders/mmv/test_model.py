@@ -12,10 +12,11 @@ from tests.encoders.mmv.hashed import hashed, hashed_tree
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
+from quiver.encoders._saved import configured
 from quiver.encoders.mmv.config import GRAPHS, Config
 from quiver.encoders.mmv.config import Graph as Name
 from quiver.encoders.mmv.loss import contrast
-from quiver.encoders.mmv.model import MMV, read
+from quiver.encoders.mmv.model import MMV
 from quiver.encoders.mmv.release import from_release
 from quiver.encoders.mmv.word import Words
 from quiver.errors import BadData, BadSpec, MissingWeights, NoRoute
@@ -95,8 +96,8 @@ def test_config_file_describes_the_model_completely(tmp_path: Path) -> None:
     config = replace(READY, graph="disjoint", unit=False, audio=None, video_spec="timm model=x", temperature=0.1)
     MMV(config).save_pretrained(tmp_path)
     assert not (tmp_path / "words.txt").exists()
-    assert Config.of(json.loads((tmp_path / "config.json").read_text()), where="") == config
-    assert read(tmp_path).config == config
+    assert configured(Config, json.loads((tmp_path / "config.json").read_text()), where="") == config
+    assert MMV.open(tmp_path).config == config
 
 
 def break_weights(folder: Path) -> None:
@@ -119,7 +120,7 @@ def break_version(folder: Path) -> None:
         (break_weights, MissingWeights, r"graph.heads.audio_va.weight"),
         (break_vocabulary, BadData, "2 words need a table of 3 rows"),
         (break_version, BadSpec, "unknown field 'gravity'"),
-        (lambda folder: (folder / "model.safetensors").unlink(), MissingWeights, "no whole mmv model"),
+        (lambda folder: (folder / "model.safetensors").unlink(), MissingWeights, "no model.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 9), MissingWeights, "no whole mmv model"),
         (lambda folder: (folder / "config.json").write_text("{"), MissingWeights, "no whole mmv model"),
     ],
@@ -128,7 +129,7 @@ def test_broken_folder_is_refused(tmp_path: Path, fault: object, error: type[Exc
     tiny().save_pretrained(tmp_path)
     fault(tmp_path)  # type: ignore[operator]
     with pytest.raises(error, match=message):
-        read(tmp_path)
+        MMV.open(tmp_path)
 
 
 def test_other_config_than_the_saved_one_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from quiver.encoders.mmv import load
 from quiver.encoders.mmv.clip import Clips
 from quiver.encoders.mmv.config import GRAPHS, Config, Graph
 from quiver.encoders.mmv.measure import ranks, recalls
-from quiver.encoders.mmv.model import MMV, read
+from quiver.encoders.mmv.model import MMV
 from quiver.encoders.mmv.train import PRESETS, Recipe, train
 from quiver.encoders.mmv.word import Tokeniser, Words
 from quiver.errors import BadSpec
@@ -116,7 +116,7 @@ def test_clips_without_sound_or_text_are_learnt_together(task: Task, tmp_path: P
 def test_model_is_that_of_the_seed(task: Task, tmp_path: Path) -> None:
     for name, seed in {"a": 1, "b": 1, "c": 2}.items():
         train(task, None, tmp_path / name, recipe=recipe_of(steps=1, seed=seed, calibration_steps=0))
-    first, again, other = (read(tmp_path / name / "model").state_dict() for name in "abc")
+    first, again, other = (MMV.open(tmp_path / name / "model").state_dict() for name in "abc")
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["graph.heads.audio_va.weight"], other["graph.heads.audio_va.weight"])
 
@@ -124,7 +124,7 @@ def test_model_is_that_of_the_seed(task: Task, tmp_path: Path) -> None:
 def test_word_vectors_come_from_a_file(task: Task, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("red 1 2\nNew_York 1 1\ndog 3 4\ncat 5 6\n")
     train(task, None, tmp_path, recipe=recipe_of(steps=1, vectors=tmp_path / "words.txt", word_width=2, vocabulary=2))
-    model = read(tmp_path / "model")
+    model = MMV.open(tmp_path / "model")
     assert model.tokens == ("red", "dog")
     assert model.state_dict()["towers.text.table"].tolist() == [[0, 0], [1, 2], [3, 4]]
 

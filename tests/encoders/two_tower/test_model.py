@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from quiver.encoders.two_tower import load
 from quiver.encoders.two_tower.config import Base, Config
-from quiver.encoders.two_tower.model import Bag, Head, Tower, TwoTower, read
+from quiver.encoders.two_tower.model import Bag, Head, Tower, TwoTower
 from quiver.errors import BadSpec, MissingWeights
 
 
@@ -109,7 +109,7 @@ def test_folder_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     state = load_file(tmp_path / "model.safetensors")
     save_file({name: each for name, each in state.items() if name != "scale"}, tmp_path / "model.safetensors")
     with pytest.raises(MissingWeights, match="scale"):
-        read(tmp_path)
+        TwoTower.open(tmp_path)
 
 
 def test_config_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -117,11 +117,11 @@ def test_config_of_another_version_is_refused(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "depth": 3}))
     with pytest.raises(BadSpec, match="depth"):
-        read(tmp_path)
+        TwoTower.open(tmp_path)
     config["towers"]["text"]["depth"] = 3
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(BadSpec, match="depth"):
-        read(tmp_path)
+        TwoTower.open(tmp_path)
 
 
 def test_encoders_that_give_other_vectors_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.encoders.two_tower.shop import recipe_of, shop_task
 
 from quiver import registry
 from quiver.encoders.two_tower import load, trunk
-from quiver.encoders.two_tower.model import read
+from quiver.encoders.two_tower.model import TwoTower
 from quiver.encoders.two_tower.train import train
 from quiver.errors import BadSpec
 from quiver.task import Task
@@ -79,7 +79,7 @@ def test_tuned_networks_are_kept_in_the_model_and_give_there_what_they_gave_in_t
     folder = tmp_path / "run" / "model"
     moved = tmp_path / "elsewhere"
     folder.rename(moved)
-    config = read(moved).config
+    config = TwoTower.open(moved).config
     assert config.towers["image"].spec.startswith("timm model=test_efficientnet")
     assert "./image.safetensors" in config.towers["image"].spec
     encoder = load(checkpoint=moved, device="cpu")
@@ -107,7 +107,6 @@ def test_tuning_that_does_not_help_is_undone(
 
 def test_trunk_stays_in_evaluation_while_heads_are_trained(timm_spec: str) -> None:
     from quiver.encoders.two_tower.config import Base, Config
-    from quiver.encoders.two_tower.model import TwoTower
 
     eye = trunk.open(timm_spec, "image", share=1.0)
     towers = {"image": Base(spec=timm_spec, width=eye.width)}
