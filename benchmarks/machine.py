@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import quiver
 from quiver.engine.statistics.machine import installed, processor
 
@@ -27,11 +29,10 @@ _LIBRARIES = (
 
 def machine() -> dict[str, Any]:
     """Return processor, cores, memory (GiB) and GPUs."""
-    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "memory_gib": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**30, 1) if pages else None,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": os.environ.get("OMP_NUM_THREADS"),
@@ -42,6 +43,11 @@ def _gpus() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+
+
+def resident_mib() -> float:
+    """Return the MiB of memory that this process has resident now."""
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 def versions() -> dict[str, str]:

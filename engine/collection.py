@@ -15,7 +15,6 @@ from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import batch_of
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
-from quiver.engine.ingest.malloc import share_arenas
 from quiver.engine.ingest.options import AddOptions, Options
 from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, take_vectors
 from quiver.engine.ingest.progress import track
@@ -38,6 +37,7 @@ from quiver.engine.tuning.maintenance import Upkeep, catch_up, wanted
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadCollection, BadSpec
+from quiver.malloc import share_arenas
 from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of, strings
 
 T = TypeVar("T")

@@ -3,7 +3,6 @@
 Shapes: q queries, k places.
 """
 
-import os
 import resource
 import sys
 from collections.abc import Callable
@@ -126,15 +125,6 @@ def reset_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return
-
-
-def resident_mib() -> float:
-    """Return the memory that is resident now; the peak where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    except OSError:
-        return peak_mib()
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def disk_mib(folder: Path) -> float:

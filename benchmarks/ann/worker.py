@@ -15,8 +15,9 @@ from typing import Any
 from quiver.benchmarks import peers
 from quiver.benchmarks.ann import track
 from quiver.benchmarks.ann.bed import Bed
-from quiver.benchmarks.ann.clock import Pace, disk_mib, peak_mib, reset_peak, resident_mib
+from quiver.benchmarks.ann.clock import Pace, disk_mib, peak_mib, reset_peak
 from quiver.benchmarks.ann.track import Work
+from quiver.benchmarks.machine import resident_mib
 
 Job = dict[str, Any]
 

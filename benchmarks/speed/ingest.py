@@ -22,6 +22,7 @@ from typing import Any
 
 import quiver
 from quiver import registry
+from quiver.benchmarks.machine import resident_mib
 from quiver.engine.core.encoder import Loaded, load
 from quiver.engine.ingest.pipeline import CHUNK
 from quiver.types import Item
@@ -80,7 +81,9 @@ def grow(items: int, step: int) -> list[dict[str, float]]:
             started = perf_counter()
             collection.add(*_captions(start, step), encoder="classic", workers=1, progress=False)
             rate = step / (perf_counter() - started)
-            points.append({"rows": start + step, "resident_mib": _resident(), "per_second": round(rate, 1)})
+            points.append(
+                {"rows": start + step, "resident_mib": round(resident_mib(), 1), "per_second": round(rate, 1)}
+            )
     finally:
         shutil.rmtree(place)
     return points
@@ -88,11 +91,6 @@ def grow(items: int, step: int) -> list[dict[str, float]]:
 
 def _captions(start: int, count: int) -> Iterator[Item]:
     return (Item(f"{n}", {"text": f"caption number {n} of thing {n % 97}"}) for n in range(start, start + count))
-
-
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ takes the texts ``item 17`` and ``question 5`` for the vectors of that number.
 import argparse
 import hashlib
 import json
-import os
 import resource
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from quiver.benchmarks.machine import machine
+from quiver.benchmarks.machine import machine, resident_mib
 from quiver.benchmarks.recall.outcome import Bench, Options
 from quiver.benchmarks.recall.run import bench
 from quiver.benchmarks.recall.setup import Setup
@@ -117,7 +116,7 @@ def task(*, items: int, questions: int) -> Task:
 
 def measure(work: Path, *, items: int, questions: int) -> dict[str, Any]:
     """Run the benchmark and return its figures, seconds and memory as JSON-able values."""
-    before = _resident()
+    before = resident_mib()
     started = perf_counter()
     options = Options(work=work, baselines=False, progress=False)
     spec = f"{__spec__.name if __spec__ else __name__} items={items} questions={questions}"
@@ -141,14 +140,6 @@ def _seconds(found: Bench, questions: int) -> dict[str, float]:
         if each.latency is not None:
             spent[f"search {each.name}"] = each.latency.batch * questions / 1e3
     return spent
-
-
-def _resident() -> float:
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from quiver.encoders import _frozen
 from quiver.encoders._train import Loop, Outcome, first, fit
-from quiver.encoders._train.memory import keep_blocks
 from quiver.encoders._train.rank import share
 from quiver.encoders.mmv.augment import Jitter
 from quiver.encoders.mmv.clip import Clips, Serving, gather, hear, leading
@@ -32,6 +31,7 @@ from quiver.encoders.mmv.word import Tokeniser, Words
 from quiver.encoders.mmv.yamnet import Config as YAMConfig
 from quiver.encoders.mmv.yamnet import YAMNet
 from quiver.errors import BadSpec
+from quiver.malloc import keep_blocks
 from quiver.task import Task
 
 #: Batches of pictures from which deflation is learnt.

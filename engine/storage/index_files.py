@@ -1,23 +1,39 @@
 """Index files beside a collection: caches, named by what they were made from, rebuilt when they do not match."""
 
 import hashlib
-import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
+
+import msgspec
 
 from quiver import registry
 from quiver.engine.core.column import Column, Derived
 from quiver.errors import BadCollection
-from quiver.files import cache_home, write_json
+from quiver.files import cache_home, write_json, writing
 from quiver.protocols import Index
 
+_LOG = logging.getLogger("quiver")
 #: What the folder of an index was called before its note said so.
 _OLD = "index"
+
+
+class _Note(msgspec.Struct):
+    """The parts of a note that every reader relies on."""
+
+    files: dict[int, str]
+    options: dict[str, str]
+    vectors: int
+    counts: dict[int, int] = {}
+    folder: str = _OLD
+    trained: int = 0
+    dead: int = 0
 
 
 class Cache:
@@ -41,9 +57,8 @@ class Cache:
 
     def kinds(self, column: Column | Derived) -> dict[str, dict[str, Any]]:
         """Return what is built for a column: the note of each index by its kind."""
-        return {
-            note.parent.name: json.loads(note.read_text()) for note in self.root.glob(f"{column.name}/*/built.json")
-        }
+        notes = ((path.parent.name, _note(path)) for path in self.root.glob(f"{column.name}/*/built.json"))
+        return {kind: note for kind, note in notes if note is not None}
 
     def stamp(self, column: Column | Derived, kind: str) -> str | None:
         """Tell what is published from what was before and will be; None where nothing is."""
@@ -59,10 +74,21 @@ class Cache:
 
         It goes with the process that holds it, however that ends.
         """
+        from filelock import FileLock, Timeout
+
         path = self.path(column, kind) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            yield _locked(file, wait=wait)
+        lock = FileLock(path)
+        try:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(blocking=wait)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def save(
         self, column: Column | Derived, kind: str, index: Index, note: Mapping[str, Any], *, instead: str | None = None
@@ -115,14 +141,20 @@ class Cache:
             return index, {int(number): files for number, files in note["files"].items()}
 
 
-def _locked(file: IO[str], *, wait: bool) -> bool:
-    """Lock an open file; without POSIX there are no such locks, and none is taken."""
+def _note(path: Path) -> dict[str, Any] | None:
+    """Read the note of an index; None where it is gone or damaged, as if the index were not there."""
     try:
-        import fcntl
-    except ModuleNotFoundError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+        note = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        msgspec.convert(note, _Note, strict=False)  # keys of JSON are text, numbers of fragments here
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        _doubt(path, str(error))
+        return None
+    return note
+
+
+@cache
+def _doubt(path: Path, reason: str) -> None:
+    """Say once that an index is not used."""
+    _LOG.warning("%s cannot be read, so its index is not used until `quiver index` builds it anew: %s", path, reason)

@@ -1,9 +1,22 @@
-"""Whether there is a newer version of a table, told by two looks at a folder of this machine where Lance would list it.
+"""Whether a local table has a newer version, without listing its versions as Lance does.
 
-Lance puts version v of a table into ``_versions`` as a file that is named by 2^64 - 1 - v, by renaming it when it is
-whole, and versions follow on one another (https://lance.org/format/table/: manifest naming V2). So v is the newest as
-long as there is no file of v + 1. That might have come and gone, since old versions can be swept away; but then the
-folder has another time than it had when v was known to be the newest.
+Lance stores version v as a file of the folder ``_versions`` whose name is 2^64 - 1 - v. It renames the file into place
+when it is whole, and versions follow on one another (https://lance.org/format/table/: manifest naming V2). So v is the
+newest while there is no file of v + 1. That file might have come and gone, since old versions can be removed; then the
+folder's time of change differs from the one seen when v was known to be the newest.
+
+``dataset.latest_version`` of Lance (pylance 14.0.2) lists the folder, at every search. Median / 99th percentile in ms,
+3,000 calls each, two cores that were also used otherwise:
+
+=============  ==============  =============
+versions kept  latest_version  this module
+=============  ==============  =============
+5              0.005 / 0.013   0.003 / 0.013
+126            0.033 / 0.10    0.003 / 0.013
+1,006          0.28 / 12       0.003 / 0.013
+=============  ==============  =============
+
+All other work of the engine for a search takes about 0.2 ms, so this module stays.
 """
 
 import os
@@ -13,7 +26,7 @@ _LAST = (1 << 64) - 1
 
 
 class Sight(NamedTuple):
-    """What was seen of a version that has no successor: where, and when the folder was changed last."""
+    """A version without a successor: the folder it was seen in, and when that folder changed last."""
 
     version: int
     folder: int
@@ -27,7 +40,7 @@ class Watch:
         self._folder = None if "://" in uri else os.path.join(uri, "_versions")
 
     def look(self, version: int) -> Sight | None:
-        """Return what is seen of a version; None where it has a successor, or nothing can be said."""
+        """Return the sight of a version; None if it has a successor, or if the folder cannot be looked at."""
         if self._folder is None:
             return None
         try:

@@ -9,7 +9,6 @@ Graphs are left for widths that cannot be cut into codes.
 """
 
 import inspect
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +118,9 @@ def resident(space: Space, rows: int, memory: int | None) -> bool:
 
 def free() -> int:
     """Return bytes of memory that may be used: most of what the system and the container have left."""
-    left = [_available(), *_contained()]
+    import psutil
+
+    left = [psutil.virtual_memory().available, *_contained()]
     return int(_SHARE * min(left))
 
 
@@ -205,14 +206,6 @@ def _parts(dim: int) -> int:
 
 def _named(space: Space, rows: int) -> str:
     return f"{rows:,} vectors of {space.dim}"
-
-
-def _available() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 62
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
 
 
 def _contained() -> Iterator[int]:

@@ -127,3 +127,26 @@ def test_a_condition_that_all_meet_is_looked_at_again_when_something_changes(sto
         del data[id]
     for _ in range(2):
         assert list(collection.search(ask).ids) == best(data, query, 10)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": 3}', '{"files": {"x": "y"}, "vectors": "many"}'])
+def test_an_index_whose_note_is_damaged_counts_as_absent(store, text):
+    collection, data, _ = store
+    note = next(path for path in Cache(collection.uri).root.rglob("built.json"))
+    note.write_text(text)
+    fresh = quiver.open(collection.uri)
+    query = np.ones(24, np.float32)
+    assert found(fresh, query, None) == best(data, query, 10)
+    assert fresh.info()["columns"][0]["indexes"] == ["exact", "lance"]
+    fresh.index("faiss factory=Flat")
+    assert found(quiver.open(collection.uri), query, "faiss") == best(data, query, 10)
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_freed_when_the_block_ends(store):
+    collection, _, _ = store
+    cache, column = Cache(collection.uri), collection._session().graph.columns[0]
+    held = cache.lock(column, "faiss", "x.lock", wait=False)
+    with held as first, cache.lock(column, "faiss", "x.lock", wait=False) as second:
+        assert first and not second
+    with cache.lock(column, "faiss", "x.lock", wait=True) as again:
+        assert again
