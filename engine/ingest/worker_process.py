@@ -20,8 +20,8 @@ from importlib import import_module
 from typing import IO, Any
 
 from quiver.engine.ingest.decode import TOO_LARGE, Decoded, Job, Slot, decode
-from quiver.engine.ingest.malloc import share_arenas
 from quiver.errors import QuiverError
+from quiver.malloc import share_arenas
 
 #: How much workers stand back on a busy machine, in steps of nice(2): each thread of a model waits for the slowest,
 #: so a decoder that holds one up holds up all.
