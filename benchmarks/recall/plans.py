@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from quiver.benchmarks.recall.setup import ROUTES, Setup
 from quiver.engine.core.graph import Recipe
-from quiver.engine.execution.plan import Plan, Refused, Stage
+from quiver.engine.execution.plan import Plan, Stage
 from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.execution.stages.cut import Cut
 from quiver.engine.execution.stages.recall import Recall
@@ -17,8 +17,11 @@ from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
 from quiver.engine.execution.stages.words import Words
-from quiver.engine.planning import rerank_plan, routes, scorer_plan
+from quiver.engine.planning import rerank_plan, routes, scorer_choice, scorer_plan
+from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.planning.planner import plan
+from quiver.engine.planning.scorer_choice import ScorerChoice
+from quiver.engine.planning.scorer_stages import depth_of
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.rerank_weights import SCORER, Blend
 from quiver.errors import NoRoute
@@ -58,11 +61,10 @@ def planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool, blend: Ble
 
 
 def _planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool) -> Plan:
-    refused: list[Refused] = []
-    fit = scorer_plan.fit(_open(query, setup), facts, refused) if setup.recall else None
+    builder = PlanBuilder(facts)
+    fit = scorer_choice.choose(_open(query, setup), builder) if setup.recall else None
     if fit is not None:
-        stages = _named(query, facts, fit, setup, wordy=wordy)
-        return Plan(tuple(stages), tuple(refused), (), facts.version, facts.items)
+        return builder.build(_named(query, facts, fit, setup, wordy=wordy))
     made = plan(query, facts)
     if setup.depth is None:
         return made
@@ -71,13 +73,13 @@ def _planned(query: Query, facts: Facts, setup: Setup, *, wordy: bool) -> Plan:
     return plan(replace(query, k=setup.depth), facts)
 
 
-def scorer_of(query: Query, facts: Facts, setup: Setup) -> scorer_plan.Fit | None:
+def scorer_of(query: Query, facts: Facts, setup: Setup) -> ScorerChoice | None:
     """Return the scorer that composes what a query holds; None where lists are fused by rank.
 
     Raises:
         BadSpec: the scorer named is not here, or cannot answer this.
     """
-    return scorer_plan.fit(_open(query, setup), facts, [])
+    return scorer_choice.choose(_open(query, setup), PlanBuilder(facts))
 
 
 def reranks(made: Plan) -> bool:
@@ -112,9 +114,9 @@ def _open(query: Query, setup: Setup) -> Query:
     return replace(query, spaces=()) if setup.recall else query
 
 
-def _named(query: Query, facts: Facts, fit: scorer_plan.Fit, setup: Setup, *, wordy: bool) -> list[Stage]:
+def _named(query: Query, facts: Facts, fit: ScorerChoice, setup: Setup, *, wordy: bool) -> list[Stage]:
     """Return the stages that score again what the recall of a setup finds."""
-    depth = setup.depth or scorer_plan.depth_of(query.k)
+    depth = setup.depth or depth_of(query.k)
     name = fit.composition.name
     recipe = None if setup.recall == ROUTES else _recipe(fit, setup.recall)
     found: list[Stage]
@@ -123,7 +125,9 @@ def _named(query: Query, facts: Facts, fit: scorer_plan.Fit, setup: Setup, *, wo
         last = Rerank(name, depth, query.budget_ms, SCORER, f"the first {depth} candidates by {name}, as asked")
         found = [*encodes, *lists, *rerank_plan.joined(lists, query.weights), last]
     else:
-        lists = list(scorer_plan.recalls(query, facts, fit, scorer_plan.Way(recipe, query.index, depth, ""), []))
+        lists = list(
+            scorer_plan.recalls(query, fit, scorer_plan.Candidates(recipe, query.index, depth, ""), PlanBuilder(facts))
+        )
         why = f"best {query.k} by exact scores of the candidates; {depth} of each list, as asked"
         found = [*lists, Rescore(name, query.k, why)]
     compose = Compose(fit.composition, fit.columns, fit.stands, recipe, f"{name} composes what is held")
@@ -132,13 +136,13 @@ def _named(query: Query, facts: Facts, fit: scorer_plan.Fit, setup: Setup, *, wo
 
 def _others(query: Query, facts: Facts, depth: int, *, wordy: bool) -> tuple[list[Stage], list[Stage]]:
     """Return the stages that embed, and those that find candidates by what leads to the target without a scorer."""
-    taken, words = routes.routes(query, facts, [], [])
+    taken, words = routes.routes(query, PlanBuilder(facts))
     if not taken and not wordy:
         raise NoRoute(facts.graph.missing(next(iter(keys_of(query.media)), LIKE), target=query.target))
-    return routes.encodes(taken), routes.recalls(taken, depth, query, facts, [], words=words and wordy)
+    return routes.encodes(taken), routes.recalls(taken, depth, query, PlanBuilder(facts), words=words and wordy)
 
 
-def _recipe(fit: scorer_plan.Fit, name: str) -> Recipe:
+def _recipe(fit: ScorerChoice, name: str) -> Recipe:
     for recipe in fit.composition.recalls:
         if recipe.name == name:
             return recipe

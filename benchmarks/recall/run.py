@@ -25,7 +25,7 @@ from quiver.benchmarks.recall.scorer_cache import Holding, Key
 from quiver.benchmarks.recall.search import Answer, alone, ask
 from quiver.benchmarks.recall.setup import WITH, Setup, specs_of
 from quiver.benchmarks.recall.task_store import Stock, fill, home
-from quiver.engine.planning.scorer_plan import depth_of as recalled
+from quiver.engine.planning.scorer_stages import depth_of as recalled
 from quiver.engine.statistics.rerank_weights import Blend
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Task, check

@@ -1,7 +1,7 @@
-"""Which index a column is searched by, with what settings, and what is said of the others.
+"""Access-path selection: which index a column is searched by, with which settings, and why the others are refused.
 
-Every way has an expected time and, where a promise was measured, an expected recall: the cheapest way that keeps the
-promise is taken. An exact scan always does.
+Every access path has an expected time and, where its recall curve was measured, an expected recall: the cheapest path
+that keeps the recall target is taken. An exact scan always keeps it.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from quiver.engine.core.column import Derived
 from quiver.engine.core.graph import Route
-from quiver.engine.execution.plan import Refused
 from quiver.engine.execution.stages.recall import Recall
+from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.recall_curves import Offer, Promise, Spend
 from quiver.errors import BadSpec
@@ -22,17 +22,17 @@ _LOSSLESS = 1.25
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class AccessPath:
     """One way to search a column.
 
     Attributes:
         index: the kind of index.
-        what: it is, for people.
+        what: its description for people.
         ms: expected milliseconds per query.
         recall: expected; None where nothing is known.
         spend: settings of the index.
         depth: how many hits to ask for at least.
-        fault: why it may not be taken, where so.
+        fault: why it may not be taken; empty where it may.
     """
 
     index: str
@@ -44,23 +44,21 @@ class Way:
     fault: str = ""
 
 
-def recall(
-    route: Route, k: int, facts: Facts, index: str | None, refused: list[Refused], *, why: str = "as asked"
-) -> Recall:
-    """Return the stage that searches the column a route ends at; alternatives are added to ``refused``.
+def recall(route: Route, k: int, builder: PlanBuilder, index: str | None, *, why: str = "as asked") -> Recall:
+    """Return the stage that searches the column a route ends at; the builder is told of the alternatives.
 
     Args:
         route: where to search.
         k: how deep.
-        facts: what is known.
+        builder: of the plan.
         index: the kind of index to use; None for the best there is.
-        refused: grows.
-        why: the kind was named, where one was.
+        why: the reason to show where a kind of index is given.
 
     Raises:
         BadSpec: an index was named that is not built.
     """
-    made = _named(route, k, facts, index, why) if index is not None else _choose(route, k, facts, refused)
+    facts = builder.facts
+    made = _named(route, k, facts, index, why) if index is not None else _choose(route, k, builder)
     if not isinstance(route.column, Derived):
         return made
     return replace(made, reason=f"{computed(route.column, facts)}; {made.reason}")
@@ -86,23 +84,26 @@ def _named(route: Route, k: int, facts: Facts, index: str, why: str) -> Recall:
     best = next((offer for offer in offers if offer.kept), max(offers, key=lambda offer: offer.recall, default=None))
     if best is None:
         return Recall(route, index, k, f"best {k} by {index}, {why}; nothing was measured around this search")
-    return _taken(route, k, _way(promise, best, k), f"best {k} by {index} with {_settings(best.spend)}, {why}")
+    return _taken(route, k, _offered(promise, best, k), f"best {k} by {index} with {_settings(best.spend)}, {why}")
 
 
-def _choose(route: Route, k: int, facts: Facts, refused: list[Refused]) -> Recall:
+def _choose(route: Route, k: int, builder: PlanBuilder) -> Recall:
+    facts = builder.facts
     built = facts.built.get(route.column.name, ())
     exact = _exact(route, facts)
     scan = f"best {k}: exact scan of at most {facts.rows:,} vectors, {route.column.space.metric}"
     if not built:
         return _taken(route, k, exact, f"{scan}; no other index is built")
-    ways = [exact, *_ways(route, k, facts)]
+    paths = [exact, *_indexed(route, k, facts)]
     blind = exact.ms > _CHEAP and not facts.promises.get(route.column.name)  # whether an unknown recall is good enough
-    quick = min((way for way in ways if not way.fault and (blind or way.recall is not None)), key=lambda way: way.ms)
+    quick = min(
+        (path for path in paths if not path.fault and (blind or path.recall is not None)), key=lambda path: path.ms
+    )
     taken = exact if exact.ms <= _LOSSLESS * quick.ms else quick
-    for way in ways:
-        if way is not taken:
-            why = way.fault or f"{way.ms:.2g} ms, {_found(way)} expected; {_instead(taken)}"
-            refused.append(Refused(f"{way.what} for {route.column}", why))
+    for path in paths:
+        if path is not taken:
+            why = path.fault or f"{path.ms:.2g} ms, {_found(path)} expected; {_instead(taken)}"
+            builder.refuse(f"{path.what} for {route.column}", why)
     if taken is exact:
         return _taken(route, k, taken, f"{scan}, about {taken.ms:.2g} ms")
     found = f"about {taken.ms:.2g} ms; {_found(taken)}"
@@ -111,23 +112,25 @@ def _choose(route: Route, k: int, facts: Facts, refused: list[Refused]) -> Recal
     return _taken(route, k, taken, f"best {k} by {taken.what} of at most {facts.rows:,} vectors, {found}{basis}")
 
 
-def _found(way: Way) -> str:
-    return "recall unknown (`quiver index --recall` measures it)" if way.recall is None else f"recall {way.recall:.3f}"
+def _found(path: AccessPath) -> str:
+    return (
+        "recall unknown (`quiver index --recall` measures it)" if path.recall is None else f"recall {path.recall:.3f}"
+    )
 
 
-def _instead(taken: Way) -> str:
+def _instead(taken: AccessPath) -> str:
     return f"{taken.what} takes {taken.ms:.2g} ms" + (" and finds everything" if taken.recall == 1 else "")
 
 
-def _taken(route: Route, k: int, way: Way, reason: str) -> Recall:
-    return Recall(route, way.index, k, reason, way.spend, way.depth, round(way.ms, 4), way.recall)
+def _taken(route: Route, k: int, path: AccessPath, reason: str) -> Recall:
+    return Recall(route, path.index, k, reason, path.spend, path.depth, round(path.ms, 4), path.recall)
 
 
 def _share(facts: Facts) -> float:
     return facts.rows / facts.items if facts.items else 1.0
 
 
-def _exact(route: Route, facts: Facts) -> Way:
+def _exact(route: Route, facts: Facts) -> AccessPath:
     """Return the exact scan: of vectors in memory, or on disk where they were found not to fit."""
     promises = facts.promises.get(route.column.name, {})
     known = next(
@@ -136,26 +139,26 @@ def _exact(route: Route, facts: Facts) -> Way:
     scanning = facts.machine.scanning(facts.items, route.column.space.dim, matching=facts.matching)
     ms = known if known is not None else scanning.ms(facts.queries)
     if any(not each.resident for each in promises.values()):
-        return Way("lance", "exact scan on disk", ms, 1.0, {"scan": facts.items})
-    return Way("exact", "exact scan", ms, 1.0)
+        return AccessPath("lance", "exact scan on disk", ms, 1.0, {"scan": facts.items})
+    return AccessPath("exact", "exact scan", ms, 1.0)
 
 
-def _ways(route: Route, k: int, facts: Facts) -> Iterator[Way]:
+def _indexed(route: Route, k: int, facts: Facts) -> Iterator[AccessPath]:
     """Yield what each index that is built offers: a setting that keeps its promise, and a cheaper one that does not."""
     for kind in facts.built.get(route.column.name, ()):
         promise = facts.promises.get(route.column.name, {}).get(kind)
         if promise is None:
-            yield Way(kind, f"{kind} index", _least(kind, facts), None)
+            yield AccessPath(kind, f"{kind} index", _least(kind, facts), None)
             continue
         offers = promise.offers(k, _share(facts), facts.queries)
         kept = next((offer for offer in offers if offer.kept), None)
         if kept is not None:
-            yield _way(promise, kept, k)
+            yield _offered(promise, kept, k)
         elif not offers:
-            yield Way(kind, f"{kind} index", 0.0, None, fault=_beyond(promise, k, facts))
+            yield AccessPath(kind, f"{kind} index", 0.0, None, fault=_beyond(promise, k, facts))
         weak = [offer for offer in offers if not offer.kept and (kept is None or offer.ms < kept.ms)]
         if weak:
-            yield _way(promise, max(weak, key=lambda offer: offer.recall), k)
+            yield _offered(promise, max(weak, key=lambda offer: offer.recall), k)
 
 
 def _least(kind: str, facts: Facts) -> float:
@@ -168,11 +171,11 @@ def _least(kind: str, facts: Facts) -> float:
     return least if kind == "lance" else least / max(_share(facts), 1e-6)
 
 
-def _way(promise: Promise, offer: Offer, k: int) -> Way:
+def _offered(promise: Promise, offer: Offer, k: int) -> AccessPath:
     settings = f"{promise.kind} index with {_settings(offer.spend)}"
     fault = f"{offer.ms:.2g} ms, recall {offer.recall:.3f} expected; {promise.recall} is promised"
     depth = promise.depth(k) or 0
-    return Way(promise.kind, settings, offer.ms, offer.recall, offer.spend, depth, "" if offer.kept else fault)
+    return AccessPath(promise.kind, settings, offer.ms, offer.recall, offer.spend, depth, "" if offer.kept else fault)
 
 
 def _settings(spend: Spend) -> str:

@@ -1,11 +1,11 @@
-"""From a query to a plan: by a scorer where one composes what is held, else list by list, joined."""
+"""From a query to a plan: by a scorer that composes the inputs if there is one, else by lists that are joined."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from quiver.engine.core.graph import Route
-from quiver.engine.execution.plan import Plan, Refused, Stage
+from quiver.engine.execution.plan import Plan, Stage
 from quiver.engine.execution.stages.above import Above
 from quiver.engine.execution.stages.cut import Cut
 from quiver.engine.execution.stages.fuse import RRF_C, Fuse
@@ -15,10 +15,11 @@ from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
-from quiver.engine.planning import rerank_plan, routes, scorer_plan
+from quiver.engine.planning import rerank_plan, routes, scorer_choice, scorer_plan
+from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec
-from quiver.types import NONE, UNLIKE, WORDS, Query, keys_of
+from quiver.types import UNLIKE, WORDS, Query, keys_of
 
 #: Each list that is to be fused goes this deep, at least: an item that only one list knows still gets its chance.
 FUSE_DEPTH = 100
@@ -27,23 +28,16 @@ GROUP_DEPTH, PER_GROUP = 100, 4
 
 
 def plan(query: Query, facts: Facts) -> Plan:
-    """Choose a plan for a query, from what is known of the collection.
+    """Choose a plan for a query, from statistics of the collection.
 
     Raises:
-        NoRoute: nothing that is held leads to what is wanted; the message names the missing arrow.
+        NoRoute: no input of the query leads to the target; the message names the missing arrow.
         BadSpec: a space, an index or a scorer was named that does not exist, or cannot answer this.
     """
-    refused: list[Refused] = []
-    notes: list[str] = []
-    fit = _fit(query, facts, refused)
-    stages = None
-    if fit is not None:
-        by = scorer_plan if fit.composition.recalls else rerank_plan
-        wanted = replace(query, k=(query.offset + query.k) * query.per_group)
-        stages = by.stages(wanted, facts, fit, refused, notes)
-    if stages is None:
-        stages = _joined(replace(query, k=_depth(query)), facts, refused, notes)
-    return Plan(tuple(_choice(query, facts, stages)), tuple(refused), tuple(notes), facts.version, facts.items)
+    builder = PlanBuilder(facts)
+    if not _scored(query, builder):
+        _add_joined(replace(query, k=_depth(query)), builder)
+    return builder.build(_narrowed(query, builder))
 
 
 def _depth(query: Query) -> int:
@@ -52,57 +46,62 @@ def _depth(query: Query) -> int:
     return wanted if query.group is None else max(GROUP_DEPTH, PER_GROUP * query.per_group * wanted)
 
 
-def _fit(query: Query, facts: Facts, refused: list[Refused]) -> scorer_plan.Fit | None:
-    """Return the scorer to rank by; None where there is none, or what was asked is beyond scorers."""
-    beyond = [name for name in ("unlike", "hybrid") if getattr(query, name)] + ["reduce"] * (query.reduce == "max")
-    if not beyond:
-        return scorer_plan.fit(query, facts, refused)
-    if query.scorer not in (None, NONE):
-        raise BadSpec(f"the scorer {query.scorer} takes no {beyond[0]}: leave out one of them")
-    fit = scorer_plan.fit(query, facts, refused)
-    if fit is not None:
-        refused.append(Refused(f"scorer {fit.composition}", f"a scorer takes no {beyond[0]}"))
-    return None
+def _scored(query: Query, builder: PlanBuilder) -> bool:
+    """Add the stages that rank by a scorer, where there is one for this query and it is worth while."""
+    scorer = scorer_choice.choose(query, builder)
+    if scorer is None:
+        return False
+    deep = replace(query, k=(query.offset + query.k) * query.per_group)
+    if not scorer.composition.recalls:
+        return rerank_plan.add_stages(deep, scorer, builder)
+    scorer_plan.add_stages(deep, scorer, builder)
+    return True
 
 
-def _choice(query: Query, facts: Facts, stages: Sequence[Stage]) -> list[Stage]:
-    """Add what chooses among the hits that were found: a least score, groups, a page."""
-    if query.group is not None:  # of what was scored, all that may be needed is kept
+def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
+    """Return the stages with those that choose among the hits that were found: a least score, groups, a page."""
+    stages = builder.stages
+    if query.group is not None:  # every scored row may be needed for a group
         stages = [
             replace(stage, k=max(stage.k, _depth(query))) if isinstance(stage, Score | Rescore | Cut) else stage
             for stage in stages
         ]
     made, cut = list(stages[:-1]), stages[-1]
     if query.min_score is not None:
-        if isinstance(made[-1], Fuse):
-            raise BadSpec(
-                "min_score needs scores of one kind, and these lists are fused by rank: ask with one thing in one space"
-            )
-        if isinstance(made[-1], Rerank):
-            raise BadSpec(
-                f"min_score needs scores of one kind, and {made[-1].scorer} reranks some candidates only: scorer=none"
-            )
+        _check_comparable(made[-1])
         made.append(Above(query.min_score, f"what scores less than {query.min_score:g} is left out"))
     made.append(cut)
     if query.group is not None:
         groups = f"the best {query.k}" if not query.offset else f"the {query.k} after the best {query.offset}"
         why = f"{groups} groups, at most {query.per_group} of each; pulled deeper until so many are seen, or all"
-        bounds = (query.offset, _depth(query), facts.rows, query.index)
+        bounds = (query.offset, _depth(query), builder.facts.rows, query.index)
         made.append(Group(query.group, query.k, query.per_group, *bounds, why))
     elif query.offset and isinstance(cut, Cut):
         made[-1] = replace(cut, reason=f"{cut.reason}; the first {query.offset} are left out")
     return made
 
 
-def _joined(query: Query, facts: Facts, refused: list[Refused], notes: list[str]) -> list[Stage]:
-    """Search along every route, and join the lists."""
-    taken, words = routes.routes(query, facts, refused, notes)
+def _check_comparable(last: Stage) -> None:
+    """Refuse a least score where scores are of several kinds."""
+    if isinstance(last, Fuse):
+        raise BadSpec(
+            "min_score needs scores of one kind, and these lists are fused by rank: ask with one thing in one space"
+        )
+    if isinstance(last, Rerank):
+        raise BadSpec(
+            f"min_score needs scores of one kind, and {last.scorer} reranks some candidates only: scorer=none"
+        )
+
+
+def _add_joined(query: Query, builder: PlanBuilder) -> None:
+    """Add the stages that search along every route, and join the lists."""
+    facts = builder.facts
+    taken, words = routes.routes(query, builder)
     depth = max(query.k, FUSE_DEPTH) if len(taken) + words > 1 else query.k
-    stages = [*routes.encodes(taken), *routes.narrow(query, facts)]
-    lists = routes.recalls(taken, depth, query, facts, refused, words=words)
+    lists = routes.recalls(taken, depth, query, builder, words=words)
     weights = {name: weight for name, weight in query.weights.items() if name != UNLIKE}
     if len(keys_of(query.media)) + bool(query.like) + len(query.vectors) > 1:
-        notes.append(
+        builder.note(
             "composed without a trained composer: several things are held, each is searched on its own and the lists"
             " are fused by rank"
         )
@@ -111,7 +110,8 @@ def _joined(query: Query, facts: Facts, refused: list[Refused], notes: list[str]
     single = [stage for stage in lists if not (isinstance(stage, Recall) and stage.route.column.space in spaces)]
     labels = [stage.label for stage in (*single, *joins)]
     fuse = [_fuse(labels, weights, facts, words=words)] if len(labels) > 1 else []
-    return [*stages, *lists, *joins, *fuse, Cut(query.k, f"the best {query.k}")]
+    builder.add(*routes.encodes(taken), *routes.narrow(query, facts), *lists, *joins, *fuse)
+    builder.add(Cut(query.k, f"the best {query.k}"))
 
 
 def _merges(routes: Sequence[Route]) -> list[Merge]:

@@ -1,15 +1,17 @@
-"""Plans by a scorer that only reranks: what else leads to the target recalls, and it looks as deep as time allows."""
+"""Plans by a scorer that only reranks: other routes recall the candidates, and it scores as many as time allows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from quiver.engine.execution.plan import Refused, Stage
+from quiver.engine.execution.plan import Stage
 from quiver.engine.execution.stages.fuse import RRF_C, Fuse
 from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.stages.words import Words
-from quiver.engine.planning import routes, scorer_plan
-from quiver.engine.planning.scorer_plan import SCAN_MS, Cost, Fit
+from quiver.engine.planning import routes
+from quiver.engine.planning.builder import PlanBuilder
+from quiver.engine.planning.scorer_choice import ScorerChoice
+from quiver.engine.planning.scorer_stages import SCAN_MS, ScanCost, add_around, depth_of, score_all
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.rerank_weights import SCORER, Blend
 from quiver.errors import NoRoute
@@ -31,11 +33,11 @@ class Depth:
     why: str
 
     @classmethod
-    def of(cls, query: Query, facts: Facts, fit: Fit, blend: Blend | None) -> "Depth":
+    def of(cls, query: Query, facts: Facts, scorer: ScorerChoice, blend: Blend | None) -> "Depth":
         """Return it from what was measured."""
-        cap = scorer_plan.depth_of(query.k) if blend is None else blend.depth
+        cap = depth_of(query.k) if blend is None else blend.depth
         said = f"at most {cap}" + (" by default" if blend is None else "")
-        pace, budget = facts.paces.get(fit.composition), query.budget_ms
+        pace, budget = facts.paces.get(scorer.composition), query.budget_ms
         if budget is None:
             return cls(cap, None, said)
         if pace is None or not pace.known:
@@ -51,35 +53,38 @@ class Depth:
         return self.cap if self.pairs is None else min(self.cap, max(k, self.pairs))
 
 
-def stages(query: Query, facts: Facts, fit: Fit, refused: list[Refused], notes: list[str]) -> list[Stage] | None:
-    """Return the stages that recall and rerank, or that score everything; None where that is not worth while."""
-    cost, limited = Cost.of(facts, fit), query.budget_ms is not None
+def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool:
+    """Add the stages that recall and rerank, or that score everything; False where reranking is not worth while."""
+    facts, composition = builder.facts, scorer.composition
+    cost, limited = ScanCost.of(facts, scorer), query.budget_ms is not None
     if query.index == "exact" and not limited:
-        return scorer_plan.everything(query, facts, fit, refused, notes, "as asked")
-    wanted = replace(query, target=fit.composition.finds)
-    found = list[Refused]()
+        score_all(query, scorer, builder, "as asked")
+        return True
+    sought = replace(query, target=composition.finds)
+    draft = builder.draft()
     try:
-        taken, words = routes.routes(wanted, facts, found, [])
+        taken, words = routes.routes(sought, draft)
     except NoRoute as error:
         if limited:
-            notes.append("the budget may not be kept: nothing else finds candidates, so that all are scored")
-        return scorer_plan.everything(
-            query, facts, fit, refused, notes, f"{cost}; nothing else finds candidates: {error}"
-        )
-    depth = Depth.of(query, facts, fit, None)
-    lists = routes.recalls(taken, max(depth.cap, query.k), wanted, facts, found, words=words)
-    blend = learnt(facts.blends.get(fit.composition), lists)
-    depth = Depth.of(query, facts, fit, blend)
-    if why := _vain(query, facts, fit, blend, depth):
-        refused.append(Refused(f"scorer {fit.composition}", why))
-        return None
+            builder.note("the time budget may not be kept: nothing else finds candidates, so all items are scored")
+        score_all(query, scorer, builder, f"{cost}; nothing else finds candidates: {error}")
+        return True
+    depth = Depth.of(query, facts, scorer, None)
+    lists = routes.recalls(taken, max(depth.cap, query.k), sought, draft, words=words)
+    blend = learnt(facts.blends.get(composition), lists)
+    depth = Depth.of(query, facts, scorer, blend)
+    if why := _vain(query, facts, blend, depth):
+        builder.refuse(f"scorer {composition}", why)
+        return False
     cheap = facts.rows <= depth.cap or (cost.measured is not None and cost.ms <= SCAN_MS)
     if cheap and blend is None and not limited:
-        return scorer_plan.everything(query, facts, fit, refused, notes, str(cost))
-    refused += found
-    refused.append(Refused("exact scan", f"{cost}, and {fit.composition.name} scores one by one"))
-    body = [*routes.encodes(taken), *lists, *joined(lists, query.weights), _rerank(query, fit, blend, depth)]
-    return scorer_plan.around(query, facts, fit, body, refused, notes)
+        score_all(query, scorer, builder, str(cost))
+        return True
+    builder.refused += draft.refused
+    builder.refuse("exact scan", f"{cost}, and {composition.name} scores one by one")
+    rerank = _rerank(query, scorer, blend, depth)
+    add_around(query, scorer, [*routes.encodes(taken), *lists, *joined(lists, query.weights), rerank], builder)
+    return True
 
 
 def joined(lists: Sequence[Stage], weights: Mapping[str, float]) -> list[Stage]:
@@ -98,7 +103,7 @@ def learnt(blend: Blend | None, lists: Sequence[Stage]) -> Blend | None:
     return blend if blend is not None and blend.lists == names(lists) else None
 
 
-def _vain(query: Query, facts: Facts, fit: Fit, blend: Blend | None, depth: Depth) -> str:
+def _vain(query: Query, facts: Facts, blend: Blend | None, depth: Depth) -> str:
     """Say why reranking is not worth while; nothing where it is, or where the scorer was asked for by name."""
     if query.where is not None and facts.rows <= query.k:
         return f"{facts.rows:,} rows match, and all of them are returned"
@@ -109,9 +114,9 @@ def _vain(query: Query, facts: Facts, fit: Fit, blend: Blend | None, depth: Dept
     return ""
 
 
-def _rerank(query: Query, fit: Fit, blend: Blend | None, depth: Depth) -> Rerank:
+def _rerank(query: Query, scorer: ScorerChoice, blend: Blend | None, depth: Depth) -> Rerank:
     weights = SCORER if blend is None else blend.weights
     by = "" if blend is None else f"; {blend}"
     reach = depth.within(query.k)
-    why = f"the first {reach} candidates by {fit.composition.name}, the others as recalled ({depth.why}){by}"
-    return Rerank(fit.composition.name, reach, query.budget_ms, weights, why)
+    why = f"the first {reach} candidates by {scorer.composition.name}, the others as recalled ({depth.why}){by}"
+    return Rerank(scorer.composition.name, reach, query.budget_ms, weights, why)

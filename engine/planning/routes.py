@@ -3,31 +3,32 @@
 from collections.abc import Sequence
 
 from quiver.engine.core.graph import Graph, Route, listed
-from quiver.engine.execution.plan import Refused, Stage
+from quiver.engine.execution.plan import Stage
 from quiver.engine.execution.stages.encode import Encode
 from quiver.engine.execution.stages.filter import Filter
 from quiver.engine.execution.stages.words import Words
 from quiver.engine.planning import access_path
+from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec, NoRoute
 from quiver.types import LIKE, WORDS, Query, keys_of
 
 
-def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str]) -> tuple[list[Route], bool]:
+def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
     """Return the routes to take, and whether full text answers too.
 
     Raises:
         NoRoute: nothing that is held leads to what is wanted; the message names the missing arrow.
         BadSpec: a space was named that does not exist.
     """
-    graph = facts.graph
+    facts, graph = builder.facts, builder.facts.graph
     _check_spaces(graph, query.spaces)
     found: list[Route] = []
     words = False
     for held in (*keys_of(query.media), *([LIKE] if query.like else [])):
         words = words or (held == "text" and query.hybrid and query.weights.get(WORDS, 1) != 0)
         if query.weights.get(held, 1) == 0:
-            refused.append(Refused(held, "its weight is 0"))
+            builder.refuse(held, "its weight is 0")
             continue
         chosen = (
             graph.likenesses(facts.examples, target=query.target, spaces=query.spaces)
@@ -36,21 +37,21 @@ def routes(query: Query, facts: Facts, refused: list[Refused], notes: list[str])
         )
         if not chosen and held == "text":
             words = True
-            notes.append(f"words are searched by full text: {graph.missing(held, target=query.target)}")
+            builder.note(f"words are searched by full text: {graph.missing(held, target=query.target)}")
         elif not chosen:
             raise NoRoute(graph.missing(held, target=query.target))
-        found += chosen if query.spaces else _finest(chosen, refused)
+        found += chosen if query.spaces else _finest(chosen, builder)
     for name in query.vectors:
         given = graph.from_vectors(name, target=query.target)
         if not given:
             raise NoRoute(f"no {query.target or ''} vectors of a space called {name!r} are stored here")
         found += given
     if words and facts.words_outdated:
-        notes.append(
+        builder.note(
             "the full-text index splits text at spaces only: the next add or `quiver index` builds it anew, for"
             " Chinese, Japanese and Thai too"
         )
-    refused += _uncomputed(graph, found)
+    _refuse_computed(found, builder)
     return found, words
 
 
@@ -73,17 +74,15 @@ def narrow(query: Query, facts: Facts) -> list[Stage]:
     return [Filter(query.where, facts.rows, why)]
 
 
-def recalls(
-    taken: Sequence[Route], depth: int, query: Query, facts: Facts, refused: list[Refused], *, words: bool
-) -> list[Stage]:
+def recalls(taken: Sequence[Route], depth: int, query: Query, builder: PlanBuilder, *, words: bool) -> list[Stage]:
     """Return the stages that make one list of every route, ``depth`` deep."""
-    found: list[Stage] = [access_path.recall(route, depth, facts, query.index, refused) for route in taken]
+    found: list[Stage] = [access_path.recall(route, depth, builder, query.index) for route in taken]
     if words:
         found.append(Words(depth, query.target, f"BM25 over text and metadata, best {depth}"))
     return found
 
 
-def _finest(found: Sequence[Route], refused: list[Refused]) -> list[Route]:
+def _finest(found: Sequence[Route], builder: PlanBuilder) -> list[Route]:
     """Keep, of the spaces one encoder offers for one key, the finest: it names that first, and knows what it is for."""
     kept: dict[tuple[str | None, str], Route] = {}
     taken = []
@@ -93,7 +92,7 @@ def _finest(found: Sequence[Route], refused: list[Refused]) -> list[Route]:
         if better is route:
             taken.append(route)
         else:
-            refused.append(Refused(str(route), f"{better.column.space.name} is the finest space of {spec} for this"))
+            builder.refuse(str(route), f"{better.column.space.name} is the finest space of {spec} for this")
     return taken
 
 
@@ -104,11 +103,12 @@ def _check_spaces(graph: Graph, spaces: Sequence[str]) -> None:
             raise BadSpec(f"no space is called {name!r} here; there are {listed(known) or 'none'}")
 
 
-def _uncomputed(graph: Graph, taken: Sequence[Route]) -> list[Refused]:
-    """Say which vectors could have been computed, but lead nowhere that stored ones do not."""
-    return [
-        Refused(str(derived), f"{route.held} reaches the stored {route.column}, which costs nothing to make")
-        for derived in graph.derived
-        for route in taken
-        if route.column == derived.stored and graph.path(route.start, derived.space) is not None
-    ]
+def _refuse_computed(taken: Sequence[Route], builder: PlanBuilder) -> None:
+    """Refuse vectors that could have been computed, but lead nowhere that stored ones do not."""
+    graph = builder.facts.graph
+    for derived in graph.derived:
+        for route in taken:
+            if route.column == derived.stored and graph.path(route.start, derived.space) is not None:
+                builder.refuse(
+                    str(derived), f"{route.held} reaches the stored {route.column}, which costs nothing to make"
+                )

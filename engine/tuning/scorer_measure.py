@@ -23,8 +23,10 @@ from quiver.engine.execution.stages.fuse import RRF_C, Fuse
 from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
-from quiver.engine.planning import rerank_plan, routes, scorer_plan
+from quiver.engine.planning import rerank_plan, routes, scorer_choice, scorer_plan
+from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.planning.planner import plan
+from quiver.engine.planning.scorer_choice import ScorerChoice
 from quiver.engine.statistics import fusion_weights, rerank_weights, scorer_recall
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.fusion_weights import Balance
@@ -64,7 +66,7 @@ def measure(
         BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
     """
     sample = Sample.of(session, [replace(query, k=k) for query in queries], scorer)
-    facts, composition = sample.facts, sample.fit.composition
+    facts, composition = sample.facts, sample.scorer.composition
     trials: tuple[Trial, ...] = ()
     if composition.recalls:
         whole = [Score(composition.name, k, "")]
@@ -114,7 +116,7 @@ def fit(
         session.forget()
         return weighed
     sample = Sample.of(session, queries, scorer)
-    composition = sample.fit.composition
+    composition = sample.scorer.composition
     if composition.recalls:
         raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
     names, found = sample.match(depth)
@@ -164,7 +166,7 @@ class Sample:
     queries: Sequence[Query]
     examples: Mapping[str, Example]
     facts: Facts
-    fit: scorer_plan.Fit
+    scorer: ScorerChoice
 
     @classmethod
     def of(cls, session: Session, queries: Sequence[Query], scorer: str | None) -> "Sample":
@@ -176,7 +178,7 @@ class Sample:
         asked = [replace(query, scorer=scorer or query.scorer) for query in _plain(queries)]
         examples = _examples(session, asked)
         facts = session.facts(asked[0], examples)
-        found = scorer_plan.fit(asked[0], facts, [])
+        found = scorer_choice.choose(asked[0], PlanBuilder(facts))
         if found is None:
             raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
         return cls(session, asked, examples, facts, found)
@@ -187,12 +189,13 @@ class Sample:
         Raises:
             NoRoute: nothing else finds candidates.
         """
-        wanted = replace(self.queries[0], target=self.fit.composition.finds, k=depth)
-        taken, words = routes.routes(wanted, self.facts, [], [])
-        lists = routes.recalls(taken, depth, wanted, self.facts, [], words=words)
+        wanted = replace(self.queries[0], target=self.scorer.composition.finds, k=depth)
+        draft = PlanBuilder(self.facts)
+        taken, words = routes.routes(wanted, draft)
+        lists = routes.recalls(taken, depth, wanted, draft, words=words)
         context = Context(self.session, self.queries, self.examples)
         stages = [self._compose(None), *routes.encodes(taken), *lists, *rerank_plan.joined(lists, {}), Cut(depth, "")]
-        run_stages([*stages, Rerank(self.fit.composition.name, depth, None, SCORER, "")], context)
+        run_stages([*stages, Rerank(self.scorer.composition.name, depth, None, SCORER, "")], context)
         assert context.reranked is not None
         return rerank_plan.names(lists), context.reranked
 
@@ -201,8 +204,8 @@ class Sample:
         context = Context(self.session, self.queries[:_ALONE], self.examples)
         run_stages([self._compose(None)], context)
         composer = context.scored_by
-        pace = self.session.pace(self.fit.composition).on(composer.device)
-        rows = composer.residents[self.fit.composition.reads[0]].rows()[: SIZES[0]]
+        pace = self.session.pace(self.scorer.composition).on(composer.device)
+        rows = composer.residents[self.scorer.composition.reads[0]].rows()[: SIZES[0]]
         _, columns = composer.gather(rows)
         pace.spans.clear()
         for size in (size for size in SIZES if size <= len(rows)):
@@ -214,7 +217,7 @@ class Sample:
         return pace
 
     def _compose(self, recipe: Recipe | None) -> Compose:
-        return Compose(self.fit.composition, self.fit.columns, self.fit.stands, recipe, "")
+        return Compose(self.scorer.composition, self.scorer.columns, self.scorer.stands, recipe, "")
 
     def answer(self, recipe: Recipe | None, stages: Sequence[Stage]) -> Rows:
         """Return the rows (q, k) that some stages find for all queries."""
@@ -239,17 +242,17 @@ class Sample:
             for depth in depths:
                 if depth >= self.facts.items:
                     break
-                way = scorer_plan.Way(recipe, index, depth, "")
-                recalls = scorer_plan.recalls(self.queries[0], self.facts, self.fit, way, [])
-                stages: list[Stage] = [*recalls, Rescore(self.fit.composition.name, k, "")]
+                tried = scorer_plan.Candidates(recipe, index, depth, "")
+                recalls = scorer_plan.recalls(self.queries[0], self.scorer, tried, PlanBuilder(self.facts))
+                stages: list[Stage] = [*recalls, Rescore(self.scorer.composition.name, k, "")]
                 recall = _share(self.answer(recipe, stages), truth)
                 yield Trial(recipe.name, index, depth, recall, self.ms(recipe, stages))
                 if recall == 1:
                     break
 
     def _ways(self) -> Iterator[tuple[Recipe, str]]:
-        for recipe in self.fit.composition.recalls:
-            ends = [self.facts.graph.end(self.fit.composition.finds, space) for space in recipe.spaces]
+        for recipe in self.scorer.composition.recalls:
+            ends = [self.facts.graph.end(self.scorer.composition.finds, space) for space in recipe.spaces]
             if any(end is None for end in ends):
                 continue
             built = [set(self.facts.built.get(end.name, ())) for end in ends if end is not None]

@@ -199,7 +199,7 @@ def test_the_largest_batch_that_ends_in_time_is_next(tmp_path):
     assert pace.fits(float("inf"), 100) == 64 and pace.fits(1, 100) == 0
     assert pace.pairs(20 + 20 + 8, 100) == 36 and pace.pair == 1.25
     pace.keep(now=True)
-    assert {name: span["mean"] for name, span in json.loads(pace.path.read_text())["spans"].items()} == {
+    assert {name: span["mean"] for name, span in json.loads(pace.path.read_text())["figures"]["spans"].items()} == {
         "16": 20.0,
         "4": 8.0,
     }

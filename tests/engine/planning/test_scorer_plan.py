@@ -396,7 +396,7 @@ def test_explain_says_what_was_chosen_and_what_was_not(shelf):
     text = str(quiver.open(shelf / "c").explain(like="p7", text="in red", weights={"text": 2}))
     assert "compose duo: atelier.duo composes text + stored image to find image, text counting 2" in text
     assert "score duo: best 10 by exact scores of everything: 300 rows at most, about 0.0096 ms (estimated)" in text
-    assert "refused rank fusion: duo composes what is held" in text
+    assert "refused rank fusion: duo composes the inputs" in text
     assert "refused scorer late (image + text -> image): duo answers" in text
     assert "refused recall by duo lifted: an exact scan is cheap enough" in text
 

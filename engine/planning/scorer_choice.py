@@ -1,0 +1,104 @@
+"""Which scorer ranks the answer to a query: one that composes exactly the inputs of the query, and finds its target."""
+
+from dataclasses import dataclass
+
+from quiver.engine.core.column import Column, Derived
+from quiver.engine.core.graph import Composition, listed
+from quiver.engine.planning.builder import PlanBuilder
+from quiver.engine.statistics.facts import Facts
+from quiver.errors import BadSpec
+from quiver.types import NONE, Query, keys_of
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerChoice:
+    """A scorer that can answer a query.
+
+    Attributes:
+        composition: the scorer.
+        columns: the vectors it reads, in the order of its spaces.
+        stands: the key that example items stand for; None where there are none.
+    """
+
+    composition: Composition
+    columns: tuple[Column | Derived, ...]
+    stands: str | None
+
+
+def choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
+    """Return the scorer to rank by, or None; other scorers of the same inputs are refused.
+
+    Raises:
+        BadSpec: the scorer named is not here, or cannot answer this query.
+    """
+    beyond = [name for name in ("unlike", "hybrid") if getattr(query, name)] + ["reduce"] * (query.reduce == "max")
+    if beyond and query.scorer not in (None, NONE):
+        raise BadSpec(f"the scorer {query.scorer} takes no {beyond[0]}: leave out one of them")
+    choice = _choose(query, builder)
+    if choice is None or not beyond:
+        return choice
+    builder.refuse(f"scorer {choice.composition}", f"a scorer takes no {beyond[0]}")
+    return None
+
+
+def _choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
+    facts, named = builder.facts, query.scorer not in (None, NONE)
+    known = [c for c in facts.graph.compositions if not named or c.name == query.scorer]
+    if named and not known:
+        there = listed({c.name for c in facts.graph.compositions}) or "none"
+        raise BadSpec(f"no scorer is called {query.scorer!r} here; there are {there}")
+    able: list[ScorerChoice] = []
+    for composition in known:
+        if not _takes(query, composition, facts, named=named):
+            continue
+        found = "no scorer was asked for" if query.scorer == NONE else _bound(query, composition, facts)
+        if isinstance(found, ScorerChoice):
+            able.append(found)
+        elif named:
+            raise BadSpec(f"the scorer {composition} cannot answer this: {found}")
+        else:
+            builder.refuse(f"scorer {composition}", found)
+    if named and not able:
+        raise BadSpec(f"the scorer {known[0]} takes {' + '.join(known[0].holds)} and finds {known[0].finds}")
+    for each in able[1:]:
+        builder.refuse(f"scorer {each.composition}", f"{able[0].composition.name} answers")
+    return able[0] if able else None
+
+
+def _takes(query: Query, composition: Composition, facts: Facts, *, named: bool) -> bool:
+    """Say whether a query has exactly the inputs of a scorer, and wants its target.
+
+    A query of a single input uses a scorer only if that input has no other route, or if the target is named.
+    """
+    keys = keys_of(dict.fromkeys(composition.holds, ""))
+    vague = len(keys) == 1 and not named and bool(facts.graph.routes(keys[0], target=None))
+    wanted = (composition.finds,) if vague else (composition.finds, None)
+    foreign = set(query.media) - set(composition.holds)
+    lacking = set(composition.holds) - set(query.media)
+    stands = _stands(query, composition)
+    return query.target in wanted and not query.vectors and not foreign and (not lacking or stands is not None)
+
+
+def _stands(query: Query, composition: Composition) -> str | None:
+    """Return the key that example items stand for: the missing input, else an additional input that is not text."""
+    if not query.like:
+        return None
+    lacking = [name for name in composition.holds if name not in query.media]
+    could = lacking or [name for name in composition.holds if name != "text"]
+    keys = keys_of(dict.fromkeys(could, ""))
+    return keys[0] if len(keys) == 1 else None
+
+
+def _bound(query: Query, composition: Composition, facts: Facts) -> ScorerChoice | str:
+    """Return the scorer with the columns it reads, or why it cannot answer."""
+    columns = [facts.graph.end(composition.finds, space) for space in composition.reads]
+    for space, column in zip(composition.reads, columns, strict=True):
+        if column is None:
+            return f"it reads {composition.finds} vectors of {space}, and none are stored here"
+        if query.spaces and space.name not in query.spaces:
+            return f"it scores in {space.name}, and only {', '.join(query.spaces)} was asked for"
+    stands = _stands(query, composition)
+    stored = {column.name for column in facts.graph.columns if column.key == stands}
+    if stands is not None and not stored.intersection(facts.examples):
+        return f"not every example has a vector of its {stands}"
+    return ScorerChoice(composition, tuple(column for column in columns if column is not None), stands)
