@@ -16,9 +16,11 @@ from quiver.engine.execution.query_batch import batch_of
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.options import AddOptions, Options
-from quiver.engine.ingest.pipeline import Ingest, Report, agree, commit, take_vectors
+from quiver.engine.ingest.pipeline import Ingest, agree, commit, take_vectors
 from quiver.engine.ingest.progress import track
+from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.row_batch import Block, Known
+from quiver.engine.ingest.stored_roots import keep, roots_of
 from quiver.engine.ingest.words import index_words
 from quiver.engine.serving import answer
 from quiver.engine.serving.batcher import Gate, each_alone
@@ -118,13 +120,16 @@ class Collection:
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
         origins: list[source.Source] = [Given.of(items)] if items else []
+        roots = roots_of(self._present())
         if paths:
-            origins.append(source.open(paths, meta=None if meta is None else str(meta), key=key, media=media))
+            table_of = None if meta is None else str(meta)
+            origins.append(source.open(paths, meta=table_of, key=key, media=media, roots=roots))
         table = self._writer(create=bool(origins))
+        keep(table, roots)
         specs = strings(encoder, "encoder")
         encoders = [load(spec) for spec in dict.fromkeys(map(registry.canonical, specs))]
         encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
-        report = Report()
+        report = Report(notes=list(roots.notes))
         for origin in origins or [Stored(table)]:
             ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen)
             for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
@@ -401,6 +406,14 @@ class Collection:
                     raise
                 Table.create(f"{self.uri}/items.lance")
         return Table(f"{self.uri}/items.lance", version=self._version)
+
+    def _present(self) -> Table | None:
+        """Return the table if there is one."""
+        with self._gate.alone():
+            try:
+                return self._session().table
+            except BadCollection:
+                return None
 
     def _upkeep(self, work: Callable[[Session], T]) -> T:
         """Work on indexes in a session of its own, so that searches go on; afterwards they see the new indexes."""

@@ -6,7 +6,6 @@ same run started again skips what is there: an item whose bytes have the stored 
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from quiver.engine.core.encoder import Loaded
 from quiver.engine.ingest.decode import Decoded, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
 from quiver.engine.ingest.options import Options
+from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Filled, Known
 from quiver.engine.source import GivenVectors, Source, VectorSource
 from quiver.engine.storage.dataset import Table, quoted
@@ -32,35 +32,8 @@ COMMIT_ROWS = 1024
 #: Seconds after which a smaller block is committed too, so that a kill loses little of a slow encoder's work.
 COMMIT_SECONDS = 20.0
 
-#: id, uri and reason of an item that is left out.
+#: id, uri and reason of an item that cannot be read.
 Problem = tuple[str, str | None, str]
-
-
-@dataclass(slots=True)
-class Report:
-    """What an add did.
-
-    Attributes:
-        added: items that were new.
-        updated: items whose content or metadata changed.
-        embedded: items, new and old, that got vectors.
-        unchanged: items skipped, since nothing about them changed.
-        quarantined: items left out; ``info`` lists them with their reasons.
-        seconds: how long it took.
-        notes: what the user should know.
-    """
-
-    added: int = 0
-    updated: int = 0
-    embedded: int = 0
-    unchanged: int = 0
-    quarantined: int = 0
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-    def plus(self, other: "Report") -> "Report":
-        """Add two reports up."""
-        return Report(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 class Ingest:
@@ -78,6 +51,8 @@ class Ingest:
         self.slots = [Slot(key, loaded.encoder.reader(key)) for loaded, key in self.fills]
         self.report = Report()
         self._bad: list[Problem] = []
+        self._replaced: list[tuple[str, str, str]] = []
+        self._renewed = 0
 
     def run(self, source: Source) -> Iterator[int]:
         """Add everything; yields how many items each chunk had, for a progress bar."""
@@ -100,7 +75,7 @@ class Ingest:
         self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
         self._commit(block)
         self.report.seconds = time.perf_counter() - started
-        self.report.notes += [*source.notes, *workers.notes]
+        self.report.notes += [*source.notes, *workers.notes, *changes(self._renewed, self._replaced, self.report)]
 
     def _decoded(self, source: Source, workers: Workers) -> Iterator[tuple[Known, list[Decoded]]]:
         waiting: list[Known] = []
@@ -153,7 +128,10 @@ class Ingest:
         self.quarantine.cure(block.ids)
         self.quarantine.add(self._bad)
         self.report.quarantined += len(self._bad)
+        self.report.reasons = merged([*self.report.reasons, *grouped(self._bad)])
         self._bad = []
+        self._renewed += block.renewed
+        self._replaced += block.replaced
         block.reset()
 
 
@@ -190,6 +168,7 @@ def commit(table: Table, block: Block, report: Report) -> None:
     for part in block.parts():
         table.update(part)
     report.updated += block.touched
+    report.moved += block.moved
     report.embedded += block.embedded
     report.unchanged += block.unchanged
 

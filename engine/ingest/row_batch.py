@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from quiver.engine.core.column import Column
 from quiver.engine.ingest.words import words
+from quiver.engine.source.record import first_reference
+from quiver.engine.source.roots import same_place
 from quiver.engine.storage.dataset import RESERVED, Table, quoted
 from quiver.types import MEDIA, Floats, Item
 
@@ -28,7 +30,8 @@ class Known:
 
     Attributes:
         batch: id, the media columns and metadata, in the table's types.
-        stored: the same ids in the same order: sha256, metadata, and ``has <column>`` flags; null where not stored.
+        stored: the same ids in the same order: media, sha256, metadata, and ``has <column>`` flags; null where not
+            stored.
     """
 
     batch: pa.Table
@@ -39,7 +42,7 @@ class Known:
         """Read what the table holds of a batch's ids."""
         shared = [name for name in batch.schema.names if name in table.schema.names]
         ours = pa.table({name: batch[name].cast(table.schema.field(name).type) for name in shared})
-        wanted = {name: name for name in ("id", "sha256", "text", *table.meta)}
+        wanted = {name: name for name in ("id", "sha256", *MEDIA, *table.meta)}
         names = [column.name for column in columns if column.name in table.schema.names]
         wanted |= {f"has {name}": f"{name} IS NOT NULL" for name in names}
         where = f"id IN {quoted(ours['id'].to_pylist())}"
@@ -88,6 +91,19 @@ class Known:
             return self.stored[name]
         return pc.coalesce(self.batch[name], self.stored[name])
 
+    def moved(self, hashes: Mapping[int, str | None]) -> NDArray[np.int64]:
+        """Which items have the content that is stored, and their files in another place."""
+        differs = np.zeros(len(self.batch), dtype=bool)
+        for name in MEDIA[1:]:
+            differs |= pc.fill_null(pc.not_equal(self.batch[name], self.stored[name]), False).to_numpy()
+        rows = [n for n in np.flatnonzero(differs).tolist() if hashes.get(n) is not None]
+        return np.array([n for n in rows if hashes[n] == self.hashes[n] and not self._stays(n)], dtype=np.int64)
+
+    def _stays(self, row: int) -> bool:
+        """Say whether the files of an item are where they were: a path through a link is the same place."""
+        pairs = ((self.batch[name][row].as_py(), self.stored[name][row].as_py()) for name in MEDIA[1:])
+        return all(new == old or (new and old and same_place(new, old)) for new, old in pairs)
+
     def differs(self) -> NDArray[np.bool_]:
         """Which items bring metadata that is not stored."""
         differs = np.zeros(len(self.batch), dtype=bool)
@@ -119,6 +135,9 @@ class Block:
         self.embedded = 0
         self.unchanged = 0
         self.touched = 0
+        self.moved = 0
+        self.replaced: list[tuple[str, str, str]] = []
+        self.renewed = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,10 +160,11 @@ class Block:
             self._fill(known, name, np.intersect1d(keep[same], rows), (rows, data))
         touched |= self._describe(known, keep[same])
         self._adopt(known, keep[same], hashes)
+        moved = self._move(known, np.intersect1d(keep[same], known.moved(hashes)))
         self._whole_rows(known, keep[~same], hashes, filled)
         self.embedded += int(embedded[keep].sum())
-        self.touched += int((touched & ~embedded)[keep[same]].sum())
-        self.unchanged += int((~touched & ~embedded)[keep[same]].sum())
+        self.touched += int((touched & ~embedded & ~moved)[keep[same]].sum())
+        self.unchanged += int((~touched & ~embedded & ~moved)[keep[same]].sum())
 
     def _fill(self, known: Known, name: str, rows: NDArray[np.int64], filled: tuple[Sequence[int], Floats]) -> None:
         if len(rows):
@@ -159,6 +179,15 @@ class Block:
             columns["words"] = words(known.stored["text"], [known.merged(n) for n in self._meta()])
             self._part(pa.table(columns).take(changed))
         return differs
+
+    def _move(self, known: Known, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Take over the places of files that are elsewhere now."""
+        moved = np.zeros(len(known.batch), dtype=bool)
+        moved[rows] = True
+        self.moved += len(rows)
+        if len(rows):
+            self._part(pa.table({name: known.batch[name] for name in ("id", *MEDIA[1:])}).take(rows))
+        return moved
 
     def _adopt(self, known: Known, rows: NDArray[np.int64], hashes: Mapping[int, str | None]) -> None:
         """Give rows that came without media, as ready-made vectors do, the media and hash that are now known."""
@@ -176,6 +205,7 @@ class Block:
     ) -> None:
         if not len(rows):
             return
+        self._compare(known, rows[known.exists[rows]])
         meta = {name: known.merged(name).take(rows) for name in self._meta()}
         columns: dict[str, Any] = {name: known.batch[name].take(rows) for name in ("id", *MEDIA)}
         columns["sha256"] = pa.array([hashes[n] for n in rows.tolist()], pa.string())
@@ -186,6 +216,16 @@ class Block:
                 empty = ((), np.empty((0, 1), np.float32))
                 columns[field.name] = spread(filled.get(field.name, empty), rows, field.type)
         self._whole.append(pa.table([columns[name] for name in self.schema.names], schema=self.schema))
+
+    def _compare(self, known: Known, rows: NDArray[np.int64]) -> None:
+        """Note stored items that get other content, and those that get it from another file."""
+        self.renewed += len(rows)
+        for n in rows.tolist():
+            old, new = (
+                first_reference({name: table[name] for name in MEDIA}, n) for table in (known.stored, known.batch)
+            )
+            if old and new and old != new and not same_place(old, new):
+                self.replaced.append((known.items[n].id, old, new))
 
     def _part(self, part: pa.Table) -> None:
         self._parts.setdefault(tuple(part.schema.names), []).append(part)

@@ -1,24 +1,26 @@
 """Sources: what the user points at, as a stream of Arrow record batches, never row by row.
 
 ``open`` takes folders, globs, files, manifests and WebDataset shards; ``open_vectors`` ready-made vectors.
-Ids: a file below a folder is ``<folder name>/<path below it>``, a file by itself its name, a row of a manifest
-the id of the file it names, so that a folder and the manifest in it give the same ids.
+Ids: a file is ``<folder name>/<path below it>``, whether its folder, a glob or the file itself is given; a row of a
+manifest has the id of the file it names, so that a folder and the manifest in it give the same ids. See ``roots``.
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from glob import glob, has_magic
 from itertools import groupby
 from typing import Any
 
 from quiver.engine.source.chain import chain
-from quiver.engine.source.folder import Survey, empty, open_files, survey
+from quiver.engine.source.folder import Survey, empty, open_files, sample, survey
 from quiver.engine.source.given_vectors import GivenVectors
 from quiver.engine.source.manifest import open_manifest
 from quiver.engine.source.meta import join
 from quiver.engine.source.record import Problem, Source
 from quiver.engine.source.role import Choice, choose
+from quiver.engine.source.roots import Roots, Sample
 from quiver.engine.source.table import SUFFIXES, is_table
 from quiver.engine.source.vector import VectorSource, open_vectors
 from quiver.engine.source.walk import Entry, Root, entries, walk
@@ -50,6 +52,7 @@ def open(
     id_column: str | None = None,
     path_column: str | None = None,
     media: str | None = None,
+    roots: Roots | None = None,
 ) -> Source:
     """Open what the user points at: all folders and files as one, then shards, then manifests.
 
@@ -62,6 +65,7 @@ def open(
             made from paths.
         path_column: a manifest's column of paths, or None to look for it.
         media: keys wanted (``image``), and columns that hold one (``audio=sound,text=caption``), with commas.
+        roots: the roots that a collection has, which name the items; those that are new are added to it.
 
     Raises:
         BadData: a path is missing or holds nothing to add, or a table cannot be read.
@@ -70,11 +74,12 @@ def open(
     choice = choose(id_column, path_column, media)
     if isinstance(paths, str) or not paths:
         raise BadData("nothing to add: give a list of paths")
+    known = Roots() if roots is None else roots
     found = [place for path in paths for place in _expand(path)]
     files = [path for path in found if isinstance(path, str)]
-    roots = [place for place in found if isinstance(place, Root)] + _loose(files)
-    surveyed, shards = _survey(roots, choice)
-    shards += [Shard(path, os.path.basename(path)) for path in files if path.lower().endswith(".tar")]
+    folders = [_named(place, known, choice) for place in _gathered(found)]
+    surveyed, shards = _survey(folders, choice)
+    shards += [Shard.named(path, known) for path in files if path.lower().endswith(".tar")]
     if meta and not surveyed:
         raise BadData(f"{meta} describes files, and none of {', '.join(paths)} is a folder, a glob or a file of media")
     tables = [path for path in files if is_table(path)]
@@ -82,8 +87,28 @@ def open(
     sources: list[Source] = [_files(surveyed, meta, key, choice)] if surveyed else []
     if shards:
         sources.append(open_shards(shards, choice))
-    sources += [open_manifest(path, choice) for path in tables]
+    sources += [open_manifest(path, choice, known) for path in tables]
     return chain(sources)
+
+
+def _gathered(found: Sequence[Root | str]) -> list[Root]:
+    """Return folders and globs, then the media files that were named one by one, folder by folder."""
+    media = sorted(os.path.split(place) for place in set(found) if isinstance(place, str) and kind(place))
+    loose = groupby(media, key=lambda parts: parts[0])
+    folders = [place for place in found if isinstance(place, Root)]
+    return [*folders, *(Root(folder, "", names=tuple(name for _, name in group)) for folder, group in loose)]
+
+
+def _named(root: Root, roots: Roots, choice: Choice) -> Root:
+    """Give a root its prefix."""
+    bare = replace(root, prefix="")
+
+    def lies_there() -> Sample:
+        yield from sample(bare, choice.files)
+        for shard in _tars(bare):
+            yield from ((f"{shard.prefix}/{stem}", media) for stem, media in shard.sample())
+
+    return replace(root, prefix=roots.name(root.path, sample=lies_there), roots=roots)
 
 
 def _refuse_idle(choice: Choice, key: str | None, *, meta: str | None, tables: bool, shards: bool) -> None:
@@ -117,7 +142,7 @@ def _expand(path: str) -> list[Root | str]:
         raise BadData(f"{path}: list the URIs in a manifest, as a column of a .csv or .jsonl file")
     full = os.path.abspath(os.path.expanduser(path))
     if os.path.isdir(full):
-        return [Root(full, f"{os.path.basename(full)}/".lstrip("/"))]
+        return [Root(full, "")]
     if os.path.isfile(full):
         return [_known(full)]
     if not has_magic(full):
@@ -132,7 +157,7 @@ def _expand(path: str) -> list[Root | str]:
     folder = "/".join(steps[:at]) or "/"
     if not os.path.isdir(folder):
         raise BadData(f"{path} matches nothing: there is no folder {folder}")
-    return [Root(folder, f"{os.path.basename(folder)}/".lstrip("/"), pattern=tuple(steps[at:]))]
+    return [Root(folder, "", pattern=tuple(steps[at:]))]
 
 
 def _known(path: str) -> str:
@@ -141,15 +166,6 @@ def _known(path: str) -> str:
     if kind(path) is None and not is_table(path) and not path.lower().endswith(".tar"):
         raise BadData(f"{path} is no media file, no table ({', '.join(SUFFIXES)}) and no .tar of samples")
     return path
-
-
-def _loose(files: Sequence[str]) -> list[Root]:
-    """Gather media files that were named one by one, folder by folder: their ids are their names."""
-    media = sorted(os.path.split(path) for path in set(files) if kind(path))
-    return [
-        Root(folder, "", names=tuple(name for _, name in group))
-        for folder, group in groupby(media, key=lambda parts: parts[0])
-    ]
 
 
 def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list[Shard]]:
@@ -167,10 +183,8 @@ def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list
     return surveyed, shards
 
 
-def _tars(root: Root) -> list[Shard]:
-    return [
-        Shard(os.path.join(folder.path, name), f"{root.prefix}{folder.below}{name}")
-        for folder in walk(root, lambda _: None)
-        for name in folder.names
-        if name.lower().endswith(".tar")
-    ]
+def _tars(root: Root) -> Iterator[Shard]:
+    for folder in walk(root, lambda _: None):
+        for name in folder.names:
+            if name.lower().endswith(".tar"):
+                yield Shard(os.path.join(folder.path, name), f"{folder.ids}{name}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from quiver.engine.source.meta import Join
 from quiver.engine.source.place import read_text
 from quiver.engine.source.record import Gate, Problem, assemble, rebatch
+from quiver.engine.source.roots import Sample
 from quiver.engine.source.table import SUFFIXES
 from quiver.engine.source.walk import Entry, Report, Root, entries, walk
 from quiver.errors import BadData, BadMedia
@@ -40,6 +41,12 @@ def survey(root: Root, only: frozenset[str]) -> Survey:
     ignored: Counter[str] = Counter()
     items = sum(1 for _ in _entries(root, only, ignored=ignored, report=lambda _: None))
     return Survey(items, ignored)
+
+
+def sample(root: Root, only: frozenset[str]) -> Sample:
+    """Yield the path below a root and the files of its items, until nobody asks for more."""
+    for entry in _entries(root, only, ignored=Counter(), report=lambda _: None):
+        yield entry.below, entry.files if entry.files else {"text": _read(entry, lambda _: None) or ""}
 
 
 def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
@@ -86,8 +93,8 @@ class Files:
         yield from rebatch(self._records(), size)
 
     def _records(self) -> Iterator["pa.RecordBatch"]:
-        # A path is unique below its root: ids can only repeat across roots or come from a table.
-        gate = Gate(self._problems) if len(self.roots) > 1 or self.join else None
+        # A path is unique below its root: ids can only repeat across roots, along links, or come from a table.
+        gate = Gate(self._problems) if len(self.roots) > 1 or self.join or self.roots[0].pattern else None
         for root in self.roots:
             stream = _entries(root, self.only, ignored=Counter(), report=self._problems.append)
             while chunk := list(islice(stream, _CHUNK)):
@@ -101,7 +108,8 @@ class Files:
         texts = [_read(entry, self._problems.append) for entry in chunk]
         kept = [pair for pair in zip(chunk, texts, strict=True) if pair[0].files or pair[1]]
         files = [entry for entry, _ in kept]
-        ids = pa.array([entry.id for entry in files], pa.string())
+        alias = self.roots[0].roots.alias
+        ids = pa.array([alias(entry.path) or entry.id for entry in files], pa.string())
         media = {key: pa.array([entry.files.get(key) for entry in files], pa.string()) for key in MEDIA[1:]}
         media["text"] = pa.array([text for _, text in kept], pa.string())
         if not self.join:

@@ -3,13 +3,14 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from quiver.engine.source import column
 from quiver.engine.source.place import read_text
 from quiver.engine.source.record import Gate, Problem, assemble, first_reference, rebatch
 from quiver.engine.source.role import Choice, Roles, assign
+from quiver.engine.source.roots import Roots, Sample
 from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadMedia
 from quiver.media import kind
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Which medium gives a row its id where no column does.
 _NAMING = ("image", "video", "audio", "before", "after")
+_SAMPLED = 100  # rows at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +62,44 @@ class Manifest:
         gate = Gate(self._problems)
         first = 0
         for batch in self.table.read(self.roles.reading(self.table.schema), self._report):
-            fallback = f"{self.roles.place.name}/{os.path.basename(path)}".lstrip("/")
+            fallback = self.roles.place.prefix + os.path.basename(path)
             ids = pa.array([f"{fallback}#{row}" for row in range(first, first + len(batch))])
             records, bad = to_records(batch, self.roles, schema=self.schema, fallback=ids)
             yield gate.admit(turn_away(records, bad, problems=self._problems, uri=path), uri=path)
             first += len(batch)
 
+    def sample(self) -> Sample:
+        """Yield the path below the table's folder and the media of its rows, until nobody asks for more."""
+        for batch in self.batches(_SAMPLED):
+            for row in batch.select(["id", *MEDIA]).to_pylist():
+                below = row.pop("id").removeprefix(self.roles.place.prefix)
+                yield below, {key: value for key, value in row.items() if value is not None}
+
     def _report(self, where: str, reason: str) -> None:
         self._problems.append(Problem(where, self.table.path, reason))
 
 
-def open_manifest(path: str, choice: Choice) -> Manifest:
+def open_manifest(path: str, choice: Choice, roots: Roots | None = None) -> Manifest:
     """Open a table as a source.
+
+    Args:
+        path: the table.
+        choice: what the user said of its columns.
+        roots: the roots of the collection; the folder of the table becomes one, unless a column holds the ids.
 
     Raises:
         BadData: it cannot be read, or no column holds media.
     """
     table = open_table(os.path.abspath(path))
     roles, notes = assign(table, choice)
-    return Manifest(table, roles, roles.metadata(table.schema), notes)
+    manifest = Manifest(table, roles, roles.metadata(table.schema), notes)
+    if roots is None:
+        return manifest
+    place = replace(roles.place, roots=roots)
+    if not roles.id:
+        prefix = roots.name(place.root, sample=manifest.sample)
+        place = replace(place, prefix=prefix)
+    return replace(manifest, roles=replace(roles, place=place))
 
 
 def to_records(

@@ -1,14 +1,16 @@
 """Where a manifest stands: turns what it says of a file into a reference and an id.
 
 A file below the folder of the manifest has the id it would have if that folder itself were added,
-``<folder name>/<path below it>``; another local file has its absolute path, and a URI is its own id.
+``<folder name>/<path below it>``; so has a file below another root of the collection. Any other local file has its
+absolute path, and a URI is its own id.
 """
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from quiver.engine.source.roots import Roots, real
 from quiver.errors import BadMedia
 
 if TYPE_CHECKING:
@@ -49,34 +51,36 @@ class Place:
 
     Attributes:
         root: its absolute path.
-        name: what ids below it begin with.
+        prefix: the text that ids below it begin with.
+        roots: the roots of the collection.
     """
 
     root: str
-    name: str
+    prefix: str
+    roots: Roots = field(default_factory=Roots, compare=False)
 
     @classmethod
     def of(cls, path: str) -> "Place":
-        """Return the place of a file's folder."""
+        """Return the place of a file's folder, as if nothing else had been added."""
         root = os.path.dirname(os.path.abspath(path))
-        return cls(root, os.path.basename(root))
+        return cls(root, f"{os.path.basename(root)}/".lstrip("/"))
 
     def resolve(self, values: "pa.Array") -> "pa.Array":
         """Make paths absolute; URIs and nulls stay."""
-        return self._each(values, self.root, self.absolute)
+        return self._each(values, self.root.rstrip("/") + "/", self.absolute)
 
     def identify(self, values: "pa.Array") -> "pa.Array":
         """Return the ids of paths as they stand in the manifest."""
-        return self._each(values, self.name, self._id)
+        whole = self.roots.aliases or self.roots.has_below(real(self.root))
+        return self._each(values, None if whole else self.prefix, self._id)
 
-    def _each(self, values: "pa.Array", prefix: str, otherwise: Callable[[str], str]) -> "pa.Array":
+    def _each(self, values: "pa.Array", prefix: str | None, otherwise: Callable[[str], str]) -> "pa.Array":
         """Prefix all paths at once where all are plain, else go through them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        odd = pc.any(pc.match_substring_regex(values, _ODD)).as_py()
-        if not odd:
-            return pc.binary_join_element_wise(prefix, values, "/") if prefix else values
+        if prefix is not None and not pc.any(pc.match_substring_regex(values, _ODD)).as_py():
+            return pc.binary_join_element_wise(prefix, values, "") if prefix else values
         return pa.array([None if value is None else otherwise(value) for value in values.to_pylist()], pa.string())
 
     def absolute(self, value: str) -> str:
@@ -87,5 +91,7 @@ class Place:
 
     def _id(self, value: str) -> str:
         path = self.absolute(value)
+        if is_uri(path):
+            return path
         below = path.removeprefix(self.root.rstrip("/") + "/")
-        return path if below == path else f"{self.name}/{below}".lstrip("/")
+        return self.roots.id_of(path) or (path if below == path else self.prefix + below)

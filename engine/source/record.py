@@ -29,6 +29,25 @@ class Problem:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files or rows that are no items, and why.
+
+    Attributes:
+        reason: in plain words, such as ``hidden files``.
+        count: how many.
+        examples: the names of the first.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.examples) else ""
+        return f"{self.count:,} {self.reason}" + (f" ({', '.join(self.examples)}{more})" if self.examples else "")
+
+
 class Source(Protocol):
     """A stream of items as Arrow record batches; ``batches`` may be called again and starts anew."""
 

@@ -3,11 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from quiver.engine.source.record import Problem
+from quiver.engine.source.roots import Roots, real
 from quiver.media import kind
 
 _CAPTIONS = (".txt", ".caption", ".cap", ".json")  # of several beside one file the first counts
@@ -19,7 +20,7 @@ class Entry(NamedTuple):
     """The files of one item.
 
     Attributes:
-        id: the prefix of its root and its path below it.
+        id: what the ids of its folder begin with, and its name.
         path: the absolute path of the file that names it.
         below: that path below the root, with slashes.
         files: media key to absolute path, the text left out.
@@ -39,51 +40,83 @@ class Root:
 
     Attributes:
         path: absolute path of a folder.
-        prefix: what the ids of items below it begin with: ``esc10/``, or nothing.
+        prefix: the text that the ids of items below it begin with: ``esc10/``, or nothing.
         pattern: the steps of a glob below it, where ``**`` stands for any number of folders; none for everything.
         names: the only files wanted, directly in it; none for a walk.
+        roots: the roots of the collection: a folder below this one that is a root itself keeps its own prefix.
     """
 
     path: str
     prefix: str
     pattern: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    roots: Roots = field(default_factory=Roots, compare=False)
 
 
 class Folder(NamedTuple):
-    """One folder met on a walk: its absolute path, its path below the root (``a/b/``), its file names sorted."""
+    """One folder met on a walk.
+
+    Attributes:
+        path: its absolute path.
+        below: its path below the root (``a/b/``).
+        names: the names of its files, sorted.
+        ids: the text that the ids of its files begin with.
+    """
 
     path: str
     below: str
     names: list[str]
+    ids: str
+
+
+class _Place(NamedTuple):
+    """A folder on the way down: its path below the root, its real path, and its prefix of ids."""
+
+    below: str
+    real: str
+    ids: str
 
 
 def walk(root: Root, report: Report) -> Iterator[Folder]:
-    """Yield a folder and those below it, sorted, hidden ones left out, links followed but never in a circle."""
+    """Yield a folder and those below it, sorted; hidden ones are left out, links are followed but never in a circle."""
     if root.names:
-        yield Folder(root.path, "", sorted(root.names))
+        yield Folder(root.path, "", sorted(root.names), root.prefix)
     else:
-        yield from _descend(root, "", states=frozenset((0,)), above=(), report=report)
+        start = _Place("", real(root.path), root.prefix)
+        yield from _descend(root, start, states=frozenset((0,)), above=(), report=report)
 
 
 def _descend(
-    root: Root, below: str, *, states: frozenset[int], above: tuple[tuple[int, int], ...], report: Report
+    root: Root, place: _Place, *, states: frozenset[int], above: tuple[tuple[int, int], ...], report: Report
 ) -> Iterator[Folder]:
-    path = os.path.join(root.path, below).rstrip("/") or "/"
+    path = os.path.join(root.path, place.below).rstrip("/") or "/"
     try:
         status = os.stat(path)
         if (status.st_dev, status.st_ino) in above:
             return
-        names, folders = _listing(path, root.prefix + below, report)
+        names, folders = _listing(path, place.ids, report)
     except OSError as error:
-        report(Problem(root.prefix + below.rstrip("/"), path, f"the folder cannot be read: {error.strerror}"))
+        report(Problem(place.ids.rstrip("/"), path, f"the folder cannot be read: {error.strerror}"))
         return
     end = len(root.pattern)
-    yield Folder(path, below, [name for name in names if end in _step(root.pattern, states, name)])
+    yield Folder(path, place.below, [name for name in names if end in _step(root.pattern, states, name)], place.ids)
     for name in folders:
-        if inner := _step(root.pattern, states, name):
+        if (inner := _step(root.pattern, states, name)) and (below := _below(root, place, name)):
             circle = (*above, (status.st_dev, status.st_ino))
-            yield from _descend(root, f"{below}{name}/", states=inner, above=circle, report=report)
+            yield from _descend(root, below, states=inner, above=circle, report=report)
+
+
+def _below(root: Root, place: _Place, name: str) -> _Place | None:
+    """Return the place of a folder in a folder; None for a link to a folder that the same walk meets anyway."""
+    below = f"{place.below}{name}/"
+    where = f"{place.real.rstrip('/')}/{name}"
+    if not os.path.islink(os.path.join(root.path, below.rstrip("/"))):
+        return _Place(below, where, root.roots.exact(where) or f"{place.ids}{name}/")
+    where = real(where)
+    top = real(root.path).rstrip("/") + "/"
+    if not root.pattern and f"{where}/".startswith(top):
+        return None
+    return _Place(below, where, root.roots.covering(where) or f"{place.ids}{name}/")
 
 
 def _step(pattern: Sequence[str], states: frozenset[int], name: str) -> frozenset[int]:
@@ -187,4 +220,4 @@ def _entry(folder: Folder, root: Root, files: dict[str, str], text: str | None) 
     below = folder.below + name
     paths = {key: os.path.join(folder.path, file) for key, file in files.items()}
     caption = None if text is None else os.path.join(folder.path, text)
-    return Entry(root.prefix + below, os.path.join(folder.path, name), below, paths, caption)
+    return Entry(folder.ids + name, os.path.join(folder.path, name), below, paths, caption)

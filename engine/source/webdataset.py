@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from quiver.engine.source import column, jsonl
 from quiver.engine.source.record import Gate, Problem, assemble, rebatch
 from quiver.engine.source.role import Choice
+from quiver.engine.source.roots import Roots
 from quiver.errors import BadData
 from quiver.media import kind, span
 from quiver.types import MEDIA
@@ -31,10 +32,21 @@ Report = Callable[[int, str], None]  # byte offset and reason
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A tar and what the ids of its samples begin with."""
+    """A tar, and the text that the ids of its samples begin with."""
 
     path: str
     prefix: str
+
+    @classmethod
+    def named(cls, path: str, roots: Roots) -> "Shard":
+        """Return a tar under the prefix that the roots of a collection give it."""
+        bare = cls(path, "")
+        return cls(path, roots.name(path, sample=bare.sample).rstrip("/"))
+
+    def sample(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield stems and media, until nobody asks for more."""
+        for sample in samples(self.path, lambda *_: None, ignored=Counter()):
+            yield sample.stem, sample.media
 
 
 @dataclass(slots=True)

@@ -241,6 +241,42 @@ class Table:
 
         self.commit(change)
 
+    @property
+    def roots(self) -> tuple[list[tuple[str, str]] | None, bool]:
+        """The folders and files that items came from, as (path, prefix of ids), and whether items have older ids.
+
+        None for a collection that was made before roots were kept.
+        """
+        header = self._header()
+        stored = header.get("roots")
+        return None if stored is None else [(path, prefix) for path, prefix in stored], bool(header.get("loose"))
+
+    def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> None:
+        """Write down roots, beside those that another writer added meanwhile.
+
+        Args:
+            roots: (path, prefix) of every root.
+            before: those that were read when the new ones were chosen.
+            loose: whether some items have ids from the time before roots were kept.
+
+        Raises:
+            BadData: another writer took the prefix of a new root.
+        """
+        new = [list(root) for root in roots if tuple(root) not in {tuple(each) for each in before}]
+        kept = {tuple(root) for root in roots}
+        gone = [list(root) for root in before if tuple(root) not in kept]
+
+        def change(dataset: lance.LanceDataset) -> None:
+            header = json.loads(dataset.schema.metadata[b"quiver"])
+            here = [root for root in header.get("roots") or [list(each) for each in before] if root not in gone]
+            for path, prefix in new:
+                if any(other == prefix and where != path for where, other in here):
+                    raise BadData(f"another process just added items that are called {prefix}...: add {path} again")
+            header |= {"roots": here + [root for root in new if root not in here], "loose": loose}
+            dataset.update_schema_metadata({"quiver": json.dumps(header)})
+
+        self.commit(change)
+
     def upsert(self, rows: pa.Table) -> dict[str, int]:
         """Insert rows and replace those whose id exists; columns left out of rows keep their values."""
 

@@ -50,7 +50,7 @@ def add(
     Without PATHS, the stored items are embedded with the given encoder.
     """
     import quiver
-    from quiver.engine.ingest.pipeline import Report
+    from quiver.engine.ingest.report import Report
 
     target = quiver.open(collection, catch_up=catch_up)
     if space is None:
@@ -74,9 +74,10 @@ def add(
     if json:
         show.write_json(report)
         return
-    for note in report.notes:
-        show.warn(note)
-    counts = f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged"
+    for line in report.lines():
+        show.warn(line)
+    moved = f"{report.moved:,} moved, " if report.moved else ""
+    counts = f"{report.added:,} added, {report.updated:,} updated, {moved}{report.unchanged:,} unchanged"
     print(f"{counts}, {report.embedded:,} embedded, {report.quarantined:,} quarantined in {report.seconds:.1f} s")
     if report.quarantined:
         show.warn(f"`quiver info {collection}` lists the quarantined items and why")

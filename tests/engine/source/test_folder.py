@@ -164,21 +164,22 @@ def test_globs_match_like_a_shell(tmp_path, pattern, found):
     assert ids(source.open([str(tmp_path / "p" / pattern)])) == found
 
 
-def test_a_file_by_itself_has_its_name_as_id(tmp_path):
+def test_a_file_by_itself_has_the_id_that_its_folder_gives_it(tmp_path):
     touch(tmp_path, "q/a.jpg", "p/b.jpg")
-    assert ids(source.open([str(tmp_path / "q/a.jpg"), str(tmp_path / "p/b.jpg")])) == ["b.jpg", "a.jpg"]
+    assert ids(source.open([str(tmp_path / "q/a.jpg"), str(tmp_path / "p/b.jpg")])) == ["p/b.jpg", "q/a.jpg"]
+    assert ids(source.open([str(tmp_path / "q")])) == ["q/a.jpg"]
 
 
 def test_a_file_with_brackets_in_its_name_is_no_glob(tmp_path):
     touch(tmp_path, "a[1].jpg")
-    assert ids(source.open([str(tmp_path / "a[1].jpg")])) == ["a[1].jpg"]
+    assert ids(source.open([str(tmp_path / "a[1].jpg")])) == [f"{tmp_path.name}/a[1].jpg"]
 
 
-def test_two_folders_of_one_name_and_file_keep_the_first(tmp_path):
+def test_two_folders_of_one_name_are_told_apart_by_their_parents(tmp_path):
     touch(tmp_path, "x/p/a.jpg", "y/p/a.jpg", "y/p/b.jpg")
     stream = source.open([str(tmp_path / "x/p"), str(tmp_path / "y/p")])
-    assert ids(stream) == ["p/a.jpg", "p/b.jpg"]
-    assert [(found.id, found.uri) for found in stream.problems()] == [("p/a.jpg", str(tmp_path / "y/p/a.jpg"))]
+    assert ids(stream) == ["p/a.jpg", "y/p/a.jpg", "y/p/b.jpg"]
+    assert stream.problems() == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""The roots that a collection has, and what is known of their items."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from quiver.engine.ingest.decode import content_hash
+from quiver.engine.source.roots import NamedRoot, Roots, real, real_file
+from quiver.engine.storage.dataset import Table, quoted
+from quiver.errors import QuiverError
+from quiver.media import locate
+from quiver.types import MEDIA
+
+#: Items whose content is compared to recognise a root that has moved.
+_COMPARED = 16
+
+
+def roots_of(table: Table | None) -> Roots:
+    """Return the roots of a collection; those of one from before roots were kept are worked out from its items."""
+    if table is None:
+        return Roots()
+    stored, loose = table.roots
+    if stored is None:
+        stored, aliases = _derived(table)
+    else:
+        aliases = _loose(table) if loose else {}
+    return Roots([NamedRoot(*each) for each in stored], aliases, evidence=lambda sample: _compare(table, sample))
+
+
+def keep(table: Table, roots: Roots) -> None:
+    """Write the roots down, before the first of their items is committed."""
+    if roots.changed or table.roots[0] is None:
+        table.record_roots(roots.all, before=roots.stored, loose=bool(roots.aliases))
+
+
+def _compare(table: Table, sample: Sequence[tuple[str, Mapping[str, str]]]) -> Mapping[int, bool]:
+    """Say which items of a sample are stored, by position, and whether their content is the same."""
+    found = table.read(["id", "sha256", "text"], where=f"id IN {quoted([id for id, _ in sample])}").to_pylist()
+    stored = {row["id"]: row for row in found if row["sha256"] is not None}
+    here = [n for n, (id, _) in enumerate(sample) if id in stored]
+    chosen = here[:: max(1, len(here) // _COMPARED)][:_COMPARED]
+    return {n: _same(sample[n][1], stored[sample[n][0]]) for n in chosen}
+
+
+def _same(media: Mapping[str, str], stored: Mapping[str, Any]) -> bool:
+    text = {} if stored["text"] is None else {"text": stored["text"]}  # a caption may have come from elsewhere
+    try:
+        return content_hash({**text, **media}) == stored["sha256"] or content_hash(media) == stored["sha256"]
+    except (QuiverError, OSError):
+        return False
+
+
+def _derived(table: Table) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Work out roots from ids that end as the paths of their files do, and the ids of files that were added alone."""
+    roots: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    for id, reference in _references(table):
+        path = locate(reference)[0]
+        is_member = "?offset=" in reference
+        head = _tar(id, path) if is_member else id
+        if not path.endswith(f"/{head}"):
+            continue
+        name, slash, below = head.partition("/")
+        if slash or is_member:
+            roots.setdefault(real(path.removesuffix(slash + below)), f"{name}/")
+        else:
+            aliases[real_file(path)] = id
+    return list(roots.items()), aliases
+
+
+def _tar(id: str, path: str) -> str:
+    """Return the part of a sample's id that names its tar."""
+    name = path.rsplit("/", 1)[-1]
+    at = id.find(f"{name}/")
+    return id if at < 0 else id[: at + len(name)]
+
+
+def _loose(table: Table) -> dict[str, str]:
+    pairs = ((id, locate(reference)[0]) for id, reference in _references(table, where="id NOT LIKE '%/%'"))
+    return {real_file(path): id for id, path in pairs if path.endswith(f"/{id}")}
+
+
+def _references(table: Table, where: str | None = None) -> Any:
+    for batch in table.batches(["id", *MEDIA[1:]], where=where, size=8192):
+        for row in batch.to_pylist():
+            id = row.pop("id")
+            reference = next((value for value in row.values() if value is not None), None)
+            if reference is not None and "://" not in reference:
+                yield id, reference

@@ -1,0 +1,184 @@
+"""Roots: which folders, tars and tables a collection was filled from, and what the ids of their items begin with.
+
+An id is the prefix of a root and the path below it: ``photos/red0.png``. The prefix is the short name of the root
+while that name is free. Another root of the same name gets as much of its parents as tells it apart
+(``card2/DCIM/``), so that two sources never replace each other's items. A root is known by its real path: relative
+paths, links and ``..`` make no new one, and a file is named by the innermost root that holds it, whichever way it is
+added. A root that has moved is recognised by its content and keeps its prefix.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
+
+from quiver.media import locate, times
+
+#: Paths below a root and the media there.
+Sample = Iterable[tuple[str, Mapping[str, str]]]
+#: Given ids and media, returns which of the ids are stored, by position, and whether their content is the same.
+Evidence = Callable[[Sequence[tuple[str, Mapping[str, str]]]], Mapping[int, bool]]
+
+#: Items whose ids are looked up to recognise a root that has moved.
+_SAMPLED = 500
+
+
+class NamedRoot(NamedTuple):
+    """A root and the prefix of its ids: the real path of a folder or file, and a text such as ``photos/``."""
+
+    path: str
+    prefix: str
+
+
+def real(path: str) -> str:
+    """Return the path without links, ``.`` and ``..``, with slashes."""
+    return os.path.realpath(path).replace(os.sep, "/")
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    return real(folder)
+
+
+def real_file(path: str) -> str:
+    """Return the path of a file with the links in its folder resolved; a link that is a file keeps its name."""
+    folder, name = os.path.split(path)
+    return f"{_real_folder(folder).rstrip('/')}/{name}"
+
+
+def same_place(one: str, other: str) -> bool:
+    """Say whether two references mean the same file or the same part of it, by whatever links their paths lead."""
+    (path, *rest), (path2, *rest2) = locate(one), locate(other)
+    return rest == rest2 and times(one)[1:] == times(other)[1:] and real_file(path) == real_file(path2)
+
+
+@dataclass(slots=True)
+class Roots:
+    """The roots of a collection, and those that an add brings.
+
+    Attributes:
+        stored: the roots that the collection has.
+        aliases: real path to id, for items that were named before roots were kept.
+        evidence: compares samples with what is stored; None for a collection that is new.
+        used: the roots that this add names, by real path.
+        notes: what the user should know.
+    """
+
+    stored: Sequence[NamedRoot] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    used: list[NamedRoot] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _all: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _real_folder.cache_clear()
+        self._all = dict(self.stored)
+
+    @property
+    def all(self) -> list[NamedRoot]:
+        """The stored roots and the new ones; a root that moved is at its new place alone."""
+        return [NamedRoot(path, prefix) for path, prefix in self._all.items()]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something new to store."""
+        return self._all != dict(self.stored)
+
+    def name(self, path: str, *, sample: Callable[[], Sample] | None = None, leaf: str = "", end: str = "/") -> str:
+        """Return the prefix of the ids below a root, and remember the root.
+
+        Args:
+            path: its absolute path.
+            sample: what lies there, to recognise a root that has moved; None where nothing can be compared.
+            leaf: what to call it; the last part of its path if not given.
+            end: what stands between the name and what lies below.
+        """
+        where = real(path)
+        prefix = self.covering(where, end=end) or self._moved(where, sample)
+        if prefix is None:
+            prefix = self._fresh(os.path.abspath(path).replace(os.sep, "/"), where, leaf=leaf, end=end)
+            self._all[where] = prefix
+        self.used.append(NamedRoot(where, prefix))
+        return prefix
+
+    def covering(self, where: str, *, end: str = "/") -> str | None:
+        """Return the prefix of a real path that is a root or lies below one; None where there is no such root."""
+        path = where
+        while True:
+            if path in self._all and (path == where or self._all[path].endswith("/") or not self._all[path]):
+                below = where[len(path) :].strip("/")
+                return self._all[path] + (below + end if below else "")
+            above = os.path.dirname(path)
+            if above == path:
+                return None
+            path = above
+
+    def exact(self, where: str) -> str | None:
+        """Return the prefix of a real path that is itself a root."""
+        return self._all.get(where)
+
+    def alias(self, path: str) -> str | None:
+        """Return the id that a file has from the time before roots were kept."""
+        return self.aliases.get(real_file(path)) if self.aliases else None
+
+    def has_below(self, where: str) -> bool:
+        """Say whether another root lies below a real path."""
+        return any(path.startswith(where.rstrip("/") + "/") for path in self._all)
+
+    def id_of(self, path: str) -> str | None:
+        """Return the id of a file by its absolute path; None where no root holds it."""
+        where = real_file(path)
+        if where in self.aliases:
+            return self.aliases[where]
+        folder, name = os.path.split(where)
+        prefix = self.covering(folder)
+        return None if prefix is None else prefix + name
+
+    def _moved(self, where: str, sample: Callable[[], Sample] | None) -> str | None:
+        """Take over the prefix of a root that is gone from its place and whose content is here."""
+        gone = [(path, prefix) for path, prefix in self._all.items() if not os.path.lexists(path)]
+        if not gone or sample is None or self.evidence is None:
+            return None
+        some = list(islice(sample(), _SAMPLED))
+        if not some:
+            return None
+        for path, prefix in gone:
+            found = self.evidence([(prefix + below, media) for below, media in some])
+            if found and 2 * sum(found.values()) >= len(found):
+                del self._all[path]
+                self._all[where] = prefix
+                self.notes.append(f"{path} has moved to {where}: its items keep their ids, {prefix}...")
+                return prefix
+        return None
+
+    def _fresh(self, path: str, where: str, *, leaf: str, end: str) -> str:
+        """Return the shortest end of a path that no other root has as its prefix."""
+        steps = [step for step in path.split("/") if step]
+        if leaf and steps:
+            steps[-1] = leaf
+        if not steps:
+            return ""
+        prefixes = ["/".join(steps[-count:]) + end for count in range(1, len(steps) + 1)]
+        holders = [self._holder(prefix, where) for prefix in prefixes]
+        if holders[0] is None:
+            return prefixes[0]
+        prefix = next((each for each, holder in zip(prefixes, holders, strict=True) if holder is None), f"{path}{end}")
+        self.notes.append(f"{prefixes[0]}... are items from {holders[0]}: those from {path} are called {prefix}...")
+        return prefix
+
+    def _holder(self, prefix: str, where: str) -> str | None:
+        """Return another root whose ids could be the same as those with this prefix."""
+        for path, other in self._all.items():
+            if not other:
+                continue
+            if other.startswith(prefix):
+                # Harmless where it is the same place: /x/photos as photos/ below /x/photos/.. and the like.
+                if path == f"{where.rstrip('/')}/{other[len(prefix) :].strip('/')}".rstrip("/"):
+                    continue
+                return path
+            if prefix.startswith(other) and other.endswith("/"):
+                return path
+        return None
