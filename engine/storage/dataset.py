@@ -7,6 +7,7 @@ explains itself and a commit changes data and meaning together.
 """
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from quiver.engine.storage.version_watch import Sight, Watch
 from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
+_LOG = logging.getLogger("quiver")
 FORMAT = 1
 #: Columns that every collection has; a metadata column may not take one of these names.
 RESERVED = ("id", *MEDIA, "sha256", "words")
@@ -208,7 +210,22 @@ class Table:
                 target_rows_per_fragment=rows, num_threads=1, batch_size=_JOIN_ROWS
             )
         )
-        self.commit(lambda dataset: dataset.optimize.optimize_indices())
+        for name in [index.name for index in self.dataset.describe_indices()]:
+            self._extend(name)
+
+    def _extend(self, index: str) -> None:
+        """Add new rows to one of Lance's indexes; one that Lance cannot extend is trained again, or left stale.
+
+        A stale index makes no answer wrong, since rows that it lacks are scanned. Lance 14 fails to extend an IVF
+        index with an empty partition.
+        """
+        for retrain in (False, True):
+            try:
+                self.commit(lambda ds, again=retrain: ds.optimize.optimize_indices(index_names=[index], retrain=again))
+            except (OSError, RuntimeError) as error:
+                _LOG.info("the index %s of %s cannot be extended: %s", index, self.uri, error)
+            else:
+                return
 
     def add_fields(self, fields: Sequence[pa.Field]) -> None:
         """Add empty columns, skipping those that exist.

@@ -126,11 +126,8 @@ class Campaign:
         else:
             after.update(job["values"])
         self.shop = quiver.open(self.place, catch_up=False)
-        found, before, wanted = self._state(), self._expected(self.oracle), self._expected(after)
-        for id in {*before, *wanted, *found}:
-            assert alike(found.get(id), before.get(id)) or alike(found.get(id), wanted.get(id)), (
-                f"{id} is changed in part: {found.get(id)} is neither {before.get(id)} nor {wanted.get(id)}"
-            )
+        found, before, wanted = state(self.shop), expected(self.oracle), expected(after)
+        check_between(found, before, wanted)
         self.log(
             f"{self.steps}: killed; {sum(alike(found.get(id), wanted[id]) for id in wanted)} of {len(wanted)} done"
         )
@@ -219,7 +216,7 @@ class Campaign:
         assert all(pair in after for pair in kept if pair[1] > worst)
 
     def everything(self):
-        found, wanted = self._state(), self._expected(self.oracle)
+        found, wanted = state(self.shop), expected(self.oracle)
         odd = [
             (id, found.get(id), wanted.get(id)) for id in {*found, *wanted} if not alike(found.get(id), wanted.get(id))
         ]
@@ -320,28 +317,27 @@ class Campaign:
             return f"({a}) OR ({b})", lambda m: left(m) or right(m)
         return f"({a}) AND ({b})", lambda m: left(m) and right(m)
 
-    def _state(self):
-        """What the collection holds: metadata, and a score in each space, by id."""
-        found: dict[str, tuple[dict, dict]] = {}
-        for space in self._spaces():
-            probe = np.ones(DIMS[space], np.float32)
-            for hit in self.shop.search(vectors={space: probe}, k=len(self.shop) + 5, index="exact"):
-                found.setdefault(hit.id, (dict(hit.meta), {}))[1][space] = hit.score
-        assert len(found) == len(self.shop), "an item has no vector, or stands twice"
-        return found
 
-    def _expected(self, oracle):
-        """The same of an oracle, each score with its tolerance."""
-        wanted = {id: (meta, {}) for id, meta in oracle.meta.items()}
-        for space in METRICS:
-            probe = np.ones(DIMS[space], np.float32)
-            tolerance = oracle.tolerance(space, probe)
-            for id, score in oracle.scores(space, probe, oracle.meta).items():
-                wanted[id][1][space] = (score, tolerance)
-        return wanted
+def state(shop):
+    """What a collection holds: metadata, and a score in each space, by id."""
+    found: dict[str, tuple[dict, dict]] = {}
+    for space in [column["space"] for column in shop.info()["columns"]]:
+        probe = np.ones(DIMS[space], np.float32)
+        for hit in shop.search(vectors={space: probe}, k=len(shop) + 5, index="exact"):
+            found.setdefault(hit.id, (dict(hit.meta), {}))[1][space] = hit.score
+    assert len(found) == len(shop), "an item has no vector, or stands twice"
+    return found
 
-    def _spaces(self):
-        return [column["space"] for column in self.shop.info()["columns"]]
+
+def expected(oracle):
+    """The same of an oracle, each score with its tolerance."""
+    wanted = {id: (meta, {}) for id, meta in oracle.meta.items()}
+    for space in METRICS:
+        probe = np.ones(DIMS[space], np.float32)
+        tolerance = oracle.tolerance(space, probe)
+        for id, score in oracle.scores(space, probe, oracle.meta).items():
+            wanted[id][1][space] = (score, tolerance)
+    return wanted
 
 
 def alike(found, wanted):
@@ -354,6 +350,22 @@ def alike(found, wanted):
         and scores.keys() == bounds.keys()
         and all(abs(scores[space] - score) <= tolerance for space, (score, tolerance) in bounds.items())
     )
+
+
+def check_between(found, before, after):
+    """Every item is as before or as after a change that was cut short; of a stored item, each part by itself.
+
+    New items come whole. An item that is stored already gets vectors and metadata in commits of their own.
+    """
+    for id in {*found, *before, *after}:
+        now, then, next = found.get(id), before.get(id), after.get(id)
+        if alike(now, then) or alike(now, next):
+            continue
+        assert now and then and next, f"{id} is changed in part: {now} is neither {then} nor {next}"
+        assert now[0] in (then[0], next[0]), f"{id} has the metadata {now[0]}, not {then[0]} or {next[0]}"
+        for space, score in now[1].items():
+            choices = [side[1][space] for side in (then, next) if space in side[1]]
+            assert any(abs(score - s) <= tolerance for s, tolerance in choices), f"{id}: {score} is none of {choices}"
 
 
 def pairs(result):
