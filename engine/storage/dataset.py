@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lance
@@ -220,8 +221,9 @@ class Table:
         index with an empty partition.
         """
         for retrain in (False, True):
+            options = {"index_names": [index], "retrain": retrain}
             try:
-                self.commit(lambda ds, again=retrain: ds.optimize.optimize_indices(index_names=[index], retrain=again))
+                self.commit(partial(_optimize, options))
             except (OSError, RuntimeError) as error:
                 _LOG.info("the index %s of %s cannot be extended: %s", index, self.uri, error)
             else:
@@ -444,3 +446,7 @@ def first_line(error: BaseException) -> str:
 def _lost_race(error: Exception) -> bool:
     text = str(error).lower()
     return "conflict" in text or "already exists" in text or "concurrent" in text
+
+
+def _optimize(options: dict[str, Any], dataset: lance.LanceDataset) -> None:
+    dataset.optimize.optimize_indices(**options)

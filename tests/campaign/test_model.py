@@ -23,5 +23,5 @@ def test_a_collection_answers_as_its_oracle_whatever_is_done_to_it(tmp_path, see
 
 
 def test_killed_amid_any_write_a_collection_keeps_what_was_acknowledged(tmp_path):
-    counts = kills.run(tmp_path, int(os.environ.get("QUIVER_KILLS", "5")), seed=1)
-    assert sum(counts.values()) > 5
+    counts = kills.run(tmp_path, int(os.environ.get("QUIVER_KILLS", "3")), seed=1)
+    assert sum(counts.values()) >= 3
