@@ -75,6 +75,7 @@ class Ingest:
         self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
         self._commit(block)
         self.report.seconds = time.perf_counter() - started
+        self.report.left_out += source.left_out
         self.report.notes += [*source.notes, *workers.notes, *changes(self._renewed, self._replaced, self.report)]
 
     def _decoded(self, source: Source, workers: Workers) -> Iterator[tuple[Known, list[Decoded]]]:

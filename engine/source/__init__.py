@@ -6,7 +6,6 @@ manifest has the id of the file it names, so that a folder and the manifest in i
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
@@ -14,11 +13,11 @@ from itertools import groupby
 from typing import Any
 
 from quiver.engine.source.chain import chain
-from quiver.engine.source.folder import Survey, empty, open_files, sample, survey
+from quiver.engine.source.folder import Survey, advice, empty, open_files, sample, survey
 from quiver.engine.source.given_vectors import GivenVectors
 from quiver.engine.source.manifest import open_manifest
 from quiver.engine.source.meta import join
-from quiver.engine.source.record import Problem, Source
+from quiver.engine.source.record import Problem, Source, Tally
 from quiver.engine.source.role import Choice, choose
 from quiver.engine.source.roots import Roots, Sample
 from quiver.engine.source.table import SUFFIXES, is_table
@@ -130,7 +129,7 @@ def _files(surveyed: Sequence[Surveyed], meta: str | None, key: str | None, choi
     def walked() -> Iterator[Entry]:
         for root in roots:
             for folder in walk(root, lambda _: None):
-                yield from entries(folder, root, only=choice.files, ignored=Counter())
+                yield from entries(folder, only=choice.files, ignored=Tally())
 
     joined = join(meta, walked, key=key, choice=choice) if meta else None
     return open_files(roots, [found for _, found in surveyed], only=choice.files, join=joined)
@@ -146,7 +145,7 @@ def _expand(path: str) -> list[Root | str]:
     if os.path.isfile(full):
         return [_known(full)]
     if not has_magic(full):
-        raise BadData(f"there is no file or folder {path}")
+        raise BadData(_absence(path, full))
     if is_table(full) or full.lower().endswith(".tar"):
         matches: list[Root | str] = [os.path.abspath(match) for match in sorted(glob(full, recursive=True))]
         if not matches:
@@ -160,11 +159,21 @@ def _expand(path: str) -> list[Root | str]:
     return [Root(folder, "", pattern=tuple(steps[at:]))]
 
 
+def _absence(path: str, full: str) -> str:
+    """Say why a path is neither a folder nor a file."""
+    if os.path.exists(full):
+        return f"{path} is a pipe, a socket or a device: give a file or a folder"
+    if os.path.islink(full):
+        return f"{path} is a link to nothing, or to itself"
+    return f"there is no file or folder {path}"
+
+
 def _known(path: str) -> str:
     if path.lower().endswith((".npy", ".npz")):
         raise BadData(f"{path} holds an array: vectors are added as vectors, not as media")
     if kind(path) is None and not is_table(path) and not path.lower().endswith(".tar"):
-        raise BadData(f"{path} is no media file, no table ({', '.join(SUFFIXES)}) and no .tar of samples")
+        known = f"{path} is no media file, no table ({', '.join(SUFFIXES)}) and no .tar of samples"
+        raise BadData(known + advice(os.path.splitext(path)[1]))
     return path
 
 
@@ -176,7 +185,7 @@ def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list
         found = survey(root, choice.files)
         if found.items:
             surveyed.append((root, found))
-        elif found.ignored[".tar"]:
+        elif any(each.reason == ".tar" for each in found.ignored.left_out()):
             shards += _tars(root)
         else:
             raise empty(root, found, only=choice.files)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quiver.engine.source.column import union
-from quiver.engine.source.record import Gate, Problem, Source, columns, rebatch
+from quiver.engine.source.record import Gate, LeftOut, Problem, Source, columns, rebatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +34,11 @@ class Chain:
     def notes(self) -> tuple[str, ...]:
         """The notes of all sources."""
         return tuple(note for source in self.sources for note in source.notes)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What all sources leave out."""
+        return tuple(each for source in self.sources for each in source.left_out)
 
     def problems(self) -> list[Problem]:
         """Return what the latest iteration turned away."""

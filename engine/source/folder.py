@@ -7,7 +7,6 @@ document data more often than they are data, so they are items only where ``medi
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from quiver.engine.source.meta import Join
 from quiver.engine.source.place import read_text
-from quiver.engine.source.record import Gate, Problem, assemble, rebatch
+from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, rebatch
 from quiver.engine.source.roots import Sample
 from quiver.engine.source.table import SUFFIXES
 from quiver.engine.source.walk import Entry, Report, Root, entries, walk
@@ -28,38 +27,87 @@ if TYPE_CHECKING:
 _CHUNK = 4096  # files made into a batch at a time
 
 
+_ARCHIVES = frozenset((".zip", ".rar", ".7z", ".gz", ".tgz", ".bz2", ".xz", ".zst"))
+_RAW_NAMES = "dng cr2 cr3 crw nef nrw arw srf sr2 raf orf rw2 pef srw 3fr iiq x3f"
+_RAW = frozenset(f".{name}" for name in _RAW_NAMES.split())
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one walk over a root found: the number of items, and the files that are none, by extension."""
+    """The result of one walk over a root.
+
+    Attributes:
+        items: how many items there are.
+        ignored: files that are no items, by extension.
+        passed: what the walk passed by, such as hidden files.
+    """
 
     items: int
-    ignored: Counter[str]
+    ignored: Tally
+    passed: Tally
 
 
 def survey(root: Root, only: frozenset[str]) -> Survey:
     """Count what lies below a root."""
-    ignored: Counter[str] = Counter()
-    items = sum(1 for _ in _entries(root, only, ignored=ignored, report=lambda _: None))
-    return Survey(items, ignored)
+    ignored, passed = Tally(), Tally()
+    items = sum(1 for _ in _entries(root, only, ignored=ignored, passed=passed))
+    return Survey(items, ignored, passed)
+
+
+def left_out(surveys: Sequence[Survey], table: str | None = None) -> tuple[LeftOut, ...]:
+    """Return what surveys found that is no item; ``table`` is the extension of one that is used for metadata."""
+    ignored, passed = Tally(), Tally()
+    for found in surveys:
+        ignored.update(found.ignored)
+        passed.update(found.passed)
+    kinds = {each.reason: each for each in ignored.left_out()}
+    if table in kinds:
+        kinds[table] = kinds[table].less(1)
+    told = []
+    for reason, suffixes in (
+        ("archives: unpack them, then add the folder", _ARCHIVES),
+        ("camera raw files: convert them to JPEG or TIFF, then add those", _RAW),
+    ):
+        told.append(_together(reason, [kinds.pop(suffix) for suffix in sorted(suffixes & kinds.keys())]))
+    rest = [each for each in kinds.values() if each.count]
+    listed = ", ".join(f"{each.count:,} {each.reason}" for each in rest[:8])
+    told.append(_together(f"files that are no media: {listed}", rest))
+    return (*(each for each in told if each.count), *passed.left_out())
+
+
+def _together(reason: str, parts: Sequence[LeftOut]) -> LeftOut:
+    return LeftOut(
+        reason, sum(each.count for each in parts), tuple(name for each in parts for name in each.examples)[:3]
+    )
 
 
 def sample(root: Root, only: frozenset[str]) -> Sample:
     """Yield the path below a root and the files of its items, until nobody asks for more."""
-    for entry in _entries(root, only, ignored=Counter(), report=lambda _: None):
+    for entry in _entries(root, only):
         yield entry.below, entry.files if entry.files else {"text": _read(entry, lambda _: None) or ""}
 
 
 def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
     """Return the error of a root without items: what was looked for, and what is there instead."""
     wanted = ", ".join(sorted(only)) or "images, sounds, videos and .txt files"
-    there = ", ".join(f"{count} {suffix}" for suffix, count in found.ignored.most_common(5)) or "nothing"
-    hint = ""
-    if found.ignored.keys() & {".npy", ".npz"}:
-        hint = "; arrays of vectors are added as vectors"
-    elif found.ignored.keys() & set(SUFFIXES):
-        hint = "; a table is added by its own path"
+    kinds = {each.reason: each.count for each in found.ignored.left_out()}
+    others = [str(each) for each in found.passed.left_out()]
+    there = ", ".join([f"{count} {suffix}" for suffix, count in list(kinds.items())[:5]] + others) or "nothing"
+    hint = advice(*kinds)
     where = os.path.join(root.path, *root.pattern)
     return BadData(f"nothing to add in {where}: looked for {wanted}, found {there}{hint}")
+
+
+def advice(*suffixes: str) -> str:
+    """Say what to do with files of these extensions instead, as the end of a sentence."""
+    hints = {
+        frozenset((".npy", ".npz")): "; arrays of vectors are added as vectors",
+        frozenset(SUFFIXES): "; a table is added by its own path",
+        _ARCHIVES: "; unpack archives first",
+        _RAW: "; convert camera raw files to JPEG or TIFF first",
+    }
+    wanted = {suffix.lower() for suffix in suffixes}
+    return next((text for known, text in hints.items() if known & wanted), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +121,7 @@ class Files:
         total: how many items there are.
         schema: the metadata columns.
         notes: what a user should be told.
+        left_out: files that are no items, and why.
     """
 
     roots: tuple[Root, ...]
@@ -81,6 +130,7 @@ class Files:
     total: int | None
     schema: "pa.Schema"
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
 
     def problems(self) -> list[Problem]:
@@ -96,7 +146,7 @@ class Files:
         # A path is unique below its root: ids can only repeat across roots, along links, or come from a table.
         gate = Gate(self._problems) if len(self.roots) > 1 or self.join or self.roots[0].pattern else None
         for root in self.roots:
-            stream = _entries(root, self.only, ignored=Counter(), report=self._problems.append)
+            stream = _entries(root, self.only, report=self._problems.append)
             while chunk := list(islice(stream, _CHUNK)):
                 if len(batch := self._batch(chunk)):
                     yield gate.admit(batch, uri=root.path) if gate else batch
@@ -122,9 +172,17 @@ class Files:
         return assemble(ids, media, meta=[values.take(rows) for values in self.join.columns], schema=self.schema)
 
 
-def _entries(root: Root, only: frozenset[str], *, ignored: Counter[str], report: Report) -> Iterator[Entry]:
-    for folder in walk(root, report):
-        yield from entries(folder, root, only=only, ignored=ignored)
+def _entries(
+    root: Root,
+    only: frozenset[str],
+    *,
+    ignored: Tally | None = None,
+    passed: Tally | None = None,
+    report: Report = lambda _: None,
+) -> Iterator[Entry]:
+    unknown = Tally() if ignored is None else ignored
+    for folder in walk(root, report, passed):
+        yield from entries(folder, only=only, ignored=unknown)
 
 
 def _read(entry: Entry, report: Report) -> str | None:
@@ -158,16 +216,11 @@ def open_files(roots: Sequence[Root], surveys: Sequence[Survey], *, only: frozen
     """Make a source of roots that were surveyed."""
     import pyarrow as pa
 
-    ignored: Counter[str] = sum((found.ignored for found in surveys), Counter())
-    if join and any(join.path.startswith(root.path.rstrip("/") + "/") for root in roots):
-        ignored[os.path.splitext(join.path)[1].lower()] -= 1
-    ignored = +ignored
+    beside = join is not None and any(join.path.startswith(root.path.rstrip("/") + "/") for root in roots)
+    unused = left_out(surveys, os.path.splitext(join.path)[1].lower() if join and beside else None)
     notes = list(join.notes if join else ())
-    if ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common(8))
-        notes.append(f"files left out as no media: {kinds}")
-    if not join and ignored.keys() & set(SUFFIXES):
+    if not join and any(each.reason in SUFFIXES for found in surveys for each in found.ignored.left_out()):
         notes.append("a table beside the files becomes their metadata when it is given as meta")
     schema = join.schema if join else pa.schema([])
     total = sum(found.items for found in surveys)
-    return Files(tuple(roots), only, join, total, schema, tuple(notes))
+    return Files(tuple(roots), only, join, total, schema, tuple(notes), unused)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from quiver.engine.source.place import Place
-from quiver.engine.source.record import Problem
+from quiver.engine.source.record import LeftOut, Problem
 from quiver.engine.storage.dataset import RESERVED, Table
 from quiver.errors import BadData
 from quiver.types import MEDIA, Item
@@ -21,6 +21,7 @@ class Given:
     items: Sequence[Item]
     schema: pa.Schema
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
     def of(cls, items: Sequence[Item]) -> "Given":
@@ -70,6 +71,7 @@ class Stored:
 
     table: Table
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quiver.engine.source import column
 from quiver.engine.source.place import read_text
-from quiver.engine.source.record import Gate, Problem, assemble, first_reference, rebatch
+from quiver.engine.source.record import Gate, LeftOut, Problem, assemble, first_reference, rebatch
 from quiver.engine.source.role import Choice, Roles, assign
 from quiver.engine.source.roots import Roots, Sample
 from quiver.engine.source.table import Table, open_table
@@ -33,12 +33,14 @@ class Manifest:
         roles: what its columns are for.
         schema: the metadata columns.
         notes: what a user should be told.
+        left_out: there is nothing: a row that is no item is a problem.
     """
 
     table: Table
     roles: Roles
     schema: "pa.Schema"
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
 
     @property

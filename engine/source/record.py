@@ -4,6 +4,7 @@ A record has the columns ``id`` (string, never null), the six media columns of `
 (string, null where absent), then the metadata columns of its source.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,8 @@ from quiver.types import MEDIA
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_EXAMPLES = 3  # names kept of each reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,38 @@ class LeftOut:
     count: int
     examples: tuple[str, ...]
 
+    def less(self, count: int) -> "LeftOut":
+        """Return it without so many."""
+        return LeftOut(self.reason, self.count - count, self.examples)
+
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.examples) else ""
         return f"{self.count:,} {self.reason}" + (f" ({', '.join(self.examples)}{more})" if self.examples else "")
+
+
+class Tally:
+    """Counts things that are left out, by reason, and keeps the names of the first."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, reason: str, name: str) -> None:
+        """Count one thing."""
+        self._counts[reason] += 1
+        if self._counts[reason] <= _EXAMPLES:
+            self._found.setdefault(reason, []).append(name)
+
+    def update(self, other: "Tally") -> None:
+        """Take over the counts of another one."""
+        for each in other.left_out():
+            names = self._found.setdefault(each.reason, [])
+            names += each.examples[: _EXAMPLES - len(names)]
+            self._counts[each.reason] += each.count
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Return the counts, the most frequent first."""
+        return tuple(LeftOut(reason, count, tuple(self._found[reason])) for reason, count in self._counts.most_common())
 
 
 class Source(Protocol):
@@ -63,7 +95,12 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told: renamed columns, files left out, rows without a file."""
+        """What a user should be told: renamed columns, rows without a file."""
+        ...
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Files and rows that are no items, and why."""
         ...
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:

@@ -1,19 +1,21 @@
 """Walks folders: which files lie there, and which of them together are one item."""
 
+import errno
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from quiver.engine.source.record import Problem
+from quiver.engine.source.record import Problem, Tally
 from quiver.engine.source.roots import Roots, real
 from quiver.media import kind
 
 _CAPTIONS = (".txt", ".caption", ".cap", ".json")  # of several beside one file the first counts
 _ORDER = ("image", "video", "audio")  # which file names an item of several
 Report = Callable[[Problem], None]
+_SYSTEM = (".ds_store", "thumbs.db", "desktop.ini", "@eadir")
+_MET = "links to folders that are added anyway"
 
 
 class Entry(NamedTuple):
@@ -77,33 +79,81 @@ class _Place(NamedTuple):
     ids: str
 
 
-def walk(root: Root, report: Report) -> Iterator[Folder]:
-    """Yield a folder and those below it, sorted; hidden ones are left out, links are followed but never in a circle."""
+def walk(root: Root, report: Report, tally: Tally | None = None) -> Iterator[Folder]:
+    """Yield a folder and those below it, sorted; links are followed, but never in a circle.
+
+    Args:
+        root: where to start.
+        report: takes what cannot be read.
+        tally: counts what is left out: hidden files and folders, pipes, sockets, links to folders that are met anyway.
+    """
     if root.names:
         yield Folder(root.path, "", sorted(root.names), root.prefix)
     else:
         start = _Place("", real(root.path), root.prefix)
-        yield from _descend(root, start, states=frozenset((0,)), above=(), report=report)
+        yield from _Walk(root, report, Tally() if tally is None else tally).descend(start, frozenset((0,)), ())
 
 
-def _descend(
-    root: Root, place: _Place, *, states: frozenset[int], above: tuple[tuple[int, int], ...], report: Report
-) -> Iterator[Folder]:
-    path = os.path.join(root.path, place.below).rstrip("/") or "/"
-    try:
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in above:
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    root: Root
+    report: Report
+    tally: Tally
+
+    def descend(self, place: _Place, states: frozenset[int], above: tuple[tuple[int, int], ...]) -> Iterator[Folder]:
+        """Yield a folder and those below it, unless it is one of those above."""
+        pattern = self.root.pattern
+        path = os.path.join(self.root.path, place.below).rstrip("/") or "/"
+        try:
+            status = os.stat(path)
+            names, folders = self._listing(path, place.ids)
+        except OSError as error:
+            self.report(Problem(place.ids.rstrip("/"), path, f"the folder cannot be read: {error.strerror}"))
             return
-        names, folders = _listing(path, place.ids, report)
-    except OSError as error:
-        report(Problem(place.ids.rstrip("/"), path, f"the folder cannot be read: {error.strerror}"))
-        return
-    end = len(root.pattern)
-    yield Folder(path, place.below, [name for name in names if end in _step(root.pattern, states, name)], place.ids)
-    for name in folders:
-        if (inner := _step(root.pattern, states, name)) and (below := _below(root, place, name)):
-            circle = (*above, (status.st_dev, status.st_ino))
-            yield from _descend(root, below, states=inner, above=circle, report=report)
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            self.tally.add(_MET, place.ids.rstrip("/"))
+            return
+        yield Folder(
+            path, place.below, [name for name in names if len(pattern) in _step(pattern, states, name)], place.ids
+        )
+        for name in folders:
+            if inner := _step(pattern, states, name):
+                below = _below(self.root, place, name)
+                if below is None:
+                    self.tally.add(_MET, f"{place.ids}{name}")
+                else:
+                    yield from self.descend(below, inner, (*above, here))
+
+    def _listing(self, path: str, shown: str) -> tuple[list[str], list[str]]:
+        """Return the sorted names of the files and of the folders in a folder."""
+        names: list[str] = []
+        folders: list[str] = []
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                try:
+                    self._sort(entry, shown, names, folders)
+                except OSError as error:  # one entry must not hide the others
+                    why = "a link that leads back to itself" if error.errno == errno.ELOOP else error.strerror
+                    self.report(Problem(shown + entry.name, entry.path, f"it cannot be looked at: {why}"))
+        return names, folders
+
+    def _sort(self, entry: "os.DirEntry[str]", shown: str, names: list[str], folders: list[str]) -> None:
+        if entry.name.lower() in _SYSTEM or entry.name.startswith("._"):
+            self.tally.add("files that an operating system left", shown + entry.name)
+        elif entry.name.startswith("."):
+            self.tally.add("hidden files and folders", shown + entry.name)
+        elif not _is_utf8(entry.name):
+            name = entry.name.encode(errors="surrogateescape").decode(errors="replace")
+            self.report(Problem(shown + name, entry.path, "its name is not UTF-8: rename it"))
+        elif entry.is_dir():
+            folders.append(entry.name)
+        elif entry.is_file():
+            names.append(entry.name)
+        elif entry.is_symlink() and not os.path.exists(entry.path):
+            self.report(Problem(shown + entry.name, entry.path, "a link to nothing"))
+        else:
+            self.tally.add("pipes, sockets and devices", shown + entry.name)
 
 
 def _below(root: Root, place: _Place, name: str) -> _Place | None:
@@ -133,26 +183,6 @@ def _step(pattern: Sequence[str], states: frozenset[int], name: str) -> frozense
     return frozenset(reached)
 
 
-def _listing(path: str, shown: str, report: Report) -> tuple[list[str], list[str]]:
-    """Return the sorted names of the files and of the folders in a folder."""
-    names: list[str] = []
-    folders: list[str] = []
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if not _is_utf8(entry.name):
-                name = entry.name.encode(errors="surrogateescape").decode(errors="replace")
-                report(Problem(shown + name, path, "its name is not UTF-8: rename it"))
-            elif entry.is_dir():
-                folders.append(entry.name)
-            elif entry.is_file():
-                names.append(entry.name)
-            elif entry.is_symlink():
-                report(Problem(shown + entry.name, entry.path, "a link to nothing"))
-    return sorted(names), sorted(folders)
-
-
 def _is_utf8(name: str) -> bool:
     try:
         name.encode()
@@ -161,12 +191,11 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def entries(folder: Folder, root: Root, *, only: frozenset[str], ignored: Counter[str]) -> Iterator[Entry]:
+def entries(folder: Folder, *, only: frozenset[str], ignored: Tally) -> Iterator[Entry]:
     """Group the files of one folder into items, in the order of their names.
 
     Args:
         folder: where they are.
-        root: where the walk started.
         only: media keys wanted; empty for all.
         ignored: counts, by extension, the files that are no part of any item.
     """
@@ -180,14 +209,14 @@ def entries(folder: Folder, root: Root, *, only: frozenset[str], ignored: Counte
         if name in media:
             files = companies.get(stem, {media[name]: name})
             if name == next(iter(files.values())):
-                yield _entry(folder, root, files, captions.get(stem))
+                yield _entry(folder, files, captions.get(stem))
             elif name not in files.values():  # a second image of the stem shares the caption
-                yield _entry(folder, root, {media[name]: name}, captions.get(stem))
+                yield _entry(folder, {media[name]: name}, captions.get(stem))
         elif name not in used:
             if _is_text(suffix, kinds[name], only):
-                yield _entry(folder, root, {}, name)
+                yield _entry(folder, {}, name)
             else:
-                ignored[suffix.lower() or "without extension"] += 1
+                ignored.add(suffix.lower() or "without extension", folder.below + name)
 
 
 def _captions(names: Sequence[str]) -> dict[str, str]:
@@ -215,7 +244,7 @@ def _is_text(suffix: str, key: str | None, only: frozenset[str]) -> bool:
     return key == "text" and ("text" in only or (not only and suffix.lower() == ".txt"))
 
 
-def _entry(folder: Folder, root: Root, files: dict[str, str], text: str | None) -> Entry:
+def _entry(folder: Folder, files: dict[str, str], text: str | None) -> Entry:
     name = next(iter(files.values())) if files else str(text)
     below = folder.below + name
     paths = {key: os.path.join(folder.path, file) for key, file in files.items()}

@@ -1,41 +1,41 @@
-"""WebDataset shards: uncompressed tars in which members of one stem, side by side, are one sample.
+"""WebDataset shards: uncompressed tars in which members of one stem, side by side, are one sample (see ``tar``).
 
-Nothing is unpacked: a medium's reference is its span of bytes in the shard. ``.txt`` becomes the text, the
-fields of ``.json`` and the integer of ``.cls`` become metadata, and a field caption or text stands in for
-a missing ``.txt``. A sample's id is that of its shard, a slash and its stem.
+``.txt`` becomes the text, the fields of ``.json`` and the integer of ``.cls`` become metadata, and a field caption or
+text stands in for a missing ``.txt``. A sample's id is that of its shard, a slash and its stem.
 Format: https://github.com/webdataset/webdataset (README).
 """
 
-import json
-import os
-import tarfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from quiver.engine.source import column, jsonl
-from quiver.engine.source.record import Gate, Problem, assemble, rebatch
+from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, rebatch
 from quiver.engine.source.role import Choice
 from quiver.engine.source.roots import Roots
+from quiver.engine.source.tar import Report, Sample, repeated, samples
 from quiver.errors import BadData
-from quiver.media import kind, span
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHUNK = 4096  # samples made into a batch at a time
-_CONTENT_BYTES = 1 << 20  # a caption or a sidecar is smaller
-Report = Callable[[int, str], None]  # byte offset and reason
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A tar, and the text that the ids of its samples begin with."""
+    """A tar.
+
+    Attributes:
+        path: where it is.
+        prefix: the text that the ids of its samples begin with.
+        split: stems whose members are apart from each other, see ``tar.samples``.
+    """
 
     path: str
     prefix: str
+    split: frozenset[str] = frozenset()
 
     @classmethod
     def named(cls, path: str, roots: Roots) -> "Shard":
@@ -45,17 +45,8 @@ class Shard:
 
     def sample(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield stems and media, until nobody asks for more."""
-        for sample in samples(self.path, lambda *_: None, ignored=Counter()):
+        for sample in samples(self.path, lambda *_: None, split=repeated(self.path)):
             yield sample.stem, sample.media
-
-
-@dataclass(slots=True)
-class Sample:
-    """The members of one stem."""
-
-    stem: str
-    media: dict[str, str] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +60,7 @@ class Shards:
         schema: the metadata columns.
         total: how many samples there are.
         notes: what a user should be told.
+        left_out: members that are no part of a sample.
     """
 
     shards: tuple[Shard, ...]
@@ -77,6 +69,7 @@ class Shards:
     schema: "pa.Schema"
     total: int | None
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
 
     def problems(self) -> list[Problem]:
@@ -95,7 +88,7 @@ class Shards:
             def report(offset: int, reason: str, shard: Shard = shard) -> None:
                 self._problems.append(Problem(shard.prefix, shard.path, f"{shard.path}, byte {offset}: {reason}"))
 
-            for chunk in _chunks(samples(shard.path, report, ignored=Counter())):
+            for chunk in _chunks(samples(shard.path, report, split=shard.split)):
                 if kept := [sample for sample in chunk if self._is_whole(sample, shard)]:
                     yield gate.admit(self._batch(kept, shard), uri=shard.path)
 
@@ -135,12 +128,13 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
     import pyarrow as pa
 
     kinds = column.Inference()
-    ignored: Counter[str] = Counter()
+    tally = Tally()
     faults: list[str] = []
     total = 0
+    shards = [replace(shard, split=repeated(shard.path)) for shard in shards]
     for shard in shards:
         report = _collector(shard, faults)
-        for chunk in _chunks(samples(shard.path, report, ignored=ignored)):
+        for chunk in _chunks(samples(shard.path, report, tally=tally, split=shard.split)):
             total += len(chunk)
             jsonl.observe(kinds, [sample.meta for sample in chunk])
     if not total:
@@ -151,9 +145,7 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
             column.known(name, fields.names, path=shards[0].path)
     names = column.rename(fields.names)
     schema = pa.schema([(names[f.name], f.type) for f in fields])
-    left_out = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common(8))
-    notes = [f"members of shards left out: {left_out}"] if ignored else []
-    return Shards(tuple(shards), choice, fields, schema, total, (*notes, *column.renaming_notes(names)))
+    return Shards(tuple(shards), choice, fields, schema, total, column.renaming_notes(names), tally.left_out())
 
 
 def _collector(shard: Shard, faults: list[str]) -> Report:
@@ -182,95 +174,3 @@ def _media(sample: Sample, choice: Choice) -> dict[str, str]:
         if isinstance(value, str) and value.strip() and (named or "text" not in media):
             media["text"] = value.strip()
     return media
-
-
-def samples(path: str, report: Report, *, ignored: Counter[str]) -> Iterator[Sample]:
-    """Yield the samples of a shard; damage is reported, and what stands before it is kept.
-
-    Args:
-        path: the tar.
-        report: takes a byte offset and a reason.
-        ignored: counts, by extension, the members that are no part of a sample.
-    """
-    current: Sample | None = None
-    broken: str | None = None
-    with open(path, "rb") as file:
-        for member in members(file, report):
-            folder, name = os.path.split(member.name)
-            stem, _, suffix = name.partition(".")
-            key = os.path.join(folder, stem)
-            if current is None or current.stem != key:
-                if current and current.stem != broken:
-                    yield current
-                current = Sample(key)
-            try:
-                if not _add(current, path, file, member, suffix.lower()):
-                    ignored["." + suffix.lower()] += 1
-            except BadData as error:
-                report(member.offset, f"{member.name} {error}; its sample is left out")
-                broken = key
-    if current and current.stem != broken:
-        yield current
-
-
-def _add(sample: Sample, path: str, file: IO[bytes], member: tarfile.TarInfo, suffix: str) -> bool:
-    """Put a member into its sample; False if it has no place there."""
-    first, _, _ = suffix.partition(".")
-    key = first if first in MEDIA and suffix != first else kind("x." + suffix)
-    if suffix == "json":
-        sample.meta.update(jsonl.flatten(_parse(_content(file, member))))
-    elif suffix == "cls":
-        text = _content(file, member).strip()
-        sample.meta["cls"] = int(text) if text.removeprefix("-").isdecimal() else text
-    elif key is None or key in sample.media:
-        return False
-    elif key == "text":
-        if text := _content(file, member).strip():
-            sample.media[key] = text
-    else:
-        sample.media[key] = span(path, member.name, offset=member.offset_data, size=member.size)
-    return True
-
-
-def _content(file: IO[bytes], member: tarfile.TarInfo) -> str:
-    if member.size > _CONTENT_BYTES:
-        raise BadData("is over 1 MiB")
-    file.seek(member.offset_data)
-    try:
-        return file.read(member.size).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadData(f"is not UTF-8 at its byte {error.start}") from error
-
-
-def _parse(content: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise BadData(f"is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise BadData(f"holds a {type(value).__name__}, not an object")
-    return value
-
-
-def members(file: IO[bytes], report: Report) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar from their headers, up to its end or to the first damage."""
-    size = os.fstat(file.fileno()).st_size
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined] # or it keeps every header it has seen
-                if member.offset_data + member.size > size:
-                    report(member.offset, f"the shard ends inside {member.name}; it has {size} bytes")
-                    return
-                if member.isreg() and not member.issparse() and not os.path.basename(member.name).startswith("."):
-                    yield member
-            end = tar.offset
-    except (tarfile.TarError, EOFError) as error:
-        report(file.tell(), f"not a whole uncompressed tar: {error}")
-        return
-    file.seek(end)
-    mark = file.read(512)
-    if not mark:
-        report(end, "the shard ends without its end mark: if it was cut here, later samples are lost")
-    elif mark.strip(b"\0"):
-        report(end, "the header of the next member is damaged; it and all after it are lost")

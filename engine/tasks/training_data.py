@@ -189,7 +189,8 @@ def _files(spec: str) -> Pair:
     ]
     problems = stream.problems()
     lost = [f"{len(problems)} left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
-    pair = _split(full_name(spec), items, notes=(*stream.notes, *lost))
+    unused = [f"left out: {each}" for each in stream.left_out]
+    pair = _split(full_name(spec), items, notes=(*stream.notes, *unused, *lost))
     return _edit(pair, edits.split(","), queries) if edits else pair
 
 

@@ -133,9 +133,59 @@ def test_two_images_of_one_stem_share_the_caption(tmp_path):
     assert stream.total == 2
 
 
-def test_files_that_are_no_media_are_counted_in_a_note(tmp_path):
+def test_files_that_are_no_media_are_counted(tmp_path):
     stream = source.open([str(touch(tmp_path / "p", "a.jpg", "README.md", "x.bin", "y.bin", "LICENSE"))])
-    assert stream.notes == ("files left out as no media: 2 .bin, 1 without extension, 1 .md",)
+    (found,) = stream.left_out
+    assert str(found) == "4 files that are no media: 2 .bin, 1 without extension, 1 .md (x.bin, y.bin, LICENSE, ...)"
+
+
+def test_whatever_is_passed_by_is_counted_with_its_reason(tmp_path):
+    names = ["a.jpg", ".git/b.jpg", ".c.jpg", "._a.jpg", "Thumbs.db", ".DS_Store", "in/desktop.ini", "d.NEF", "e.zip"]
+    root = touch(tmp_path / "p", *names)
+    os.mkfifo(root / "pipe.png")
+    os.symlink(root / "in", root / "again")
+    stream = source.open([str(root)])
+    assert ids(stream) == ["p/a.jpg"]
+    assert {each.reason: (each.count, each.examples[0]) for each in stream.left_out} == {
+        "archives: unpack them, then add the folder": (1, "e.zip"),
+        "camera raw files: convert them to JPEG or TIFF, then add those": (1, "d.NEF"),
+        "files that an operating system left": (4, "p/.DS_Store"),
+        "hidden files and folders": (2, "p/.c.jpg"),
+        "pipes, sockets and devices": (1, "p/pipe.png"),
+        "links to folders that are added anyway": (1, "p/again"),
+    }
+
+
+def test_one_entry_that_cannot_be_looked_at_hides_no_other(tmp_path):
+    root = touch(tmp_path / "p", "a.jpg", "in/b.jpg", "in/er/c.jpg")
+    for folder in (root, root / "in"):
+        os.symlink("loop.png", folder / "loop.png")
+        os.symlink("there", folder / "here")
+        os.symlink("here", folder / "there")
+    stream = source.open([str(root)])
+    assert ids(stream) == ["p/a.jpg", "p/in/b.jpg", "p/in/er/c.jpg"]
+    reasons = {found.id: found.reason for found in stream.problems()}
+    assert len(reasons) == 6
+    assert reasons["p/in/loop.png"] == "it cannot be looked at: a link that leads back to itself"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_may_not_be_read_is_a_problem_and_the_rest_goes_on(tmp_path):
+    root = touch(tmp_path / "p", "a.jpg", "secret/b.jpg")
+    (root / "secret").chmod(0)
+    stream = source.open([str(root)])
+    assert ids(stream) == ["p/a.jpg"]
+    assert [(found.id, found.reason) for found in stream.problems()] == [
+        ("p/secret", "the folder cannot be read: Permission denied")
+    ]
+    (root / "secret").chmod(0o700)
+
+
+def test_circles_of_links_between_folders_end(tmp_path):
+    touch(tmp_path, "p/a.jpg", "q/b.jpg")
+    os.symlink(tmp_path / "q", tmp_path / "p/q")
+    os.symlink(tmp_path / "p", tmp_path / "q/p")
+    assert ids(source.open([str(tmp_path / "p")])) == ["p/a.jpg", "p/q/b.jpg"]
 
 
 def test_media_keeps_the_kinds_asked_for(tmp_path):
@@ -192,10 +242,16 @@ def test_two_folders_of_one_name_are_told_apart_by_their_parents(tmp_path):
         ("p/a.npy", "holds an array"),
         ("odd.bin", "is no media file, no table"),
         ("s3://bucket/folder", "list the URIs in a manifest"),
+        ("pipe.png", "pipe.png is a pipe, a socket or a device: give a file or a folder"),
+        ("loop.png", "loop.png is a link to nothing, or to itself"),
+        ("photos.zip", "unpack archives first"),
+        ("IMG_1.CR2", "convert camera raw files to JPEG or TIFF first"),
     ],
 )
 def test_what_cannot_be_added_is_refused_with_the_reason(tmp_path, name, message):
-    touch(tmp_path, "p/a.npy", "odd.bin")
+    touch(tmp_path, "p/a.npy", "odd.bin", "photos.zip", "IMG_1.CR2")
+    os.mkfifo(tmp_path / "pipe.png")
+    os.symlink("loop.png", tmp_path / "loop.png")
     with pytest.raises(BadData, match=message):
         source.open([name if "://" in name else str(tmp_path / name)])
 

@@ -85,9 +85,63 @@ def test_members_named_before_and_after_are_a_pair_and_others_are_counted(tmp_pa
         tmp_path / "s.tar", **{"a.before.jpg": b"1", "a.after.jpg": b"2", "a.npy": b"3", "a.jpg": b"4", "a.png": b"5"}
     )
     stream = source.open([path])
-    (found,) = rows(stream)
+    second, found = rows(stream)
     assert [content(found[key]) for key in ("before", "after", "image")] == [b"1", b"2", b"4"]
-    assert stream.notes == ("members of shards left out: 1 .npy, 1 .png",)
+    assert (second["id"], content(second["image"])) == ("s.tar/a.png", b"5")
+    assert [str(each) for each in stream.left_out] == ["1 members of tars that are no media (a.npy)"]
+
+
+def ids(stream):
+    return [row["id"].partition("/")[2] for row in rows(stream)]
+
+
+def test_members_with_dots_in_their_names_are_items_of_their_own(tmp_path):
+    assert ids(source.open([shard(tmp_path / "s.tar", **{f"img.{n}.png": b"x" for n in (1, 2, 3)})])) == [
+        "img.1",
+        "img.2",
+        "img.3",
+    ]
+
+
+def test_members_with_dots_far_from_each_other_are_items_of_their_own(tmp_path):
+    names = ["img.1.png", "x.png", "img.2.png", "y.jpg", "img.jpg"]
+    assert ids(source.open([shard(tmp_path / "s.tar", **dict.fromkeys(names, b"x"))])) == [
+        "img.1",
+        "x",
+        "img.2",
+        "y",
+        "img",
+    ]
+
+
+def test_a_name_with_one_medium_keeps_to_the_convention(tmp_path):
+    path = shard(tmp_path / "s.tar", **{"7.large.jpg": b"x", "7.txt": b"hat", "8.large.jpg": b"y", "8.txt": b"shoe"})
+    found = rows(source.open([path]))
+    assert [(row["id"], row["text"]) for row in found] == [("s.tar/7", "hat"), ("s.tar/8", "shoe")]
+
+
+def test_sidecars_of_the_shorter_name_are_shared(tmp_path):
+    path = shard(
+        tmp_path / "s.tar",
+        **{"7.left.jpg": b"l", "7.right.jpg": b"r", "7.right.txt": b"right", "7.txt": b"both", "7.json": {"n": 1}},
+    )
+    found = rows(source.open([path]))
+    assert [(row["id"], row["text"], row["n"]) for row in found] == [
+        ("s.tar/7.left", "both", 1),
+        ("s.tar/7.right", "right", 1),
+    ]
+
+
+def test_links_and_hidden_members_are_counted(tmp_path):
+    path = shard(tmp_path / "s.tar", **{"a.jpg": b"x", ".b.jpg": b"x"})
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo("c.jpg")
+        info.type, info.linkname = tarfile.LNKTYPE, "a.jpg"
+        tar.addfile(info)
+    assert sorted(map(str, source.open([path]).left_out)) == [
+        "1 hidden members of tars (.b.jpg)",
+        "1 members of tars that are links, sparse or no files (c.jpg)",
+    ]
 
 
 def test_a_field_may_be_the_id_or_the_text_and_kinds_be_chosen(tmp_path):
