@@ -195,7 +195,7 @@ class Collection:
         agree(table, origin.schema)
         report = Report()
         for batch in origin.batches(4096):
-            block = Block(table.schema)
+            block = Block()
             block.add(Known.look_up(table, batch, ()), dict.fromkeys(range(len(batch))), {})
             commit(table, block, report)
         self._settle(table)

@@ -18,11 +18,11 @@ from quiver.engine.ingest.decode import Decoded, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
-from quiver.engine.ingest.row_batch import Block, Filled, Known
+from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.source import GivenVectors, Source, VectorSource
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.quarantine import Quarantine
-from quiver.errors import BadData
+from quiver.errors import BadData, is_panic
 from quiver.types import Floats, Space, uri_of
 
 #: Items per decoding task and per forward pass.
@@ -53,6 +53,7 @@ class Ingest:
         self._bad: list[Problem] = []
         self._replaced: list[tuple[str, str, str]] = []
         self._renewed = 0
+        self._made: set[str] = set()
 
     def run(self, source: Source) -> Iterator[int]:
         """Add everything; yields how many items each chunk had, for a progress bar."""
@@ -60,7 +61,7 @@ class Ingest:
         agree(self.table, source.schema)
         for loaded in self.encoders:
             self.table.record(loaded.spec, loaded.describe())
-        block = Block(self.table.schema)
+        block = Block()
         try:
             with Workers(self.slots, count=self.options.workers, limits=self.options.limits) as workers:
                 for known, decoded in self._decoded(source, workers):
@@ -112,27 +113,26 @@ class Ingest:
                 data, bad = embed(loaded, key, [decoded[n].media[slot] for n in rows], space)
                 reasons |= {rows[n]: reason for n, reason in bad.items()}
                 filled[name] = (rows, data)
-        self._make_room(block, filled)
+        self._make_room(filled)
         self._bad += [(known.items[n].id, uri_of(known.items[n].media), why) for n, why in sorted(reasons.items())]
         block.add(known, {n: each.sha256 for n, each in enumerate(decoded) if n not in reasons}, filled)
 
-    def _make_room(self, block: Block, filled: Filled) -> None:
+    def _make_room(self, filled: Filled) -> None:
         """Make the columns that have their first vectors; a column that holds none would promise a route."""
         new = {name: column.field() for column in self.columns if (name := column.name) in filled}
-        new = {name: field for name, field in new.items() if name not in block.schema.names}
-        if new:
+        if new.keys() - self._made:
             self.table.add_fields(list(new.values()))
-            block.schema = pa.schema([*block.schema, *new.values()], metadata=block.schema.metadata)
+            self._made |= new.keys()
 
     def _commit(self, block: Block) -> None:
-        commit(self.table, block, self.report)
+        done = commit(self.table, block, self.report)
         self.quarantine.cure(block.ids)
         self.quarantine.add(self._bad)
         self.report.quarantined += len(self._bad)
         self.report.reasons = merged([*self.report.reasons, *grouped(self._bad)])
         self._bad = []
-        self._renewed += block.renewed
-        self._replaced += block.replaced
+        self._renewed += done.renewed
+        self._replaced += done.replaced
         block.reset()
 
 
@@ -159,19 +159,37 @@ def agree(table: Table, schema: pa.Schema) -> None:
     table.add_fields([each for each in typed if each.name not in known])
 
 
-def commit(table: Table, block: Block, report: Report) -> None:
-    """Write a block and count what it changed."""
-    whole = block.whole()
-    if whole is not None:
-        done = table.upsert(whole)
-        report.added += done["num_inserted_rows"]
-        report.updated += done["num_updated_rows"]
-    for part in block.parts():
-        table.update(part)
-    report.updated += block.touched
-    report.moved += block.moved
-    report.embedded += block.embedded
-    report.unchanged += block.unchanged
+def commit(table: Table, block: Block, report: Report) -> Changes:
+    """Write a block and count what it changed: one commit for new rows, and one for each set of columns to fill.
+
+    The rows to write follow from those that are stored when the write lock is held. Where another writer comes first
+    all the same, they are worked out again; to write what was written already does no harm.
+
+    Returns:
+        What was written.
+    """
+    counted: Changes | None = None
+
+    def change(dataset: Any) -> None:
+        nonlocal counted
+        made = block.changes(table)
+        for rows, insert in made.steps:
+            done = table.merge(rows, insert=insert)
+            counted = counted or made
+            if insert:
+                report.added += done["num_inserted_rows"]
+                report.updated += done["num_updated_rows"]
+        counted = counted or made
+
+    if not len(block):
+        return Changes(table.schema)
+    table.commit(change)
+    assert counted is not None, "a change that is committed was made"
+    report.updated += counted.touched
+    report.moved += counted.moved
+    report.embedded += counted.embedded
+    report.unchanged += counted.unchanged
+    return counted
 
 
 def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple[Floats, dict[int, str]]:
@@ -182,7 +200,9 @@ def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple
     """
     try:
         data = loaded.encoder.embed(key, batch, space)
-    except Exception as error:
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         if len(batch) == 1:
             return np.zeros((1, space.dim), np.float32), {0: f"{loaded.spec}: {type(error).__name__}: {error}"}
         alone = [embed(loaded, key, [one], space) for one in batch]
@@ -199,7 +219,7 @@ def take_vectors(
     started = time.perf_counter()
     agree(table, source.schema)
     table.add_fields([column.field()])
-    block = Block(table.schema)
+    block = Block()
     for batch in source.batches(COMMIT_ROWS * 4):
         known = Known.look_up(table, batch, (column,))
         data = batch["vector"].flatten().to_numpy().reshape(len(batch), -1)

@@ -1,6 +1,8 @@
-"""Rows on their way to disk: what a source batch says, held against what is stored.
+"""Rows on their way to disk: source batches beside the stored rows of the same ids, and the rows to write.
 
-Everything here is columnar: a batch is compared and assembled as Arrow columns, never row by row.
+Rows are looked up twice: before decoding, to skip what is stored, and under the write lock just before the commit,
+since another process may have written to them meanwhile. Everything here is columnar: a batch is compared and
+assembled as Arrow columns, never row by row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +34,16 @@ class Known:
         batch: id, the media columns and metadata, in the table's types.
         stored: the same ids in the same order: media, sha256, metadata, and ``has <column>`` flags; null where not
             stored.
+        version: of the table they were looked up in.
     """
 
     batch: pa.Table
     stored: pa.Table
+    version: int
 
     @classmethod
-    def look_up(cls, table: Table, batch: pa.RecordBatch, columns: Sequence[Column]) -> "Known":
-        """Read what the table holds of a batch's ids."""
+    def look_up(cls, table: Table, batch: pa.RecordBatch | pa.Table, columns: Sequence[Column]) -> "Known":
+        """Read the stored rows of a batch's ids."""
         shared = [name for name in batch.schema.names if name in table.schema.names]
         ours = pa.table({name: batch[name].cast(table.schema.field(name).type) for name in shared})
         wanted = {name: name for name in ("id", "sha256", *MEDIA, *table.meta)}
@@ -48,7 +52,7 @@ class Known:
         where = f"id IN {quoted(ours['id'].to_pylist())}"
         found = table.dataset.scanner(columns=wanted, filter=where).to_table()
         order = pc.index_in(ours["id"], found["id"].combine_chunks())
-        return cls(ours, found.take(order))
+        return cls(ours, found.take(order), table.version)
 
     @cached_property
     def items(self) -> list[Item]:
@@ -72,7 +76,11 @@ class Known:
 
     def slice(self, start: int, length: int) -> "Known":
         """Return a part of the batch."""
-        return Known(self.batch.slice(start, length), self.stored.slice(start, length))
+        return Known(self.batch.slice(start, length), self.stored.slice(start, length), self.version)
+
+    def same(self, hashes: Mapping[int, str | None]) -> NDArray[np.bool_]:
+        """Which of some items, by position, are stored with the content they have now."""
+        return np.array([self.exists[n] and _agree(hashes[n], self.hashes[n]) for n in hashes], dtype=bool)
 
     def has(self, column: str) -> NDArray[np.bool_]:
         """Which items have a vector in a column."""
@@ -120,16 +128,78 @@ def _equal(new: pa.ChunkedArray, old: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.equal(new, old)
 
 
-class Block:
-    """Rows waiting for one commit."""
+@dataclass(frozen=True)
+class Piece:
+    """Items of one batch that were read without fault.
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
+    Attributes:
+        known: the batch beside the stored rows.
+        hashes: content hash by position, of each item to keep; None where it has no media.
+        filled: their new vectors.
+        same: of each of ``hashes``, whether it was stored with this content, so that not all of it was decoded.
+    """
+
+    known: Known
+    hashes: Mapping[int, str | None]
+    filled: Filled
+    same: NDArray[np.bool_]
+
+
+class Block:
+    """Items waiting for one commit."""
+
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the commit is done."""
         self.ids: list[str] = []
+        self._pieces: list[Piece] = []
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, known: Known, hashes: Mapping[int, str | None], filled: Filled) -> None:
+        """Take in the items of a batch that were read without fault; for the arguments see ``Piece``."""
+        self._pieces.append(Piece(known, hashes, filled, known.same(hashes)))
+        self.ids += [known.items[n].id for n in hashes]
+
+    def changes(self, table: Table) -> "Changes":
+        """Return the rows to write to a table as it is now."""
+        changes = Changes(table.schema)
+        for piece, known in zip(self._pieces, self._renewed(table), strict=True):
+            changes.add(piece, known)
+        return changes
+
+    def _renewed(self, table: Table) -> list[Known]:
+        """Look up again what was looked up before the version in view, all batches of one form together."""
+        fresh = [piece.known for piece in self._pieces]
+        forms: dict[pa.Schema, list[int]] = {}
+        for n, known in enumerate(fresh):
+            if known.version != table.version:
+                forms.setdefault(known.batch.schema, []).append(n)
+        for members in forms.values():
+            found, start = Known.look_up(table, pa.concat_tables([fresh[n].batch for n in members]), ()), 0
+            for n in members:
+                size = len(fresh[n].batch)
+                fresh[n], start = found.slice(start, size), start + size
+        return fresh
+
+
+class Changes:
+    """Rows to insert or replace, and columns to fill in rows that stay, for the schema and rows of one version.
+
+    Attributes:
+        embedded: items that get vectors.
+        touched: items of which only metadata change.
+        unchanged: items of which nothing changes.
+        moved: items whose files are in another place.
+        renewed: stored items that get other content.
+        replaced: those of them that get it from another file: id, file before, file now.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
         self._whole: list[pa.Table] = []
         self._parts: dict[tuple[str, ...], list[pa.Table]] = {}
         self.embedded = 0
@@ -139,32 +209,28 @@ class Block:
         self.replaced: list[tuple[str, str, str]] = []
         self.renewed = 0
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def add(self, piece: Piece, known: Known) -> None:
+        """Take in a piece, by what is stored of it now.
 
-    def add(self, known: Known, hashes: Mapping[int, str | None], filled: Filled) -> None:
-        """Take in the items of a batch that were read without fault.
-
-        Args:
-            known: the batch and what is stored of it.
-            hashes: content hash by position, for each item to keep; None where it has no media.
-            filled: their new vectors.
+        An item that was stored with the same content when it was decoded, and is not any more, was deleted or replaced
+        by somebody else meanwhile. That counts as done after this change: only metadata of such a row are set.
         """
-        keep = np.fromiter(hashes, dtype=np.int64, count=len(hashes))
-        same = np.array([known.exists[n] and _agree(hashes[n], known.hashes[n]) for n in hashes], dtype=bool)
-        self.ids += [known.items[n].id for n in hashes]
+        keep, same = np.fromiter(piece.hashes, dtype=np.int64, count=len(piece.hashes)), known.same(piece.hashes)
+        stay = keep[same | (piece.same & known.exists[keep])]
         touched = np.zeros(len(known.batch), dtype=bool)
         embedded = touched.copy()
-        for name, (rows, data) in filled.items():
-            embedded[list(rows)] = True
-            self._fill(known, name, np.intersect1d(keep[same], rows), (rows, data))
-        touched |= self._describe(known, keep[same])
-        self._adopt(known, keep[same], hashes)
-        moved = self._move(known, np.intersect1d(keep[same], known.moved(hashes)))
-        self._whole_rows(known, keep[~same], hashes, filled)
-        self.embedded += int(embedded[keep].sum())
-        self.touched += int((touched & ~embedded & ~moved)[keep[same]].sum())
-        self.unchanged += int((~touched & ~embedded & ~moved)[keep[same]].sum())
+        written = np.setdiff1d(keep, keep[piece.same & ~same])
+        for name, (rows, data) in piece.filled.items():
+            if name in self.schema.names:
+                embedded[np.intersect1d(written, np.asarray(rows, np.int64))] = True
+                self._fill(known, name, np.intersect1d(keep[same], rows), (rows, data))
+        touched |= self._describe(known, stay)
+        self._adopt(known, keep[same], piece.hashes)
+        moved = self._move(known, np.intersect1d(keep[same], known.moved(piece.hashes)))
+        self._whole_rows(known, keep[~same & ~piece.same], piece.hashes, piece.filled)
+        self.embedded += int(embedded.sum())
+        self.touched += int((touched & ~embedded & ~moved)[stay].sum())
+        self.unchanged += int((~touched & ~embedded & ~moved)[np.union1d(stay, keep[piece.same])].sum())
 
     def _fill(self, known: Known, name: str, rows: NDArray[np.int64], filled: tuple[Sequence[int], Floats]) -> None:
         if len(rows):
@@ -230,15 +296,12 @@ class Block:
     def _part(self, part: pa.Table) -> None:
         self._parts.setdefault(tuple(part.schema.names), []).append(part)
 
-    def whole(self) -> pa.Table | None:
-        """Return the rows to insert or replace."""
-        if not self._whole:
-            return None
-        return _last_of_each(pa.concat_tables(self._whole, promote_options="default"))
-
-    def parts(self) -> list[pa.Table]:
-        """Return the columns to fill in rows that stay, a table for each set of columns."""
-        return [_last_of_each(pa.concat_tables(parts)) for parts in self._parts.values()]
+    @property
+    def steps(self) -> list[tuple[pa.Table, bool]]:
+        """What to write in turn: rows, and whether they are whole, so that those which do not exist are inserted."""
+        whole = [pa.concat_tables(self._whole, promote_options="default")] if self._whole else []
+        parts = [pa.concat_tables(parts) for parts in self._parts.values()]
+        return [(_last_of_each(rows), True) for rows in whole] + [(_last_of_each(rows), False) for rows in parts]
 
 
 def _agree(new: str | None, stored: str | None) -> bool:

@@ -1,6 +1,7 @@
 """The words of items: what full-text search sees of their text and metadata."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,9 +40,13 @@ def _restore(table: Table) -> None:
     """Write the words of texts with links anew: an earlier Quiver left out every string that had one."""
     fields = [field for field in table.schema if field.name not in RESERVED and Column.of(field) is None]
     names = ["text", *(field.name for field in fields)]
-    for batch in table.at(table.version).batches(["id", full_text.WORDS, *names], size=_ROWS):
-        rows = pa.Table.from_batches([batch])
-        new = words(rows["text"], [rows[name] for name in names[1:]])
-        other = pc.fill_null(pc.not_equal(new, rows[full_text.WORDS]), True)
-        if pc.any(other).as_py():
-            table.update(pa.table({"id": rows["id"], full_text.WORDS: new}).filter(other))
+
+    def change(dataset: Any) -> None:
+        for batch in table.at(table.version).batches(["id", full_text.WORDS, *names], size=_ROWS):
+            rows = pa.Table.from_batches([batch])
+            new = words(rows["text"], [rows[name] for name in names[1:]])
+            other = pc.fill_null(pc.not_equal(new, rows[full_text.WORDS]), True)
+            if pc.any(other).as_py():
+                table.merge(pa.table({"id": rows["id"], full_text.WORDS: new}).filter(other), insert=False)
+
+    table.commit(change)

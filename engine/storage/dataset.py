@@ -8,10 +8,10 @@ explains itself and a commit changes data and meaning together.
 
 import json
 import logging
-import re
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,9 @@ import numpy as np
 import pyarrow as pa
 
 from quiver.engine.core.column import Column
+from quiver.engine.storage.lance_errors import first_line, lost_race, reading
 from quiver.engine.storage.version_watch import Sight, Watch
+from quiver.engine.storage.write_lock import lock_of
 from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
@@ -31,7 +33,8 @@ FORMAT = 1
 RESERVED = ("id", *MEDIA, "sha256", "words")
 #: Declares the key of a dataset: without it, concurrent upserts double rows and say nothing.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
-_ATTEMPTS = 8
+#: Tries to commit beside other writers, and the longest wait between two, in seconds.
+_ATTEMPTS, _LONGEST = 40, 2.0
 _JOIN_ROWS = 512
 #: Up to so many fragments, those with fewer rows than this are joined.
 _TIERS = ((64, 16_384), (512, 131_072), (float("inf"), 1_048_576))
@@ -76,8 +79,10 @@ class Table:
             raise BadCollection(f"no collection can be read at {what}") from error
         self.uri = uri
         self.pinned = version is not None
+        self._lock = lock_of(uri.rsplit("/", 1)[0])
         self._watch = Watch(uri)
         self._newest: Sight | None = None
+        self._exclusive = False
         self._check_format()
 
     @classmethod
@@ -155,8 +160,15 @@ class Table:
             self.dataset = self.dataset.checkout_version(latest)
         self._newest = sight if latest == version and self._watch.named(version) else None
 
-    def commit(self, change: Callable[[lance.LanceDataset], Any]) -> Any:
-        """Apply a change to the newest version; start anew where another writer came first.
+    def commit(self, change: Callable[[lance.LanceDataset], Any], *, alone: bool = True) -> Any:
+        """Apply a change to the newest version, with the collection's write lock where its store has locks.
+
+        Where another writer came first, the change is made again from the beginning, with what is there by then. So a
+        change looks up what it depends on itself, and may commit in several steps of which each may be repeated.
+
+        Args:
+            change: what to do with the newest version.
+            alone: whether to hold the lock; not for what takes long and conflicts with no rows, such as an index.
 
         Raises:
             QuiverError: the table shows a chosen version, or other writers won every time.
@@ -165,18 +177,39 @@ class Table:
             raise QuiverError(
                 f"version {self.version} of {self.uri} is checked out: open the collection anew to change it"
             )
-        for attempt in range(_ATTEMPTS):
-            self.dataset.checkout_latest()
-            try:
-                done = change(self.dataset)
-            except (OSError, RuntimeError) as error:
-                if not _lost_race(error) or attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(0.05 * 2**attempt)
-            else:
+        with self._lock.hold() if alone else nullcontext(False) as self._exclusive:
+            for attempt in range(_ATTEMPTS):
                 self.dataset.checkout_latest()
-                return done
+                try:
+                    done = change(self.dataset)
+                except (OSError, RuntimeError) as error:
+                    if not lost_race(error):
+                        raise
+                    if attempt == _ATTEMPTS - 1:
+                        raise QuiverError(f"other processes keep writing to {self.uri}: try again later") from error
+                    time.sleep(random.random() * min(_LONGEST, 0.05 * 2**attempt))
+                else:
+                    self.dataset.checkout_latest()
+                    return done
         raise AssertionError  # the last attempt raised
+
+    def merge(self, rows: pa.Table, *, insert: bool) -> dict[str, int]:
+        """Replace the given columns of rows whose id exists, in one commit of a change; a lost race is not repeated.
+
+        Args:
+            rows: ``id`` and some columns, each id once.
+            insert: whether to add rows whose id does not exist; they need all columns.
+
+        Returns:
+            What Lance counted, such as ``num_inserted_rows``.
+        """
+        merge = self.dataset.merge_insert("id").when_matched_update_all().conflict_retries(0)
+        if insert:
+            merge = merge.when_not_matched_insert_all()
+        if not self._exclusive:  # by its index, Lance does not see that another commit inserts the same id
+            merge = merge.use_index(False)
+        done: dict[str, int] = merge.execute(rows)
+        return done
 
     def history(self) -> list[dict[str, Any]]:
         """Return every version: number, time and rows."""
@@ -195,8 +228,13 @@ class Table:
 
     def index(self, column: str, kind: str) -> None:
         """See that a scalar index of values exists: BTREE or BITMAP."""
+
+        def change(dataset: lance.LanceDataset) -> None:
+            if not self.has_index(column):
+                dataset.create_scalar_index(column, kind, replace=True)
+
         if not self.has_index(column):
-            self.commit(lambda dataset: dataset.create_scalar_index(column, kind, replace=True))
+            self.commit(change)
 
     def tidy(self) -> None:
         """Join small fragments and bring the indexes up to date.
@@ -296,30 +334,20 @@ class Table:
 
         self.commit(change)
 
-    def upsert(self, rows: pa.Table) -> dict[str, int]:
-        """Insert rows and replace those whose id exists; columns left out of rows keep their values."""
-
-        def change(dataset: lance.LanceDataset) -> Any:
-            merge = dataset.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            return merge.execute(rows)
-
-        done: dict[str, int] = self.commit(change)
-        return done
-
-    def update(self, rows: pa.Table) -> dict[str, int]:
-        """Replace the given columns of rows whose id exists."""
-        done: dict[str, int] = self.commit(lambda d: d.merge_insert("id").when_matched_update_all().execute(rows))
-        return done
-
     def reading(self, where: str | None) -> AbstractContextManager[None]:
         """Turn what Lance says of a condition into one clear line."""
         return reading(where, names=("id", *MEDIA, *self.meta))
 
     def delete(self, where: str) -> int:
         """Delete the rows a condition selects and return how many there were."""
-        before = self.count(where)
-        self.commit(lambda dataset: dataset.delete(where))
-        return before
+
+        def change(dataset: lance.LanceDataset) -> int:
+            before = self.count(where)
+            dataset.delete(where)
+            return before
+
+        done: int = self.commit(change)
+        return done
 
     def count(self, where: str | None = None) -> int:
         """Count rows, exactly.
@@ -402,20 +430,6 @@ class Table:
             yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
 
 
-@contextmanager
-def reading(where: str | None, *, names: Sequence[str]) -> Iterator[None]:
-    """Turn Lance's complaints about a user's condition into one clear line, with the names it may use."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if where is None:
-            raise
-        text = first_line(error).removeprefix("Invalid user input: ").removeprefix("Schema error: ")
-        text, unknown, _ = text.partition(". Valid fields are")
-        hint = f"; there are {', '.join(names)}" if unknown else ""
-        raise BadSpec(f"cannot filter by {where!r}: {text}{hint}") from error
-
-
 def quoted(values: Sequence[str]) -> str:
     """Write strings as an SQL list.
 
@@ -436,16 +450,6 @@ def quoted(values: Sequence[str]) -> str:
 def fragment_of(rows: Rows) -> Rows:
     """Return the fragment each row number lies in: a row number is an address, fragment and offset."""
     return rows >> 32
-
-
-def first_line(error: BaseException) -> str:
-    """Return what a Lance error says, without the place in Lance's source."""
-    return re.split(r", \S+\.rs:\d+", str(error), maxsplit=1)[0].split("\n", 1)[0].rstrip(".")
-
-
-def _lost_race(error: Exception) -> bool:
-    text = str(error).lower()
-    return "conflict" in text or "already exists" in text or "concurrent" in text
 
 
 def _optimize(options: dict[str, Any], dataset: lance.LanceDataset) -> None:

@@ -167,7 +167,7 @@ def _build_lance(session: Session, column: Column | Derived, kind: str, options:
         raise BadSpec(f"{column}: lance indexes what is stored only; use faiss")
     module = registry.module("indexers", kind)
     values = registry.convert(module.over, dict(options), name=kind)
-    session.table.commit(lambda dataset: module.over(dataset, column.name, column.space, **values))
+    session.table.commit(lambda dataset: module.over(dataset, column.name, column.space, **values), alone=False)
     session.cache.promise(column, kind).unlink(missing_ok=True)
     return session.rows(column)
 

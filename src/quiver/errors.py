@@ -45,9 +45,14 @@ class BadCollection(QuiverError):
     """A collection is missing, newer than this Quiver, or not a collection."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Tell whether an error is a panic of a Rust library, which is no ``Exception``."""
+    return type(error).__name__ == "PanicException"
+
+
 def explained(error: BaseException) -> BaseException:
-    """Return a QuiverError in place of a panic in Rust, which is no ``Exception``; any other error as it is."""
-    if type(error).__name__ != "PanicException":
+    """Return a QuiverError in place of a panic in Rust; any other error as it is."""
+    if not is_panic(error):
         return error
     said = str(error).strip().split("\n", 1)[0]
     fresh = QuiverError(
