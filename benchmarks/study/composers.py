@@ -31,12 +31,13 @@ from quiver.benchmarks.metric import Interval, Judgements, Ranking, Scores, comp
 from quiver.benchmarks.metric.measure import Doubles
 from quiver.benchmarks.recall import baseline
 from quiver.benchmarks.study.late_fusion import Untuned, ridge, unit
+from quiver.encoders._settings import changed, parse
 from quiver.encoders._train import extract, write_recipe
 from quiver.encoders.artemis import probe, train
-from quiver.encoders.artemis.exam import Exam
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.score import Arrays, scan
 from quiver.encoders.artemis.triplet import Triplets, gather, pictures
+from quiver.encoders.artemis.validate import Exam
 from quiver.task import Task
 from quiver.types import Floats, Rows
 
@@ -105,7 +106,7 @@ class Line:
 
 def ask(model: Model, part: Part, cache: Path) -> tuple[Scores, dict[str, Doubles]]:
     """Ask a model everything exactly, and what each of its ways to recall keeps of that."""
-    exam = Exam.of(part.task, model.config, cache=cache)
+    exam = Exam.of(part.task, model, cache=cache)
     stored = exam.stored(model)
     lists, shares = [], []
     for block, terms in exam.asked(model):
@@ -171,9 +172,10 @@ def place(variant: str, seed: int, given: argparse.Namespace) -> Path:
 def learn(variant: str, seed: int, given: argparse.Namespace, lessons: tuple[Task, Task]) -> tuple[Model, float]:
     """Train a variant, unless that was done, and return it with the processor time that it took."""
     composer, options = registry.split(variant)
-    settings = registry.convert(train.Recipe, {"composer": composer, **options}, name=variant)
-    fixed = {"seed": seed, "image": given.image, "cache": given.out / "features"}
-    recipe = replace(train.PRESETS["cpu"], **fixed, **settings)
+    preset = train.PRESETS["cpu"]
+    chosen = parse(preset, {"composer": composer, **options}, model="artemis")
+    fixed = {"loop.seed": seed, "towers.image": given.image, "data.cache": given.out / "features"}
+    recipe = changed(preset, {**fixed, **chosen})
     folder = place(variant, seed, given)
     write_recipe(folder, recipe, model="artemis", data=[given.data])
     started = process_time()

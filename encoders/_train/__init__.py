@@ -10,8 +10,8 @@ Several ranks: start the same command under ``torchrun`` with ``out`` on a disk 
 
 from quiver.encoders._train.feature import extract
 from quiver.encoders._train.fitting import fit
-from quiver.encoders._train.loop import Loop, Outcome
+from quiver.encoders._train.loop import Loop, Outcome, Phase
 from quiver.encoders._train.rank import first, gathered, leave
 from quiver.encoders._train.recipe import forget, write_recipe
 
-__all__ = ["Loop", "Outcome", "extract", "first", "fit", "forget", "gathered", "leave", "write_recipe"]
+__all__ = ["Loop", "Outcome", "Phase", "extract", "first", "fit", "forget", "gathered", "leave", "write_recipe"]

@@ -119,7 +119,10 @@ def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
 def _refuse(folder: Path, stand: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
     if stand["format"] > _FORMAT:
         raise BadSpec(f"{folder} was written by a newer Quiver: update, or start over with --fresh")
-    for name, old, new in differing(stand["terms"], terms):
+    begun = dict(stand["terms"])
+    if begun.get("decay") == terms.get("decay") == 0:  # without decay Adam and AdamW are one
+        begun.pop("optimiser", None)
+    for name, old, new in differing(begun, terms):
         raise BadSpec(
             f"{folder} is of a run with {name}={old}, not {new}: give it as it was, or start over with --fresh"
         )

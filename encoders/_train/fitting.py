@@ -97,9 +97,12 @@ def fit(
         BadSpec: the device is not there, or the state on disk is of a run with other settings.
     """
     started = time.perf_counter()
+    loop.check_steps()
+    loop = device.settled(loop)
     accelerator = device.start(loop)
     order = Order.of(count, loop.batch, seed=loop.seed, rank=accelerator.process_index, ranks=accelerator.num_processes)
     _check_norms(model, order)
+    loop = loop.counted(order.steps)
     place = out / "resume" / (phase or "main")
     terms = {**asdict(loop), "count": count, "ranks": order.ranks}
     point = checkpoint.resume(place, model, terms=terms)

@@ -1,9 +1,10 @@
 """How to optimise, and what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from quiver.encoders._settings import instead
 from quiver.errors import BadSpec
 
 
@@ -13,60 +14,100 @@ class Loop:
 
     Attributes:
         steps: updates of the weights in all; raising it later goes on from where a run ended.
+        epochs: passes over the training set, in place of steps.
         batch: rows per step and rank.
         rate: peak learning rate.
         warmup: updates over which the rate rises in a straight line from 0.
-        schedule: after the warmup, ``cosine`` falls along half a period to 0 at ``steps``, ``constant`` stays,
+        schedule: after the warmup, ``cosine`` falls along half a period to 0 at the last step, ``constant`` stays,
             ``halve`` halves after every ``halve_every`` updates, counted from the start.
         halve_every: updates, for ``halve``.
+        halve_epochs: passes over the training set, in place of halve_every.
         optimiser: ``adamw`` (decay apart from the gradient), ``adam`` (decay added to it).
         decay: weight decay of matrices and larger tensors; biases, gains and other vectors are never decayed.
-        clip: the norm that gradients are scaled down to, or None.
-        precision: of what the model's forward computes; weights and optimiser stay fp32.
+        clip: the norm that gradients are scaled down to, or none.
+        precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 where the processor
+            multiplies it, else fp32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank takes its own GPU.
-        seed: of the order of rows, of what ``fetch`` draws, and of dropout.
+        seed: of the first weights, of the order of rows, and of everything drawn.
         validate_every: updates between validations; 0 validates after the last update alone.
-        save_every: updates between resumable states; 0 saves at the end and on Ctrl-C alone.
+        validations: how often to validate, evenly spread, in place of validate_every.
+        save_every: updates between checkpoints that a run can resume from; 0 saves at the end and on Ctrl-C alone.
         log_every: updates that one line of the log sums up.
 
     Raises:
         BadSpec: a value makes no sense; the message names it.
     """
 
-    steps: int
+    steps: int = instead(0, "epochs")
+    epochs: float = instead(0.0, "steps")
     batch: int
     rate: float
     warmup: int = 0
     schedule: Literal["cosine", "constant", "halve"] = "cosine"
-    halve_every: int = 0
+    halve_every: int = instead(0, "halve_epochs")
+    halve_epochs: float = instead(0.0, "halve_every")
     optimiser: Literal["adam", "adamw"] = "adamw"
     decay: float = 0.0
     clip: float | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
     seed: int = 0
-    validate_every: int = 0
+    validate_every: int = instead(0, "validations")
+    validations: int = instead(0, "validate_every")
     save_every: int = 0
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every"):
+        for name in ("batch", "log_every"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("warmup", "halve_every", "decay", "seed", "validate_every", "save_every"):
+        for name in (*(name for pair in _PAIRS for name in pair), "warmup", "decay", "seed", "save_every"):
             _at_least(name, getattr(self, name), 0)
+        for one, other in _PAIRS:
+            if getattr(self, one) and getattr(self, other):
+                raise BadSpec(f"{one} and {other} say the same in two ways: leave one of them at 0")
         if not self.rate > 0 or (self.clip is not None and not self.clip > 0):
             raise BadSpec(f"rate and clip must be positive, not {self.rate} and {self.clip}")
-        if self.schedule == "halve" and not self.halve_every:
-            raise BadSpec("schedule=halve needs halve_every, the updates after which the rate is halved")
+        if self.schedule == "halve" and not (self.halve_every or self.halve_epochs):
+            raise BadSpec("schedule=halve needs halve_every or halve_epochs, after which the rate is halved")
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise BadSpec(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
 
+    def check_steps(self) -> None:
+        """Refuse a loop without updates.
 
+        Raises:
+            BadSpec: neither steps nor epochs are given.
+        """
+        if not (self.steps or self.epochs):
+            raise BadSpec("steps or epochs must be above 0")
+
+    def counted(self, epoch: int) -> "Loop":
+        """Return the same loop counted in updates.
+
+        Args:
+            epoch: updates in one pass over the training set, on all ranks together.
+        """
+        steps = self.steps or max(1, round(epoch * self.epochs))
+        halve = max(1, round(epoch * self.halve_epochs)) if self.halve_epochs else self.halve_every
+        validate = max(1, steps // self.validations) if self.validations else self.validate_every
+        return replace(
+            self,
+            steps=steps,
+            halve_every=halve,
+            validate_every=validate,
+            epochs=0.0,
+            halve_epochs=0.0,
+            validations=0,
+        )
+
+
+#: Settings that stand for each other.
+_PAIRS = (("steps", "epochs"), ("halve_every", "halve_epochs"), ("validate_every", "validations"))
 _WORDS = {
     "schedule": ("cosine", "constant", "halve"),
     "optimiser": ("adam", "adamw"),
-    "precision": ("fp32", "bf16", "fp16"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
 }
 
 
@@ -76,12 +117,39 @@ def _at_least(name: str, value: float, least: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A further part of a training; its other settings are those of the loop.
+
+    Attributes:
+        steps: updates of this part.
+        batch: rows per step and rank.
+        rate: its peak learning rate.
+
+    Raises:
+        BadSpec: a value makes no sense; the message names it.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+
+    def __post_init__(self) -> None:
+        _at_least("steps", self.steps, 0)
+        _ = Loop(batch=self.batch, rate=self.rate)  # which checks the rest
+
+    def loop(self, base: Loop) -> Loop:
+        """Return how to optimise in this part, with a warmup of a tenth of it at most."""
+        warmup = min(base.warmup, self.steps // 10)
+        return replace(base, steps=self.steps, epochs=0.0, batch=self.batch, rate=self.rate, warmup=warmup)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
         step: updates in all, those before a resume included.
-        best: the update after which the model was as it is now.
+        best: the update after which the model had its present weights.
         figures: what validation measured then; empty without validation.
         losses: means of the loss and its parts over the last lines of the log; empty where nothing was left to do.
         resumed: the update this process went on from, 0 at a fresh start.

@@ -1,12 +1,12 @@
-"""The settings a run was begun with, beside what it produced."""
+"""The settings a run was begun with, written beside its results."""
 
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from quiver.encoders import _settings
 from quiver.encoders._train.rank import first
 from quiver.errors import BadSpec
 from quiver.files import write_json
@@ -18,14 +18,15 @@ FREE = frozenset({"device", "log_every", "save_every"})
 def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequence[str] = ()) -> None:
     """Write ``out/recipe.json``, and see that a run that has saved a state there goes on as it was begun.
 
-    A field ``steps``, or one that ends in ``_steps``, may be raised; ``device``, ``log_every`` and ``save_every`` may
-    be anything. On several ranks the first writes and checks for all.
+    Settings called ``steps``, or whose name ends in ``_steps``, may be raised; ``device``, ``log_every`` and
+    ``save_every`` may be anything. Files of older versions are read by the names that settings had then, see
+    ``Recipe.FORMER``. On several ranks the first writes and checks for all.
 
     Args:
         out: the folder of the run.
         recipe: a dataclass instance.
-        model: what is trained; None leaves what is written there.
-        data: what it learns from; () likewise.
+        model: name of the trained model; None keeps the one written there.
+        data: specs of its data; () keeps those written there.
 
     Raises:
         BadSpec: a setting differs; the message names it.
@@ -33,20 +34,20 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
     if not first():
         return
     path = out / "recipe.json"
-    settings = json.loads(json.dumps(asdict(recipe), default=str))
+    settings = json.loads(json.dumps(_settings.flat(recipe), default=str))
     before = json.loads(path.read_text()) if path.is_file() else {}
     said = {"model": model or before.get("model"), "data": list(data) or before.get("data", [])}
-    begun = {**before.get("recipe", {}), **_known(before)} if (out / "resume").is_dir() else {}
-    for name, old, new in differing(begun, {**settings, **_known(said)}):
+    begun = _settings.former_names(recipe, before.get("recipe", {})) | _known(before)
+    for name, old, new in differing(begun if (out / "resume").is_dir() else {}, {**settings, **_known(said)}):
         raise BadSpec(
             f"{out} was begun with {name}={old}, not {new}: give {name} as it was, another folder, "
             "or --fresh to start over"
         )
-    write_json(path, {**said, "recipe": settings}, indent=2)
+    write_json(path, {**said, "recipe": _settings.nested(settings)}, indent=2)
 
 
 def forget(out: Path) -> None:
-    """Remove what an earlier run left in a folder, where it is one of a run; the first rank does so for all."""
+    """Remove the files of an earlier run from its folder; the first rank does so for all."""
     if not first() or not (out / "recipe.json").is_file():
         return
     for name in ("resume", "tensorboard", "model"):
@@ -61,8 +62,12 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str,
     return [
         (name, old[name], value)
         for name, value in new.items()
-        if name in old and name not in FREE and old[name] != value and not _raised(name, old[name], value)
+        if name in old and old[name] != value and not _free(name) and not _raised(name, old[name], value)
     ]
+
+
+def _free(name: str) -> bool:
+    return name.rpartition(".")[2] in FREE
 
 
 def _known(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,4 +75,5 @@ def _known(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _raised(name: str, old: Any, new: Any) -> bool:
-    return (name == "steps" or name.endswith("_steps")) and isinstance(old, int) and isinstance(new, int) and new > old
+    bare = name.rpartition(".")[2]
+    return (bare == "steps" or bare.endswith("_steps")) and isinstance(old, int) and isinstance(new, int) and new > old

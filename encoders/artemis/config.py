@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from quiver.encoders._settings import found
 from quiver.errors import BadSpec
 
 Composer = Literal["artemis", "em", "is", "tirg", "late_fusion", "cross_modal", "visual_search", "cirplant", "combiner"]
@@ -43,10 +44,11 @@ class Bert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A model.
+    """A model. What it reads (image, text and their specs, words, pieces, joint) is set by training.
 
     Attributes:
-        composer: how picture and words are put together and compared with a target.
+        composer: artemis, em, is, tirg, late_fusion, cross_modal, visual_search, cirplant or combiner: how picture and
+            words are put together and compared with a target.
         dim: width of the space.
         image: ``features:WIDTH`` (vectors made beforehand) or a trainable ``timm:NAME``, ``torchvision:NAME`` or
             ``open_clip:NAME``.
@@ -81,18 +83,18 @@ class Config:
 
     composer: Composer = "artemis"
     dim: int = 512
-    image: str = "torchvision:resnet50"
-    image_spec: str = ""
+    image: str = found("torchvision:resnet50")
+    image_spec: str = found("")
     image_unit: bool = True
     size: int = 224
-    text: str = "bigru"
-    text_spec: str = ""
+    text: str = found("bigru")
+    text_spec: str = found("")
     project: bool = True
     hidden: int = 0
     drop: float = 0.2
-    words: tuple[str, ...] = ()
-    pieces: bool = False
-    joint: bool = True
+    words: tuple[str, ...] = found(())
+    pieces: bool = found(False)
+    joint: bool = found(True)
     embedding: int = 300
     attention: Attention = "text"
     mix: float = 0.0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from quiver.encoders._settings import found
 from quiver.errors import BadSpec
 
 
@@ -11,7 +12,7 @@ class Trunk:
     """A BERT encoder and its word table; the defaults are BERT-base uncased.
 
     Attributes:
-        vocabulary: word pieces.
+        vocabulary: word pieces; in training the most that are learnt from the texts.
         hidden: width of a token.
         layers: blocks of the encoder.
         heads: of attention, in each block.
@@ -33,12 +34,12 @@ class Trunk:
     layers: int = 12
     heads: int = 12
     inner: int = 3072
-    positions: int = 512
-    types: int = 2
-    activation: Literal["gelu_tanh", "gelu"] = "gelu_tanh"
+    positions: int = found(512)
+    types: int = found(2)
+    activation: Literal["gelu_tanh", "gelu"] = found("gelu_tanh")
     dropout: float = 0.1
-    epsilon: float = 1e-12
-    pad: int = 0
+    epsilon: float = found(1e-12)
+    pad: int = found(0)
     max_text: int = 64
 
     def __post_init__(self) -> None:
@@ -62,13 +63,14 @@ class Config(Trunk):
         feature: width of a patch's vector, before its projection.
         whole: further patches that are of the whole picture, each of another kind and with a projection of its own.
         feature_dropout: of the features of patches.
-        align: width of the space in which texts and pictures are also compared by themselves; 0 for none.
+        align: width of the space in which texts and pictures are also compared by themselves, and whose cosine is
+            added to margins; 0 for none.
     """
 
-    rows: int = 8
-    columns: int = 8
-    feature: int = 2048
-    whole: int = 0
+    rows: int = found(8)
+    columns: int = found(8)
+    feature: int = found(2048)
+    whole: int = found(0)
     feature_dropout: float = 0.1
     align: int = 0
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from quiver.encoders import _hub
 from quiver.encoders._train import Outcome, first, fit
-from quiver.encoders.fashionbert import bert, measure, phase
+from quiver.encoders.fashionbert import bert, phase
 from quiver.encoders.fashionbert.adaptive import State, combine, weights
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.data import Lessons, Negatives, Pairs, gather
@@ -25,6 +25,7 @@ from quiver.encoders.fashionbert.model import FashionBert, Output
 from quiver.encoders.fashionbert.phase import Fetch, Groups, Sides
 from quiver.encoders.fashionbert.recipe import PRESETS, Recipe
 from quiver.encoders.fashionbert.token import Pieces
+from quiver.encoders.fashionbert.validate import Exam, draw
 from quiver.errors import BadSpec
 from quiver.task import Task
 
@@ -50,26 +51,26 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         BadData: there is nothing to learn from, or the loss is not finite.
         BadSpec: the run in ``out`` was begun with another recipe, or what it names is not there.
     """
-    source = open(recipe.extractor, device=recipe.device)
-    folder = recipe.folder or out / "patches"
+    source = open(recipe.patches, device=recipe.loop.device)
+    folder = recipe.data.folder or out / "patches"
     pairs, features = _read(learn, recipe, source, folder)
     model = _build(pairs, recipe, source)
-    if recipe.centre:
+    if recipe.data.centre:
         model.patches.measure(torch.from_numpy(np.array(features[:MEASURED])))
     if first():
         print(f"learns from {len(pairs):,} pairs of {len(pairs.texts):,} texts, sub-categories: {pairs.kind or 'none'}")
     validate = None
     if validation is not None:
-        held, seen = _read(validation, replace(recipe, fields=""), source, folder)
-        size = (recipe.validate_on, recipe.validate_among)
+        held, seen = _read(validation, replace(recipe, data=replace(recipe.data, fields="")), source, folder)
+        size = (recipe.data.validate_on, recipe.data.validate_among)
         pieces = cast(Pieces, model.pieces)
-        exam = measure.draw(held, seen, pieces, limit=recipe.max_text, size=size, seed=recipe.seed)
+        exam = draw(held, seen, pieces, limit=recipe.model.max_text, size=size, seed=recipe.loop.seed)
         validate = _validate(exam)
-    pupil = Pupil(model, recipe.group)
+    pupil = Pupil(model, recipe.rank.group)
     outcome = _learn(pupil, pairs, features, recipe=recipe, out=out, validate=validate)
     if first():
         model.save_pretrained(out / "model")
-        recipe.extractor.write(out / "model")
+        recipe.patches.write(out / "model")
         print(f"weights of losses: {pupil.state.report()}")
     return outcome
 
@@ -85,7 +86,8 @@ def _learn(
 ) -> Outcome:
     """Go through the phases that the recipe has; return what came of the last."""
     pieces, outcome = cast(Pieces, pupil.model.pieces), None
-    sides = Fetch(pairs, features, pieces, recipe.max_text, recipe.hide)
+    main = bool(recipe.loop.steps or recipe.loop.epochs)
+    sides = Fetch(pairs, features, pieces, recipe.model.max_text, recipe.data.hide)
     if pupil.model.align is not None:
         outcome = fit(
             pupil,
@@ -93,14 +95,15 @@ def _learn(
             fetch=sides,
             count=len(pairs),
             out=out,
-            loop=recipe.aligning,
-            validate=None if recipe.steps or recipe.rank_steps else validate,
+            loop=recipe.align.loop(recipe.loop),
+            validate=None if main or recipe.rank.steps else validate,
             phase="align",
         )
-    if recipe.steps:
-        negatives = Negatives.of(pairs, recipe.negatives, recall=recipe.recall, cache=recipe.folder or out / "patches")
+    if main:
+        data = recipe.data
+        negatives = Negatives.of(pairs, data.negatives, recall=data.recall, cache=data.folder or out / "patches")
         lessons = Lessons(
-            negatives, features, pieces, recipe.max_text, recipe.word_rate, recipe.patch_rate, recipe.rivals
+            negatives, features, pieces, recipe.model.max_text, data.word_rate, data.patch_rate, data.rivals
         )
         outcome = fit(
             pupil,
@@ -111,14 +114,14 @@ def _learn(
             loop=recipe.loop,
             validate=validate,
         )
-    if recipe.rank_steps:
+    if recipe.rank.steps:
         outcome = fit(
             pupil,
             lambda model, batch: phase.ranked(model(batch), batch.known),
-            fetch=replace(sides, near=phase.hard(pupil.model, sides), group=recipe.group),
+            fetch=replace(sides, near=phase.hard(pupil.model, sides), group=recipe.rank.group),
             count=len(pairs),
             out=out,
-            loop=recipe.ranking,
+            loop=recipe.rank.loop(recipe.loop),
             validate=validate,
             phase="rank",
         )
@@ -151,26 +154,27 @@ class Pupil(nn.Module):
 
 
 def _read(task: Task, recipe: Recipe, source: Source, folder: Path) -> tuple[Pairs, Halves]:
-    pairs = gather(task, kind=recipe.category, fields=recipe.fields)
-    shape = (recipe.patches, source.width)
+    pairs = gather(task, kind=recipe.data.category, fields=recipe.data.fields)
+    shape = (recipe.patches.patches, source.width)
     features, mask = extract(source, pairs.pictures, folder=folder, shape=shape)
     return pairs.readable(mask), features
 
 
 def _build(pairs: Pairs, recipe: Recipe, source: Source) -> FashionBert:
     """Make a model with its word pieces, from a BERT's weights or from random ones, always the same of a seed."""
-    grid: dict[str, Any] = {"rows": recipe.rows, "columns": recipe.columns, "feature": source.width}
-    grid |= {"whole": len(recipe.wholes), "feature_dropout": recipe.feature_dropout, "align": recipe.align}
-    grid |= {"max_text": recipe.max_text, "dropout": recipe.dropout}
+    said, patches = recipe.model, recipe.patches
+    grid: dict[str, Any] = {"rows": patches.rows, "columns": patches.columns, "feature": source.width}
+    grid |= {"whole": len(patches.wholes), "feature_dropout": said.feature_dropout, "align": said.align}
+    grid |= {"max_text": said.max_text, "dropout": said.dropout}
     with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.loop.seed)
         if recipe.bert:
             model = _hub.load(recipe.bert, lambda folder: _start(folder, recipe, grid), instead="give bert=FOLDER")
             _count(model, pairs, recipe)
             return model
-        pieces = Pieces.train(pairs.texts, size=recipe.vocabulary)
-        own = {name: getattr(recipe, name) for name in ("layers", "hidden", "heads", "inner")}
-        positions = max(64, recipe.max_text)
+        pieces = Pieces.train(pairs.texts, size=said.vocabulary)
+        own = {name: getattr(said, name) for name in ("layers", "hidden", "heads", "inner")}
+        positions = max(64, said.max_text)
         model = FashionBert(Config(vocabulary=len(pieces), positions=positions, pad=pieces.id("[PAD]"), **own, **grid))
         _spread(model)
     model.pieces = pieces
@@ -182,7 +186,7 @@ def _count(model: FashionBert, pairs: Pairs, recipe: Recipe) -> None:
     """Let pieces count by their rarity where texts are aligned."""
     pieces = cast(Pieces, model.pieces)
     if model.align is not None:
-        ids = [found[: recipe.max_text - 2] for found in pieces.split(pairs.texts)]
+        ids = [found[: recipe.model.max_text - 2] for found in pieces.split(pairs.texts)]
         model.align.measure(ids, np.flatnonzero(pieces.special).tolist())
 
 
@@ -203,7 +207,7 @@ def _start(folder: Path, recipe: Recipe, grid: Mapping[str, Any]) -> FashionBert
     given = FashionBert(whole)
     bert.start(given, folder)
     given.patches.norm.load_state_dict(given.words.norm.state_dict())  # patches then are as long as words
-    layers = recipe.layers or whole.layers
+    layers = recipe.model.layers or whole.layers
     if layers > whole.layers:
         raise BadSpec(f"layers={layers}: the BERT of {folder} has {whole.layers}; layers=0 takes all of them")
     model = given
@@ -216,10 +220,10 @@ def _start(folder: Path, recipe: Recipe, grid: Mapping[str, Any]) -> FashionBert
 
 
 def _loss(pupil: Pupil, recipe: Recipe) -> Callable[[nn.Module, Any], Mapping[str, Tensor]]:
-    rule, even = recipe.rule, dict.fromkeys(TASKS, 1 / len(TASKS))
+    rule, even = recipe.losses.rule, dict.fromkeys(TASKS, 1 / len(TASKS))
 
     def loss(wrapped: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        values, active = losses(wrapped(batch), batch, matched=recipe.matched)
+        values, active = losses(wrapped(batch), batch, matched=recipe.losses.matched)
         share = even
         if rule is not None:
             share = weights(values, active, shared=pupil.model.shared(), rule=rule, state=pupil.state)
@@ -230,7 +234,7 @@ def _loss(pupil: Pupil, recipe: Recipe) -> Callable[[nn.Module, Any], Mapping[st
     return loss
 
 
-def _validate(exam: measure.Exam) -> Callable[[nn.Module], Mapping[str, float]]:
+def _validate(exam: Exam) -> Callable[[nn.Module], Mapping[str, float]]:
     def validate(pupil: nn.Module) -> Mapping[str, float]:
         return exam.take(cast(Pupil, pupil).model)  # fit hands over what it was given
 

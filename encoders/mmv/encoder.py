@@ -18,7 +18,7 @@ from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Frozen
 from quiver.encoders._pool import mean, unit
 from quiver.encoders._tower import chunks
-from quiver.encoders.mmv.clip import hear
+from quiver.encoders.mmv.data import hear
 from quiver.encoders.mmv.deflate import Deflated
 from quiver.encoders.mmv.model import MMV
 from quiver.encoders.mmv.reader import SoundReader, WordReader

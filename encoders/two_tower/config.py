@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from quiver.encoders._settings import found
 from quiver.errors import BadSpec
 from quiver.types import KEYS
 
@@ -42,16 +43,16 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """One model.
+    """A model: the encoders it stands on, and the heads.
 
     Attributes:
-        towers: by key of KEYS what each stands on. A video goes through the image tower where it has none of its
-            own, and a picture through that of videos.
-        name: the space is called ``two_tower/<name>``.
+        towers: by key of KEYS the encoders below it, set by training. A video goes through the image tower where it
+            has none of its own, and a picture through that of videos.
+        name: the space is called ``two_tower/<name>``; set by training.
         dim: width of the space.
         hidden: width inside each head; 0 for a linear one, as in CLIP.
         residual: add a linear head to the one with a hidden layer.
-        dropout: of what a head is given, and of its hidden layer.
+        dropout: of the input of a head, and of its hidden layer.
         buckets: rows of the table of n-grams; n-grams of one hash share a row.
         word_dropout: share of n-grams that are left out in training.
         loss: ``infonce`` (CLIP) or ``sigmoid`` (SigLIP).
@@ -63,8 +64,8 @@ class Config:
         BadSpec: a value makes no sense; the message names it.
     """
 
-    towers: Mapping[str, Base] = field(default_factory=dict)
-    name: str = "model"
+    towers: Mapping[str, Base] = found(dict)
+    name: str = found("model")
     dim: int = 512
     hidden: int = 0
     residual: bool = False

@@ -8,7 +8,7 @@ after their heads.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,179 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quiver.encoders import _frozen
-from quiver.encoders._train import Loop, Outcome, extract, first, fit, gathered
+from quiver.encoders._train import Outcome, extract, first, fit, gathered
 from quiver.encoders.two_tower import base, trunk
-from quiver.encoders.two_tower.config import SHARED, Base, Config, Loss
+from quiver.encoders.two_tower.config import SHARED, Base, Config
 from quiver.encoders.two_tower.data import Column, Features, Fetch, Pairs, gather
 from quiver.encoders.two_tower.loss import infonce, sigmoid
-from quiver.encoders.two_tower.measure import Measured, recalls
 from quiver.encoders.two_tower.model import Contrast, TwoTower
+from quiver.encoders.two_tower.recipe import PRESETS, Recipe
+from quiver.encoders.two_tower.validate import Measured, recalls
 from quiver.encoders.two_tower.word import GramReader
 from quiver.errors import BadMedia, BadSpec
 from quiver.task import Task
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """What is trained, and how.
-
-    Attributes:
-        text: what the text tower stands on: encoders joined by " + ", of which one may be ``words``: n-grams that are
-            learnt from the texts themselves.
-        image: encoders of pictures, likewise, as in "timm model=resnet50 + classic".
-        audio: encoders of sounds.
-        video: encoders of videos; none for those of pictures, and then one tower for both.
-        pair: encoders of two pictures.
-        own: whether what an item itself holds belongs together, beside questions and answers.
-        name: the space is called two_tower/NAME; none for the name of the folder of the run.
-        dim: width of the space.
-        hidden: width inside each head; 0 for a linear one.
-        residual: add a linear head to the one with a hidden layer.
-        dropout: of features, and of the hidden layer.
-        buckets: rows of the table of n-grams.
-        word_dropout: share of n-grams that are left out in training.
-        loss: infonce (CLIP) or sigmoid (SigLIP).
-        temperature: by which cosines are divided at first.
-        bias: of the sigmoid loss at first.
-        smoothing: share of infonce's target that is spread over the batch.
-        steps: updates of the heads.
-        batch: questions per step and rank; the more, the more negatives.
-        rate: peak learning rate; it falls to 0 along half a cosine.
-        warmup: steps in which it rises to that from 0.
-        decay: weight decay.
-        clip: the norm that gradients are scaled down to, or none.
-        tune: towers that are then trained to the ground: none, image, text or "image,text". Each one's first encoder
-            must be a timm or a sentence_transformers model, and its weights are kept in the model's folder.
-        tune_steps: updates of that.
-        tune_batch: questions per step and rank.
-        tune_rate: its peak learning rate.
-        tune_share: share of each network's tensors that are trained, those nearest to its output.
-        precision: fp32, bf16 or fp16.
-        device: auto, cpu, cuda or cuda:N.
-        seed: of weights, order and everything drawn.
-        cache: where vectors of frozen encoders are kept; none for ``features`` in the folder of the run.
-        validate_every: steps between validations; the best state is kept.
-        save_every: steps between states that a run can go on from.
-        log_every: steps that one line of the log sums up.
-
-    Raises:
-        BadSpec: a value makes no sense; the message names it.
-    """
-
-    text: str = "words"
-    image: str = "classic"
-    audio: str = "classic"
-    video: str | None = None
-    pair: str = "classic"
-    own: bool = True
-    name: str | None = None
-    dim: int = 512
-    hidden: int = 0
-    residual: bool = False
-    dropout: float = 0.0
-    buckets: int = 32_768
-    word_dropout: float = 0.3
-    loss: Loss = "infonce"
-    temperature: float = 0.07
-    bias: float = -10.0
-    smoothing: float = 0.0
-    steps: int = 20_000
-    batch: int = 32_768
-    rate: float = 5e-4
-    warmup: int = 2000
-    decay: float = 0.2
-    clip: float | None = None
-    tune: str | None = None
-    tune_steps: int = 1000
-    tune_batch: int = 128
-    tune_rate: float = 3e-5
-    tune_share: float = 0.5
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    device: str = "auto"
-    seed: int = 0
-    cache: Path | None = None
-    validate_every: int = 500
-    save_every: int = 500
-    log_every: int = 50
-
-    def __post_init__(self) -> None:
-        if unknown := [key for key in self.tuned if key not in ("image", "text")]:
-            raise BadSpec(f"two_tower tune names image, text or both, not {unknown[0]!r}")
-        if not 0 < self.tune_share <= 1:
-            raise BadSpec(f"two_tower tune_share must be above 0 and at most 1, not {self.tune_share}")
-        _ = self.config({}, "model"), self.loop, self.tuning  # which check the rest
-
-    @property
-    def tuned(self) -> tuple[str, ...]:
-        """The towers that are trained to the ground."""
-        return tuple(part.strip() for part in self.tune.split(",")) if self.tune else ()
-
-    def config(self, towers: Mapping[str, Base], name: str) -> Config:
-        """Return the model's part of it."""
-        return Config(
-            towers=towers,
-            name=self.name or name,
-            dim=self.dim,
-            hidden=self.hidden,
-            residual=self.residual,
-            dropout=self.dropout,
-            buckets=self.buckets,
-            word_dropout=self.word_dropout,
-            loss=self.loss,
-            temperature=self.temperature,
-            bias=self.bias,
-            smoothing=self.smoothing,
-        )
-
-    @property
-    def loop(self) -> Loop:
-        """How to optimise the heads."""
-        return Loop(
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.rate,
-            warmup=self.warmup,
-            decay=self.decay,
-            clip=self.clip,
-            precision=self.precision,
-            device=self.device,
-            seed=self.seed,
-            validate_every=self.validate_every,
-            save_every=self.save_every,
-            log_every=self.log_every,
-        )
-
-    @property
-    def tuning(self) -> Loop:
-        """How to optimise heads and networks together."""
-        return replace(
-            self.loop,
-            steps=self.tune_steps,
-            batch=self.tune_batch,
-            rate=self.tune_rate,
-            warmup=min(self.warmup, self.tune_steps // 10),
-        )
-
-
-#: ``paper``: CLIP's batch (over all ranks: set batch=32768/ranks), decay, warmup and learning rate of its ViT-B, with
-#: linear heads and its first temperature; SigLIP's own are loss=sigmoid temperature=0.1 bias=-10 rate=1e-3 decay=1e-4.
-#: Their betas (0.9, 0.98 and 0.9, 0.95) are not; 20,000 steps are SigLIP's shortest run, CLIP's are 32 epochs. Both
-#: train networks from scratch. ``cpu`` is ours, for a catalogue of thousands on a small machine.
-PRESETS: Mapping[str, Recipe] = {
-    "paper": Recipe(),
-    "cpu": Recipe(
-        dim=256,
-        dropout=0.3,
-        steps=300,
-        batch=512,
-        rate=1e-3,
-        warmup=30,
-        decay=0.1,
-        validate_every=50,
-        save_every=100,
-        tune_steps=100,
-    ),
-}
+__all__ = ["PRESETS", "Recipe", "train"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,8 +55,8 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         BadData: there is nothing to learn from, a question holds several things, or the loss is not finite.
         BadSpec: an encoder does not embed what it should, or the run in ``out`` was begun with another recipe.
     """
-    cache = recipe.cache or out / "features"
-    pairs = gather(learn, own=recipe.own)
+    cache = recipe.data.cache or out / "features"
+    pairs = gather(learn, own=recipe.data.own)
     specs = _specs(pairs, recipe)
     lesson = _lesson(pairs, specs, recipe, cache)
     held = None if validation is None else _lesson(gather(validation, own=False), specs, recipe, cache)
@@ -235,24 +75,24 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     if first():
         place, config = out / "model", model.config
         model.save(place, replace(config, towers=base.kept(config.towers, place)))
-    return _tune(model, lesson, held, out, recipe=recipe, before=outcome) if recipe.tuned else outcome
+    return _tune(model, lesson, held, out, recipe=recipe, before=outcome) if recipe.tune.keys else outcome
 
 
 def _specs(pairs: Pairs, recipe: Recipe) -> dict[str, str]:
     """Return by key what its tower stands on, as the recipe says."""
-    keys = pairs.things.refs
-    found = {key: recipe.image if key == "video" and recipe.video is None else getattr(recipe, key) for key in keys}
+    keys, said = pairs.things.refs, recipe.towers
+    found = {key: said.image if key == "video" and said.video is None else getattr(said, key) for key in keys}
     for key, spec in found.items():
         if base.parse(spec)[1] and key != "text":
             raise BadSpec(f"two_tower {key}={spec!r}: only text has words")
-    if absent := [key for key in recipe.tuned if key not in keys]:
-        raise BadSpec(f"two_tower tune={absent[0]}: there is no {absent[0]} to learn from")
+    if absent := [key for key in recipe.tune.keys if key not in keys]:
+        raise BadSpec(f"two_tower tune.towers={absent[0]}: there is no {absent[0]} to learn from")
     return found
 
 
 def _tower(key: str, keys: Mapping[str, Any], recipe: Recipe) -> str:
     """Return the tower of a key: pictures and videos of one spec share theirs."""
-    return "image" if key == "video" and recipe.video is None and "image" in keys else key
+    return "image" if key == "video" and recipe.towers.video is None and "image" in keys else key
 
 
 def _lesson(pairs: Pairs, specs: Mapping[str, str], recipe: Recipe, cache: Path) -> _Lesson:
@@ -262,7 +102,7 @@ def _lesson(pairs: Pairs, specs: Mapping[str, str], recipe: Recipe, cache: Path)
         spec = specs.get(key) or specs.get(SHARED.get(key, ""))
         if spec is None:
             raise BadSpec(f"validation has {key}, of which there is nothing to learn from")
-        columns[key], readable = _column(key, refs, spec, buckets=recipe.buckets, cache=cache)
+        columns[key], readable = _column(key, refs, spec, buckets=recipe.model.buckets, cache=cache)
         lost[key] = np.flatnonzero(~readable)
     return _Lesson(pairs.without(lost), columns)
 
@@ -302,8 +142,8 @@ def _build(lesson: _Lesson, specs: Mapping[str, str], recipe: Recipe, name: str)
             frozen = _frozen.open(spec, key)
             towers[key] = Base(spec=spec, width=frozen.width, revision=frozen.revision, words=words)
     with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = TwoTower(recipe.config(towers, name))
+        torch.manual_seed(recipe.loop.seed)
+        model = TwoTower(replace(recipe.model, towers=towers, name=recipe.name or name))
     for tower, rows in grounds.items():
         model.towers[tower].measure(torch.cat(rows))  # type: ignore[operator]
     if "text" in lesson.columns and (grams := lesson.columns["text"].grams) is not None:
@@ -337,9 +177,9 @@ def _tune(
     model: TwoTower, lesson: _Lesson, held: _Lesson | None, out: Path, *, recipe: Recipe, before: Outcome
 ) -> Outcome:
     """Train networks and heads together, and keep what is better; the networks go into the model's folder."""
-    if "image" in recipe.tuned and "video" in lesson.columns and "video" not in model.config.towers:
-        raise BadSpec("two_tower tune=image: videos go through the same tower; give video=ENCODERS of their own")
-    trunks = {key: trunk.open(model.config.towers[key].spec, key, share=recipe.tune_share) for key in recipe.tuned}
+    if "image" in recipe.tune.keys and "video" in lesson.columns and "video" not in model.config.towers:
+        raise BadSpec("two_tower tune.towers=image: videos go through the same tower; give video=ENCODERS of their own")
+    trunks = {key: trunk.open(model.config.towers[key].spec, key, share=recipe.tune.share) for key in recipe.tune.keys}
     tuned = trunk.Tuned(model, trunks)
     columns = trunk.columns(lesson.pairs.things.refs, lesson.columns, trunks)
     checks = None if held is None else trunk.columns(held.pairs.things.refs, held.columns, trunks)
@@ -349,7 +189,7 @@ def _tune(
         fetch=Fetch(lesson.pairs, columns),
         count=len(lesson.pairs),
         out=out,
-        loop=recipe.tuning,
+        loop=recipe.tune.loop(recipe.loop),
         validate=None if held is None or checks is None else _validate(held.pairs, checks),
         phase="tune",
     )

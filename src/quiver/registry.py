@@ -93,10 +93,15 @@ def convert(function: Callable[..., Any], options: dict[str, str], *, name: str)
     missing = [key for key, p in accepted.items() if p.default is p.empty and key not in options]
     if missing:
         raise BadSpec(f"{name} needs {missing[0]}=...")
-    return {key: _value(value, accepted[key].annotation, f"{name} {key}") for key, value in options.items()}
+    return {key: value(text, accepted[key].annotation, f"{name} {key}") for key, text in options.items()}
 
 
-def _value(text: str, annotation: Any, where: str) -> Any:
+def value(text: str, annotation: Any, where: str) -> Any:
+    """Turn text into a value of an annotated type; ``where`` names it in messages.
+
+    Raises:
+        BadSpec: the text is no value of that type.
+    """
     union = typing.get_origin(annotation) in (types.UnionType, typing.Union)  # Literal | None is the latter
     options = typing.get_args(annotation) if union else (annotation,)
     if type(None) in options and text.lower() == "none":

@@ -16,8 +16,9 @@ TRAIN = '''
 """How lengths are learned."""
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -27,23 +28,39 @@ from quiver.encoders._train import Loop, Outcome, fit, write_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
+class Model:
+    """The line.
+
+    Attributes:
+        start: its first slope and
+            height.
+        rate: of nothing, as another group has that name too.
+    """
+
+    start: float = 0.0
+    rate: int = 1
+
+
+def loop(steps):
+    return Loop(steps=steps, batch=8, rate=0.3, schedule="constant", device="cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How.
 
     Attributes:
-        rate: peak learning
-            rate.
-        steps: updates.
         stop: the step at which somebody presses Ctrl-C.
     """
 
-    rate: float = 0.3
-    steps: int = 60
+    FORMER: ClassVar[Mapping[str, str]] = {"learning_rate": "loop.rate"}
+
     stop: int | None = None
-    device: str = "cpu"
+    model: Model = field(default_factory=Model)
+    loop: Loop = field(default_factory=lambda: loop(60))
 
 
-PRESETS: Mapping[str, Recipe] = {"paper": Recipe(), "cpu": Recipe(steps=40)}
+PRESETS: Mapping[str, Recipe] = {"paper": Recipe(), "cpu": Recipe(loop=loop(40))}
 
 
 def table(task):
@@ -64,8 +81,7 @@ def train(learn, validation, out: Path, *, recipe: Recipe) -> Outcome:
             signal.raise_signal(signal.SIGINT)
         return {"loss": (network(batch[0]) - batch[1]).square().mean()}
 
-    loop = Loop(steps=recipe.steps, batch=8, rate=recipe.rate, schedule="constant", device=recipe.device)
-    outcome = fit(model, loss, fetch=lambda rows, rng: (x[rows], y[rows]), count=len(x), out=out, loop=loop,
+    outcome = fit(model, loss, fetch=lambda rows, rng: (x[rows], y[rows]), count=len(x), out=out, loop=recipe.loop,
                   validate=lambda network: {"fit": -(network(held[0]) - held[1]).square().mean().item()})
     (out / "model").mkdir(exist_ok=True)
     save_file(model.state_dict(), out / "model/model.safetensors")
@@ -114,7 +130,7 @@ def test_a_model_of_somebody_elses_is_trained_end_to_end(lengths, tmp_path):
     assert weights["weight"].item() == pytest.approx(2, abs=0.05)
     assert weights["bias"].item() == pytest.approx(1, abs=0.2)
     recipe = json.loads((tmp_path / "run/recipe.json").read_text())
-    assert recipe["data"] == [str(lengths)] and recipe["recipe"]["steps"] == 300
+    assert recipe["data"] == [str(lengths)] and recipe["recipe"]["loop"]["steps"] == 300
 
 
 def test_json_is_alone_on_stdout(lengths, tmp_path):
@@ -128,13 +144,13 @@ def test_the_same_command_goes_on_and_other_settings_are_refused_but_for_fresh(l
     command = ["lab.lengths", "--data", lengths, "--out", tmp_path / "run"]
     run(*command, "steps=20")
     assert "going on from step 20" in run(*command, "steps=30").stdout
-    assert "was begun with rate=0.3, not 0.1" in refused(*command, "steps=30", "rate=0.1")
-    assert "was begun with steps=30, not 29" in refused(*command, "steps=29")
-    fresh = run(*command, "steps=30", "rate=0.1", "--fresh").stdout
+    assert "was begun with loop.rate=0.3, not 0.1" in refused(*command, "steps=30", "loop.rate=0.1")
+    assert "was begun with loop.steps=30, not 29" in refused(*command, "steps=29")
+    fresh = run(*command, "steps=30", "learning_rate=0.1", "--fresh").stdout
     assert "going on" not in fresh and "30 steps" in fresh
     other = tmp_path / "other.csv"
     other.write_text(lengths.read_text())
-    assert "--data=" in refused("lab.lengths", "--data", other, *command[3:], "steps=30", "rate=0.1")
+    assert "--data=" in refused("lab.lengths", "--data", other, *command[3:], "steps=30", "loop.rate=0.1")
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(lengths, tmp_path, lab):
@@ -153,23 +169,47 @@ def test_ctrl_c_says_that_the_same_command_goes_on(lengths, tmp_path, lab):
     assert [each.name for each in states] == ["step-00000007-00000000"]
 
 
-def test_the_recipe_is_listed_with_presets_and_what_fields_mean(lengths):
+def test_the_recipe_is_listed_by_groups_with_types_presets_and_one_line_each(lengths):
     lines = [line.split("\t") for line in run("lab.lengths", "--recipe").stdout.splitlines()]
-    assert lines[0] == ["setting", "paper", "cpu", "what it is"]
-    assert ["rate", "0.3", "0.3", "peak learning rate."] in lines and ["steps", "60", "40", "updates."] in lines
+    assert lines[0] == ["setting", "type", "paper", "cpu", "meaning"]
+    assert lines[1] == ["stop", "whole number or none", "none", "none", "the step at which somebody presses Ctrl-C."]
+    assert lines[2] == ["model", "group", "", "", "The line."]
+    assert lines[3] == ["model.start", "number", "0.0", "0.0", "its first slope and height."]
+    assert ["loop", "group", "", "", "How to optimise."] in lines
+    assert [line[:4] for line in lines if line[0] == "loop.steps"] == [["loop.steps", "whole number", "60", "40"]]
+    assert [line[1] for line in lines if line[0] == "loop.schedule"] == ["cosine|constant|halve"]
     found = json.loads(run("lab.lengths", "--recipe", "--json").stdout)
-    assert found["fields"][1] == {"name": "steps", "default": 60, "says": "updates."}
-    assert found["presets"]["cpu"]["steps"] == 40
+    assert [group["name"] for group in found["groups"]] == ["model", "loop"]
+    assert found["fields"][1]["name"] == "model.start" and found["presets"]["cpu"]["loop.steps"] == 40
 
 
-def test_what_is_missing_or_unknown_is_explained(lengths, tmp_path):
+@pytest.mark.parametrize("model", ["artemis", "fashionbert", "mmv", "two_tower"])
+def test_every_setting_of_every_model_has_a_line(model):
+    found = json.loads(run(model, "--recipe", "--json").stdout)
+    assert {"model", "loop", "data"} <= {group["name"] for group in found["groups"]}
+    assert [each["name"] for each in [*found["groups"], *found["fields"]] if not each["says"]] == []
+    assert [each["name"] for each in found["fields"] if "class" in each["kind"]] == []
+    assert found["presets"].keys() == {"paper", "cpu"}
+
+
+def test_missing_and_unknown_settings_are_explained(lengths, tmp_path):
     assert "needs --data SPEC (Learns from texts with a column price.): give --data" in refused("lab.lengths")
     assert "needs --out DIR" in refused("lab.lengths", "--data", lengths)
     whole = ["lab.lengths", "--data", lengths, "--out", tmp_path / "run"]
-    assert "has no option 'depth'; it takes rate, steps, stop, device" in refused(*whole, "depth=3")
+    assert "has no setting 'depth'; `quiver train lab.lengths --recipe` lists them" in refused(*whole, "depth=3")
+    assert "has no setting 'stpes': did you mean loop.steps?" in refused(*whole, "stpes=3")
+    assert "has no setting 'loop.sched': did you mean loop.schedule?" in refused(*whole, "loop.sched=halve")
+    assert "rate may be model.rate or loop.rate: give the full name" in refused(*whole, "rate=3")
+    assert "loop.steps is given twice" in refused(*whole, "steps=3", "loop.steps=4")
     assert "has no preset 'huge': there are paper, cpu" in refused(*whole, "preset=huge")
-    assert "steps must be a int, not 'many'" in refused(*whole, "steps=many")
+    assert "loop.steps must be a int, not 'many'" in refused(*whole, "steps=many")
     assert not (tmp_path / "run").exists()
+
+
+def test_to_give_epochs_is_to_give_no_steps(lengths, tmp_path):
+    run("lab.lengths", "--data", lengths, "--out", tmp_path / "run", "epochs=2")
+    loop = json.loads((tmp_path / "run/recipe.json").read_text())["recipe"]["loop"]
+    assert (loop["steps"], loop["epochs"]) == (0, 2.0)
 
 
 def test_a_model_that_cannot_be_trained_is_refused_with_those_that_can(lab):

@@ -62,9 +62,8 @@ def _render(folder: Path, seed: int) -> list[Path]:
 
 def _train(out: Path, seed: int, steps: int) -> Path:
     """Return the folder of an MMV model that learnt from another world, training it where that was not done."""
-    from dataclasses import replace
-
     from quiver.benchmarks import datasets
+    from quiver.encoders._settings import changed
     from quiver.encoders.mmv.train import PRESETS, train
 
     model = out / "model"
@@ -72,7 +71,8 @@ def _train(out: Path, seed: int, steps: int) -> Path:
         films = f"world track=films seed={seed}"
         learn = datasets.load(f"{films} split=train count={_FILMS}")
         held = datasets.load(f"{films} split=validation count=200")
-        recipe = replace(PRESETS["cpu"], steps=steps, validate_every=steps, calibration_steps=100)
+        settings = {"loop.steps": steps, "loop.validate_every": steps, "calibration_steps": 100}
+        recipe = changed(PRESETS["cpu"], settings)
         print(f"\ntraining MMV for {steps} steps; kept in {out} for the next time")
         train(learn, held, out, recipe=recipe)
     return model

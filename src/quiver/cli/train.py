@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,8 @@ from quiver.errors import BadSpec
 def train(
     model: Annotated[str, typer.Argument(help="Model to train, such as mmv, or the dotted name of your own module.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(help="Fields of its recipe, as in rate=1e-4 steps=2000; see --recipe.")
+        list[str] | None,
+        typer.Argument(help="Settings such as loop.rate=1e-4 or dim=512; see --recipe."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -26,7 +27,7 @@ def train(
         Path | None, typer.Option(help="Folder of the run: checkpoints, log, learning curve and the model.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Preset to start from: cpu for a small machine, or paper.")] = "cpu",
-    recipe: Annotated[bool, typer.Option("--recipe", help="List the settings without training.")] = False,
+    recipe: Annotated[bool, typer.Option("--recipe", help="List all settings without training.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard an earlier run in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")] = False,
 ) -> None:
@@ -97,12 +98,14 @@ def _trainable() -> list[str]:
 def _choose(school: Any, model: str, settings: list[str], *, preset: str) -> Any:
     """Return the recipe that a preset and settings make."""
     from quiver import registry
+    from quiver.encoders._settings import changed, parse
 
     _, options = registry.split(shlex.join([model, *settings]))
     preset = options.pop("preset", preset)
     if preset not in school.PRESETS:
         raise BadSpec(f"{model} has no preset {preset!r}: there are {', '.join(school.PRESETS)}")
-    return replace(school.PRESETS[preset], **registry.convert(school.Recipe, options, name=model))
+    recipe = school.PRESETS[preset]
+    return changed(recipe, parse(recipe, options, model=model))
 
 
 def _explain(school: Any, model: str, *, lacks: str) -> str:
@@ -114,35 +117,27 @@ def _explain(school: Any, model: str, *, lacks: str) -> str:
 
 
 def _list(school: Any, *, json: bool) -> None:
-    told = {name: says for each in school.Recipe.__mro__[::-1] for name, says in _told(each.__doc__ or "").items()}
-    presets = {name: asdict(each) for name, each in school.PRESETS.items()}
-    names = [each.name for each in fields(school.Recipe)]
+    from quiver.encoders._settings import flat, listed
+
+    presets = {name: flat(each) for name, each in school.PRESETS.items()}
+    settings = listed(next(iter(school.PRESETS.values())))
     if json:
-        default = asdict(school.Recipe())
-        listed = [{"name": name, "default": default[name], "says": told.get(name, "")} for name in names]
-        show.write_json({"fields": listed, "presets": presets})
+        found = [asdict(each) for each in settings]
+        groups = [each for each in found if each["kind"] == "group"]
+        fields = [each for each in found if each["kind"] != "group"]
+        show.write_json({"groups": groups, "fields": fields, "presets": presets})
         return
-    rows = [(name, *(each[name] for each in presets.values()), told.get(name, "")) for name in names]
-    titles = ("setting", *presets, "what it is")
+    titles = ("setting", "type", *presets, "meaning")
+    rows = [
+        (each.name, each.kind, *(_written(values.get(each.name, "")) for values in presets.values()), each.says)
+        for each in settings
+    ]
     show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
 
 
-def _told(docstring: str) -> dict[str, str]:
-    """Read what the Attributes of a Google docstring say, by name."""
-    import inspect
-    import re
-
-    _, _, body = inspect.cleandoc(docstring).partition("Attributes:\n")
-    told: dict[str, str] = {}
-    for line in body.splitlines():
-        head = re.match(r" {4}(\w+): (.*)", line)
-        if head:
-            told[head[1]] = head[2].strip()
-        elif told and line.startswith(" " * 8):
-            told[next(reversed(told))] += f" {line.strip()}"
-        elif line.strip() and not line.startswith(" "):
-            break
-    return told
+def _written(value: Any) -> str:
+    """Write a value as it is typed: ``none`` for None, ``true`` for True."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _announce(learn: Any, validation: Any) -> None:

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from quiver.encoders.artemis import lesson, triplet
+from quiver.encoders.artemis import data, triplet
 from quiver.encoders.artemis.config import Config
-from quiver.encoders.artemis.exam import Exam
 from quiver.encoders.artemis.model import Model
+from quiver.encoders.artemis.validate import Exam
 from quiver.encoders.artemis.word import Vocabulary
 from quiver.errors import BadData
 from quiver.task import Question, Task
@@ -81,8 +81,8 @@ def test_a_batch_holds_each_questions_own_reference_and_answer():
     of = triplet.gather(task(question("1"), question("2", image="c.jpg", out=("c",), text="in blue", right=("d",))))
     features = np.arange(8, dtype=np.float32).reshape(4, 2)
     vocabulary = Vocabulary(("blue", "in", "red"))
-    plain = lesson.Table(features, np.zeros(2, np.float32), np.ones(2, np.float32))
-    lessons = lesson.Lessons(of, plain, lesson.Tokens(vocabulary, of.wishes))
+    plain = data.Table(features, np.zeros(2, np.float32), np.ones(2, np.float32))
+    lessons = data.Lessons(of, plain, data.Tokens(vocabulary, of.wishes))
     batch = lessons.fetch(np.array([1, 0]), np.random.default_rng(0))
     assert batch["reference"].tolist() == [[4, 5], [0, 1]]
     assert batch["target"].tolist() == [[6, 7], [2, 3]]
@@ -92,7 +92,7 @@ def test_a_batch_holds_each_questions_own_reference_and_answer():
 
 
 def test_wishes_are_heard_in_both_orders_while_training_and_in_theirs_otherwise():
-    tokens = lesson.Tokens(Vocabulary(("long", "red")), (("red", "long"),))
+    tokens = data.Tokens(Vocabulary(("long", "red")), (("red", "long"),))
     rng = np.random.default_rng(0)
     heard = {tuple(tokens(np.array([0]), rng)[0].tolist()) for _ in range(20)}
     assert heard == {(1, 6, 2, 5, 3), (1, 5, 2, 6, 3)}
@@ -107,7 +107,7 @@ def test_features_of_wishes_are_the_mean_of_their_directions():
         asked.extend(texts)
         return np.array([vectors[each] for each in texts], np.float32)
 
-    heard = lesson.Sentences.of([("red",), ("red", "long"), ("red",)], embed)
+    heard = data.Sentences.of([("red",), ("red", "long"), ("red",)], embed)
     half = 0.5**0.5
     np.testing.assert_allclose(heard(np.array([0, 1, 2])), [[1, 0], [half, half], [1, 0]], atol=1e-6)
     assert asked == ["red", "red", "long"]
@@ -117,7 +117,7 @@ def test_a_folded_layer_takes_features_as_they_are():
     rng = np.random.default_rng(0)
     features = rng.normal(3, 2, (50, 4)).astype(np.float32)
     features[:, 2] = 7  # never changes
-    table = lesson.Table.of(features, np.arange(40))
+    table = data.Table.of(features, np.arange(40))
     rows = table(np.arange(40)).numpy()
     np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(rows.std(axis=0), [1, 1, 0, 1], atol=1e-5)
@@ -127,10 +127,10 @@ def test_a_folded_layer_takes_features_as_they_are():
     torch.testing.assert_close(layer(torch.from_numpy(features)), wanted, atol=1e-5, rtol=1e-5)
 
 
-def line(*places: float) -> lesson.Table:
+def line(*places: float) -> data.Table:
     """Pictures on a line: whatever is held, what lies further right scores higher by visual search."""
     features = np.array([[place, 0] for place in places], np.float32)
-    return lesson.Table(features, np.zeros(2, np.float32), np.ones(2, np.float32))
+    return data.Table(features, np.zeros(2, np.float32), np.ones(2, np.float32))
 
 
 def looker() -> Model:
@@ -151,13 +151,13 @@ def looker() -> Model:
 )
 def test_ranks_by_hand(asked, rank):
     look = line(3, 9, 3, 4) if asked.id == "ties are lost" else line(1, 2, 3, 4)
-    assert Exam(triplet.gather(task(asked)), look, lesson.Silence()).ranks(looker()).tolist() == [rank]
+    assert Exam(triplet.gather(task(asked)), look, data.Silence()).ranks(looker()).tolist() == [rank]
 
 
 def test_figures_are_averaged_within_groups_first():
     many = [question(f"{n}", right=("d",), group="colour") for n in range(3)]
     of = triplet.gather(task(*many, question("4", right=("b",), group="type")))
-    figures = Exam(of, line(1, 2, 3, 4), lesson.Silence()).take(looker())
+    figures = Exam(of, line(1, 2, 3, 4), data.Silence()).take(looker())
     assert list(figures) == ["score", "R@1", "R@10", "R@50"]
     assert figures["R@1"] == pytest.approx(0.5)  # 1 of colour, 0 of type
     assert figures["R@10"] == 1

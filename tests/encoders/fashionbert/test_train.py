@@ -9,10 +9,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from quiver import registry
-from quiver.encoders.fashionbert import measure
+from quiver.encoders._settings import changed
 from quiver.encoders.fashionbert import train as school
+from quiver.encoders.fashionbert import validate
 from quiver.encoders.fashionbert.data import gather
-from quiver.encoders.fashionbert.train import PRESETS, Recipe, _build, train
+from quiver.encoders.fashionbert.train import PRESETS, _build, train
 from quiver.errors import BadSpec
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -47,11 +48,14 @@ def shop(tmp_path_factory) -> Task:
     return Task("shop", "0", items, questions, ("Success@1",), "image", "", "")
 
 
-SMALL = Recipe(
-    features="pixels", side=4, rows=2, columns=2, layers=2, hidden=32, heads=4, inner=64, vocabulary=60, dropout=0.0,
-    max_text=8, negatives="category+batch", steps=250, batch=12, learning_rate=3e-3, warmup=10, precision="fp32",
-    device="cpu", every=5, word_rate=0.0, patch_rate=0.25, validate_every=125, validate_on=12, validate_among=3,
-    save_every=0,
+SMALL = changed(
+    replace(PRESETS["paper"], bert=""),
+    dict(
+        features="pixels", side=4, rows=2, columns=2, layers=2, hidden=32, heads=4, inner=64, vocabulary=60,
+        dropout=0.0, max_text=8, negatives="category+batch", steps=250, batch=12, learning_rate=3e-3, warmup=10,
+        precision="fp32", device="cpu", every=5, word_rate=0.0, patch_rate=0.25, validate_every=125, validate_on=12,
+        validate_among=3, save_every=0,
+    ),
 )  # fmt: skip
 
 
@@ -66,10 +70,9 @@ def test_a_made_shop_is_learnt_and_its_model_ranks_alike(shop, tmp_path, capsys)
 
 
 def test_alignment_and_ranking_learn_the_shop_and_are_kept(shop, tmp_path):
-    recipe = replace(
-        SMALL, whole="classic", centre=True, align=16, align_steps=40, align_batch=12,
-        steps=0, rank_steps=20, rank_batch=2, group=4, rank_rate=3e-3, hide=0.0, validate_every=0,
-    )  # fmt: skip
+    settings = {"whole": "classic", "centre": True, "model.align": 16, "align.steps": 40, "align.batch": 12}
+    settings |= {"loop.steps": 0, "rank.steps": 20, "rank.batch": 2, "rank.group": 4, "rank.rate": 3e-3}
+    recipe = changed(SMALL, settings | {"hide": 0.0, "validate_every": 0})
     outcome = train(shop, shop, tmp_path, recipe=recipe)
     assert (outcome.step, outcome.figures["mrr"] > 0.9) == (20, True)
     encoder = registry.load("encoders", f"fashionbert checkpoint='{tmp_path / 'model'}' device=cpu precision=fp32")
@@ -91,18 +94,16 @@ def test_alignment_and_ranking_learn_the_shop_and_are_kept(shop, tmp_path):
 
 
 def test_a_recipe_may_align_and_do_no_more(shop, tmp_path):
-    recipe = replace(
-        SMALL, whole="classic", centre=True, align=16, align_steps=60, align_batch=12, steps=0, hide=0.0,
-        validate_every=0,
-    )  # fmt: skip
+    settings = {"whole": "classic", "centre": True, "align": 16, "align_steps": 60, "align_batch": 12, "steps": 0}
+    recipe = changed(SMALL, settings | {"hide": 0.0, "validate_every": 0})
     outcome = train(shop, shop, tmp_path, recipe=recipe)
     assert (outcome.step, outcome.figures["mrr"] > 0.8) == (60, True)  # by chance 0.52
     with pytest.raises(BadSpec, match="one of them above it"):
-        replace(recipe, align=0)
+        changed(recipe, {"model.align": 0})
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(shop, tmp_path, monkeypatch):
-    short = replace(SMALL, steps=8, word_rate=0.3, dropout=0.1)
+    short = changed(SMALL, {"steps": 8, "word_rate": 0.3, "dropout": 0.1})
     train(shop, None, tmp_path / "whole", recipe=short)
     own, asked = school._loss, []
 
@@ -136,7 +137,7 @@ def test_random_weights_are_wide_enough_for_attention_to_tell(shop):
 
 def test_exam_has_one_answer_and_rivals_of_its_category_that_are_wrong(shop, pieces):
     pairs = gather(shop)
-    exam = measure.draw(pairs, np.zeros((12, 4, 3), np.float16), pieces, limit=8, size=(5, 3), seed=0)
+    exam = validate.draw(pairs, np.zeros((12, 4, 3), np.float16), pieces, limit=8, size=(5, 3), seed=0)
     for way, changing in (("text_to_image", 1), ("image_to_text", 0)):
         found = exam.pairs[way]
         assert found.shape == (5, 4, 2)
@@ -149,18 +150,14 @@ def test_exam_has_one_answer_and_rivals_of_its_category_that_are_wrong(shop, pie
 
 def test_rank_counts_ties_as_half(shop):
     scores = np.array([[1.0, 2.0, 3.0, 0.0], [1.0, 1.0, 1.0, 1.0]], np.float32)
-    assert measure.ranks(scores).tolist() == [3.0, 2.5]
+    assert validate.ranks(scores).tolist() == [3.0, 2.5]
 
 
 def test_recipes_are_checked():
     assert set(PRESETS) == {"paper", "cpu"}
-    with pytest.raises(BadSpec, match="rivals"):
-        Recipe(rivals=0)
-    with pytest.raises(BadSpec, match="word_rate"):
-        Recipe(word_rate=1.0)
+    wrong = [("rivals", 0), ("word_rate", 1.0), ("group", 1), ("guard", "hope"), ("align_steps", -1)]
+    for name, value in wrong:
+        with pytest.raises(BadSpec, match=name.rpartition("_")[2] if name == "align_steps" else name):
+            changed(SMALL, {name: value})
     with pytest.raises(BadSpec, match="one of them above it"):
-        Recipe(steps=0)
-    with pytest.raises(BadSpec, match="group"):
-        Recipe(group=1)
-    with pytest.raises(BadSpec, match="guard"):
-        replace(SMALL, guard="hope").rule  # noqa: B018
+        changed(SMALL, {"steps": 0})

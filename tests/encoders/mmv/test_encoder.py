@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from quiver import registry
 from quiver.encoders.mmv import load
-from quiver.encoders.mmv.clip import hear
 from quiver.encoders.mmv.config import Config, Graph
+from quiver.encoders.mmv.data import hear
 from quiver.encoders.mmv.deflate import Deflated
 from quiver.encoders.mmv.encoder import DEFLATED, MMVEncoder, load_deflation, save_deflation
 from quiver.encoders.mmv.model import MMV

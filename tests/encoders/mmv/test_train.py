@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import load_file
 from tests.encoders.mmv.films import film_task
 
+from quiver.encoders._settings import changed, parse
+from quiver.encoders._train.device import settled
 from quiver.encoders.mmv import load
-from quiver.encoders.mmv.clip import Clips
 from quiver.encoders.mmv.config import GRAPHS, Config, Graph
-from quiver.encoders.mmv.measure import ranks, recalls
+from quiver.encoders.mmv.data import Clips, Serving
 from quiver.encoders.mmv.model import MMV
 from quiver.encoders.mmv.train import PRESETS, Recipe, train
+from quiver.encoders.mmv.validate import ranks, recalls
 from quiver.encoders.mmv.word import Tokeniser, Words
 from quiver.errors import BadSpec
-from quiver.registry import convert
 from quiver.task import Task
 
 READY = {"video": "features:1120", "video_spec": "classic", "audio": "features:76", "audio_spec": "classic"}
@@ -30,7 +31,7 @@ def recipe_of(graph: Graph = "fac", **changes: object) -> Recipe:
     settings = {"steps": 60, "batch": 8, "learning_rate": 0.01, "warmup": 5, "precision": "fp32", "cache": "disk"}
     still = {"flip": 0.0, "scale": 0.0, "colour": 0.0, "hue": 0.0, "device": "cpu", "calibration_steps": 20}
     often = {"validate_every": 20, "save_every": 0, "log_every": 20}
-    return Recipe(**{**asdict(config), **settings, **still, **often, **changes})  # type: ignore[arg-type]
+    return changed(replace(PRESETS["paper"], model=config), {**settings, **still, **often, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +139,10 @@ def test_ranks_count_what_is_nearer_and_share_what_is_as_near() -> None:
 
 
 def test_untrained_model_finds_as_chance_does(task: Task, tmp_path: Path) -> None:
-    config = recipe_of("shared").config
+    config = recipe_of("shared").model
     words = Words.gather((question.query.media["text"] for question in task.questions), width=config.word_width)
     tokeniser = Tokeniser(words.tokens, config.max_words)
-    clips = Clips.of(task, config, tokeniser, folder=tmp_path, serving=recipe_of().serving)
+    clips = Clips.of(task, config, tokeniser, folder=tmp_path, serving=Serving())
     figures = recalls(MMV(config, words=words).eval(), clips, batch=3)
     assert len(figures) == 13  # six directions, two depths, and the mean
     trained = [name for name in figures if "video" in name]
@@ -151,21 +152,23 @@ def test_untrained_model_finds_as_chance_does(task: Task, tmp_path: Path) -> Non
 
 def test_presets_hold_the_papers_recipe_and_one_for_a_cpu() -> None:
     paper, cpu = PRESETS["paper"], PRESETS["cpu"]
-    assert (paper.batch, paper.learning_rate, paper.warmup, paper.decay) == (4096, 0.002, 5000, 0)
-    assert (paper.frames, paper.fps, paper.size, paper.rate, paper.bands) == (32, 10.0, 200, 48_000, 80)
-    assert (paper.colour, paper.hue, cpu.hue) == (1.0, 0.2, 0.0)
-    assert paper.config == Config.paper()
-    assert cpu.frames / cpu.fps == cpu.seconds == 2.0
+    assert (paper.loop.batch, paper.loop.rate, paper.loop.warmup, paper.loop.decay) == (4096, 0.002, 5000, 0)
+    model = paper.model
+    assert (model.frames, model.fps, model.size, model.rate, model.bands) == (32, 10.0, 200, 48_000, 80)
+    assert (paper.jitter.colour, paper.jitter.hue, cpu.jitter.hue) == (1.0, 0.2, 0.0)
+    assert model == Config.paper()
+    assert cpu.model.frames / cpu.model.fps == cpu.model.seconds == 2.0
 
 
-def test_settings_of_model_and_training_are_one_list() -> None:
-    given = convert(Recipe, {"graph": "shared", "audio": "none", "steps": "7", "span": "10"}, name="mmv")
-    recipe = Recipe(**given)
-    assert (recipe.config.graph, recipe.config.audio, recipe.loop.steps) == ("shared", None, 7)
-    documented = [
-        each.name for each in fields(Recipe) if f"{each.name}: " in (Recipe.__doc__ or "") + (Config.__doc__ or "")
-    ]
-    assert documented == [each.name for each in fields(Recipe)]
+def test_settings_are_named_in_full_or_short_and_a_rate_may_be_two_things() -> None:
+    options = {"graph": "shared", "audio": "none", "steps": "7", "span": "10", "model.rate": "8000"}
+    given = parse(PRESETS["paper"], options, model="mmv")
+    assert given == {
+        "model.graph": "shared", "model.audio": None, "loop.steps": 7, "data.span": 10.0, "model.rate": 8000
+    }  # fmt: skip
+    with pytest.raises(BadSpec, match=r"mmv: rate may be model\.rate or loop\.rate: give the full name"):
+        parse(PRESETS["paper"], {"rate": "1e-3"}, model="mmv")
+    assert parse(PRESETS["paper"], {"learning_rate": "1e-3"}, model="mmv") == {"loop.rate": 1e-3}
 
 
 @pytest.mark.parametrize(
@@ -180,5 +183,5 @@ def test_impossible_recipe_is_refused_at_once(options: dict[str, object]) -> Non
 def test_auto_is_half_precision_where_the_processor_multiplies_it() -> None:
     can = set(Path("/proc/cpuinfo").read_text().split())
     wanted = "bf16" if can & {"avx512_bf16", "amx_bf16"} else "fp32"
-    assert recipe_of(precision="auto").loop.precision == wanted
-    assert recipe_of(precision="fp32").loop.precision == "fp32"
+    assert settled(recipe_of(precision="auto").loop).precision == wanted
+    assert settled(recipe_of(precision="fp32").loop).precision == "fp32"

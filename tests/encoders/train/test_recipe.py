@@ -1,10 +1,14 @@
+import importlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from quiver.encoders._train import forget, write_recipe
+from quiver.encoders._settings import changed, flat, former_names
+from quiver.encoders._train import Loop, Phase, checkpoint, forget, write_recipe
 from quiver.errors import BadSpec
 
 
@@ -64,3 +68,53 @@ def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):
     (tmp_path / "model").mkdir()
     forget(tmp_path)
     assert (tmp_path / "model").is_dir()
+
+
+#: What the first version wrote, whose recipes had no groups.
+FORMER = json.loads((Path(__file__).parent / "former_recipes.json").read_text())
+
+
+@pytest.mark.parametrize("model", FORMER)
+def test_runs_begun_before_recipes_had_groups_go_on(model, tmp_path):
+    preset = importlib.import_module(f"quiver.encoders.{model}.recipe").PRESETS["cpu"]
+    known = former_names(preset, FORMER[model])
+    assert sorted(map(str, known.values())) == sorted(map(str, FORMER[model].values()))  # every setting has a place
+    recipe = changed(preset, known)
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "recipe.json").write_text(json.dumps({"model": model, "data": ["x"], "recipe": FORMER[model]}))
+    write_recipe(tmp_path, recipe, model=model, data=["x"])
+    for name in ("loop.rate", "loop.seed", "loop.batch"):
+        with pytest.raises(BadSpec, match=f"was begun with {name}="):
+            write_recipe(tmp_path, changed(recipe, {name: flat(recipe)[name] + 1}), model=model, data=["x"])
+
+
+def test_steps_may_be_counted_in_epochs():
+    loop = Loop(epochs=2.5, batch=1, rate=1.0, schedule="halve", halve_epochs=0.5, validations=4).counted(10)
+    assert (loop.steps, loop.halve_every, loop.validate_every) == (25, 5, 6)
+    assert (loop.epochs, loop.halve_epochs, loop.validations) == (0, 0, 0)
+    assert loop.counted(99) == loop
+    assert Loop(epochs=0.01, batch=1, rate=1.0).counted(10).steps == 1
+    with pytest.raises(BadSpec, match="steps and epochs say the same in two ways"):
+        Loop(steps=1, epochs=1.0, batch=1, rate=1.0)
+    with pytest.raises(BadSpec, match="steps or epochs must be above 0"):
+        Loop(batch=1, rate=1.0).check_steps()
+
+
+def test_a_phase_has_settings_of_its_own_and_shares_the_others():
+    base = Loop(epochs=3.0, batch=8, rate=0.1, warmup=30, decay=0.5, seed=7)
+    loop = Phase(steps=100, batch=2, rate=0.2).loop(base)
+    assert (loop.steps, loop.epochs, loop.batch, loop.rate, loop.warmup) == (100, 0, 2, 0.2, 10)
+    assert (loop.decay, loop.seed) == (0.5, 7)
+
+
+@pytest.mark.parametrize(("decay", "same"), [(0.0, True), (0.1, False)])
+def test_without_decay_adam_and_adamw_are_one_and_the_same_run(tmp_path, decay, same):
+    model, point = nn.Linear(1, 1), checkpoint.Point(step=3)
+    said = {"decay": decay, "optimiser": "adam"}
+    checkpoint.save(tmp_path, point, model=model, optimiser={"weight/step": torch.zeros(1)}, terms=said)
+    terms = {"decay": decay, "optimiser": "adamw"}
+    if same:
+        assert checkpoint.resume(tmp_path, model, terms=terms).step == 3
+    else:
+        with pytest.raises(BadSpec, match="optimiser=adam, not adamw"):
+            checkpoint.resume(tmp_path, model, terms=terms)

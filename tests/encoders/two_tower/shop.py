@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from quiver.encoders.two_tower.train import Recipe
+from quiver.encoders._settings import changed
+from quiver.encoders.two_tower.train import PRESETS, Recipe
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 
@@ -49,4 +50,4 @@ def task_of(items: list[Item], questions: list[Question], *, target: str = "imag
 def recipe_of(**changes: Any) -> Recipe:
     usual = {"dim": 16, "buckets": 256, "steps": 300, "batch": 8, "rate": 0.02, "warmup": 2, "decay": 0.0}
     often = {"word_dropout": 0.0, "validate_every": 50, "save_every": 0, "log_every": 50, "device": "cpu"}
-    return Recipe(**{**usual, **often, **changes})
+    return changed(PRESETS["paper"], {**usual, **often, **changes})

@@ -1,7 +1,6 @@
 """Training learns what belongs together, leaves a model that can be loaded, and goes on where it stopped."""
 
 import json
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from tests.encoders.two_tower.shop import recipe_of, shop_task, task_of
 
+from quiver.encoders._settings import changed, parse
 from quiver.encoders.two_tower import load
-from quiver.encoders.two_tower.measure import ranks
-from quiver.encoders.two_tower.train import PRESETS, Recipe, train
+from quiver.encoders.two_tower.train import PRESETS, train
+from quiver.encoders.two_tower.validate import ranks
 from quiver.errors import BadData, BadSpec
-from quiver.registry import convert
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 
@@ -123,8 +122,8 @@ def test_space_bears_the_name_of_the_run_or_the_one_given(task: Task, tmp_path: 
         ({"image": "words"}, "only text has words"),
         ({"text": "words + "}, "is no tower"),
         ({"image": "classic +  + classic"}, "is no tower"),
-        ({"tune": "audio"}, "tune names image, text or both"),
-        ({"tune_share": 0.0}, "tune_share"),
+        ({"tune": "audio"}, r"tune\.towers names image, text or both"),
+        ({"tune_share": 0.0}, r"tune\.share"),
         ({"temperature": 0.001}, "temperature"),
         ({"smoothing": 1.0}, "smoothing"),
         ({"dim": 0}, "dim"),
@@ -158,21 +157,18 @@ def test_rank_counts_what_is_wrong_and_at_least_as_near() -> None:
 
 def test_recipe_is_written_in_words_and_presets_are_those_of_the_papers() -> None:
     options = {"text": "words + classic", "hidden": "64", "tune": "image,text", "loss": "sigmoid", "cache": "kept"}
-    recipe = Recipe(**convert(Recipe, options, name="two_tower"))
-    assert (recipe.hidden, recipe.tuned, recipe.cache) == (64, ("image", "text"), Path("kept"))
+    recipe = changed(PRESETS["cpu"], parse(PRESETS["cpu"], options, model="two_tower"))
+    assert (recipe.model.hidden, recipe.tune.keys, recipe.data.cache) == (64, ("image", "text"), Path("kept"))
+    assert recipe.towers.text == "words + classic" and recipe.model.loss == "sigmoid"
     assert PRESETS.keys() == {"paper", "cpu"}
     paper = PRESETS["paper"]
-    assert (paper.batch, paper.rate, paper.warmup, paper.decay, paper.temperature) == (32_768, 5e-4, 2000, 0.2, 0.07)
-
-
-def test_every_field_of_the_recipe_is_documented() -> None:
-    said = (Recipe.__doc__ or "").split("Attributes:")[1]
-    assert [each.name for each in fields(Recipe) if f"        {each.name}: " not in said] == []
+    assert (paper.loop.batch, paper.loop.rate, paper.loop.warmup, paper.loop.decay) == (32_768, 5e-4, 2000, 0.2)
+    assert paper.model.temperature == 0.07
 
 
 def test_another_seed_gives_other_weights_and_the_same_one_the_same(task: Task, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(task, None, tmp_path / name, recipe=replace(recipe_of(steps=2), seed=seed))
+        train(task, None, tmp_path / name, recipe=recipe_of(steps=2, seed=seed))
     head = "towers.image.head.linear.weight"
     a, b, c = (weights(tmp_path / name)[head] for name in "abc")
     assert torch.equal(a, b)

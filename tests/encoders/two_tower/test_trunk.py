@@ -100,7 +100,7 @@ def test_tuning_that_does_not_help_is_undone(
 ) -> None:
     recipe = recipe_of(image=f"{timm_spec} + classic", tune="image", tune_steps=1, tune_batch=8, tune_rate=1e-9)
     outcome = train(task, task, tmp_path, recipe=recipe)
-    assert outcome.step == recipe.steps
+    assert outcome.step == recipe.loop.steps
     assert "no better" in capsys.readouterr().out
     assert not (tmp_path / "model" / "image.safetensors").exists()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from quiver.encoders.mmv.clip import Clips, hear
+from quiver.encoders.mmv.data import Clips, hear
 from quiver.encoders.mmv.graph import trained
 from quiver.encoders.mmv.model import MMV
 from quiver.errors import NoRoute

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quiver.encoders import _frozen
 from quiver.encoders._train import extract
 from quiver.encoders.artemis import image, score
-from quiver.encoders.artemis.config import Config
-from quiver.encoders.artemis.lesson import Heard, Looked, Pixels, Sentences, Silence, Table, Tokens
+from quiver.encoders.artemis.data import Heard, Looked, Pixels, Sentences, Silence, Table, Tokens
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.score import Arrays
 from quiver.encoders.artemis.triplet import Triplets, gather, pictures
@@ -40,7 +40,7 @@ class Exam:
     hear: Heard
 
     @classmethod
-    def of(cls, task: Task, config: Config, *, cache: Path | None = None) -> "Exam":
+    def of(cls, task: Task, model: Model, *, cache: Path | None = None) -> "Exam":
         """Read what a trained model is examined on; features of frozen encoders are kept in ``cache``.
 
         Raises:
@@ -48,8 +48,10 @@ class Exam:
             BadSpec: an encoder of its features cannot be loaded.
         """
         look: Looked
+        config = model.config
         if config.wide("image"):
-            features, seen = extract(config.image_spec, "image", pictures(task), cache=cache)
+            spec = _frozen.placed(config.image_spec, model.folder)
+            features, seen = extract(spec, "image", pictures(task), cache=cache)
             triplets, look = gather(task, seen), Table.plain(features)
         else:
             triplets = gather(task)
@@ -60,7 +62,7 @@ class Exam:
             return cls(triplets, look, Tokens(Vocabulary.of(config), triplets.wishes))
 
         def embed(texts: Sequence[str]) -> Floats:
-            return extract(config.text_spec, "text", texts, cache=cache)[0]
+            return extract(_frozen.placed(config.text_spec, model.folder), "text", texts, cache=cache)[0]
 
         return cls(triplets, look, Sentences.of(triplets.wishes, embed))
 

@@ -10,8 +10,8 @@ import torch
 from tests.encoders.mmv.films import FPS, RATE, film_task, write_film
 
 from quiver.encoders.mmv.augment import Jitter
-from quiver.encoders.mmv.clip import Clips, Serving, gather, hear
 from quiver.encoders.mmv.config import Config
+from quiver.encoders.mmv.data import Clips, Serving, gather, hear
 from quiver.encoders.mmv.store import BLOCK, Disk, Live, Media, Window, decode
 from quiver.encoders.mmv.word import Tokeniser, Words
 from quiver.errors import BadData
