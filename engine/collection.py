@@ -29,6 +29,7 @@ from quiver.engine.source.given import Given, Stored
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.pruning import Pruned, prune
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.summary import summary
 from quiver.engine.tuning import index_choice
@@ -363,6 +364,17 @@ class Collection:
         """Return every version: number, time and how many items it has."""
         with self._gate.alone():
             return self._session().table.history()
+
+    def prune(self, *, days: float = 7) -> Pruned:
+        """Remove versions older than ``days``, and the files that only they use, to free disk space.
+
+        Those versions cannot be checked out any more. Hits of a search that still waits to read them may fail, so do
+        not prune to 0 days while others search.
+        """
+        pruned = prune(self._writer(), days=days)
+        with self._gate.alone():
+            self._session().reopen()
+        return pruned
 
     def checkout(self, version: int) -> "Collection":
         """Return the collection as it was at a version, to be read only.

@@ -69,6 +69,8 @@ def _change(shop, rng, spent):
     shop.add_vectors(rng.normal(size=(20, DIM)), ids=ids, space="s", meta={"price": [1] * 20}, progress=False)
     shop.update_meta({f"i{n}": {"price": int(n)} for n in rng.integers(0, ITEMS, 20).tolist()})
     assert shop.delete(ids) == 20
+    if not rng.integers(20):
+        shop.prune(days=60 / 86_400)
     time.sleep(0.05)
 
 

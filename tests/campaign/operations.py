@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from campaign.oracle import DIMS, METRICS, Oracle, check_groups, check_hits
 
 import quiver
-from quiver import Query
+from quiver import Query, QuiverError
 
 COLOURS = ("red", "green", "blue", "it's odd", "grün")
 KINDS = (
@@ -51,7 +52,7 @@ class Campaign:
         """Do one operation that changes something, and ask one question."""
         changes = {
             self.put: 6, self.update: 4, self.delete: 2, self.delete_where: 1,
-            self.index: 1, self.catch_up: 1, self.check: 0.3, self.reopen: 1, self.pin: 1,
+            self.index: 1, self.catch_up: 1, self.check: 0.3, self.reopen: 1, self.pin: 1, self.prune: 0.5,
         }  # fmt: skip
         questions = {
             self.search: 6, self.batch: 2, self.groups: 2, self.pages: 1, self.examples: 2,
@@ -103,6 +104,16 @@ class Campaign:
 
     def reopen(self):
         self.shop = quiver.open(self.place, catch_up=bool(self.rng.integers(2)))
+
+    def prune(self):
+        """Prune everything but the newest version; what was pinned is gone, and says so."""
+        self.shop.prune(days=0)
+        newest = self.shop.versions()[-1]["version"]
+        gone = [version for version, *_ in self.pinned if version != newest]
+        self.pinned = [each for each in self.pinned if each[0] == newest]
+        for version in gone:
+            with pytest.raises(QuiverError):
+                self.shop.checkout(version)
 
     def pin(self):
         space = self._space()

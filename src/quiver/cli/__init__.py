@@ -16,6 +16,7 @@ from quiver.cli.fit import fit
 from quiver.cli.get import get
 from quiver.cli.index import index
 from quiver.cli.info import info
+from quiver.cli.prune import prune
 from quiver.cli.search import search
 from quiver.cli.train import train
 from quiver.cli.version import versions
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (add, search, index, fit, info, get, delete, versions, train, doctor, demo):
+for command in (add, search, index, fit, info, get, delete, versions, prune, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

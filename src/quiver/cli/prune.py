@@ -1,0 +1,23 @@
+"""``quiver prune``: remove old versions of a collection."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from quiver.cli import show
+
+
+def prune(
+    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    days: Annotated[float, typer.Option(help="Keep versions that are younger than this many days.")] = 7,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Remove old versions and free their disk space. The newest version always stays."""
+    import quiver
+
+    pruned = quiver.open(collection).prune(days=days)
+    if json:
+        show.write_json(asdict(pruned))
+        return
+    print(f"{pruned.versions:,} versions removed, {pruned.bytes / 1e6:,.1f} MB freed")
