@@ -104,7 +104,8 @@ class Collection:
             options: ``workers``, processes that decode (by default one per core but one, at most 8; 0 decodes in this
                 process, without limits); ``max_seconds`` and ``max_memory`` (bytes, or as ``8GB``), limits on the
                 decoding of one item (120 s; 4 GB, or the worker's share of half the machine), beyond which it is
-                quarantined; ``progress``, whether to show a progress bar (by default where a terminal is watching).
+                quarantined; ``max_pixels`` of a picture as it is decoded (268 million); ``progress``, whether to show a
+                progress bar (by default where a terminal is watching).
 
         Returns:
             What was added, updated, skipped and quarantined.

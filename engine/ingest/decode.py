@@ -4,17 +4,19 @@ Worker processes import this module and nothing heavier.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from quiver.errors import QuiverError
-from quiver.media import digest
+from quiver.media import NoVideo, digest, locate
 from quiver.protocols import Reader
 from quiver.types import keys_of, source_of
 
 #: The end of the reason of an item for which there is no memory.
 TOO_LARGE = "too large for memory"
+_TRIES = 2  # to read files that change meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The result of a job: a hash and decoded media by slot, or the reason why there are none."""
+    """The result of a job: a hash and decoded media by slot, or the reason why there are none.
+
+    Attributes:
+        id: the item.
+        sha256: the hash of its content.
+        media: decoded media by slot.
+        reason: why it is left out, or None.
+        found: its references by name, where the content is of another kind than its name says.
+    """
 
     id: str
     sha256: str | None = None
     media: Mapping[int, Any] = field(default_factory=dict)
     reason: str | None = None
+    found: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +65,46 @@ class Slot:
 
 def decode(job: Job, slots: Sequence[Slot]) -> Decoded:
     """Hash and decode one item; whatever goes wrong becomes its reason, so that other items go on."""
-    held = keys_of(job.media)
     try:
-        sha256 = content_hash(job.media)
-        wanted = job.missing if sha256 == job.known else range(len(slots))
-        media = {n: slots[n].reader(source_of(job.media, slots[n].key)) for n in wanted if slots[n].key in held}
+        for _ in range(_TRIES):
+            before = _stamps(job.media)
+            result = _decode(job, slots)
+            if before == _stamps(job.media):
+                return result
+        return Decoded(job.id, reason="its files change while they are read: add it again when they are whole")
     except QuiverError as error:
         return Decoded(job.id, reason=str(error))
     except MemoryError:
         return Decoded(job.id, reason=TOO_LARGE)
     except Exception as error:
         return Decoded(job.id, reason=f"{type(error).__name__}: {error}")
-    return Decoded(job.id, sha256, media)
+
+
+def _decode(job: Job, slots: Sequence[Slot]) -> Decoded:
+    sha256 = content_hash(job.media)
+    wanted = job.missing if sha256 == job.known else range(len(slots))
+    try:
+        return Decoded(job.id, sha256, _read(job.media, slots, wanted))
+    except NoVideo:
+        if "audio" in job.media:
+            raise
+        # A recorder that names its sounds .mp4 is common; only the content tells.
+        found = {("audio" if name == "video" else name): value for name, value in job.media.items()}
+        return Decoded(job.id, sha256, _read(found, slots, wanted), found=found)
+
+
+def _read(media: Mapping[str, str], slots: Sequence[Slot], wanted: Iterable[int]) -> dict[int, Any]:
+    held = keys_of(media)
+    return {n: slots[n].reader(source_of(media, slots[n].key)) for n in wanted if slots[n].key in held}
+
+
+def _stamps(media: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Return time of change (ns) and size (bytes) of the files of an item."""
+    try:
+        files = [os.stat(locate(reference)[0]) for name, reference in media.items() if name != "text"]
+    except OSError:  # whoever reads it will say so, with its name
+        return []
+    return [(status.st_mtime_ns, status.st_size) for status in files]
 
 
 def content_hash(media: Mapping[str, str]) -> str:

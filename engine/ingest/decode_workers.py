@@ -20,6 +20,7 @@ from quiver.engine.ingest.worker_process import (
     can_start,
 )
 from quiver.errors import BadSpec
+from quiver.media.picture import PIXELS, allow
 
 #: Seconds one item may take to decode, if the user sets no limit.
 SECONDS = 120.0
@@ -49,17 +50,19 @@ def checked_count(workers: object) -> int:
     return workers
 
 
-def limits_of(count: int, *, seconds: float | None = None, memory: int | None = None) -> Limits:
+def limits_of(
+    count: int, *, seconds: float | None = None, memory: int | None = None, pixels: int | None = None
+) -> Limits:
     """Return the limits on one item, with defaults for ``count`` workers.
 
     Raises:
         BadSpec: a limit is not a positive number.
     """
-    for name, value in (("max_seconds", seconds), ("max_memory", memory)):
+    for name, value in (("max_seconds", seconds), ("max_memory", memory), ("max_pixels", pixels)):
         if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
             raise BadSpec(f"{name} must be a positive number, not {value!r}")
     share = _machine_memory() // (2 * max(1, count))
-    return Limits(seconds or SECONDS, int(memory or max(_LEAST_MEMORY, min(MEMORY, share))))
+    return Limits(seconds or SECONDS, int(memory or max(_LEAST_MEMORY, min(MEMORY, share))), int(pixels or PIXELS))
 
 
 def _machine_memory() -> int:
@@ -93,6 +96,7 @@ class Workers:
             self._decode_here("this program is frozen, so that there is no Python to start")
 
     def __enter__(self) -> "Workers":
+        allow(self.limits.pixels)  # for what is decoded here; workers are told
         if not self._in_process:
             self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="quiver-decode")
             threading.Thread(target=self._watch, name="quiver-watch", daemon=True).start()
@@ -100,6 +104,7 @@ class Workers:
 
     def __exit__(self, *error: object) -> None:
         self._stopped.set()
+        allow(PIXELS)
         with self._lock:
             alive = list(self._alive)
         for worker in alive:

@@ -15,6 +15,7 @@ class AddOptions(TypedDict, total=False):
     progress: bool | None
     max_seconds: float | None
     max_memory: int | str | None
+    max_pixels: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +44,10 @@ class Options:
             raise BadSpec(f"add has no option {unknown[0]!r}: it has {', '.join(known)}")
         values: dict[str, Any] = dict(given)
         count = checked_count(values.get("workers"))
-        limits = limits_of(count, seconds=values.get("max_seconds"), memory=values.get("max_memory"))
+        limits = limits_of(
+            count,
+            seconds=values.get("max_seconds"),
+            memory=values.get("max_memory"),
+            pixels=values.get("max_pixels"),
+        )
         return cls(count, values.get("progress"), limits)

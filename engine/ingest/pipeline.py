@@ -105,6 +105,7 @@ class Ingest:
         ]
 
     def _encode(self, block: Block, known: Known, decoded: Sequence[Decoded]) -> None:
+        known = known.with_media({n: each.found for n, each in enumerate(decoded) if each.found is not None})
         filled: dict[str, tuple[Sequence[int], Floats]] = {}
         reasons = {n: each.reason for n, each in enumerate(decoded) if each.reason is not None}
         for slot, (loaded, key) in enumerate(self.fills):

@@ -82,6 +82,18 @@ class Known:
         """Which of some items, by position, are stored with the content they have now."""
         return np.array([self.exists[n] and _agree(hashes[n], self.hashes[n]) for n in hashes], dtype=bool)
 
+    def with_media(self, found: Mapping[int, Mapping[str, str]]) -> "Known":
+        """Return it with other references of some items, whose content is not of the kind that their names say."""
+        if not found:
+            return self
+        batch = self.batch
+        for name in MEDIA[1:]:
+            values = batch[name].to_pylist()
+            for n, media in found.items():
+                values[n] = media.get(name)
+            batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(values, batch[name].type))
+        return Known(batch, self.stored)
+
     def has(self, column: str) -> NDArray[np.bool_]:
         """Which items have a vector in a column."""
         if f"has {column}" not in self.stored.schema.names:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from quiver.engine.ingest.decode import TOO_LARGE, Decoded, Job, Slot, decode
 from quiver.errors import QuiverError
 from quiver.malloc import share_arenas
+from quiver.media.picture import PIXELS, allow
 
 #: How much workers stand back on a busy machine, in steps of nice(2): each thread of a model waits for the slowest,
 #: so a decoder that holds one up holds up all.
@@ -58,10 +59,12 @@ class Limits:
     Attributes:
         seconds: time after which its worker is killed.
         memory: bytes that a worker may allocate beyond its own code.
+        pixels: pixels that a picture may have once its decoder has scaled it down.
     """
 
     seconds: float
     memory: int
+    pixels: int = PIXELS
 
     @property
     def too_large(self) -> str:
@@ -192,6 +195,7 @@ def serve() -> None:
     try:
         slots, limits = pickle.load(jobs)
         _stand_back(limits)
+        allow(limits.pixels)
     except Exception as error:
         _answer(results, f"{type(error).__name__}: {error}")
         return

@@ -42,6 +42,9 @@ def add(
     max_memory: Annotated[
         str | None, typer.Option(help="Most memory to decode one item, such as 8GB (default 4 GB or less).")
     ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Most pixels of a picture as it is decoded (default 268435456).")
+    ] = None,
     catch_up: Annotated[bool, typer.Option(help="Update stale indexes after adding.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -63,6 +66,7 @@ def add(
             workers=workers,
             max_seconds=max_seconds,
             max_memory=max_memory,
+            max_pixels=max_pixels,
         )
     else:
         report = Report()

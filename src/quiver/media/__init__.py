@@ -5,6 +5,7 @@ Whatever is wrong with a file becomes BadMedia, in one line that names the file.
 """
 
 from quiver.media.audio import AudioReader
+from quiver.media.clip import NoVideo
 from quiver.media.fetch import digest, fetch, kind, locate, moment, span, times
 from quiver.media.image import ImageReader, PairReader
 from quiver.media.text import TextReader
@@ -14,6 +15,7 @@ from quiver.media.video import VideoReader
 __all__ = [
     "AudioReader",
     "ImageReader",
+    "NoVideo",
     "PairReader",
     "TextReader",
     "VideoReader",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from quiver.errors import BadMedia
 from quiver.media.container import check_length, is_indexed
-from quiver.media.picture import PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -19,6 +18,12 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+_PIXELS = 89_478_485  # of a frame
+
+
+class NoVideo(BadMedia):
+    """A container of moving pictures holds sound alone."""
 
 
 def time_of(frame: "VideoFrame") -> int:
@@ -117,9 +122,9 @@ def _stream(container: "InputContainer") -> "VideoStream":
     covers = Disposition.attached_pic
     stream = next((video for video in container.streams.video if not video.disposition & covers), None)
     if stream is None:
-        raise BadMedia("holds no video")
-    if stream.width * stream.height > PIXELS:
-        raise BadMedia(f"has {stream.width}x{stream.height} pixels, more than {PIXELS:,}")
+        raise NoVideo("holds sound, but no video") if container.streams.audio else BadMedia("holds no video")
+    if stream.width * stream.height > _PIXELS:
+        raise BadMedia(f"has {stream.width}x{stream.height} pixels, more than {_PIXELS:,}")
     stream.codec_context.thread_count = 1  # many clips are read at a time, each by its own process
     return stream
 

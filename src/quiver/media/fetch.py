@@ -26,7 +26,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _SUFFIXES = {
     "image": "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff ppm pgm pbm pnm pfm avif jp2 j2k jpf jpx "
-    "tga ico icns pcx sgi qoi dds psd",
+    "tga ico icns pcx sgi qoi dds psd heic heif hif",
     "audio": "wav wave flac ogg oga opus mp3 mp2 m4a m4b aac aif aiff aifc au snd caf w64 rf64 amr wma wv ape ac3 "
     "eac3 mka tta voc dts",
     "video": "mp4 m4v mov qt mkv webm avi mpg mpeg mpe m2v ts mts m2ts ogv flv wmv asf 3gp 3g2 f4v mxf vob dv rm "
@@ -201,7 +201,7 @@ def decoding(source: Any) -> Iterator[None]:
     except QuiverError as error:
         name = label(source)
         if isinstance(error, BadMedia) and not str(error).startswith(name):
-            raise BadMedia(f"{name}: {error}") from error.__cause__
+            raise type(error)(f"{name}: {error}") from error.__cause__
         raise
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or str(error)) from error

@@ -12,13 +12,25 @@ from numpy.typing import NDArray
 
 from quiver.errors import BadMedia, BadSpec
 from quiver.media.fetch import decoding
-from quiver.media.picture import PIXELS, Box, draft, opaque, open_picture, orientation, quiet, upright
+from quiver.media.picture import (
+    Box,
+    check_decoded,
+    draft,
+    opaque,
+    open_picture,
+    orientation,
+    quiet,
+    scales,
+    shrunk,
+    upright,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Picture = NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
+_TARGET = 89_478_485  # pixels that a picture may be resized to
 Resample = Literal["bicubic", "bilinear", "lanczos", "nearest"]
 
 
@@ -58,25 +70,32 @@ class ImageReader:
         """Return (H, W, 3) uint8 RGB, writable and C-contiguous.
 
         A large JPEG is decoded at a half, a quarter or an eighth of its size, as long as that is at least twice
-        the size it is resized to; all else is exact.
+        the size it is resized to, and so is another picture of more than 89 million pixels; all else is exact.
 
         Args:
             source: path, ``file://`` URI, span, bytes, PIL image, or uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
         Raises:
-            BadMedia: it is no picture, empty, damaged, truncated, or of more than 89 million pixels.
+            BadMedia: it is no picture, empty, damaged or truncated, or it has more than 268 million pixels (a JPEG
+                after scaling; see ``picture.allow``).
+            MissingExtra: it is a HEIC picture, and pillow-heif is not installed.
         """
         with decoding(source), quiet():
             return self.arrange(open_picture(source))
 
     def arrange(self, picture: "Image") -> Picture:
         """Return an open picture upright, opaque and fitted: (H, W, 3) uint8 RGB."""
-        if picture.format not in ("JPEG", "MPO"):
+        if not scales(picture):
             picture.load()  # a TIFF turns itself, and a PNG may tell its orientation only at its end
         turn = orientation(picture)
         full = picture.size[::-1] if turn > 4 else picture.size
         target = self._target(*full)
         region = draft(picture, target, turn) if target else None
+        if scales(picture):
+            check_decoded(picture)
+        elif target:
+            picture = shrunk(picture, target[::-1] if turn > 4 else target)
+            full = picture.size[::-1] if turn > 4 else picture.size
         picture = opaque(upright(picture, turn), self.fill)
         return np.array(self._fit(picture, target, region or (0.0, 0.0, *full)) if target else picture)
 
@@ -98,7 +117,7 @@ class ImageReader:
             target = (sides[0], max(1, round(height / width * sides[0])))
         else:
             target = (max(1, round(width / height * sides[1])), sides[1])
-        if target[0] * target[1] > PIXELS:
+        if target[0] * target[1] > _TARGET:
             raise BadMedia(f"{width}x{height} px is too elongated for a shorter side of {min(target)} px: use fit=pad")
         return target
 

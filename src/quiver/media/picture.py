@@ -3,19 +3,29 @@
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from quiver.errors import BadMedia
-from quiver.media.fetch import content, fetch
+from quiver.errors import BadMedia, MissingExtra
+from quiver.media.fetch import Buffer, content, fetch
+from quiver.media.signature import found, is_heif
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: A picture of more pixels is refused before it is decoded; here Pillow begins to warn.
-PIXELS = 89_478_485
+#: A picture that still has more pixels once its decoder has scaled it down is refused, before it is decoded.
+PIXELS = 1 << 28
+#: JPEG decoders scale by up to 8 while decoding, but read every pixel: so many times the limit is where that ends.
+_READ = 4
+#: A larger picture, which JPEG aside is decoded whole, is averaged down before anything else is done to it.
+_LARGE = 89_478_485
+#: Pixels per byte of file that zlib can reach with one byte a pixel: a large picture with more is a bomb.
+_DENSEST = 1100
+#: Modes in which neighbouring pixels can be averaged.
+_AVERAGED = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 #: What Pillow decodes by itself; EPS and WMF are missing because it hands them to other programs.
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "DIB", "TGA", "ICO", "ICNS", "PCX", "SGI"),
@@ -42,9 +52,10 @@ def open_picture(source: Any) -> "Image":
         source: path, ``file://`` URI, span, bytes, PIL image, or uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
     Raises:
-        BadMedia: it is no picture, or one of more than PIXELS pixels.
+        BadMedia: it is no picture, or it has too many pixels.
+        MissingExtra: it is a HEIC picture, and pillow-heif is not installed.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if isinstance(source, np.ndarray):
         return Image.fromarray(_checked(source))
@@ -53,15 +64,87 @@ def open_picture(source: Any) -> "Image":
         return source
     opened = content(source)
     data = fetch(opened) if isinstance(opened, str) else opened
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a Pillow built without one of the formats
-        raise BadMedia("is not a picture of a known format") from error
-    except Image.DecompressionBombError as error:
-        raise BadMedia(f"has more than {PIXELS:,} pixels") from error
-    if picture.width * picture.height > PIXELS:
-        raise BadMedia(f"has {picture.width}x{picture.height} pixels, more than {PIXELS:,}")
+    picture = _open(data)
+    _check_size(picture, _pixels * _READ if scales(picture) else _pixels)
+    if _LARGE < picture.width * picture.height > _DENSEST * len(data):
+        raise BadMedia(f"has {picture.width}x{picture.height} pixels in {len(data):,} bytes: it cannot be a photo")
     return picture
+
+
+def allow(pixels: int) -> None:
+    """Set how many pixels a picture may have once its decoder has scaled it down, for this process."""
+    global _pixels  # noqa: PLW0603 - a setting of the process, as in Pillow
+    _pixels = pixels
+
+
+_pixels = PIXELS
+
+
+def scales(picture: "Image") -> bool:
+    """Say whether the decoder of a picture can scale it down while it decodes."""
+    return picture.format in ("JPEG", "MPO")
+
+
+def check_decoded(picture: "Image") -> None:
+    """Refuse a picture that is too large as it will be decoded.
+
+    Raises:
+        BadMedia: it has more pixels than are allowed.
+    """
+    _check_size(picture, _pixels)
+
+
+def _check_size(picture: "Image", most: int) -> None:
+    if picture.width * picture.height > most:
+        size = f"{picture.width}x{picture.height}"
+        raise BadMedia(f"has {size} pixels, more than {most:,}: raise max_pixels to allow it")
+
+
+def _open(data: Buffer) -> "Image":
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        return _open_large(data)
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a Pillow built without one of the formats
+        if is_heif(bytes(data[:32])):
+            return _open_heif(data)
+        raise BadMedia(f"is not a picture of a known format{found(bytes(data[:512]))}") from error
+
+
+def _open_large(data: Buffer) -> "Image":
+    """Open a picture that Pillow finds suspiciously large: the limit here is another one."""
+    from PIL import Image
+
+    start = bytes(data[:16])
+    for name in FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        if factory is not None and (accept is None or accept(start) is True or accept(start) == 1):
+            with suppress(SyntaxError, IndexError, TypeError, KeyError, EOFError, ValueError):
+                return cast("Image.Image", factory(io.BytesIO(data), ""))
+    raise BadMedia("is not a picture of a known format")
+
+
+def _open_heif(data: Buffer) -> "Image":
+    """Open a HEIC or HEIF picture, as phones make them.
+
+    Raises:
+        MissingExtra: pillow-heif, which decodes them, is not installed.
+    """
+    try:
+        plugin = import_module("pillow_heif.as_plugin")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("pillow-heif", extra="heic") from error
+    return cast("Image", plugin.HeifImageFile(io.BytesIO(data)))
+
+
+def shrunk(picture: "Image", target: tuple[int, int]) -> "Image":
+    """Average a very large picture down to at least twice the ``target`` (width, height)."""
+    factor = min(picture.width // (2 * target[0]), picture.height // (2 * target[1]))
+    if picture.width * picture.height <= _LARGE or factor < 2 or picture.mode not in _AVERAGED:
+        return picture
+    return picture.reduce(factor) if "transparency" not in picture.info else picture
 
 
 def orientation(picture: "Image") -> int:
@@ -98,7 +181,7 @@ def draft(picture: "Image", target: tuple[int, int], turn: int) -> Box | None:
         The box that holds the picture once it is upright (the decoder rounds its size up), or None where it
         stays as it is.
     """
-    if picture.format not in ("JPEG", "MPO"):
+    if not scales(picture):
         return None
     before = picture.size
     width, height = target[::-1] if turn > 4 else target
