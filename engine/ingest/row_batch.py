@@ -6,7 +6,7 @@ assembled as Arrow columns, never row by row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -92,7 +92,7 @@ class Known:
             for n, media in found.items():
                 values[n] = media.get(name)
             batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(values, batch[name].type))
-        return Known(batch, self.stored)
+        return replace(self, batch=batch)
 
     def has(self, column: str) -> NDArray[np.bool_]:
         """Which items have a vector in a column."""

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from quiver.errors import BadMedia, BadSpec
-from quiver.media import ImageReader, PairReader, fetch, span, thumbnail
+from quiver.errors import BadMedia, BadSpec, QuiverError
+from quiver.media import ImageReader, PairReader, fetch, picture, span, thumbnail
 
 DATA = Path(os.environ.get("QUIVER_DATA", "../shared/data"))
 
@@ -254,6 +255,55 @@ def test_header_bomb_is_refused_before_decoding(side):
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
     with pytest.raises(BadMedia, match="pixels"):
         ImageReader(32)(bytes(png))
+
+
+@pytest.mark.parametrize(("width", "height"), [(12_000, 9_000), (20_000, 10_000)])
+def test_a_large_jpeg_is_decoded_small(width, height):
+    colour = (10, 120, 200)
+    photo = encoded(Image.new("RGB", (width, height), colour), "JPEG", quality=30)
+    small = ImageReader(32)(photo)
+    assert small.shape == (32, 32, 3) and np.abs(small.astype(int) - colour).max() <= 6  # of JPEG at this quality
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_panorama_that_cannot_be_decoded_small_is_averaged_down(kind):
+    panorama = Image.new("L", (20_000, 5_000), 90)
+    panorama.paste(200, (10_000, 0, 20_000, 5_000))
+    small = ImageReader((10, 40), fit="squash")(encoded(panorama, kind))
+    assert abs(small[:, :18].astype(int) - 90).max() <= 1 and abs(small[:, 22:].astype(int) - 200).max() <= 1
+
+
+def test_the_limit_of_pixels_can_be_set():
+    picture.allow(99)
+    try:
+        with pytest.raises(BadMedia, match="has 10x10 pixels, more than 99: raise max_pixels to allow it"):
+            ImageReader(8)(encoded(Image.new("RGB", (10, 10))))
+    finally:
+        picture.allow(picture.PIXELS)
+    assert ImageReader(8)(encoded(Image.new("RGB", (10, 10)))).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\0\0\0\x18ftypisom", "an MP4 or QuickTime video or sound"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"  <!DOCTYPE html><p>404", "a web page"),
+        (b"<svg xmlns='x'/>", "an SVG drawing"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\0" * 600, "nothing but zeros, as a copy that failed leaves behind"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_called_what_it_is(start, name):
+    with pytest.raises(BadMedia, match=f"is not a picture of a known format: it seems to be {name}"):
+        ImageReader(8)(start + b" " * 40 if start.strip(b"\0") else start)
+
+
+def test_a_heic_picture_names_the_extra_that_reads_it():
+    with pytest.raises(QuiverError) as failure:
+        ImageReader(8)(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + b" " * 40)
+    if find_spec("pillow_heif") is None:
+        assert str(failure.value) == "pillow-heif is not installed: pip install 'quiver-search[heic]'"
 
 
 def test_very_long_picture_is_not_blown_up_by_a_crop():
