@@ -6,12 +6,15 @@ that of the best. A caption that several things share word for word answers for 
 (``duplicates="own"``, what papers report) or for all that carry it (``"shared"``).
 """
 
+import inspect
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from quiver.benchmarks.datasets._read import Lazy, Source
+from quiver.benchmarks.datasets._place import Home
+from quiver.benchmarks.datasets._read import Lazy, Source, spec
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 
@@ -71,6 +74,63 @@ def task(source: Source, name: str, entries: Sequence[Entry], *, target: str, ke
         target=target,
         protocol=f"{who}; a shared caption answers for {how}",
     )
+
+
+def loader(
+    home: Home,
+    read: Callable[..., Iterable[Entry]],
+    *,
+    key: str,
+    splits: tuple[str, ...],
+    default: str,
+    **options: tuple[str, ...],
+) -> Callable[..., Task]:
+    """Return the ``load`` of a data set with captions.
+
+    It takes keywords: ``folder`` (None looks under QUIVER_DATA), ``split``, ``track`` (``text_to_KEY`` or
+    ``KEY_to_text``), ``duplicates`` (whether a caption that several things carry answers for its ``own`` thing only, or
+    is ``shared`` by all), ``partial`` (whether files whose counts are not the official ones are read), and ``options``.
+    It raises BadData where files are absent, or are not the official ones.
+
+    Args:
+        home: where the data set comes from.
+        read: given a Source, the split and the options, returns the things of the split with their captions.
+        key: medium of the things: ``audio``, ``video``, ``image`` or ``pair``.
+        splits: names of the splits.
+        default: the split that is read if none is named.
+        options: further settings with their values, the default first.
+    """
+    tracks = (f"text_to_{key}", f"{key}_to_text")
+
+    def load(
+        *,
+        folder: Path | None = None,
+        split: str = default,
+        track: str = tracks[0],
+        duplicates: Duplicates = "own",
+        partial: bool = False,
+        **chosen: str,
+    ) -> Task:
+        source = Source(home, folder, partial=partial)
+        further = {name: chosen.pop(name, values[0]) for name, values in options.items()}
+        if chosen:
+            raise TypeError(f"{home.name} takes no {next(iter(chosen))!r}")
+        entries = list(read(source, split, **further))
+        target = "text" if track == tracks[1] else key
+        spelled = spec(home.name, split=split, track=track, **further)
+        return task(source, spelled, entries, target=target, key=key, duplicates=duplicates)
+
+    load.__doc__ = f"Read one split of {home.name}."
+    words: Any = Literal  # of values that are known only here
+    one_of = {"split": words[splits], "track": words[tracks], **{name: words[each] for name, each in options.items()}}
+    plain = inspect.signature(load, eval_str=True).parameters
+    kept = [each.replace(annotation=one_of.get(name, each.annotation)) for name, each in plain.items()][:-1]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=values[0], annotation=one_of[name])
+        for name, values in options.items()
+    ]
+    load.__signature__ = inspect.Signature([*kept, *more], return_annotation=Task)  # type: ignore[attr-defined]
+    return load
 
 
 def caption_id(entry: str, number: int) -> str:

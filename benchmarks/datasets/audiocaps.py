@@ -15,14 +15,10 @@ Known faults: captions repeat between sounds ("A man speaks"): see ``duplicates`
 still be collected: state how many those were, which the notes do.
 """
 
-from pathlib import Path
-from typing import Literal
-
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.task import Task
+from quiver.benchmarks.datasets._read import Source, unique
 
 HOME = Home(
     "audiocaps",
@@ -34,27 +30,8 @@ HOME = Home(
 COUNTS = {"train": (49838, 49838), "val": (2475, 495), "test": (4875, 975)}
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["train", "val", "test"] = "test",
-    track: Literal["text_to_audio", "audio_to_text"] = "text_to_audio",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: which part.
-        track: what is held and what is searched.
-        duplicates: whether a caption that several sounds carry answers for its own sound only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str) -> list[Entry]:
+    """Read the things of a split with their captions."""
     name = f"dataset/{split}.csv"
     rows = source.rows(name, "audiocap_id", "youtube_id", "start_time", "caption")
     unique([row["audiocap_id"] for row in rows], f"{source.path(name)}: audiocap_id")
@@ -65,6 +42,7 @@ def load(
     source.count(name, "sounds", len(clips), COUNTS[split][1])
     sounds = source.media("audio")
     entries = [Entry(id, {"audio": str(sounds / f"{id}.wav")}, spoken(texts)) for id, texts in clips.items()]
-    target = "text" if track == "audio_to_text" else "audio"
-    spelled = spec("audiocaps", split=split, track=track)
-    return _caption.task(source, spelled, entries, target=target, key="audio", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(HOME, _entries, key="audio", splits=("train", "val", "test"), default="test")

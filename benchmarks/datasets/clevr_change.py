@@ -22,14 +22,13 @@ Known faults: sentences come from templates and repeat across scenes, so "own" p
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec, unique
+from quiver.benchmarks.datasets._read import Source, unique
 from quiver.errors import BadData
-from quiver.task import Task
 
 HOME = Home(
     "clevr_change",
@@ -41,29 +40,8 @@ HOME = Home(
 COUNTS = {"train": 67660, "val": 3976, "test": 7970}
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["train", "val", "test"] = "test",
-    track: Literal["text_to_pair", "pair_to_text"] = "text_to_pair",
-    pairs: Literal["changed", "all"] = "changed",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: which part.
-        track: what is held and what is searched.
-        pairs: the changed ones, or the unchanged too.
-        duplicates: whether a sentence that several pairs carry answers for its own pair only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str, *, pairs: str) -> list[Entry]:
+    """Read the changed pairs of a split; with pairs=all the unchanged ones too."""
     numbers = source.mapping("splits.json").get(split)
     if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
         raise BadData(f"{source.path('splits.json')}: {split!r} must be a list of scene numbers")
@@ -73,9 +51,12 @@ def load(
     entries = list(_changed(source, numbers, kinds))
     if pairs == "all":
         entries += _unchanged(source, numbers)
-    name = spec("clevr_change", split=split, track=track, pairs=pairs)
-    target = "text" if track == "pair_to_text" else "pair"
-    return _caption.task(source, name, entries, target=target, key="pair", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(
+    HOME, _entries, key="pair", splits=("train", "val", "test"), default="test", pairs=("changed", "all")
+)
 
 
 def _changed(source: Source, numbers: list[int], kinds: dict[str, str]) -> Iterator[Entry]:

@@ -13,14 +13,10 @@ Protocol: ``text_to_audio``, every caption is a question, all recordings of the 
 recording is a question, all captions compete and the best of its own counts. R@1, 5 and 10.
 """
 
-from pathlib import Path
-from typing import Literal
-
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.task import Task
+from quiver.benchmarks.datasets._read import Source, unique
 
 HOME = Home(
     "clotho",
@@ -33,27 +29,8 @@ COUNTS = {"development": (3839, 2893), "validation": (1045,), "evaluation": (104
 CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["development", "validation", "evaluation"] = "evaluation",
-    track: Literal["text_to_audio", "audio_to_text"] = "text_to_audio",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: which part.
-        track: what is held and what is searched.
-        duplicates: whether a caption that several recordings carry answers for its own only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str) -> list[Entry]:
+    """Read the things of a split with their captions."""
     name = f"clotho_captions_{split}.csv"
     rows = source.rows(name, "file_name", *CAPTIONS)
     unique([row["file_name"] for row in rows], f"{source.path(name)}: file_name")
@@ -69,6 +46,9 @@ def load(
         for row in rows
     ]
     source.note(5 * len(rows) - sum(len(entry.texts) for entry in entries), "captions are empty: left out")
-    target = "text" if track == "audio_to_text" else "audio"
-    spelled = spec("clotho", split=split, track=track)
-    return _caption.task(source, spelled, entries, target=target, key="audio", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(
+    HOME, _entries, key="audio", splits=("development", "validation", "evaluation"), default="evaluation"
+)

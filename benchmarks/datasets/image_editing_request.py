@@ -15,14 +15,10 @@ some rivals hold the right photo and another edit. They compete (``same_source=c
 (``excluded``). Requests are short and repeat ("change the background"): see ``duplicates``.
 """
 
-from pathlib import Path
-from typing import Literal
-
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec, unique
-from quiver.task import Task
+from quiver.benchmarks.datasets._read import Source, unique
 
 HOME = Home(
     "image_editing_request",
@@ -34,29 +30,8 @@ HOME = Home(
 COUNTS = {"train": (3061, 3061), "valid": (383, 1149), "test": (495, 1485)}
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["train", "valid", "test"] = "test",
-    track: Literal["text_to_pair", "pair_to_text"] = "text_to_pair",
-    same_source: Literal["compete", "excluded"] = "compete",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: which part.
-        track: what is held and what is searched.
-        same_source: whether other edits of the same photo compete.
-        duplicates: whether a sentence that several pairs carry answers for its own pair only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str, *, same_source: str) -> list[Entry]:
+    """Read the edits of a split; with same_source=excluded other edits of one photo do not compete."""
     name = f"dataset/adobe/{split}.json"
     rows = source.records(name, "img0", "img1", "sents", "uid")
     unique([row["uid"] for row in rows], f"{source.path(name)}: uid")
@@ -73,6 +48,9 @@ def load(
         for row in rows
     ]
     source.note(len(rows) - len({row["img0"] for row in rows}), f"pairs edit a photo again: these {same_source}")
-    spelled = spec("image_editing_request", split=split, track=track, same_source=same_source)
-    target = "text" if track == "pair_to_text" else "pair"
-    return _caption.task(source, spelled, entries, target=target, key="pair", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(
+    HOME, _entries, key="pair", splits=("train", "valid", "test"), default="test", same_source=("compete", "excluded")
+)

@@ -17,15 +17,11 @@ Known faults: nine test captions are shared by several videos (995 are different
 out the official validation part that train9k holds.
 """
 
-from pathlib import Path
-from typing import Literal
-
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec, unique
+from quiver.benchmarks.datasets._read import Source, unique
 from quiver.errors import BadData
-from quiver.task import Task
 
 HOME = Home(
     "msr_vtt",
@@ -39,35 +35,17 @@ COUNTS = {"test": (1000, 1000), "train9k": (9000, 180000), "train7k": (7010, 140
 Said = dict[str, list[str]]
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["test", "train9k", "train7k"] = "test",
-    track: Literal["text_to_video", "video_to_text"] = "text_to_video",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: the 1k-A test, or a training list.
-        track: what is held and what is searched.
-        duplicates: whether a caption that several videos carry answers for its own only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str) -> list[Entry]:
+    """Read the things of a split with their captions."""
     name, said = _test(source) if split == "test" else _train(source, f"MSRVTT_train.{split[-2:]}.csv")
     source.count(name, "videos", len(said), COUNTS[split][0])
     source.count(name, "captions", sum(map(len, said.values())), COUNTS[split][1])
     videos = source.media("videos", "videos/all")
     entries = [Entry(id, {"video": str(videos / f"{id}.mp4")}, spoken(texts)) for id, texts in said.items()]
-    target = "text" if track == "video_to_text" else "video"
-    spelled = spec("msr_vtt", split=split, track=track)
-    return _caption.task(source, spelled, entries, target=target, key="video", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(HOME, _entries, key="video", splits=("test", "train9k", "train7k"), default="test")
 
 
 def _test(source: Source) -> tuple[str, Said]:

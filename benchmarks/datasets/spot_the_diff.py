@@ -23,14 +23,10 @@ sentences are empty (53 of train, 6 of val): left out and counted; some pairs sh
 differences"), which answers for many pairs. The literature's 13,192 pairs are not what was published.
 """
 
-from pathlib import Path
-from typing import Literal
-
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec
-from quiver.task import Task
+from quiver.benchmarks.datasets._read import Source
 
 HOME = Home(
     "spot_the_diff",
@@ -42,27 +38,8 @@ HOME = Home(
 COUNTS = {"train": (9524, 8566, 17676), "val": (1634, 1493, 3310), "test": (1404, 1270, 2107)}
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["train", "val", "test"] = "test",
-    track: Literal["text_to_pair", "pair_to_text"] = "text_to_pair",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: which part.
-        track: what is held and what is searched.
-        duplicates: whether a sentence that several pairs carry answers for its own pair only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str) -> list[Entry]:
+    """Read the things of a split with their captions."""
     name = f"annotations/{split}.json"
     rows = source.records(name, "img_id", "sentences")
     merged: dict[str, list[str]] = {}
@@ -78,6 +55,7 @@ def load(
         for id, texts in merged.items()
     ]
     source.note(sentences - sum(len(entry.texts) for entry in entries), "sentences are empty: left out")
-    name = spec("spot_the_diff", split=split, track=track)
-    target = "text" if track == "pair_to_text" else "pair"
-    return _caption.task(source, name, entries, target=target, key="pair", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(HOME, _entries, key="pair", splits=("train", "val", "test"), default="test")

@@ -23,15 +23,13 @@ compete; 3,273 of the sentences are different: see ``duplicates``.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from quiver.benchmarks.datasets import _caption
-from quiver.benchmarks.datasets._caption import Duplicates, Entry, spoken
+from quiver.benchmarks.datasets._caption import Entry, spoken
 from quiver.benchmarks.datasets._place import Home
-from quiver.benchmarks.datasets._read import Source, spec
+from quiver.benchmarks.datasets._read import Source
 from quiver.errors import BadData
-from quiver.task import Task
 
 HOME = Home(
     "youcook2",
@@ -46,27 +44,8 @@ COUNTS = {"val": 3350, "train": 10337}
 Step = tuple[str, str, str, str, str]
 
 
-def load(
-    *,
-    folder: Path | None = None,
-    split: Literal["train", "val"] = "val",
-    track: Literal["text_to_video", "video_to_text"] = "text_to_video",
-    duplicates: Duplicates = "own",
-    partial: bool = False,
-) -> Task:
-    """Read one split.
-
-    Args:
-        folder: where the files are; None looks under QUIVER_DATA.
-        split: the clips of MIL-NCE's list, or the official training part.
-        track: what is held and what is searched.
-        duplicates: whether a sentence that several clips carry answers for its own only, or for all.
-        partial: read files whose counts are not the official ones.
-
-    Raises:
-        BadData: files are absent, or not what they should be.
-    """
-    source = Source(HOME, folder, partial=partial)
+def _entries(source: Source, split: str) -> list[Entry]:
+    """Read the things of a split with their captions."""
     steps = _listed(source) if split == "val" else list(_annotated(source))
     source.count(FILES[split], "sentences", len(steps), COUNTS[split])
     said: dict[str, list[str]] = {}
@@ -80,9 +59,10 @@ def load(
     source.note(len(steps) - len(said), "rows name a clip that stands already: one item, each sentence a question")
     clips = source.media("clips")
     entries = [Entry(id, {"video": str(clips / f"{id}.mp4")}, spoken(texts), meta[id]) for id, texts in said.items()]
-    target = "text" if track == "video_to_text" else "video"
-    spelled = spec("youcook2", split=split, track=track)
-    return _caption.task(source, spelled, entries, target=target, key="video", duplicates=duplicates)
+    return entries
+
+
+load = _caption.loader(HOME, _entries, key="video", splits=("train", "val"), default="val")
 
 
 def _listed(source: Source) -> list[Step]:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from quiver.benchmarks import datasets
 from quiver.benchmarks.datasets import (
     _place,
     audiocaps,
@@ -15,7 +16,7 @@ from quiver.benchmarks.datasets import (
     spot_the_diff,
     youcook2,
 )
-from quiver.errors import BadData
+from quiver.errors import BadData, BadSpec
 from quiver.registry import load
 from quiver.task import check
 
@@ -338,3 +339,19 @@ def test_youcook_windows_must_be_windows(kitchen, start, message):
     table(kitchen, "validation_youcook.csv", [row])
     with pytest.raises(BadData, match=message):
         youcook2.load(folder=kitchen, partial=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("audiocaps split=dev", "audiocaps split must be one of train, val, test, not 'dev'"),
+        ("clotho track=text_to_video", "track must be one of text_to_audio, audio_to_text"),
+        ("image_editing_request same_source=yes", "same_source must be one of compete, excluded"),
+        ("clevr_change pairs=none", "pairs must be one of changed, all"),
+        ("youcook2 duplicates=all", "duplicates must be one of own, shared"),
+        ("msr_vtt level=3", "has no option 'level'; it takes folder, split, track, duplicates, partial"),
+    ],
+)
+def test_options_are_checked_before_anything_is_read(spec, says):
+    with pytest.raises(BadSpec, match=says):
+        datasets.load(spec)
