@@ -39,6 +39,7 @@ class Context:
         query: the first of it.
         examples: the stored items that the queries take as examples, by id.
         started: when the time budget began, as ``perf_counter`` counts.
+        left_out: row numbers that the lists of each query leave out; empty where none does.
         allow: row numbers that may be found, sorted; None for all.
         encoded: vectors of the queries, (q, dim) or (q, m, dim), by key and space.
         composition: the scorer, where one ranks.
@@ -58,6 +59,7 @@ class Context:
         queries: Sequence[Query],
         examples: Mapping[str, Example],
         *,
+        left_out: Sequence[Rows] = (),
         started: float | None = None,
     ) -> None:
         self.session = session
@@ -65,6 +67,7 @@ class Context:
         self.query = one_of(queries)
         self.examples = examples
         self.started = perf_counter() if started is None else started
+        self.left_out = left_out
         self.allow: Rows | None = None
         self.encoded: dict[tuple[str, Space], Floats] = {}
         self.composition: Composition | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from quiver.engine.core import ranking
 from quiver.engine.execution.context import Context
-from quiver.engine.execution.left_out import without_references
+from quiver.engine.execution.left_out import rows_left_out, without_references
 from quiver.engine.execution.plan import Actual, Plan, Result, Stage
 from quiver.engine.execution.results import Found, Hits, Results
 from quiver.engine.execution.session import Session
@@ -25,6 +25,14 @@ def run_stages(stages: Sequence[Stage], context: Context) -> tuple[Actual, ...]:
         context.done.append(stage)
         actual.append(Actual(stage.label, rows, (perf_counter() - began) * 1e3))
     return tuple(actual)
+
+
+def begin(
+    session: Session, queries: Sequence[Query], examples: Mapping[str, Example], *, started: float | None = None
+) -> Context:
+    """Return the context in which the stages of a plan for these queries start; see ``execute``."""
+    own = {id: examples[id] for query in queries for id in query.examples} if examples else {}
+    return Context(session, queries, own, left_out=rows_left_out(session, queries, own), started=started)
 
 
 def execute(
@@ -44,8 +52,7 @@ def execute(
         examples: the stored items that queries take as examples, by id.
         started: when the time budget of the queries began, as ``perf_counter`` counts; None for now.
     """
-    own = {id: examples[id] for query in queries for id in query.examples} if examples else {}
-    context = Context(session, queries, own, started=started)
+    context = begin(session, queries, examples, started=started)
     actual = run_stages(plan.stages, context)
     found = _found(session, context)
     if context.query.budget_ms is not None:

@@ -1,25 +1,48 @@
-"""Which stored items a query's answer leaves out: its own examples, and references that a scorer composed."""
+"""Items that a query's answer leaves out: its examples, ids that it excludes, references that a scorer composed."""
 
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from quiver.engine.core.graph import references
 from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Context
+from quiver.engine.execution.query_batch import Batch, one_of
+from quiver.engine.execution.session import EXCLUDED, Session
+from quiver.engine.storage.dataset import Example
+from quiver.types import Query, Rows
+
+
+def rows_left_out(session: Session, queries: Sequence[Query], examples: Mapping[str, Example]) -> tuple[Rows, ...]:
+    """Return the row numbers that each query's lists leave out: its examples, and the ids that it excludes.
+
+    Nothing where no query leaves anything out. Many excluded ids restrict the search instead (``Session.allowed``).
+    """
+    first = one_of(queries)
+    if len(first.exclude) > EXCLUDED:  # the queries of one batch then exclude the same
+        known: Mapping[str, int] = {}
+    elif isinstance(queries, Batch):
+        rows = np.array(list(session.numbers(first.exclude).values()), np.int64)
+        return (rows,) * len(queries) if len(rows) else ()
+    else:
+        known = session.numbers(id for query in queries for id in query.exclude)
+    if not examples and not known:
+        return ()
+    own = [[examples[id].row for id in query.examples] for query in queries]
+    more = [[known[id] for id in query.exclude if id in known] for query in queries]
+    return tuple(np.array([*left, *right], np.int64) for left, right in zip(own, more, strict=True))
 
 
 def spare(context: Context) -> int:
     """Return how many hits more than k to ask for, since so many may be left out."""
-    return max(len(query.examples) for query in context.queries) if context.examples else 0
+    return max(map(len, context.left_out), default=0)
 
 
 def record(context: Context, ranked: Ranked, k: int) -> Ranked:
-    """Drop each query's own examples from a list that was made, keep the best k, and remember it for the trace."""
-    if spare(context):
-        examples = context.examples
-        own = [np.array([examples[id].row for id in query.examples], np.int64) for query in context.queries]
-        ranked = ranked.without(own, k)
+    """Drop the rows that each query leaves out from a list that was made, keep the best k, and remember it."""
+    if context.left_out:
+        ranked = ranked.without(context.left_out, k)
     context.trail.append(ranked)
     return ranked
 

@@ -1,8 +1,10 @@
 """What a collection keeps in memory between queries: its graph, its columns, and what conditions select."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
+
+import numpy as np
 
 from quiver.engine.core.column import Column, Crossing, Derived
 from quiver.engine.core.encoder import Loaded, cross, held_to
@@ -14,7 +16,7 @@ from quiver.engine.statistics.recall_curves import Promise
 from quiver.engine.statistics.scorer_latency import Pace
 from quiver.engine.storage import full_text, groups
 from quiver.engine.storage.column_index import Resident
-from quiver.engine.storage.dataset import Example, Table
+from quiver.engine.storage.dataset import Example, Table, quoted
 from quiver.engine.storage.groups import Groups
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.item_cache import Shelf, View
@@ -22,6 +24,8 @@ from quiver.protocols import Scorer
 from quiver.types import Floats, Query, Rows
 
 T = TypeVar("T")
+#: Excluded ids of a query that are dropped from its lists; more of them restrict the search, as a condition does.
+EXCLUDED = 64
 #: What is remembered of conditions, and plans, for the version in view.
 _CONDITIONS = 64
 
@@ -87,6 +91,32 @@ class Session:
         rows: Rows = self._once("rows", where, lambda: self.table.rows(where))
         rows.flags.writeable = False
         return rows
+
+    def numbers(self, ids: Iterable[str]) -> Mapping[str, int]:
+        """Return the row numbers of items by id; ids that are not stored have none."""
+        names = sorted(set(ids))
+        if not names:
+            return {}
+        found = self.table.read(["id"], where=f"id IN {quoted(names)}")
+        return dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+
+    def allowed(self, query: Query) -> Rows:
+        """Return the row numbers that a query is restricted to, sorted: by its condition and its ids.
+
+        Not to be written to, so that indexes recognise the array.
+        """
+        key = (query.where, query.candidates, query.exclude if len(query.exclude) > EXCLUDED else ())
+        rows: Rows = self._once("allowed", key, lambda: self._allowed(*key))
+        rows.flags.writeable = False
+        return rows
+
+    def _allowed(self, where: str | None, candidates: tuple[str, ...] | None, exclude: tuple[str, ...]) -> Rows:
+        if candidates is None:
+            rows = self.table.rows() if where is None else self.matching(where)
+        else:
+            rows = np.array(sorted(self.numbers(candidates).values()), np.int64)
+            rows = rows if where is None else np.intersect1d(rows, self.matching(where), assume_unique=True)
+        return np.setdiff1d(rows, list(self.numbers(exclude).values()), assume_unique=True) if exclude else rows
 
     def count(self, where: str | None) -> int:
         """How many rows a condition selects, exactly."""
@@ -157,8 +187,8 @@ class Session:
         """Gather what the planner needs for so many queries like this one, whose example items have been read."""
         if query.group is not None:
             groups.check(self.table, query.group)
-        matching = self.count(query.where) if query.where is not None else None
-        graph = self.graph
+        matching = len(self.allowed(query)) if restricted(query) else None
+        graph, text = self.graph, "text" in query.media
         return Facts(
             graph,
             items=self.count(None),
@@ -173,6 +203,7 @@ class Session:
             promises={column.name: found for column in graph.ends if (found := self.promises(column))},
             machine=self.machine,
             queries=queries,
+            words=self._once("words stored", None, lambda: self.table.any("words IS NOT NULL")) if text else False,
             words_outdated=self._once("words", None, lambda: full_text.outdated(self.table)),
         )
 
@@ -183,6 +214,11 @@ class Session:
                 known.clear()
             known[what, of] = read()
         return known[what, of]
+
+
+def restricted(query: Query) -> bool:
+    """Say whether only some rows may be found."""
+    return query.where is not None or query.candidates is not None or len(query.exclude) > EXCLUDED
 
 
 def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:

@@ -19,7 +19,7 @@ from quiver.engine.planning import rerank_plan, routes, scorer_choice, scorer_pl
 from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec
-from quiver.types import UNLIKE, WORDS, Query, keys_of
+from quiver.types import ROUTES, UNLIKE, WORDS, Query, keys_of
 
 #: Each list that is to be fused goes this deep, at least: an item that only one list knows still gets its chance.
 FUSE_DEPTH = 100
@@ -47,12 +47,19 @@ def _depth(query: Query) -> int:
 
 
 def _scored(query: Query, builder: PlanBuilder) -> bool:
-    """Add the stages that rank by a scorer, where there is one for this query and it is worth while."""
-    scorer = scorer_choice.choose(query, builder)
+    """Add the stages that rank by a scorer, where there is one for this query and it is worth while.
+
+    Raises:
+        BadSpec: the query says how a scorer's candidates are recalled, and there is no scorer for it.
+    """
+    by_routes = query.recall == ROUTES
+    scorer = scorer_choice.choose(replace(query, spaces=()) if by_routes else query, builder)
+    if scorer is None and query.recall is not None:
+        raise BadSpec(f"recall={query.recall} is for a scorer, and none here composes the inputs of this query")
     if scorer is None:
         return False
     deep = replace(query, k=(query.offset + query.k) * query.per_group)
-    if not scorer.composition.recalls:
+    if by_routes or not scorer.composition.recalls:
         return rerank_plan.add_stages(deep, scorer, builder)
     scorer_plan.add_stages(deep, scorer, builder)
     return True
@@ -97,7 +104,7 @@ def _add_joined(query: Query, builder: PlanBuilder) -> None:
     """Add the stages that search along every route, and join the lists."""
     facts = builder.facts
     taken, words = routes.routes(query, builder)
-    depth = max(query.k, FUSE_DEPTH) if len(taken) + words > 1 else query.k
+    depth = (query.depth or max(query.k, FUSE_DEPTH)) if len(taken) + words > 1 else query.k
     lists = routes.recalls(taken, depth, query, builder, words=words)
     weights = {name: weight for name, weight in query.weights.items() if name != UNLIKE}
     if len(keys_of(query.media)) + bool(query.like) + len(query.vectors) > 1:

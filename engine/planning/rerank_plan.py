@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from quiver.engine.core.graph import Route
 from quiver.engine.execution.plan import Stage
 from quiver.engine.execution.stages.fuse import RRF_C, Fuse
 from quiver.engine.execution.stages.recall import Recall
@@ -14,8 +15,8 @@ from quiver.engine.planning.scorer_choice import ScorerChoice
 from quiver.engine.planning.scorer_stages import SCAN_MS, ScanCost, add_around, depth_of, score_all
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.rerank_weights import SCORER, Blend
-from quiver.errors import NoRoute
-from quiver.types import Query
+from quiver.errors import BadSpec, NoRoute
+from quiver.types import LIKE, ROUTES, Query, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,9 @@ class Depth:
     @classmethod
     def of(cls, query: Query, facts: Facts, scorer: ScorerChoice, blend: Blend | None) -> "Depth":
         """Return it from what was measured."""
-        cap = depth_of(query.k) if blend is None else blend.depth
-        said = f"at most {cap}" + (" by default" if blend is None else "")
+        asked = query.depth or depth_of(query.k)
+        cap = asked if blend is None else min(blend.depth, query.depth or blend.depth)
+        said = f"at most {cap}" + (" by default" if blend is None and query.depth is None else "")
         pace, budget = facts.paces.get(scorer.composition), query.budget_ms
         if budget is None:
             return cls(cap, None, said)
@@ -56,28 +58,32 @@ class Depth:
 def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool:
     """Add the stages that recall and rerank, or that score everything; False where reranking is not worth while."""
     facts, composition = builder.facts, scorer.composition
-    cost, limited = ScanCost.of(facts, scorer), query.budget_ms is not None
-    if query.index == "exact" and not limited:
+    cost, limited, named = ScanCost.of(facts, scorer), query.budget_ms is not None, query.recall is not None
+    if query.recall not in (None, ROUTES):
+        raise BadSpec(f"the scorer {composition.name} has no recall {query.recall!r}; there is {ROUTES}")
+    if query.index == "exact" and not limited and not named:
         score_all(query, scorer, builder, "as asked")
         return True
     sought = replace(query, target=composition.finds)
     draft = builder.draft()
     try:
-        taken, words = routes.routes(sought, draft)
+        taken, words = _candidate_routes(sought, draft)
     except NoRoute as error:
+        if named:
+            raise
         if limited:
             builder.note("the time budget may not be kept: nothing else finds candidates, so all items are scored")
         score_all(query, scorer, builder, f"{cost}; nothing else finds candidates: {error}")
         return True
     depth = Depth.of(query, facts, scorer, None)
-    lists = routes.recalls(taken, max(depth.cap, query.k), sought, draft, words=words)
+    lists = routes.recalls(taken, query.depth or max(depth.cap, query.k), sought, draft, words=words)
     blend = learnt(facts.blends.get(composition), lists)
     depth = Depth.of(query, facts, scorer, blend)
-    if why := _vain(query, facts, blend, depth):
+    if not named and (why := _vain(query, facts, blend, depth)):
         builder.refuse(f"scorer {composition}", why)
         return False
-    cheap = facts.rows <= depth.cap or (cost.measured is not None and cost.ms <= SCAN_MS)
-    if cheap and blend is None and not limited:
+    cheap = facts.rows <= depth_of(query.k) or (cost.measured is not None and cost.ms <= SCAN_MS)
+    if cheap and blend is None and not limited and not named:
         score_all(query, scorer, builder, str(cost))
         return True
     builder.refused += draft.refused
@@ -85,6 +91,19 @@ def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool
     rerank = _rerank(query, scorer, blend, depth)
     add_around(query, scorer, [*routes.encodes(taken), *lists, *joined(lists, query.weights), rerank], builder)
     return True
+
+
+def _candidate_routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
+    """Return the routes to the candidates, and whether full text finds some: only where items have words.
+
+    Raises:
+        NoRoute: nothing finds candidates.
+    """
+    taken, words = routes.routes(query, builder)
+    words = words and builder.facts.words
+    if not taken and not words:
+        raise NoRoute(builder.facts.graph.missing(next(iter(keys_of(query.media)), LIKE), target=query.target))
+    return taken, words
 
 
 def joined(lists: Sequence[Stage], weights: Mapping[str, float]) -> list[Stage]:
@@ -105,7 +124,7 @@ def learnt(blend: Blend | None, lists: Sequence[Stage]) -> Blend | None:
 
 def _vain(query: Query, facts: Facts, blend: Blend | None, depth: Depth) -> str:
     """Say why reranking is not worth while; nothing where it is, or where the scorer was asked for by name."""
-    if query.where is not None and facts.rows <= query.k:
+    if facts.matching is not None and facts.rows <= query.k:
         return f"{facts.rows:,} rows match, and all of them are returned"
     if depth.pairs is not None and depth.pairs < 2:
         return f"{depth.pairs} would be scored in time: {depth.why}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from quiver.engine.core.graph import Graph, Route, listed
 from quiver.engine.execution.plan import Stage
+from quiver.engine.execution.session import EXCLUDED
 from quiver.engine.execution.stages.encode import Encode
 from quiver.engine.execution.stages.filter import Filter
 from quiver.engine.execution.stages.words import Words
@@ -66,11 +67,14 @@ def encodes(taken: Sequence[Route]) -> list[Stage]:
 
 
 def narrow(query: Query, facts: Facts) -> list[Stage]:
-    """Return the stage that applies the query's condition, where it has one."""
-    if query.where is None:
+    """Return the stage that applies the query's condition and ids, where it has any."""
+    if facts.matching is None:
         return []
     share = facts.rows / facts.items if facts.items else 0.0
-    why = f"{query.where}: {facts.rows:,} of {facts.items:,} items match ({share:.1%}, counted)"
+    by = [query.where] if query.where is not None else []
+    by += [f"{len(query.candidates):,} candidates given"] if query.candidates is not None else []
+    by += [f"{len(query.exclude):,} excluded"] if len(query.exclude) > EXCLUDED else []
+    why = f"{', '.join(by)}: {facts.rows:,} of {facts.items:,} items match ({share:.1%}, counted)"
     return [Filter(query.where, facts.rows, why)]
 
 

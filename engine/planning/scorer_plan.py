@@ -16,8 +16,8 @@ from quiver.engine.planning.scorer_choice import ScorerChoice
 from quiver.engine.planning.scorer_stages import SCAN_MS, ScanCost, add_around, depth_of, scan, with_spare
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.scorer_recall import Measured, Trial
-from quiver.errors import NoRoute
-from quiver.types import Query
+from quiver.errors import BadSpec, NoRoute
+from quiver.types import ROUTES, Query
 
 #: Candidates are good enough if rescoring them finds this share of the hits of a full scan.
 FLOOR = 0.99
@@ -49,6 +49,10 @@ def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> None
 def _body(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> tuple[Recipe | None, Sequence[Stage]]:
     """Choose how to find the best: the recall recipe, and the stages after the query is embedded."""
     facts, composition = builder.facts, scorer.composition
+    if query.recall is not None:
+        depth = query.depth or depth_of(query.k)
+        named = Candidates(_named(query.recall, scorer), query.index, depth, f"{depth} of each list, as asked")
+        return named.recipe, _rescored(query, scorer, named, builder)
     first = composition.recalls[0] if composition.recalls else None
     if composition.exact and first is not None and len(first.spaces) == 1 and _lacking(facts, scorer, first) is None:
         (recall,) = recalls(query, scorer, Candidates(first, query.index, query.k, ""), builder)
@@ -66,8 +70,27 @@ def _body(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> tuple[Rec
         return None, [scan(query.k, scorer, facts, str(cost))]
     why = f"{cost}, more than {limit:g} ms" if query.index is None else f"{query.index} was asked for"
     builder.refuse("exact scan", why)
-    reason = f"best {query.k} by exact scores of the candidates; {chosen.why}"
-    return chosen.recipe, [*recalls(query, scorer, chosen, builder), Rescore(composition.name, query.k, reason)]
+    return chosen.recipe, _rescored(query, scorer, chosen, builder)
+
+
+def _named(name: str, scorer: ScorerChoice) -> Recipe:
+    """Return the recall recipe of a name.
+
+    Raises:
+        BadSpec: the scorer has no such recipe.
+    """
+    composition = scorer.composition
+    for recipe in composition.recalls:
+        if recipe.name == name:
+            return recipe
+    there = ", ".join([*(recipe.name for recipe in composition.recalls), ROUTES])
+    raise BadSpec(f"the scorer {composition.name} has no recall {name!r}; there is {there}")
+
+
+def _rescored(query: Query, scorer: ScorerChoice, candidates: Candidates, builder: PlanBuilder) -> list[Stage]:
+    """Return the stages that recall candidates, and score them exactly."""
+    reason = f"best {query.k} by exact scores of the candidates; {candidates.why}"
+    return [*recalls(query, scorer, candidates, builder), Rescore(scorer.composition.name, query.k, reason)]
 
 
 def _choose(query: Query, scorer: ScorerChoice, cost: ScanCost, builder: PlanBuilder) -> Candidates | None:
@@ -80,7 +103,7 @@ def _choose(query: Query, scorer: ScorerChoice, cost: ScanCost, builder: PlanBui
     chosen = None
     if measured is None and able:
         why = "recall is not measured here: Collection.measure does that"
-        chosen = Candidates(able[0], query.index, depth_of(query.k), why)
+        chosen = Candidates(able[0], query.index, query.depth or depth_of(query.k), why)
     elif measured is not None:
         chosen = _measured(query, scorer, cost, measured, able, facts)
     if chosen is not None and chosen.depth >= facts.rows:
@@ -102,11 +125,11 @@ def _measured(
     if trial is not None and (trial.ms < cost.ms or query.index is not None):
         recipe = next(recipe for recipe in able if recipe.name == trial.recipe)
         depth = max(trial.depth, -(-trial.depth * query.k // measured.k))  # deeper in step with k
-        return Candidates(recipe, trial.index, depth, f"{_said(trial, measured)}, {measured}")
+        return Candidates(recipe, trial.index, query.depth or depth, f"{_said(trial, measured)}, {measured}")
     if able and query.index is not None:
         deepest = max((trial.depth for trial in measured.trials), default=0)
         why = f"no way to recall reached {FLOOR}, {measured}"
-        return Candidates(able[0], query.index, max(deepest, depth_of(query.k)), why)
+        return Candidates(able[0], query.index, query.depth or max(deepest, depth_of(query.k)), why)
     return None
 
 

@@ -12,13 +12,13 @@ from quiver.engine.execution.executor import execute
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import alike, one_of
 from quiver.engine.execution.results import Results
-from quiver.engine.execution.session import Session, held
+from quiver.engine.execution.session import EXCLUDED, Session, held
 from quiver.engine.planning.planner import plan
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query, keys_of, sources_of
 
 #: What queries that are answered together may differ in, in part.
-_CONTENTS = ("media", "like", "unlike", "vectors", "weights")
+_CONTENTS = ("media", "like", "unlike", "vectors", "weights", "exclude")
 #: What they have in common.
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
@@ -74,4 +74,5 @@ def _shape(query: Query) -> Any:
     weights = tuple(sorted(query.weights.items())) if query.weights else ()
     likes = len(query.like) if query.reduce == "max" else bool(query.like)
     keys = keys_of(query.media) if query.media else ()
-    return keys, counts, likes, bool(query.unlike), vectors, weights, _WANTED(query)
+    excluded = query.exclude if len(query.exclude) > EXCLUDED else ()
+    return keys, counts, likes, bool(query.unlike), vectors, weights, excluded, _WANTED(query)

@@ -30,6 +30,7 @@ class Facts:
         promises: what recall indexes keep, by column name and kind.
         machine: what searching takes here.
         queries: how many are asked at once.
+        words: whether any item has words that full-text search can find.
         words_outdated: whether the full-text index was made by a Quiver that split text at spaces only.
     """
 
@@ -46,6 +47,7 @@ class Facts:
     promises: Mapping[str, Mapping[str, Promise]] = field(default_factory=dict)
     machine: Machine = field(default_factory=Machine)
     queries: int = 1
+    words: bool = True
     words_outdated: bool = False
 
     @property

@@ -358,6 +358,11 @@ class Table:
         with self.reading(where):
             return int(self.dataset.count_rows(where))
 
+    def any(self, where: str) -> bool:
+        """Say whether a condition selects any row; reads no further than to the first one."""
+        with self.reading(where):
+            return self.dataset.scanner(columns=[], filter=where, with_row_id=True, limit=1).to_table().num_rows > 0
+
     def read(
         self, columns: Sequence[str], *, where: str | None = None, fragments: Sequence[Any] | None = None
     ) -> pa.Table:

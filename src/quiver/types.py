@@ -30,6 +30,8 @@ UNLIKE = "unlike"
 WORDS = "words"
 #: Named in place of a scorer, so that none is used.
 NONE = "none"
+#: Named in place of a scorer's recall recipe: whatever else leads to the target finds its candidates.
+ROUTES = "routes"
 
 
 def keys_of(media: Mapping[str, Any]) -> tuple[str, ...]:
@@ -203,6 +205,17 @@ class Query:
         reduce: what several values of one thing held count for, and several examples: their ``mean``, or the ``max``
             over them, by which an item needs to be near to one. Of vectors (m, dim) always the best counts.
         hybrid: whether text is also searched as words, where it is embedded.
+        exclude: ids of stored items that are never returned, such as those that the user has seen. Ids that are not
+            stored are ignored.
+        candidates: ids of the stored items that compete; None for all. With ``where``, both hold. Ids that are not
+            stored are ignored.
+        depth: number of candidates in each list that is fused, rescored or reranked; None lets the planner choose.
+        recall: how the candidates of a scorer are recalled: the name of one of its recall recipes, or ``routes`` for
+            whatever else leads to the target; with ``routes``, ``spaces`` are those of the candidates. None lets the
+            planner choose, which may be to score everything.
+
+    Raises:
+        BadSpec: the query is empty, contradicts itself, or has a value that cannot be.
     """
 
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -223,9 +236,13 @@ class Query:
     per_group: int = 1
     reduce: Literal["mean", "max"] = "mean"
     hybrid: bool = False
+    exclude: tuple[str, ...] = ()
+    candidates: tuple[str, ...] | None = None
+    depth: int | None = None
+    recall: str | None = None
 
     def __post_init__(self) -> None:
-        if self.like != () or self.unlike != () or self.spaces != ():
+        if (self.like, self.unlike, self.spaces, self.exclude, self.candidates) != ((), (), (), (), None):
             self._take_strings()
         if self.media and (unknown := set(self.media) - set(MEDIA)):
             raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(unknown))}")
@@ -252,8 +269,10 @@ class Query:
         return (*self.like, *self.unlike)
 
     def _take_strings(self) -> None:
-        for name in (LIKE, UNLIKE, "spaces"):
+        for name in (LIKE, UNLIKE, "spaces", "exclude"):
             object.__setattr__(self, name, strings(getattr(self, name), name))
+        if self.candidates is not None:
+            object.__setattr__(self, "candidates", strings(self.candidates, "candidates"))
 
     def _check_counts(self) -> None:
         for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
@@ -273,6 +292,10 @@ class Query:
             raise BadSpec(f"reduce must be mean or max, not {self.reduce!r}")
         if self.hybrid and "text" not in self.media:
             raise BadSpec("hybrid needs text: words to search by and to embed")
+        if self.depth is not None and self.depth < 1:
+            raise BadSpec(f"depth must be at least 1, not {self.depth}")
+        if self.recall is not None and self.scorer == NONE:
+            raise BadSpec(f"recall={self.recall} finds candidates for a scorer, and scorer=none uses none")
 
 
 def _check_values(name: str, held: Any) -> None:
@@ -328,6 +351,10 @@ class Ask(TypedDict, total=False):
     budget_ms: float | None
     reduce: Literal["mean", "max"]
     hybrid: bool
+    exclude: str | Sequence[str]
+    candidates: str | Sequence[str] | None
+    depth: int | None
+    recall: str | None
 
 
 def query_of(ask: Ask) -> Query:

@@ -1,4 +1,4 @@
-"""Filter: find the rows a condition selects, before anything is searched."""
+"""Filter: find the rows that a condition and ids restrict the query to, before anything is searched."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from quiver.engine.execution.context import Context
 class Filter:
     """Restrict every later recall to the rows that match."""
 
-    where: str
+    where: str | None
     matching: int
     reason: str
 
@@ -19,8 +19,8 @@ class Filter:
         return "filter"
 
     def run(self, context: Context) -> int:
-        """Read the row numbers that match, where not all do."""
+        """Read the row numbers that match, unless all do."""
         if self.matching == context.session.count(None):
             return self.matching
-        context.allow = context.session.matching(self.where)
+        context.allow = context.session.allowed(context.query)
         return len(context.allow)

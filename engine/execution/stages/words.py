@@ -7,8 +7,12 @@ import numpy as np
 from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import record, spare
+from quiver.engine.execution.session import EXCLUDED
 from quiver.engine.storage import full_text
+from quiver.engine.storage.dataset import quoted
 from quiver.types import WORDS, Floats, Rows, values_of
+
+_NONE = (np.empty(0, np.float32), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Words:
     def run(self, context: Context) -> int:
         """Search, and add the list."""
         wishes = [" ".join(map(str, values_of(query.media, "text"))) for query in context.queries]
-        found = [self._search(context, words, self.k + spare(context)) for words in wishes]
+        able = context.allow is None or len(context.allow) > 0
+        found = [self._search(context, words, self.k + spare(context)) if able else _NONE for words in wishes]
         width = max(len(rows) for _, rows in found)
         scores = np.full((len(found), width), -np.inf, np.float32)
         rows = np.full((len(found), width), -1, np.int64)
@@ -39,7 +44,12 @@ class Words:
 
     def _search(self, context: Context, text: str, k: int) -> tuple[Floats, Rows]:
         """Return scores and row numbers of one query, best first, the lower row number first among equals."""
-        conditions = [condition for condition in (_has(self.target), context.query.where) if condition]
+        query = context.query
+        conditions = [condition for condition in (_has(self.target), query.where) if condition]
+        if query.candidates is not None:
+            conditions.append(f"id IN {quoted(query.candidates)}")
+        if len(query.exclude) > EXCLUDED:
+            conditions.append(f"id NOT IN {quoted(query.exclude)}")
         where = " AND ".join(f"({condition})" for condition in conditions) or None
         table = full_text.search(context.session.table, text, k, where=where)
         scores = table["_score"].to_numpy().astype(np.float32)

@@ -24,6 +24,9 @@ def search(
         list[str] | None,
         typer.Option(help="Negative example: id of a stored item to move away from; needs --id; may be repeated."),
     ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Id of an item that is never returned; may be repeated.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, such as \"price < 50 AND colour = 'Red'\".")] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits, or of groups with --group.")] = 10,
@@ -88,6 +91,7 @@ def search(
         per_group=per_group,
         reduce=reduce,
         hybrid=hybrid,
+        exclude=tuple(exclude or ()),
     )
     opened = quiver.open(collection)
     if explain:
