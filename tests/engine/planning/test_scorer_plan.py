@@ -15,12 +15,8 @@ from typer.testing import CliRunner
 
 import quiver
 from quiver.cli import app
-from quiver.engine.core.graph import Route
 from quiver.engine.execution.executor import execute
-from quiver.engine.execution.plan import Plan
-from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.execution.stages.recall import Recall
-from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
 from quiver.engine.planning.planner import plan
 from quiver.engine.statistics.scorer_recall import Measured, Trial
@@ -272,21 +268,8 @@ def test_tiles_and_batches_change_nothing(shelf, monkeypatch):
 
 
 def through(collection, query, recipe, depth, *, index="exact"):
-    """Answer by one way to recall, whatever the planner would do."""
-    session = collection._session()
-    facts = facts_of(collection, query)
-    composition = next(each for each in facts.graph.compositions if each.name == "duo")
-    way = next(each for each in composition.recalls if each.name == recipe)
-    column = facts.graph.end("image", composition.reads[0])
-    ends = [facts.graph.end("image", space) for space in way.spaces]
-    routes = [Route(asked, end.space, end) for asked, end in zip(composition.asks(way), ends, strict=True)]
-    stages = (
-        Compose(composition, (column,), "image" if query.like else None, way, ""),
-        *(Recall(route, index, depth, "") for route in routes),
-        Rescore("duo", query.k, ""),
-    )
-    examples = session.table.examples(list(query.like)) if query.like else {}
-    return execute(session, [query], Plan(stages), examples=examples)[0]
+    """Answer by a recall recipe that the query names."""
+    return collection.search(replace(query, scorer="duo", recall=recipe, depth=depth, index=index))
 
 
 @pytest.mark.parametrize("recipe", ["plain", "apart", "lifted"])
@@ -557,3 +540,42 @@ def test_a_page_shows_a_composed_query(shelf, tmp_path):
     write(tmp_path / "page.html", [(query, collection.search(query))], collection=collection)
     text = (tmp_path / "page.html").read_text()
     assert "“in red” + “longer” + like p7" in text and "compose duo: change" in text
+
+
+def test_a_query_names_the_recall_of_a_scorer_and_its_depth(shelf):
+    collection = quiver.open(shelf / "c")
+    query = Query({"text": "in red"}, like=("p7",), k=10, scorer="duo", recall="apart", depth=40)
+    made = collection.explain(query)
+    assert stage_names(made) == ["Compose", "Recall", "Recall", "Rescore", "Cut"]
+    assert {stage.k for stage in made.stages if isinstance(stage, Recall)} == {40}
+    assert stage_names(collection.explain(replace(query, recall=None))) == ["Compose", "Score", "Cut"]
+    with pytest.raises(BadSpec, match="the scorer duo has no recall 'guess'; there is plain, apart, lifted, routes"):
+        collection.search(replace(query, recall="guess"))
+
+
+def test_other_routes_recall_for_a_scorer_that_could_do_it_itself(shelf):
+    collection = quiver.open(shelf / "c")
+    query = Query({"text": "in red"}, like=("p7",), k=N, scorer="duo", recall="routes", depth=30)
+    found = collection.search(query)
+    names = stage_names(found.plan)
+    assert names[0] == "Compose" and "Rerank" in names and "Score" not in names
+    truth = oracle(shelf, pictures(), images=["p7"], texts=["in red"])
+    reranked = [hit for hit in found if "compose duo" in hit.trace]
+    assert len(reranked) == 30
+    assert [hit.id for hit in reranked] == best({hit.id: truth[hit.id] for hit in reranked}, 30)
+    assert ids(found)[:30] == [hit.id for hit in reranked]
+    with pytest.raises(BadSpec, match="the scorer judge has no recall 'plain'; there is routes"):
+        collection.search(replace(query, scorer="judge", recall="plain"))
+
+
+def test_excluded_items_are_gone_before_candidates_are_counted(shelf):
+    collection = quiver.open(shelf / "c")
+    truth = oracle(shelf, pictures(), images=["p7"], texts=["in red"])
+    out = best(truth, 5, without=["p7"])
+    query = Query({"text": "in red"}, like=("p7",), k=10, scorer="duo", exclude=tuple(out))
+    assert ids(collection.search(query)) == best(truth, 10, without=[*out, "p7"])
+    assert ids(through(collection, query, "lifted", N)) == best(truth, 10, without=[*out, "p7"])
+    few = tuple(best(truth, 20, without=["p7"]))
+    among = replace(query, candidates=few)
+    assert ids(collection.search(among)) == [id for id in few if id not in out][:10]
+    assert ids(through(collection, among, "plain", N)) == [id for id in few if id not in out][:10]
