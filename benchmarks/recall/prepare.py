@@ -1,118 +1,151 @@
-"""How a task is asked of a stock: which questions can be asked, by what plan, and what of them is made beforehand.
+"""How a task is asked of a stock: which questions can be asked, as what queries, and what of them is made beforehand.
 
 Shapes: q questions of the task.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from quiver.benchmarks.recall import plans
 from quiver.benchmarks.recall.query_vectors import Embedded, embedded
-from quiver.benchmarks.recall.scorer_cache import Holding, Key, Part, hold
+from quiver.benchmarks.recall.scorer_cache import Given, Holding, Key, hold
 from quiver.benchmarks.recall.setup import ROUTES, Setup
+from quiver.benchmarks.recall.task_session import Arrow, QuestionCache, TaskQuery, TaskSession
 from quiver.benchmarks.recall.task_store import Stock
 from quiver.engine.core.graph import Composition
 from quiver.engine.execution.plan import Plan
-from quiver.engine.execution.session import held as columns_held
 from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.execution.stages.encode import Encode
+from quiver.engine.planning import scorer_choice
+from quiver.engine.planning.builder import PlanBuilder
+from quiver.engine.serving.answer import explain, parts
 from quiver.engine.statistics.rerank_weights import Blend
-from quiver.engine.storage.dataset import Example
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Question, Task
-from quiver.types import LIKE, Query, Space, keys_of
+from quiver.types import LIKE, Query, keys_of
 
-#: What was embedded: a key, in a space.
-Arrow = tuple[str, Space]
 #: What kind of question it is.
 Shape = tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at the candidates of a reranker, before it ranks them.
+
+    Attributes:
+        depth: how many of each list.
+        exact: whether every list is an exact search, whatever the index of the setup.
+    """
+
+    depth: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How questions of one shape are asked.
+
+    Attributes:
+        keys: of the query that lead to the target.
+        scored: whether a scorer composes what they hold.
+    """
+
+    keys: tuple[str, ...]
+    scored: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class PreparedTask:
     """How a task is asked of a stock; ``prepare`` makes one.
 
     Attributes:
         task: the questions.
         stock: the items.
         setup: how to search.
-        held: the keys that lead to the target, by the shape of a question.
+        kinds: how questions are asked, by their shape.
         vectors: the embedded questions, for every arrow the plans start with.
         holdings: what scorers hold of the questions.
         unread: why a question cannot be asked, by its number: it is answered by an empty list.
         notes: what is left aside, and what the planner says.
-        look: where a reranker ranks, list what it is given and not what it makes of it.
+        look: list the candidates of a reranker and not what it makes of them.
         blend: how much a reranker counts against recall; None for alone.
     """
 
     task: Task
     stock: Stock
     setup: Setup
-    held: Mapping[Shape, tuple[str, ...]]
+    kinds: Mapping[Shape, Kind]
     vectors: Mapping[Arrow, Embedded] = field(default_factory=dict)
     holdings: Mapping[Composition, Holding] = field(default_factory=dict)
     unread: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    look: plans.Look | None = None
+    look: Look | None = None
     blend: Blend | None = None
+    _plain: dict[tuple[Shape, int], bool] = field(default_factory=dict)
 
-    def query(self, question: Question, k: int) -> Query:
-        """Return the question as the engine takes it."""
-        held, asked, setup = self.held[shape(question)], question.query, self._setup(question)
-        return replace(
-            asked,
-            media={name: value for name, value in asked.media.items() if _key(name) in held},
-            target=self.task.target,
-            k=k,
-            spaces=setup.spaces or asked.spaces,
-            index=None if setup.kind == "auto" else setup.kind,
-            weights={
-                key: weight
-                for key, weight in (setup.weights or tuple(asked.weights.items()))
-                if key in held or (key == LIKE and asked.like)
-            },
-            scorer=setup.scorer or asked.scorer,
-            budget_ms=setup.budget_ms,
-        )
+    @property
+    def questions(self) -> Sequence[Question]:
+        """All questions of the task."""
+        return self.task.questions
 
-    def plan(self, question: Question, k: int, *, examples: Mapping[str, Example] | None = None) -> Plan:
-        """Return the engine's plan for a question, reading its example items unless they are given.
+    @property
+    def able(self) -> list[int]:
+        """The questions that can be asked, by their numbers."""
+        return [n for n in range(len(self.questions)) if n not in self.unread]
+
+    @property
+    def session(self) -> TaskSession:
+        """The items, for questions that are embedded already."""
+        blends = {} if self.blend is None else dict.fromkeys(self.stock.session.graph.compositions, self.blend)
+        return self.stock.session.asking(QuestionCache(self.vectors, self.holdings), blends)
+
+    def batches(self, size: int) -> list[list[int]]:
+        """Part the questions that can be asked: those of one shape lie together, at most ``size`` in a batch."""
+        groups: dict[Shape, list[int]] = {}
+        for n in self.able:
+            groups.setdefault(shape(self.questions[n]), []).append(n)
+        return [some[at : at + size] for some in groups.values() for at in range(0, len(some), size)]
+
+    def query(self, number: int, k: int) -> TaskQuery:
+        """Return a question as the engine takes it.
+
+        A depth without a scorer that ranks candidates is the number of hits.
+        """
+        base = _blind(self.whole(number, k))
+        if self.setup.depth is not None and self._is_plain(base):
+            base = replace(base, k=self.setup.depth, depth=None)
+        if self.look is None or not plans.reranks(self._plan(base)):
+            return base
+        index = "exact" if self.look.exact else base.index
+        return replace(base, recall=ROUTES, depth=self.look.depth, index=index)
+
+    def whole(self, number: int, k: int) -> TaskQuery:
+        """Return a question with its media, as a scorer is given it."""
+        question = self.questions[number]
+        return _query(self.task, question, self._setup(question), self.kinds[shape(question)], k=k, number=number)
+
+    def plan(self, number: int, k: int) -> Plan:
+        """Return the engine's plan for a question.
 
         Raises:
             NoRoute: nothing that is held leads to the target, or the scorer has no such way to recall.
         """
-        query = _blind(self.query(question, k))
-        known = self.examples([question]) if examples is None else examples
-        facts = self.stock.session.facts(query, known)
-        made = plans.planned(query, facts, self._setup(question), wordy=self.stock.wordy, blend=self.blend)
-        if self.look is None or not plans.reranks(made):
-            return made
-        return plans.candidates(made, self.look)
+        return self._plan(self.query(number, k))
 
-    def scored(self, question: Question) -> bool:
-        """Say whether a scorer composes what a question holds.
+    def _plan(self, query: TaskQuery) -> Plan:
+        try:
+            return explain(self.session, query)
+        except BadSpec as error:  # the setup names what is not here
+            raise NoRoute(f"plan: {error}") from error
 
-        Raises:
-            BadSpec: the setup names a scorer that is not here, or that cannot answer this.
-        """
-        query = _blind(self.query(question, 1))
-        facts = self.stock.session.facts(query, self.examples([question]))
-        return plans.scorer_of(query, facts, self._setup(question)) is not None
-
-    def examples(self, questions: Iterable[Question]) -> dict[str, Example]:
-        """Read the stored items that questions take as examples, by id."""
-        ids = sorted({id for question in questions for id in question.query.like})
-        return self.stock.session.table.examples(ids) if ids else {}
-
-    def alike(self, numbers: Sequence[int]) -> list[tuple[list[int], dict[str, Example]]]:
-        """Part questions of one shape by where their example items have vectors: one plan serves each part."""
-        examples = self.examples(self.task.questions[n] for n in numbers)
-        parts: dict[frozenset[str], list[int]] = {}
-        for n in numbers:
-            parts.setdefault(columns_held(self.task.questions[n].query, examples), []).append(n)
-        return [(part, examples) for part in parts.values()]
+    def _is_plain(self, query: TaskQuery) -> bool:
+        """Say whether nothing is scored again."""
+        key = shape(self.questions[query.number]), query.k
+        if key not in self._plain:
+            self._plain[key] = not plans.recalls_for_scorer(self._plan(query))
+        return self._plain[key]
 
     @property
     def ms(self) -> float | None:
@@ -127,6 +160,29 @@ class Asked:
         return replace(self.setup, index="exact") if self.setup.recall == ROUTES else self.setup.exactly()
 
 
+def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, number: int = 0) -> TaskQuery:
+    """Return a question as the engine takes it, by a setup."""
+    asked = question.query
+    weights = setup.weights or tuple(asked.weights.items())
+    chosen: dict[str, Any] = {
+        "media": {name: value for name, value in asked.media.items() if _key(name) in kind.keys},
+        "target": task.target,
+        "k": k,
+        "spaces": setup.spaces or asked.spaces,
+        "index": None if setup.kind == "auto" else setup.kind,
+        "weights": {key: each for key, each in weights if key in kind.keys or (key == LIKE and asked.like)},
+        "scorer": setup.scorer or asked.scorer,
+        "budget_ms": setup.budget_ms,
+        "exclude": question.exclude,
+        "candidates": question.candidates,
+        "depth": setup.depth,
+        "recall": (setup.recall or None) if kind.scored else None,
+        "number": number,
+    }
+    kept = {each.name: getattr(asked, each.name) for each in fields(Query) if each.name not in chosen}
+    return TaskQuery(**kept, **chosen)
+
+
 def prepare(
     task: Task,
     stock: Stock,
@@ -136,7 +192,7 @@ def prepare(
     kept: MutableMapping[Key, Holding] | None = None,
     blend: Blend | None = None,
     progress: bool | None = None,
-) -> Asked:
+) -> PreparedTask:
     """See which questions can be asked, embed them, and give them to the scorers that compose them.
 
     Args:
@@ -160,24 +216,23 @@ def prepare(
     for n, question in enumerate(task.questions):
         if n not in unread:
             kinds.setdefault(shape(question), []).append(n)
-    held: dict[Shape, tuple[str, ...]] = {}
+    ways: dict[Shape, Kind] = {}
     for kind, members in kinds.items():
         try:
-            held[kind] = _routed(task, stock, setup, task.questions[members[0]])
+            ways[kind] = _routed(task, stock, setup, task.questions[members[0]])
         except (NoRoute, BadSpec) as error:
             unread |= dict.fromkeys(members, str(error))
-    if not held:
+    if not ways:
         raise NoRoute(next(iter(unread.values()), f"{task.name} asks nothing"))
-    asked = Asked(task, stock, setup, held, unread=unread, blend=blend)
-    # What a plan of one hit embeds is enough for those of more: for them a scorer at most scans what it would recall.
-    made_plans = {kind: asked.plan(task.questions[kinds[kind][0]], 1) for kind in held}
-    if setup.recall and not any(isinstance(stage, Compose) for made in made_plans.values() for stage in made.stages):
+    if setup.recall and not any(kind.scored for kind in ways.values()):
         raise NoRoute(f"plan: recall={setup.recall} is for a scorer, and none here composes what the questions hold")
-    starts = {arrow: spec for made in made_plans.values() for arrow, spec in _arrows(made).items()}
+    made = PreparedTask(task, stock, setup, ways, unread=unread, blend=blend)
+    # What a plan of one hit embeds is enough for those of more: for them a scorer at most scans what it would recall.
+    made_plans = {kind: made.plan(kinds[kind][0], 1) for kind in ways}
+    starts = {arrow: spec for each in made_plans.values() for arrow, spec in _arrows(each).items()}
     vectors = {arrow: embedded(task, *arrow, spec, folder=folder, progress=progress) for arrow, spec in starts.items()}
-    holdings = _holdings(asked, [kinds[kind] for kind in held], {} if kept is None else kept, progress)
-    asked = replace(asked, vectors=vectors, holdings=holdings)
-    return replace(asked, unread=_bad(asked), notes=_notes(asked, made_plans, kinds))
+    made = replace(made, vectors=vectors, holdings=_holdings(made, {} if kept is None else kept, progress))
+    return replace(made, unread=_bad(made), notes=tuple(dict.fromkeys(_notes(made, made_plans, kinds))))
 
 
 def shape(question: Question) -> Shape:
@@ -192,30 +247,42 @@ def _key(name: str) -> str:
     return "pair" if name in ("before", "after") else name
 
 
-def _blind(query: Query) -> Query:
-    """Return the query as the planner sees it: what is held, without its path.
+def _blind(query: TaskQuery) -> TaskQuery:
+    """Return the query without the paths of its media, whose vectors are in the cache.
 
-    By the path the engine would leave a reference out of the answer by itself; here the protocol says whether it is.
+    By its path the engine would leave a reference out of the answer; here the protocol says whether it is.
     """
     return replace(query, media={name: value if name == "text" else b"" for name, value in query.media.items()})
 
 
-def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> tuple[str, ...]:
+def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> Kind:
     """Return the keys of a question that lead to the target: by a scorer, by vectors, or by words of the items."""
     graph, query = stock.session.graph, question.query
-    held = [key for key in keys_of(query.media) if not setup.held or key in setup.held]
-    if not held and not query.like and not query.vectors:
+    keys = tuple(key for key in keys_of(query.media) if not setup.held or key in setup.held)
+    if not keys and not query.like and not query.vectors:
         raise NoRoute(f"plan: the questions hold {', '.join(keys_of(query.media))}, not {', '.join(setup.held)}")
-    if Asked(task, stock, setup, {shape(question): tuple(held)}).scored(question):
-        return tuple(held)
+    if _scored(task, stock, setup, question, keys):
+        return Kind(keys, scored=True)
     spaces = setup.spaces or query.spaces
-    routes = {key: graph.routes(key, target=task.target) for key in held}
-    led = {key for key in held if any(not spaces or r.column.space.name in spaces for r in routes[key])}
-    if stock.wordy and "text" in held:
+    routes = {key: graph.routes(key, target=task.target) for key in keys}
+    led = {key for key in keys if any(not spaces or r.column.space.name in spaces for r in routes[key])}
+    if stock.wordy and "text" in keys:
         led.add("text")
     if not led and not query.like and not query.vectors:
-        raise NoRoute(graph.missing(held[0], target=task.target))
-    return tuple(key for key in held if key in led)
+        raise NoRoute(graph.missing(keys[0], target=task.target))
+    return Kind(tuple(key for key in keys if key in led), scored=False)
+
+
+def _scored(task: Task, stock: Stock, setup: Setup, question: Question, keys: tuple[str, ...]) -> bool:
+    """Say whether a scorer composes some keys of a question.
+
+    Raises:
+        BadSpec: the setup names a scorer that is not here, or that cannot answer this.
+    """
+    query = _blind(_query(task, question, setup, Kind(keys, scored=False), k=1))
+    bound = replace(query, spaces=() if setup.recall else query.spaces)
+    examples = stock.session.table.examples(list(query.examples)) if query.examples else {}
+    return scorer_choice.choose(bound, PlanBuilder(stock.session.facts(bound, examples))) is not None
 
 
 def _arrows(made: Plan) -> dict[Arrow, str]:
@@ -232,57 +299,51 @@ def _absent(task: Task, stock: Stock) -> dict[int, str]:
 
 
 def _holdings(
-    asked: Asked, shapes: Sequence[Sequence[int]], kept: MutableMapping[Key, Holding], progress: bool | None
+    made: PreparedTask, kept: MutableMapping[Key, Holding], progress: bool | None
 ) -> dict[Composition, Holding]:
     """Give questions to the scorers that compose them, or take what was made of the same before."""
-    questions, setup = asked.task.questions, asked.setup
-    stages: dict[Composition, list[tuple[Sequence[int], Compose, Mapping[str, Example]]]] = {}
-    for numbers, examples in (each for shape in shapes for each in asked.alike(shape)):
-        made = asked.plan(questions[numbers[0]], 1, examples=examples)
-        for stage in (each for each in made.stages if isinstance(each, Compose)):
-            stages.setdefault(stage.composition, []).append((numbers, stage, examples))
+    given: dict[Composition, list[Given]] = {}
+    queries = [replace(made.query(n, 1), candidates=None) for n in made.able]
+    for part in parts(made.session, queries):
+        for stage in (each for each in part.plan.stages if isinstance(each, Compose)):
+            numbers = [made.able[n] for n in part.places]
+            whole = [made.whole(n, 1) for n in numbers]
+            given.setdefault(stage.composition, []).append(Given(numbers, whole, stage, part.examples))
     found = {}
-    for composition, theirs in stages.items():
-        key = (composition, setup.weights, setup.held, tuple(n for numbers, *_ in theirs for n in numbers))
+    for composition, theirs in given.items():
+        key = (composition, made.setup.weights, made.setup.held, tuple(n for each in theirs for n in each.numbers))
         if key not in kept:
-            parts = [
-                Part(numbers, [asked.query(questions[n], 1) for n in numbers], stage, examples)
-                for numbers, stage, examples in theirs
-            ]
-            kept[key] = hold(asked.stock.session, parts, count=len(questions), progress=progress)
+            kept[key] = hold(made.stock.session, theirs, count=len(made.questions), progress=progress)
         found[composition] = kept[key]
     return found
 
 
-def _bad(asked: Asked) -> dict[int, str]:
+def _bad(made: PreparedTask) -> dict[int, str]:
     """Say which questions cannot be asked, those that could not be embedded or held included."""
-    unread = dict(asked.unread)
-    for (key, _), each in asked.vectors.items():
+    unread = dict(made.unread)
+    for (key, _), each in made.vectors.items():
         for n, reason in each.bad.items():
-            if key in asked.held.get(shape(asked.task.questions[n]), ()):
+            kind = made.kinds.get(shape(made.questions[n]))
+            if kind is not None and key in kind.keys:
                 unread[n] = reason
-    for holding in asked.holdings.values():
+    for holding in made.holdings.values():
         unread |= holding.bad
     return unread
 
 
-def _notes(asked: Asked, made_plans: Mapping[Shape, Plan], kinds: Mapping[Shape, Sequence[int]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_said(asked, made_plans, kinds)))
-
-
-def _said(asked: Asked, made_plans: Mapping[Shape, Plan], kinds: Mapping[Shape, Sequence[int]]) -> Iterator[str]:
+def _notes(made: PreparedTask, made_plans: Mapping[Shape, Plan], kinds: Mapping[Shape, Sequence[int]]) -> Iterator[str]:
     """Say what is left aside, what the planner says, and what a scorer does."""
-    for kind, made in made_plans.items():
-        question = asked.task.questions[kinds[kind][0]]
+    for kind, plan in made_plans.items():
+        question = made.questions[kinds[kind][0]]
         for key in keys_of(question.query.media):
-            if key not in asked.held[kind]:
-                chosen = asked.setup.held and key not in asked.setup.held
+            if key not in made.kinds[kind].keys:
+                chosen = made.setup.held and key not in made.setup.held
                 why = "left out by the plan" if chosen else "no route leads from it to the target"
                 yield f"{key} of {len(kinds[kind]):,} questions is not used: {why}"
-        yield from made.notes
-        if scores := plans.summary(made):
+        yield from plan.notes
+        if scores := plans.summary(plan):
             yield scores
-        if asked.blend is not None and plans.reranks(made):
-            yield str(asked.blend)
+        if made.blend is not None and plans.reranks(plan):
+            yield str(made.blend)
         if question.candidates is not None:
             yield "questions with candidates are answered from those alone, exactly, whatever the index"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from quiver.benchmarks.recall.task_store import slug
+from quiver.benchmarks.recall.slug import slug
 from quiver.engine.core.encoder import load
 from quiver.engine.ingest.pipeline import CHUNK, embed
 from quiver.engine.ingest.progress import track

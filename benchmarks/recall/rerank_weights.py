@@ -14,9 +14,10 @@ from quiver import registry
 from quiver.benchmarks.recall.indexes import ready
 from quiver.benchmarks.recall.prepare import prepare
 from quiver.benchmarks.recall.scorer_cache import Holding, Key
-from quiver.benchmarks.recall.search import given
+from quiver.benchmarks.recall.search import candidates
 from quiver.benchmarks.recall.setup import Setup
 from quiver.benchmarks.recall.task_store import Stock
+from quiver.engine.planning.rerank_plan import names
 from quiver.engine.statistics.rerank_weights import Blend, learn
 from quiver.errors import BadData, NoRoute
 from quiver.task import Task
@@ -62,8 +63,12 @@ def tune(
     plain = replace(setup, fuse="", budget_ms=None, depth=depth, name="")
     asked = prepare(task, stock, plain, folder=folder, kept=kept, progress=progress)
     recall, match, right = [], [], []
-    for found in given(asked, depth, progress=progress):
-        for n, scores, rows, theirs in zip(found.numbers, found.scores, found.rows, found.matched, strict=True):
+    lists: tuple[str, ...] = ()
+    for numbers, found in candidates(asked, depth, progress=progress):
+        lists = lists or names(asked.plan(numbers[0], depth).stages)
+        for n, scores, rows, theirs in zip(
+            numbers, found.given.scores, found.given.rows, found.matched.scores, strict=True
+        ):
             pad = depth - len(rows)
             recall.append(np.pad(scores, (0, max(pad, 0)), constant_values=-np.inf)[:depth])
             match.append(np.pad(theirs, (0, max(pad, 0)), constant_values=np.nan)[:depth])
@@ -72,6 +77,6 @@ def tune(
     if not recall:
         raise NoRoute(f"plan: fuse={setup.fuse} is for a scorer that reranks, and none does here")
     try:
-        return learn(np.stack(recall), np.stack(match), np.stack(right), source=task.name)
+        return learn(np.stack(recall), np.stack(match), np.stack(right), source=task.name, lists=lists)
     except BadData as error:
         raise NoRoute(f"plan: fuse={setup.fuse}: {error}") from error

@@ -18,8 +18,7 @@ from quiver.benchmarks.recall import baseline
 from quiver.benchmarks.recall.attribution import STAGES, attribute
 from quiver.benchmarks.recall.indexes import ready
 from quiver.benchmarks.recall.outcome import Bench, Latency, Missing, Options, Outcome, Refused
-from quiver.benchmarks.recall.plans import Look
-from quiver.benchmarks.recall.prepare import Asked, prepare
+from quiver.benchmarks.recall.prepare import Look, PreparedTask, prepare
 from quiver.benchmarks.recall.rerank_weights import tune
 from quiver.benchmarks.recall.scorer_cache import Holding, Key
 from quiver.benchmarks.recall.search import Answer, alone, ask
@@ -224,7 +223,7 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
     attribution = attribute(lists, work.judgements, measure=work.headline, there=there, reach=far)
     curve = _curve(reach.ranking, work.judgements)
     work.seconds += perf_counter() - started
-    first = next((q for n, q in enumerate(work.task.questions) if n not in asked.unread), None)
+    first = next(iter(asked.able), None)
     return Outcome(
         name=name,
         role=role,
@@ -245,7 +244,7 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
     )
 
 
-def _prepare(work: Work, stock: Stock, setup: Setup, blend: Blend | None = None) -> Asked:
+def _prepare(work: Work, stock: Stock, setup: Setup, blend: Blend | None = None) -> PreparedTask:
     progress = work.options.progress
     return prepare(work.task, stock, setup, folder=work.folder, kept=work.held, blend=blend, progress=progress)
 
@@ -262,7 +261,7 @@ def _blend(work: Work, specs: Sequence[str], setup: Setup) -> Blend | None:
     return work.blends.get(key) if setup.fuse else None
 
 
-def _notes(asked: Asked, answer: Answer) -> tuple[str, ...]:
+def _notes(asked: PreparedTask, answer: Answer) -> tuple[str, ...]:
     """Say what the reader should know, and how far a reranker came in its time."""
     if asked.setup.budget_ms is None or answer.before is None:
         return asked.notes
@@ -272,7 +271,7 @@ def _notes(asked: Asked, answer: Answer) -> tuple[str, ...]:
     return (*asked.notes, reach)
 
 
-def _answer(work: Work, asked: Asked) -> Answer:
+def _answer(work: Work, asked: PreparedTask) -> Answer:
     """Ask, unless that was done."""
     key = (replace(asked.setup, name=""), asked.look)
     if key not in work.answers:
@@ -280,7 +279,7 @@ def _answer(work: Work, asked: Asked) -> Answer:
     return work.answers[key]
 
 
-def _before(work: Work, exact: Asked, asked: Asked, answer: Answer) -> tuple[Answer, Answer]:
+def _before(work: Work, exact: PreparedTask, asked: PreparedTask, answer: Answer) -> tuple[Answer, Answer]:
     """Return what exact search and the index give, as deep as the planner would have it.
 
     For a reranker that is what finds its candidates: the exact scan by itself says nothing of them.
@@ -310,7 +309,7 @@ def _share(wanted: Rows, found: Rows) -> Doubles:
     return np.array([np.isin(right[right >= 0], ours).mean() for right, ours in pairs], np.float64)
 
 
-def _reach(work: Work, asked: Asked, answer: Answer) -> Answer:
+def _reach(work: Work, asked: PreparedTask, answer: Answer) -> Answer:
     """Search deeper than the measures need, where that is cheap and finds the same: exactly."""
     depth = min(_REACH, len(work.task.items))
     plain = asked.setup.kind == "exact" and asked.setup.depth is None and not asked.setup.recall
@@ -319,7 +318,7 @@ def _reach(work: Work, asked: Asked, answer: Answer) -> Answer:
     return ask(asked, depth, progress=work.options.progress)
 
 
-def _there(work: Work, asked: Asked) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _there(work: Work, asked: PreparedTask) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     """Return (n,) which right answers could be found: the item was taken in, and the question was read."""
     relevant = work.judgements.relevant
     held = np.zeros(len(work.task.items), np.bool_)
@@ -329,7 +328,7 @@ def _there(work: Work, asked: Asked) -> "np.ndarray[tuple[int], np.dtype[np.bool
     return held[relevant.rows] & read[relevant.owner]
 
 
-def _missing(work: Work, asked: Asked, there: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Missing:
+def _missing(work: Work, asked: PreparedTask, there: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Missing:
     owner = work.judgements.relevant.owner
     lost = np.bincount(owner[~there], minlength=len(work.judgements))
     return Missing(
@@ -340,7 +339,7 @@ def _missing(work: Work, asked: Asked, there: "np.ndarray[tuple[int], np.dtype[n
     )
 
 
-def _spaces(asked: Asked) -> tuple[str, ...]:
+def _spaces(asked: PreparedTask) -> tuple[str, ...]:
     wanted = asked.setup.spaces
     columns = [c for c in asked.stock.columns if c.key == asked.task.target]
     return tuple(f"{c.space.name}@{c.space.revision}" for c in columns if not wanted or c.space.name in wanted)

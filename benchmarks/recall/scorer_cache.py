@@ -50,7 +50,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Given:
     """Questions that one stage gives to a scorer.
 
     Attributes:
@@ -66,7 +66,7 @@ class Part:
     examples: Mapping[str, Example]
 
 
-def hold(session: Session, parts: Sequence[Part], *, count: int, progress: bool | None = None) -> Holding:
+def hold(session: Session, parts: Sequence[Given], *, count: int, progress: bool | None = None) -> Holding:
     """Give all questions of one scorer to it.
 
     Args:

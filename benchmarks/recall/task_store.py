@@ -5,8 +5,6 @@ part is named by its revision and the encoder's by the revisions of its spaces, 
 other weights ever meet what was made before.
 """
 
-import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +14,10 @@ import numpy as np
 
 import quiver
 from quiver.benchmarks.recall.setup import WITH
+from quiver.benchmarks.recall.slug import slug
+from quiver.benchmarks.recall.task_session import TaskSession
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import load
-from quiver.engine.execution.session import Session
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.errors import BadData, NoRoute
@@ -30,16 +29,6 @@ from quiver.types import Item, Rows
 def home(task: Task, work: Path | None) -> Path:
     """Return the folder of a task below ``work``, by default below ``~/.cache/quiver/bench``."""
     return (work or cache_home() / "bench") / slug(task.name, task.name, task.revision)
-
-
-def slug(name: str, *parts: str) -> str:
-    """Write a folder name: something to read, then twelve digits that tell apart.
-
-    >>> slug("fashion_products track=text", "x")
-    'fashion_products-track-text-2d711642b726'
-    """
-    readable = re.sub(r"[^\w.]+", "-", name).strip("-")[:48]
-    return f"{readable}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +49,7 @@ class Stock:
 
     uri: str
     specs: tuple[str, ...]
-    session: Session
+    session: TaskSession
     at: Mapping[str, int]
     ordered: Rows
     places: Rows
@@ -75,7 +64,7 @@ class Stock:
 
     def fresh(self) -> "Stock":
         """Return the same with nothing remembered: an index that was built since is seen."""
-        return replace(self, session=_session(self.uri))
+        return replace(self, session=_session(self.uri, self.at))
 
     def numbers(self, ids: Iterable[str]) -> Rows:
         """Return the row numbers of items, in the order given; those that are missing have none."""
@@ -113,21 +102,21 @@ def fill(task: Task, specs: Sequence[str], *, folder: Path, progress: bool | Non
     return _look_up(task, collection.uri, tuple(specs), reasons, perf_counter() - started)
 
 
-def _session(uri: str) -> Session:
-    return Session(Table(f"{uri}/items.lance"), cache=Cache(uri))
+def _session(uri: str, at: Mapping[str, int]) -> TaskSession:
+    return TaskSession(Table(f"{uri}/items.lance"), cache=Cache(uri), at=at)
 
 
 def _look_up(task: Task, uri: str, specs: tuple[str, ...], bad: Mapping[str, str], seconds: float) -> Stock:
-    session = _session(uri)
-    wanted = [column.name for column in session.table.columns if column.key == task.target]
+    table = Table(f"{uri}/items.lance")
+    wanted = [column.name for column in table.columns if column.key == task.target]
     if not wanted:
         why = f", such as {min(bad)}: {bad[min(bad)]}" if bad else ""
         raise BadData(f"{task.name}: not one {task.target} of its {len(task.items)} items could be embedded{why}")
-    found = session.table.read(["id"], where=" OR ".join(f"{name} IS NOT NULL" for name in wanted))
+    found = table.read(["id"], where=" OR ".join(f"{name} IS NOT NULL" for name in wanted))
     held = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
     places = {held[item.id]: place for place, item in enumerate(task.items) if item.id in held}
     ordered = np.array(sorted(places), np.int64)
     reasons = {item.id: bad.get(item.id, f"it has no {task.target}") for item in task.items if item.id not in held}
     order = np.array([places[row] for row in ordered.tolist()], np.int64)
     wordy = any("text" in item.media for item in task.items)
-    return Stock(uri, specs, session, held, ordered, order, reasons, wordy, seconds)
+    return Stock(uri, specs, _session(uri, held), held, ordered, order, reasons, wordy, seconds)

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from quiver.engine.core import ranking
+from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import rows_left_out, without_references
 from quiver.engine.execution.plan import Actual, Plan, Result, Stage
@@ -67,15 +68,18 @@ def execute(
     return Results(len(queries), make, lambda: found.ids)
 
 
+def final(context: Context) -> Ranked:
+    """Return the hits of each query, once all stages have run: the page it asked for of the one list that is left."""
+    query, ranked = context.query, without_references(context, context.lists[0])
+    return ranked if query.group is not None else ranked.cut(query.offset + query.k, start=query.offset)
+
+
 def _found(session: Session, context: Context) -> Found:
-    """Return the rows and scores that each query asked for, from the one list that is left."""
-    query, final = context.query, without_references(context, context.lists[0])
-    if query.group is None:
-        final = final.cut(query.offset + query.k, start=query.offset)
+    hits = final(context)
     if context.composer is None:
-        return Found(session.shelf, session.view, final.rows, final.scores, partial(ranking.traces, context.trail))
-    traces = [_terms(context, n, rows[rows >= 0].tolist()) for n, rows in enumerate(final.rows)]
-    return Found(session.shelf, session.view, final.rows, final.scores, lambda n, rows: traces[n])
+        return Found(session.shelf, session.view, hits.rows, hits.scores, partial(ranking.traces, context.trail))
+    traces = [_terms(context, n, rows[rows >= 0].tolist()) for n, rows in enumerate(hits.rows)]
+    return Found(session.shelf, session.view, hits.rows, hits.scores, lambda n, rows: traces[n])
 
 
 def _terms(context: Context, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:

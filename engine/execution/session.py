@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from quiver.engine.storage.dataset import Example, Table, quoted
 from quiver.engine.storage.groups import Groups
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.item_cache import Shelf, View
-from quiver.protocols import Scorer
-from quiver.types import Floats, Query, Rows
+from quiver.protocols import Held, Scorer
+from quiver.types import Floats, Query, Rows, Space
 
 T = TypeVar("T")
 #: Excluded ids of a query that are dropped from its lists; more of them restrict the search, as a condition does.
@@ -30,12 +30,32 @@ EXCLUDED = 64
 _CONDITIONS = 64
 
 
-class Session:
-    """A table with everything that was read from it so far, dropped where a new version makes it wrong."""
+class QueryCache(Protocol):
+    """Queries that were embedded before, such as the questions of a benchmark, which are asked in many ways."""
 
-    def __init__(self, table: Table, *, cache: Cache) -> None:
+    def encoded(self, queries: Sequence[Query], key: str, space: Space) -> Floats:
+        """Return one vector of a key of every query, (q, dim)."""
+        ...
+
+    def held(self, queries: Sequence[Query], composition: Composition) -> Held:
+        """Return what ``Scorer.hold`` made of the queries."""
+        ...
+
+
+class Session:
+    """A table with everything that was read from it so far, dropped where a new version makes it wrong.
+
+    Attributes:
+        table: the rows.
+        cache: the index files, and the folder of measured figures.
+        query_cache: where stages take the vectors of queries from; None where they embed the queries themselves.
+        shelf: metadata of items that were looked at.
+    """
+
+    def __init__(self, table: Table, *, cache: Cache, query_cache: QueryCache | None = None) -> None:
         self.table = table
         self.cache = cache
+        self.query_cache = query_cache
         self.shelf = Shelf(table)
         self._residents: dict[Column | Derived, Resident] = {}
         self._paces: dict[Composition, Pace] = {}

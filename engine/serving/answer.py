@@ -1,7 +1,7 @@
 """From queries to answers: those of one shape are planned once, embedded and searched together."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from time import perf_counter
 from typing import Any
@@ -23,26 +23,50 @@ _CONTENTS = ("media", "like", "unlike", "vectors", "weights", "exclude")
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Queries that one plan answers.
+
+    Attributes:
+        places: of the queries, among those that were asked together.
+        queries: the same.
+        plan: of all of them.
+        examples: the stored items that they take as examples, by id.
+    """
+
+    places: Sequence[int]
+    queries: Sequence[Query]
+    plan: Plan
+    examples: Mapping[str, Example]
+
+
 def answer(session: Session, queries: Sequence[Query], *, started: float | None = None) -> Results:
     """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""
+    results: dict[int, Result] = {}
+    for part in parts(session, queries):
+        found = execute(session, part.queries, part.plan, examples=part.examples, started=started)
+        if len(part.queries) == len(queries):
+            return found
+        started = perf_counter()
+        results |= dict(zip(part.places, found, strict=True))
+    return Results.of([results[n] for n in range(len(queries))])
+
+
+def parts(session: Session, queries: Sequence[Query]) -> Iterator[Part]:
+    """Part queries by their shape, and plan each part when it is its turn."""
     if not len(queries):
-        return Results.none()
+        return
     batch = alike(queries)
     if batch is not None:
-        chosen = _plan(session, batch, (_shape(batch.query), frozenset()), {})
-        return execute(session, batch, chosen, examples={}, started=started)
+        yield Part(range(len(batch)), batch, _plan(session, batch, (_shape(batch.query), frozenset()), {}), {})
+        return
     examples = _examples(session, queries)
-    results: dict[int, Result] = {}
     shapes: dict[Any, list[int]] = {}
     for n, query in enumerate(queries):
         shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
-    for shape, members in shapes.items():
-        some = [queries[n] for n in members]
-        chosen = _plan(session, some, shape, examples)
-        found = execute(session, some, chosen, examples=examples, started=started)
-        started = perf_counter()
-        results |= dict(zip(members, found, strict=True))
-    return Results.of([results[n] for n in range(len(queries))])
+    for shape, places in shapes.items():
+        some = [queries[n] for n in places]
+        yield Part(places, some, _plan(session, some, shape, examples), examples)
 
 
 def explain(session: Session, query: Query) -> Plan:

@@ -7,6 +7,7 @@ from quiver.engine.core.graph import Composition, Recipe
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.scorer_batch import Composer
 from quiver.engine.execution.scorer_inputs import ask
+from quiver.protocols import Held, Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,16 @@ class Compose:
         """Embed, and make the probes of the recalls that follow; returns how many queries."""
         session, composition = context.session, self.composition
         scorer = session.scorer(composition)
-        asked = ask(context.queries, composition, self.stands, examples=context.examples, table=session.table)
         residents = dict(zip(composition.reads, map(session.resident, self.columns), strict=True))
         context.composition = composition
-        context.composer = Composer(scorer, scorer.hold(asked), len(asked), residents, self.label)
+        context.composer = Composer(scorer, self._hold(context, scorer), len(context.queries), residents, self.label)
         if self.recipe is not None:
             probes = context.composer.probes(self.recipe)
             context.probes = dict(zip(composition.asks(self.recipe), probes, strict=True))
-        return len(asked)
+        return len(context.queries)
+
+    def _hold(self, context: Context, scorer: Scorer) -> Held:
+        session, queries = context.session, context.queries
+        if session.query_cache is not None:
+            return session.query_cache.held(queries, self.composition)
+        return scorer.hold(ask(queries, self.composition, self.stands, examples=context.examples, table=session.table))

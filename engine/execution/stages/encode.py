@@ -29,6 +29,8 @@ class Encode:
 
     def _embed(self, context: Context) -> Floats:
         """Return (q, dim) vectors, or (q, m, dim) where the best of m values of a query counts."""
+        if context.session.query_cache is not None:
+            return context.session.query_cache.encoded(context.queries, self.held, self.space)
         encoder = context.session.encoder(self.encoder).encoder
         reader = encoder.reader(self.held)
         sources = [sources_of(query.media, self.held) for query in context.queries]
