@@ -223,7 +223,7 @@ class Session:
             promises={column.name: found for column in graph.ends if (found := self.promises(column))},
             machine=self.machine,
             queries=queries,
-            words=self._once("words stored", None, lambda: self.table.any("words IS NOT NULL")) if text else False,
+            words=text and self._once("any words", None, lambda: full_text.any_words(self.table)),
             words_outdated=self._once("words", None, lambda: full_text.outdated(self.table)),
         )
 

@@ -27,6 +27,11 @@ def index(table: Table) -> bool:
     return old
 
 
+def any_words(table: Table) -> bool:
+    """Say whether any item has a word; reads no further than to the first one."""
+    return table.any(f"trim({WORDS}) <> ''")
+
+
 def outdated(table: Table) -> bool:
     """Say whether the full-text index was made by an earlier Quiver, which split text at spaces only."""
     held = [each for each in table.dataset.describe_indices() if WORDS in each.field_names]
