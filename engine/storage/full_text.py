@@ -29,7 +29,7 @@ def index(table: Table) -> bool:
 
 def any_words(table: Table) -> bool:
     """Say whether any item has a word; reads no further than to the first one."""
-    return table.any(f"trim({WORDS}) <> ''")
+    return table.any(f"btrim({WORDS}) <> ''")
 
 
 def outdated(table: Table) -> bool:
