@@ -40,8 +40,10 @@ def machine() -> dict[str, Any]:
 
 
 def _gpus() -> list[str]:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return []
     return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
 
 

@@ -98,11 +98,13 @@ def stable(config: Mapping[str, Any]) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep libraries from printing while they load; progress bars stay on a terminal."""
-    from transformers.utils import logging as bars
-
+    try:
+        from transformers.utils import logging as bars
+    except ModuleNotFoundError:  # then it shows no bars
+        bars = None
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
-    hide = bars.is_progress_bar_enabled() and not sys.stderr.isatty()
+    hide = bars is not None and bars.is_progress_bar_enabled() and not sys.stderr.isatty()
     # open_clip logs to the root logger through functions that would set up logging for the whole program.
     silence = logging.NullHandler()
     logging.getLogger().addHandler(silence)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub
-from quiver.errors import BadSpec, MissingExtra, MissingWeights, SpaceMismatch
+from quiver.errors import BadSpec, MissingWeights, SpaceMismatch, optional
 from quiver.media import TextReader
 from quiver.protocols import Asked, Held, Reader
 from quiver.types import Floats, Probe, Space
@@ -39,10 +39,8 @@ def load(*, model: str, characters: int = 512, device: str = "auto") -> "Reading
         BadSpec: no such model, or it does not give one score.
         MissingWeights: the files are not on disk and cannot be downloaded, or are not complete.
     """
-    try:
+    with optional():
         import sentence_transformers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("sentence-transformers") from error
     if characters < 1:
         raise BadSpec(f"cross_encoder characters must be at least 1, not {characters}")
     place = str(_device.pick(device))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from quiver.encoders import _fingerprint, _pixel
 from quiver.encoders._tower import Tower, Towers, averaged, chunks
-from quiver.errors import BadMedia, BadSpec, MissingExtra, MissingWeights
+from quiver.errors import BadMedia, BadSpec, MissingWeights, optional
 from quiver.media import AudioReader, ImageReader, VideoReader
 from quiver.protocols import Encoder
 from quiver.types import Floats, Space
@@ -216,10 +216,8 @@ def _model(file: Path, kind: Kind, output: str | None, layout: Layout) -> Model:
 
 
 def _session(file: Path) -> Any:
-    try:
+    with optional():
         import onnxruntime
-    except ModuleNotFoundError as error:
-        raise MissingExtra("onnxruntime") from error
     if not file.is_file():
         raise MissingWeights(f"onnx file={file}: there is no such file")
     options = onnxruntime.SessionOptions()

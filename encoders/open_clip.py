@@ -19,7 +19,7 @@ import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _tokens
 from quiver.encoders._tower import Features, Tower, Towers, averaged
-from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import ImageReader, TextReader, VideoReader
 from quiver.types import Floats, Space
 
@@ -57,10 +57,8 @@ def load(
         BadSpec: no such model or tag, or not exactly one of pretrained and checkpoint.
         MissingWeights: the weights are not on disk and cannot be downloaded, or do not fit the model.
     """
-    try:
+    with optional():
         import open_clip  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("open_clip_torch") from error
     place = _device.pick(device)
     with _hub.quiet():
         network, tokenizer, shape = _open(model, pretrained, checkpoint, precision)

@@ -17,7 +17,7 @@ import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _tokens
 from quiver.encoders._tower import Features, Tower, Towers, averaged
-from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import AudioReader, ImageReader, TextReader, VideoReader
 from quiver.types import Floats, Space
 
@@ -41,10 +41,8 @@ def load(*, model: str, prompt: str | None = None, frames: int = 8, device: str 
         BadSpec: no such model, it has no single space of vectors, or no text for a prompt to stand before.
         MissingWeights: the files are not on disk and cannot be downloaded, or are not complete.
     """
-    try:
+    with optional():
         import sentence_transformers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("sentence-transformers") from error
     place = _device.pick(device)
     here = Path(model).expanduser().is_dir()
     name = model if here or "/" in model else f"sentence-transformers/{model}"

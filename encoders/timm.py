@@ -19,7 +19,7 @@ import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _pixel
 from quiver.encoders._tower import Tower, Towers, averaged, chunks
-from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import ImageReader, VideoReader
 from quiver.protocols import Encoder
 from quiver.types import Floats, Space
@@ -133,10 +133,8 @@ class Eye:
 
 
 def _network(model: str, checkpoint: Path | None, *, pretrained: bool, settings: Mapping[str, Any]) -> Any:
-    try:
+    with optional():
         import timm  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("timm") from error
     fetch = pretrained and checkpoint is None
     prefix, _, rest = model.partition(":")
     if prefix in {"hf-hub", "local-dir"}:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.errors import BadData, MissingExtra
+from quiver.errors import BadData, optional
 
 Numbers = NDArray[Any]
 
@@ -109,10 +109,8 @@ def _hdf5(path: Path, names: Sequence[str]) -> Numbers | None:
 
 
 def _h5py() -> Any:
-    try:
+    with optional():
         return importlib.import_module("h5py")
-    except ImportError as error:
-        raise MissingExtra("h5py", extra="bench") from error
 
 
 READERS: dict[str, Callable[[Path, Sequence[str]], Numbers | None]] = {

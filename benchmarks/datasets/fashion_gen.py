@@ -31,7 +31,7 @@ from quiver.benchmarks.datasets import _protocol
 from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._read import Lazy, Source, spec
 from quiver.benchmarks.datasets.world.files import save_image
-from quiver.errors import BadData, MissingExtra
+from quiver.errors import BadData, optional
 from quiver.files import once
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -167,10 +167,8 @@ def _file(split: Split) -> str:
 
 
 def _open(path: Path) -> Any:
-    try:
+    with optional():
         hdf5 = import_module("h5py")  # it has no type stubs
-    except ModuleNotFoundError as error:
-        raise MissingExtra("h5py", extra="bench") from error
     try:
         return hdf5.File(path, "r")
     except OSError as error:

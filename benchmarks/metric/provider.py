@@ -9,7 +9,7 @@ import numpy as np
 from quiver.benchmarks.metric.judgement import Judgements
 from quiver.benchmarks.metric.measure import Doubles
 from quiver.benchmarks.metric.ranking import Ranking
-from quiver.errors import BadSpec, MissingExtra
+from quiver.errors import BadSpec, optional
 
 
 def compute(names: Sequence[str], ranking: Ranking, judgements: Judgements) -> dict[str, Doubles]:
@@ -30,10 +30,8 @@ def compute(names: Sequence[str], ranking: Ranking, judgements: Judgements) -> d
         BadSpec: ir-measures cannot read a name, has no tool for it, or does not average it over queries.
         MissingExtra: ir-measures is not installed.
     """
-    try:
+    with optional():
         import ir_measures
-    except ImportError:
-        raise MissingExtra("ir-measures") from None
     asked = {_parse(name): name for name in names}
     relevant, starts = judgements.relevant.rows, judgements.relevant.starts
     qrels = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from quiver.benchmarks.metric.measure import Doubles, parse
 from quiver.benchmarks.metric.score import Scores
-from quiver.errors import BadData, BadSpec
+from quiver.errors import BadData, BadSpec, optional
 from quiver.types import Rows
 
 RESAMPLES = 10_000
@@ -224,7 +224,8 @@ def _by_source(scores: Scores, values: Doubles) -> Doubles:
 
 def _flip(difference: Doubles, resamples: int, seed: int) -> float:
     """Return the two-sided p of the sum under random signs; sources without a difference cannot change it."""
-    from scipy.stats import permutation_test
+    with optional():
+        from scipy.stats import permutation_test
 
     moved = difference[difference != 0]
     if len(moved) < 2:  # either sign of a single one is as far from 0

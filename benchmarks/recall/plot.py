@@ -11,7 +11,7 @@ from typing import Any
 
 from quiver.benchmarks.recall.attribution import CAUSES
 from quiver.benchmarks.recall.report import Report, kept_at
-from quiver.errors import BadSpec, MissingExtra
+from quiver.errors import BadSpec, optional
 
 #: Okabe and Ito's colours, told apart by everyone; black is left for text.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#888888")
@@ -57,12 +57,10 @@ def render(plot: Callable[[Any, Report], bool], report: Report, format: str) -> 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    try:
+    with optional():
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtra("matplotlib", extra="bench") from None
     # Text stays text, and ids do not change from run to run.
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "quiver", "font.size": 10}
     style |= {"axes.spines.top": False, "axes.spines.right": False}

@@ -19,7 +19,7 @@ def draw(out: Path) -> str | None:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        return "no curve.png: matplotlib is not installed (pip install matplotlib)"
+        return "no curve.png: matplotlib is not installed (pip install 'quiver-search[bench]')"
     lines = _placed(read(out / "log.jsonl"))
     kinds = [kind for kind in ("train", "validation") if any(line["kind"] == kind for line in lines)]
     if not kinds:

@@ -9,7 +9,7 @@ import torch
 
 from quiver.encoders import _device
 from quiver.encoders._train.loop import Loop
-from quiver.errors import BadSpec, MissingExtra
+from quiver.errors import BadSpec, optional
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,12 +27,10 @@ def start(loop: Loop) -> "Accelerator":
         BadSpec: the device is not there, or does not compute in that precision.
         MissingExtra: accelerate is not installed.
     """
-    try:
+    with optional():
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState, GradientState
         from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
-    except ModuleNotFoundError as error:
-        raise MissingExtra("accelerate") from error
     place = _device.pick(loop.device)
     if place.type == "cpu" and loop.precision == "fp16":
         raise BadSpec("precision=fp16 needs a GPU: use fp32 or bf16 on a CPU")

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from quiver.encoders import _hub
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.text import Feature
-from quiver.errors import BadSpec, MissingExtra, MissingWeights
+from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import ImageReader
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -124,10 +124,8 @@ def _backbone(image: str, *, pretrained: bool) -> tuple[Any, tuple[Any, Any]]:
     library, _, name = image.partition(":")
     make = {"timm": _timm, "torchvision": _torchvision, "open_clip": _open_clip}[library]
     try:
-        with _hub.quiet():
+        with _hub.quiet(), optional():
             return make(name, pretrained)
-    except ModuleNotFoundError as error:
-        raise MissingExtra({"open_clip": "open_clip_torch"}.get(library, library)) from error
     except OSError as error:
         raise MissingWeights(f"image={image}: its weights are not on disk and cannot be downloaded") from error
     except (RuntimeError, ValueError, KeyError) as error:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from quiver.encoders.mmv.mel import triangles
 from quiver.encoders.mmv.same import padding
-from quiver.errors import BadData, BadSpec, MissingExtra, MissingWeights
+from quiver.errors import BadData, BadSpec, MissingWeights, optional
 from quiver.types import Floats
 
 Array = np.ndarray[Any, Any]
@@ -246,10 +246,8 @@ def _stored(file: Path) -> list[tuple[Array, Array]]:
 
 
 def _graph(file: Path) -> Any:
-    try:
+    with optional():
         import onnx
-    except ModuleNotFoundError as error:
-        raise MissingExtra("onnx") from error
     if not file.is_file():
         raise MissingWeights(f"YAMNet {file}: there is no such file")
     try:

@@ -26,7 +26,7 @@ from quiver.encoders.transformers.contrastive import AUDIO, IMAGE, VIDEO
 from quiver.encoders.transformers.contrastive import towers as _contrastive
 from quiver.encoders.transformers.single import TEXT, VISION
 from quiver.encoders.transformers.single import towers as _single
-from quiver.errors import BadSpec, MissingExtra
+from quiver.errors import BadSpec, optional
 from quiver.types import Space
 
 _FAMILIES = {**dict.fromkeys(IMAGE + AUDIO + VIDEO, _contrastive), **dict.fromkeys([*VISION, *TEXT], _single)}
@@ -46,10 +46,8 @@ def load(*, model: str, pooling: Pooling = "auto", frames: int | None = None, de
         BadSpec: a model of a kind that is not supported, or an option that does not fit it.
         MissingWeights: the files are not on disk and cannot be downloaded, or are not complete.
     """
-    try:
+    with optional():
         import transformers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("transformers") from error
     place = _device.pick(device)
     with _hub.quiet():
         config = _hub.load(model, settings, weights=False)

@@ -29,7 +29,7 @@ from quiver.encoders.two_tower import base
 from quiver.encoders.two_tower.config import Config
 from quiver.encoders.two_tower.data import Column, Features
 from quiver.encoders.two_tower.model import Contrast, Given, Side, TwoTower
-from quiver.errors import BadSpec, MissingExtra
+from quiver.errors import BadSpec, optional
 from quiver.media import TextReader
 from quiver.protocols import Reader
 from quiver.types import Floats, Rows
@@ -87,10 +87,8 @@ class Ear(nn.Module):
 
     def __init__(self, spec: str) -> None:
         super().__init__()
-        try:
+        with optional():
             from sentence_transformers import SentenceTransformer
-        except ModuleNotFoundError as error:
-            raise MissingExtra("sentence-transformers") from error
         _, options = registry.split(spec)
         if "prompt" in options:
             raise BadSpec(f"{spec!r} has a prompt: a text model is fine-tuned without one")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver.errors import optional
+
 Doubles = NDArray[np.float64]
 
 #: Standard errors that a gain has to be clear of chance.
@@ -36,7 +38,8 @@ class Chances:
 
     def __call__(self, weights: Doubles) -> Doubles:
         """Return (q,), the logarithm of the probability of any right candidate, by weights (f,)."""
-        from scipy.special import logsumexp
+        with optional():
+            from scipy.special import logsumexp
 
         mixed = np.where(self.there, np.tensordot(weights, self.scores, 1), -np.inf)
         return np.asarray(logsumexp(np.where(self.right, mixed, -np.inf), axis=1) - logsumexp(mixed, axis=1))
@@ -47,7 +50,8 @@ class Chances:
         Args:
             basis: (b, f) what weights may be a sum of; None for all.
         """
-        from scipy.optimize import minimize
+        with optional():
+            from scipy.optimize import minimize
 
         basis = np.eye(len(self.scores)) if basis is None else basis
         spread = np.array([np.tensordot(each, self.scores, 1)[self.there].std() or 1.0 for each in basis])

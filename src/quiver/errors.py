@@ -1,5 +1,36 @@
 """What can go wrong, as types: each message names the thing and says what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: Optional packages by the name they are imported by: the name they are installed by, and the extra that installs them.
+EXTRAS = {
+    "accelerate": ("accelerate", "train"),
+    "av": ("av", "video"),
+    "chromadb": ("chromadb", "peers"),
+    "h5py": ("h5py", "bench"),
+    "hnswlib": ("hnswlib", "peers"),
+    "huggingface_hub": ("huggingface_hub", "torch"),
+    "ir_measures": ("ir-measures", "bench"),
+    "lancedb": ("lancedb", "bench"),
+    "matplotlib": ("matplotlib", "bench"),
+    "onnx": ("onnx", "onnx"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "open_clip": ("open_clip_torch", "open_clip"),
+    "pillow_heif": ("pillow-heif", "heic"),
+    "qdrant_client": ("qdrant-client", "peers"),
+    "scipy": ("scipy", "train"),
+    "sentence_transformers": ("sentence-transformers", "transformers"),
+    "sklearn": ("scikit-learn", "peers"),
+    "soundfile": ("soundfile", "audio"),
+    "soxr": ("soxr", "audio"),
+    "timm": ("timm", "timm"),
+    "torch": ("torch", "torch"),
+    "torchvision": ("torchvision", "timm"),
+    "transformers": ("transformers", "transformers"),
+    "usearch": ("usearch", "peers"),
+}
+
 
 class QuiverError(Exception):
     """Anything a user can put right; the command line prints it as one line, without a traceback."""
@@ -22,11 +53,16 @@ class CannotWrite(QuiverError):
 
 
 class MissingExtra(QuiverError):
-    """A library that this job needs is not installed."""
+    """A package that this job needs is not installed.
 
-    def __init__(self, library: str, *, extra: str | None = None) -> None:
-        package = f"'quiver-search[{extra}]'" if extra else library
-        super().__init__(f"{library} is not installed: pip install {package}")
+    Args:
+        module: the name it is imported by.
+    """
+
+    def __init__(self, module: str) -> None:
+        package, extra = EXTRAS.get(module, (module, ""))
+        target = f"'quiver-search[{extra}]'" if extra else package
+        super().__init__(f"{package} is not installed: pip install {target}")
 
 
 class MissingWeights(QuiverError):
@@ -45,13 +81,33 @@ class BadCollection(QuiverError):
     """A collection is missing, newer than this Quiver, or not a collection."""
 
 
+@contextmanager
+def optional() -> Iterator[None]:
+    """Import optional packages in this block.
+
+    Raises:
+        MissingExtra: one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        told = explained(error)
+        if told is error:
+            raise
+        raise told from error
+
+
 def is_panic(error: BaseException) -> bool:
     """Tell whether an error is a panic of a Rust library, which is no ``Exception``."""
     return type(error).__name__ == "PanicException"
 
 
 def explained(error: BaseException) -> BaseException:
-    """Return a QuiverError in place of a panic in Rust; any other error as it is."""
+    """Return a QuiverError in place of a panic in Rust or of a missing optional package; any other error as it is."""
+    if isinstance(error, ModuleNotFoundError) and (module := (error.name or "").partition(".")[0]) in EXTRAS:
+        missing = MissingExtra(module)
+        missing.__cause__ = error
+        return missing
     if not is_panic(error):
         return error
     said = str(error).strip().split("\n", 1)[0]

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from quiver.errors import BadSpec
+from quiver.errors import BadSpec, optional
 
 
 def names(kind: str) -> list[str]:
@@ -29,6 +29,7 @@ def module(kind: str, name: str) -> types.ModuleType:
 
     Raises:
         BadSpec: no such module; the message lists those there are.
+        MissingExtra: a package that the module imports is not installed.
     """
     path = name if "." in name else f"quiver.{kind}.{name}"
     if "." not in name and name not in names(kind):
@@ -36,7 +37,8 @@ def module(kind: str, name: str) -> types.ModuleType:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names(kind))}"
         raise BadSpec(f"no {kind} module is called {name!r}: {hint}")
     try:
-        return importlib.import_module(path)
+        with optional():
+            return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is not None and (path == error.name or path.startswith(error.name + ".")):
             raise BadSpec(f"no module {path!r} can be imported: is it installed?") from error
@@ -70,7 +72,8 @@ def load(kind: str, spec: str, *, entry: str = "load") -> Any:
     function = getattr(module(kind, name), entry, None)
     if function is None:
         raise BadSpec(f"{name} has no {entry}() and cannot be used as one of {kind}")
-    return function(**convert(function, options, name=name))
+    with optional():
+        return function(**convert(function, options, name=name))
 
 
 def canonical(spec: str) -> str:

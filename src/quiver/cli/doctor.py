@@ -52,7 +52,7 @@ def doctor(
     if json:
         show.write_json(found)
         return
-    for name in ("quiver", "python", "machine", "gpus", "faiss_gpus", "torch_threads"):
+    for name in ("quiver", "python", "machine", "gpus", "torch_threads"):
         print(f"{name.replace('_', ' ')}: {found[name]}")
     rows = [(name, each["version"] or "-", each["problem"] or "loads") for name, each in found["libraries"].items()]
     show.write_table(("library", "version", "state"), rows)
@@ -92,8 +92,9 @@ def _check(module: str, name: str) -> dict[str, str | None]:
 
 
 def _compute() -> dict[str, Any]:
-    import faiss
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return {"gpus": [], "torch_threads": None}
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return {"gpus": gpus, "faiss_gpus": faiss.get_num_gpus(), "torch_threads": torch.get_num_threads()}
+    return {"gpus": gpus, "torch_threads": torch.get_num_threads()}

@@ -204,7 +204,7 @@ def decoding(source: Any) -> Iterator[None]:
             raise type(error)(f"{name}: {error}") from error.__cause__
         raise
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or str(error)) from error
+        raise MissingExtra((error.name or str(error)).partition(".")[0]) from error
     except MemoryError as error:
         raise BadMedia(f"{label(source)}: too large for memory") from error
     except Exception as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from quiver.errors import BadMedia, MissingExtra
+from quiver.errors import BadMedia, optional
 from quiver.media.fetch import Buffer, content, fetch
 from quiver.media.signature import found, is_heif
 
@@ -132,10 +132,8 @@ def _open_heif(data: Buffer) -> "Image":
     Raises:
         MissingExtra: pillow-heif, which decodes them, is not installed.
     """
-    try:
+    with optional():
         plugin = import_module("pillow_heif.as_plugin")
-    except ModuleNotFoundError as error:
-        raise MissingExtra("pillow-heif", extra="heic") from error
     return cast("Image", plugin.HeifImageFile(io.BytesIO(data)))
 
 

@@ -21,7 +21,7 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_picture(tmp_path):
 
 def test_without_matplotlib_it_says_so_in_a_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert curve.draw(tmp_path) == "no curve.png: matplotlib is not installed (pip install matplotlib)"
+    assert curve.draw(tmp_path) == "no curve.png: matplotlib is not installed (pip install 'quiver-search[bench]')"
 
 
 def test_nothing_logged_gives_no_picture(tmp_path):
