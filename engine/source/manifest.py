@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from quiver.engine.source import column
 from quiver.engine.source.place import read_text
 from quiver.engine.source.record import Gate, LeftOut, Problem, assemble, first_reference, rebatch
+from quiver.engine.source.references import plain
 from quiver.engine.source.role import Choice, Roles, assign
 from quiver.engine.source.roots import Roots, Sample
 from quiver.engine.source.table import Table, open_table
@@ -187,7 +188,7 @@ def _kinds(written: "pa.Array", otherwise: str | None) -> "pa.Array":
     import pyarrow.compute as pc
 
     tails = pc.replace_substring_regex(written, r"^.*[.]([^./]*)$", r"\1").dictionary_encode()
-    kinds = [kind("x." + re.split("[?#]", tail)[0]) or otherwise for tail in tails.dictionary.to_pylist()]
+    kinds = [kind("x." + plain(re.split("[?#]", tail)[0])) or otherwise for tail in tails.dictionary.to_pylist()]
     return pa.array(kinds, pa.string()).take(tails.indices)
 
 

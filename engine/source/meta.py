@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from quiver.engine.source import column
 from quiver.engine.source.place import Place
 from quiver.engine.source.record import Problem
+from quiver.engine.source.references import composed, plain
 from quiver.engine.source.role import PATHS, Choice, identity, media_columns
 from quiver.engine.source.table import Table, open_table
 from quiver.engine.source.walk import Entry
@@ -35,6 +36,7 @@ class Match:
         column: the column that does.
         way: what it holds of a file.
         rows: its values to their rows.
+        plain: the same values in their plainest form, see ``references.plain``.
         files: how many files there are.
         matched: how many of them have a row.
         used: how many rows have a file.
@@ -43,6 +45,7 @@ class Match:
     column: str
     way: str
     rows: Mapping[str, int]
+    plain: Mapping[str, int]
     files: int
     matched: int
     used: int
@@ -77,7 +80,7 @@ class Join:
         import pyarrow as pa
 
         name = _WAYS[self.match.way]
-        return pa.array([self.match.rows.get(name(entry)) for entry in entries], pa.int64())
+        return pa.array([_row(self.match.rows, self.match.plain, name(entry)) for entry in entries], pa.int64())
 
 
 def join(path: str, entries: Callable[[], Iterator[Entry]], *, key: str | None, choice: Choice) -> Join:
@@ -114,7 +117,13 @@ def join(path: str, entries: Callable[[], Iterator[Entry]], *, key: str | None, 
         media={k: filled[v] if k == "text" else place.resolve(filled[v]) for k, v in added.items()},
         ids=filled[ids] if ids else None,
         match=match,
-        notes=(*table.notes, *_match_notes(table, match), *id_notes, *column.renaming_notes(meta)),
+        notes=(
+            *table.notes,
+            *_match_notes(table, match),
+            *_nearly(match, entries),
+            *id_notes,
+            *column.renaming_notes(meta),
+        ),
         problems=tuple(problems),
     )
 
@@ -133,10 +142,20 @@ def _load(table: Table, schema: "pa.Schema", problems: list[Problem]) -> dict[st
     return {name: whole.column(name).combine_chunks() for name in schema.names}
 
 
+def _row(rows: Mapping[str, int], plain: Mapping[str, int], name: str) -> int | None:
+    """Return the row that names a file: as it is written, or in another form of writing."""
+    row = rows.get(name)
+    if row is not None:
+        return row
+    form = composed(name)
+    return rows.get(form, plain.get(form))
+
+
 def _match(table: Table, wanted: Sequence[str], entries: Callable[[], Iterator[Entry]]) -> Match:
     """Return the column and way that name most files."""
     trials = [(name, way) for name in wanted for way in _WAYS]
     rows = {(name, way): found for name in wanted for way, found in _rows(table, name).items()}
+    loose = {trial: _plain(trial[1], found) for trial, found in rows.items()}
     counts = dict.fromkeys(trials, 0)
     hit = {trial: bytearray(table.rows) for trial in trials}
     files = 0
@@ -145,7 +164,7 @@ def _match(table: Table, wanted: Sequence[str], entries: Callable[[], Iterator[E
         files += 1
         example = example or entry.below
         for trial in trials:
-            row = rows[trial].get(_WAYS[trial[1]](entry))
+            row = _row(rows[trial], loose[trial], _WAYS[trial[1]](entry))
             if row is not None:
                 counts[trial] += 1
                 hit[trial][row] = 1
@@ -155,7 +174,7 @@ def _match(table: Table, wanted: Sequence[str], entries: Callable[[], Iterator[E
             f"{table.path}: no value of {' or '.join(wanted) or 'any column'} names a file such as {example}; "
             f"give the column that does as key, of {', '.join(table.schema.names)}"
         )
-    return Match(*best, rows[best], files=files, matched=counts[best], used=sum(hit[best]))
+    return Match(*best, rows[best], loose[best], files=files, matched=counts[best], used=sum(hit[best]))
 
 
 def _rows(table: Table, name: str) -> dict[str, dict[str, int]]:
@@ -171,6 +190,32 @@ def _rows(table: Table, name: str) -> dict[str, dict[str, int]]:
             below.setdefault(os.path.normpath(value), row)
             absolute.setdefault(place.absolute(value), row)
     return {way: plain for way in _WAYS} | {"path below the folder": below, "path from the table": absolute}
+
+
+def _plain(way: str, rows: Mapping[str, int]) -> dict[str, int]:
+    """Return the values in their plainest form, where that is another one; the first row of a repeated value."""
+    found: dict[str, int] = {}
+    for escapes in (False, True):
+        for value, row in rows.items():
+            form = plain(value, escapes=escapes)
+            form = os.path.normpath(form) if way == "path below the folder" else form
+            if form != value:
+                found.setdefault(form, row)
+    return found
+
+
+def _nearly(match: Match, entries: Callable[[], Iterator[Entry]]) -> Iterator[str]:
+    """Say which files would match if upper and lower case were the same."""
+    if match.matched == match.files:
+        return
+    name = _WAYS[match.way]
+    folded = {plain(value).casefold(): value for value in match.rows}
+    missed = (name(entry) for entry in entries() if _row(match.rows, match.plain, name(entry)) is None)
+    near = [(each, folded[form]) for each in missed if (form := composed(each).casefold()) in folded]
+    if near:
+        yield f"files that match no row only because upper and lower case differ: {len(near)}, such as " + " and ".join(
+            near[0]
+        )
 
 
 def _match_notes(table: Table, match: Match) -> Iterator[str]:

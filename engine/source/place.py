@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from quiver.engine.source.references import READINGS, Finder
 from quiver.engine.source.roots import Roots, real
 from quiver.errors import BadMedia
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: What a plain relative path does not have: a leading slash, a scheme, ``.``, ``..`` or an empty step.
-_ODD = r"^/|^~|://|//|(^|/)[.]{1,2}(/|$)"
+_ODD = rf"^/|^~|://|//|(^|/)[.]{{1,2}}(/|$)|{READINGS}"
 _TEXT_BYTES = 1 << 20
 
 
 def is_uri(reference: str) -> bool:
     """Tell whether a reference names something elsewhere than on a local disk."""
-    return "://" in reference and not reference.startswith("file://")
+    return "://" in reference and reference[:7].lower() != "file://"
 
 
 def read_text(path: str) -> str | None:
@@ -58,6 +59,7 @@ class Place:
     root: str
     prefix: str
     roots: Roots = field(default_factory=Roots, compare=False)
+    finder: Finder = field(default_factory=Finder, compare=False, repr=False)
 
     @classmethod
     def of(cls, path: str) -> "Place":
@@ -87,7 +89,7 @@ class Place:
         """Make one path absolute; a URI stays."""
         if is_uri(value):
             return value
-        return os.path.normpath(os.path.join(self.root, os.path.expanduser(value.removeprefix("file://"))))
+        return self.finder.find(self.root, value)
 
     def _id(self, value: str) -> str:
         path = self.absolute(value)

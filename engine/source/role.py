@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from quiver.engine.source import column
 from quiver.engine.source.place import Place
+from quiver.engine.source.references import plain
 from quiver.engine.source.table import Table
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind
@@ -178,7 +179,7 @@ def _path_column(table: Table, choice: Choice, media: Mapping[str, str]) -> str 
     sample = next(table.texts(*names)).slice(0, 1000)
     for name in names:
         values = [value for value in sample.column(name).to_pylist() if value]
-        if values and 2 * sum(kind(value) is not None for value in values) >= len(values):
+        if values and 2 * sum(kind(plain(value)) is not None for value in values) >= len(values):
             return name
     return None
 

@@ -10,7 +10,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -20,6 +21,7 @@ from quiver.errors import BadMedia, MissingExtra, QuiverError
 
 Buffer = bytes | bytearray | memoryview
 BLOCK = 1 << 20
+_LOOKED_AT = 10_000  # entries of a folder, for a name that differs in case alone
 _SPAN = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d{1,18})(?:&size=(?P<size>\d{1,18}))?(?:#[^?#]*)?", re.S)
 _MOMENT = re.compile(r"(?P<ref>.+)#t=(?P<start>\d{1,9}(?:\.\d+)?)?(?:,(?P<stop>\d{1,9}(?:\.\d+)?))?", re.S)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -209,7 +211,23 @@ def decoding(source: Any) -> Iterator[None]:
         raise BadMedia(f"{label(source)}: too large for memory") from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            reason += _hint(source)
         raise BadMedia(f"{label(source)}: cannot be read: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _hint(source: Any) -> str:
+    """Say what may be meant by a path that names no file."""
+    if not isinstance(source, str | os.PathLike):
+        return ""
+    if re.match(r".*(^|/)[A-Za-z]:[\\/]", os.fspath(source)):
+        return ": it is a path of Windows, which means nothing here"
+    folder, name = os.path.split(locate(source)[0])
+    with suppress(OSError), os.scandir(folder or ".") as entries:
+        for entry in islice(entries, _LOOKED_AT):
+            if entry.name.casefold() == name.casefold():
+                return f": upper and lower case differ in {entry.name}, which is there"
+    return ""
 
 
 def _open(path: str) -> IO[bytes]:
