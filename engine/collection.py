@@ -22,9 +22,10 @@ from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.row_batch import Block, Known
 from quiver.engine.ingest.stored_roots import keep, roots_of
 from quiver.engine.ingest.words import index_words
-from quiver.engine.serving import answer
-from quiver.engine.serving.batcher import Gate, each_alone
+from quiver.engine.serving.answer import explain
+from quiver.engine.serving.batcher import Batcher, each_alone
 from quiver.engine.serving.paging import pages
+from quiver.engine.serving.searcher import Searcher
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.dataset import Table, quoted
@@ -72,14 +73,14 @@ class Collection:
         self._background = Upkeep(uri) if catch_up else None
         self._version = version
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
-        self._opened: Session | None = None
-        self._gate = Gate(lambda queries, started: answer.answer(self._session(), queries, started=started))
+        self._searcher = Searcher(uri, version=version)
+        self._batcher = Batcher(self._searcher)
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
 
     def __len__(self) -> int:
-        with self._gate.alone():
+        with self._batcher.alone():
             return self._session().count(None)
 
     def add(
@@ -283,7 +284,7 @@ class Collection:
             BadMedia: what is held cannot be decoded.
             BadSpec: the query or its condition cannot be read.
         """
-        return self._gate.ask([query or query_of(ask)])[0]
+        return self._batcher.ask([query or query_of(ask)])[0]
 
     def search_batch(self, queries: Sequence[Query] | None = None, /, **ask: Unpack[Ask]) -> Results:
         """Answer many queries, those of one shape together; in keywords, one for each of (q, dim) vectors of a space.
@@ -294,7 +295,7 @@ class Collection:
             QuiverError: what the first bad query raises, with its place before it (``queries[3]: ...``); then there
                 are no answers at all, so that none is missing unseen. Batches of other threads are not affected.
         """
-        return each_alone(self._gate.ask, batch_of(ask) if queries is None else queries)
+        return each_alone(self._batcher.ask, batch_of(ask) if queries is None else queries)
 
     def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
         """Answer a query page by page, k hits or groups each, all from the version that the first is from.
@@ -305,8 +306,8 @@ class Collection:
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
-        with self._gate.alone():
-            return answer.explain(self._session(), query or query_of(ask))
+        with self._batcher.alone():
+            return explain(self._session(), query or query_of(ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
         """Measure a scorer on a sample of queries: what it costs, and what its ways to recall keep; plans rest on that.
@@ -319,7 +320,7 @@ class Collection:
         Raises:
             BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
         """
-        with self._gate.alone():
+        with self._batcher.alone():
             return measure(self._session(), queries, scorer=scorer, k=k)
 
     def fit(
@@ -349,13 +350,13 @@ class Collection:
         if isinstance(answers, str):
             raise BadSpec("answers takes a list with the id or ids that answer each query, not one string")
         right = [list(strings(each, "answers")) for each in answers]
-        with self._gate.alone():
+        with self._batcher.alone():
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
 
     def get(self, ids: str | Iterable[str]) -> list[Item]:
         """Return the items of these ids that are here, in the order asked."""
         named = strings(ids, "get")
-        with self._gate.alone():
+        with self._batcher.alone():
             session = self._session()
             rows = session.table.rows(f"id IN {quoted(named)}") if named else np.empty(0, np.int64)
             found = {item["id"]: Item(**item) for item in session.items(rows).values()}
@@ -363,7 +364,7 @@ class Collection:
 
     def versions(self) -> list[dict[str, Any]]:
         """Return every version: number, time and how many items it has."""
-        with self._gate.alone():
+        with self._batcher.alone():
             return self._session().table.history()
 
     def prune(self, *, days: float = 7) -> Pruned:
@@ -373,7 +374,7 @@ class Collection:
         not prune to 0 days while others search.
         """
         pruned = prune(self._writer(), days=days)
-        with self._gate.alone():
+        with self._batcher.alone():
             self._session().reopen()
         return pruned
 
@@ -389,29 +390,20 @@ class Collection:
 
     def info(self) -> dict[str, Any]:
         """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
-        with self._gate.alone():
+        with self._batcher.alone():
             return summary(self.uri, self._session(), self._quarantine)
 
     def _session(self) -> Session:
-        """Open, or move to the newest version.
+        """Open the collection, or move to its newest version; only while other requests wait (``Batcher.alone``).
 
         Raises:
             BadCollection: there is nothing here yet.
         """
-        if self._opened is None:
-            try:
-                table = Table(f"{self.uri}/items.lance", version=self._version)
-            except BadCollection as error:
-                if self._version is not None:
-                    raise
-                raise BadCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
-            self._opened = Session(table, cache=Cache(self.uri))
-        self._opened.refresh()
-        return self._opened
+        return self._searcher.session()
 
     def _writer(self, *, create: bool = False) -> Table:
         """Open the table anew for a change, so that what searches read does not move under them."""
-        with self._gate.alone():
+        with self._batcher.alone():
             try:
                 self._session()
             except BadCollection:
@@ -422,7 +414,7 @@ class Collection:
 
     def _present(self) -> Table | None:
         """Return the table if there is one."""
-        with self._gate.alone():
+        with self._batcher.alone():
             try:
                 return self._session().table
             except BadCollection:
@@ -434,7 +426,7 @@ class Collection:
         try:
             return work(apart)
         finally:
-            with self._gate.alone():
+            with self._batcher.alone():
                 self._session().reopen()
 
     def _settle(self, table: Table) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Context:
         done: the stages that have run.
         at_end: called when the answer is complete.
         notes: what each query's answer has to say, beside the notes of the plan.
+        partial: the queries whose plan was not carried out in full.
     """
 
     def __init__(
@@ -79,6 +80,12 @@ class Context:
         self.done: list[Stage] = []
         self.at_end: list[Callable[[], None]] = []
         self.notes: list[list[str]] = [[] for _ in range(len(queries))]
+        self.partial: set[int] = set()
+
+    def cut_short(self, n: int, note: str) -> None:
+        """Say that a part of the plan was left out for query n, for want of time."""
+        self.notes[n].append(note)
+        self.partial.add(n)
 
     @property
     def scored_by(self) -> Composer:

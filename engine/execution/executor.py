@@ -1,8 +1,8 @@
 """Run a plan: every stage in turn, timed. Hits are read from the collection when they are looked at."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -60,10 +60,11 @@ def execute(
         _ = found.items  # the time budget covers reading the hits
     for finish in context.at_end:
         finish()
-    notes = context.notes
+    notes, partial = context.notes, context.partial
 
     def make(n: int) -> Result:
-        return Result(Hits(found, n), replace(plan, notes=(*plan.notes, *notes[n])) if notes[n] else plan, actual)
+        noted = replace(plan, notes=(*plan.notes, *notes[n])) if notes[n] else plan
+        return Result(Hits(found, n), noted, actual, n in partial)
 
     return Results(len(queries), make, lambda: found.ids)
 
@@ -77,7 +78,8 @@ def final(context: Context) -> Ranked:
 def _found(session: Session, context: Context) -> Found:
     hits = final(context)
     if context.composer is None:
-        return Found(session.shelf, session.view, hits.rows, hits.scores, partial(ranking.traces, context.trail))
+        trace = functools.partial(ranking.traces, context.trail)
+        return Found(session.shelf, session.view, hits.rows, hits.scores, trace)
     traces = [_terms(context, n, rows[rows >= 0].tolist()) for n, rows in enumerate(hits.rows)]
     return Found(session.shelf, session.view, hits.rows, hits.scores, lambda n, rows: traces[n])
 

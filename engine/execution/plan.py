@@ -92,7 +92,8 @@ class Result:
         hits: best first; what they are is read when they are looked at.
         plan: what was done.
         stages: rows and milliseconds of each stage; those of a batch stand for all of it.
-        partial: whether anything that should have been searched was not; the notes say what.
+        partial: whether the plan was not carried out in full: a time budget ended before all its candidates were
+            reranked, or before enough groups were found. The notes say what was left out.
     """
 
     hits: Sequence[Hit]
@@ -158,11 +159,8 @@ def plain(value: Any) -> Any:
 
 
 def expected(stage: Stage) -> str:
-    """Say what a stage is expected to take and to find, as far as it says: in its ``rows``, ``ms`` and ``recall``.
-
-    Each may be missing, or None.
-    """
-    forms = {"rows": "{:,} rows", "ms": "{:.2f} ms", "recall": "recall {:.3f}"}
+    """Say the expected time and recall of a stage, as far as its ``ms`` and ``recall`` tell: each may be None."""
+    forms = {"ms": "{:.2f} ms", "recall": "recall {:.3f}"}
     known = {name: getattr(stage, name, None) for name in forms}
     return ", ".join(forms[name].format(value) for name, value in known.items() if value is not None)
 

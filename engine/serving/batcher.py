@@ -14,14 +14,20 @@ from contextlib import contextmanager
 from itertools import accumulate
 from threading import Event, Lock
 from time import perf_counter
+from typing import Protocol
 
 from quiver.engine.execution.query_batch import join
 from quiver.engine.execution.results import Results
 from quiver.errors import QuiverError, explained
 from quiver.types import Query
 
-#: Takes queries, and when the first of them was asked, as ``perf_counter`` counts.
-Answer = Callable[[Sequence[Query], float], Results]
+
+class Answering(Protocol):
+    """What a batcher runs its batches on."""
+
+    def answer(self, queries: Sequence[Query], started: float) -> Results:
+        """Answer queries, in their order; ``started`` is when the first was asked, as ``perf_counter`` counts."""
+        ...
 
 
 class _Ticket:
@@ -42,11 +48,11 @@ class _Ticket:
         return self.answer is not None or self.error is not None
 
 
-class Gate:
-    """The way into a collection, for any number of threads."""
+class Batcher:
+    """Joins the requests of any number of threads into batches."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, on: Answering) -> None:
+        self._on = on
         self._mutex = Lock()
         self._busy = False
         self._waiting: list[_Ticket] = []
@@ -118,7 +124,8 @@ class Gate:
 
     def _serve(self, together: Sequence[_Ticket]) -> None:
         try:
-            found = self._answer(join(each.queries or () for each in together), min(each.started for each in together))
+            started = min(each.started for each in together)
+            found = self._on.answer(join(each.queries or () for each in together), started)
             ends = list(accumulate(len(each.queries or ()) for each in together))
             for each, end in zip(together, ends, strict=True):
                 each.answer = found if len(together) == 1 else found[end - len(each.queries or ()) : end]

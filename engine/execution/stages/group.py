@@ -58,9 +58,9 @@ class Group:
         groups, depth, seen = context.session.groups(self.column), self.depth, -1
         ranked, places, short = self._choose(context, groups)
         if short and any(getattr(stage, "budget_ms", None) is not None for stage in context.done):
-            for notes in context.notes:
-                notes.append(f"{self.label}: there may be more; the time budget leaves no time to search deeper")
-            short = False
+            for n in short:
+                context.cut_short(n, f"{self.label}: there may be more; no time is left to search deeper")
+            short = []
         while short and depth < self.most and ranked.count > seen:
             seen, depth = ranked.count, min(depth * _DEEPER, self.most)
             self._search_deeper(context, depth)
@@ -83,16 +83,17 @@ class Group:
             stage = replace(stage, index="exact", spend={}, depth=0)
         return replace(stage, k=max(depth, stage.k)) if hasattr(stage, "k") else stage
 
-    def _choose(self, context: Context, groups: Groups) -> tuple[Ranked, list[list[int]], bool]:
-        """Return the list, the places to keep of each query, and whether a deeper list might have more."""
+    def _choose(self, context: Context, groups: Groups) -> tuple[Ranked, list[list[int]], list[int]]:
+        """Return the list, the places to keep of each query, and the queries that want a deeper list."""
         ranked = without_references(context, context.lists[0])
         sizes = groups.sizes(context.allow)
         chosen = [self._pick(groups.of(rows[rows >= 0]).tolist()) for rows in ranked.rows]
         wanted = min(self.offset + self.k, len(sizes))
-        short = any(
-            len(counts) < wanted or any(count < min(self.each, sizes[group]) for group, count in counts.items())
-            for _, counts in chosen
-        )
+        short = [
+            n
+            for n, (_, counts) in enumerate(chosen)
+            if len(counts) < wanted or any(count < min(self.each, sizes[group]) for group, count in counts.items())
+        ]
         return ranked, [places for places, _ in chosen], short
 
     def _pick(self, groups: list[int]) -> tuple[list[int], dict[int, int]]:

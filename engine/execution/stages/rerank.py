@@ -51,7 +51,7 @@ class Rerank:
             context.at_end.append(_timer(pace, limited=context.query.budget_ms is not None))
         for n in np.flatnonzero(matched.late).tolist():
             count, every = len(matched.terms[n]), int((given.rows[n, : self.depth] >= 0).sum())
-            context.notes[n].append(f"reranked {count} of {every} within {self.budget_ms:g} ms")
+            context.cut_short(n, f"reranked {count} of {every} within {self.budget_ms:g} ms")
         ranked = order(given, matched, weights=self.weights, label=self.label)
         context.reranked = Reranked(given, matched)
         context.lists = [ranked]

@@ -88,7 +88,7 @@ def test_the_best_candidates_are_put_in_order_and_their_terms_told(collection):
     assert ids(found) == ["i101", "i102", "i100"]
     assert [hit.score for hit in found] == pytest.approx([-0.2, -0.8, -1.2], abs=1e-4)
     assert found[0].trace["compose judge"]["near"] == pytest.approx(-0.2, abs=1e-4)
-    assert found[0].trace["rerank judge"]["rank"] == 1 and not found.plan.notes
+    assert found[0].trace["rerank judge"]["rank"] == 1 and not found.plan.notes and not found.partial
     stage = reranks(found.plan)
     assert (stage.depth, stage.weights, stage.budget_ms) == (200, SCORER, None)
 
@@ -101,7 +101,7 @@ def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(col
     found = collection.search(asked("100.2", k=50, budget_ms=60))
     count = sum("compose judge" in hit.trace for hit in found)
     assert found.plan.notes == (f"reranked {count} of 50 within 60 ms",)
-    assert count <= 30 and not found.partial
+    assert count <= 30 and found.partial and found.to_dict()["partial"]
     nearest = sorted(range(600), key=lambda n: abs(n - 100.2))
     head = sorted(nearest[:count], key=lambda n: abs(n - 101.2))
     assert ids(found) == [f"i{n}" for n in (*head, *nearest[count:50])]

@@ -1,13 +1,15 @@
 """Searches of many threads: answered together, each with its own answer or its own fault."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.serving.batcher import Gate, _Ticket
+from quiver.engine.serving.batcher import Batcher, _Ticket
 from quiver.engine.storage.column_index import Resident
 from quiver.errors import BadSpec, QuiverError, SpaceMismatch
 from quiver.types import Query
@@ -47,6 +49,13 @@ def test_a_fault_reaches_only_the_thread_whose_query_has_it(corners):
     assert [found[n] for n in range(100) if n % 5] == [(f"v#{n % 16}",) for n in range(100) if n % 5]
 
 
+@dataclass
+class Answers:
+    """Answers queries by a function of them and of the time they were asked."""
+
+    answer: Callable
+
+
 class Slow:
     """Answers queries by their number, the first time only when it is let; it keeps what was asked together."""
 
@@ -54,7 +63,7 @@ class Slow:
         self.batches = []
         self.begun, self.let = threading.Event(), threading.Event()
 
-    def __call__(self, queries, started):
+    def answer(self, queries, started):
         self.batches.append(list(queries))
         self.begun.set()
         assert self.let.wait(10)
@@ -63,13 +72,13 @@ class Slow:
         return [f"answer {query}" for query in queries]
 
 
-def late(gate, slow, asked):
+def late(batcher, slow, asked):
     """Ask one batch, and others while that is being answered."""
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(gate.ask, ["first"])
+        first = pool.submit(batcher.ask, ["first"])
         assert slow.begun.wait(10)
-        others = [pool.submit(gate.ask, queries) for queries in asked]
-        while len(gate._waiting) < len(asked):
+        others = [pool.submit(batcher.ask, queries) for queries in asked]
+        while len(batcher._waiting) < len(asked):
             pass
         slow.let.set()
     return [first, *others]
@@ -77,8 +86,8 @@ def late(gate, slow, asked):
 
 def test_who_comes_meanwhile_is_answered_together():
     slow = Slow()
-    gate = Gate(slow)
-    done = late(gate, slow, [["a"], ["b", "c"], ["d"]])
+    batcher = Batcher(slow)
+    done = late(batcher, slow, [["a"], ["b", "c"], ["d"]])
     assert [each.result() for each in done] == [
         ["answer first"],
         ["answer a"],
@@ -90,7 +99,7 @@ def test_who_comes_meanwhile_is_answered_together():
 
 def test_queries_of_others_are_asked_again_without_the_one_that_is_bad():
     slow = Slow()
-    done = late(Gate(slow), slow, [["a"], ["bad"], ["c"]])
+    done = late(Batcher(slow), slow, [["a"], ["bad"], ["c"]])
     assert [each.result() for each in (done[1], done[3])] == [["answer a"], ["answer c"]]
     with pytest.raises(BadSpec, match="bad"):
         done[2].result()
@@ -99,11 +108,11 @@ def test_queries_of_others_are_asked_again_without_the_one_that_is_bad():
 def test_whoever_is_alone_keeps_searches_waiting_and_lets_them_in_afterwards():
     slow = Slow()
     slow.let.set()
-    gate = Gate(slow)
+    batcher = Batcher(slow)
     with ThreadPoolExecutor(2) as pool:
-        with gate.alone():
-            asked = pool.submit(gate.ask, ["a"])
-            while not gate._waiting:
+        with batcher.alone():
+            asked = pool.submit(batcher.ask, ["a"])
+            while not batcher._waiting:
                 pass
             assert not slow.batches
         assert asked.result() == ["answer a"]
@@ -123,8 +132,8 @@ class Raising(Slow):
         super().__init__()
         self.joint = joint
 
-    def __call__(self, queries, started):
-        found = super().__call__(queries, started)
+    def answer(self, queries, started):
+        found = super().answer(queries, started)
         for query in queries:
             if isinstance(query, BaseException):
                 raise query
@@ -136,7 +145,7 @@ class Raising(Slow):
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, SystemExit, KeyboardInterrupt, GeneratorExit, Panic])
 def test_whatever_a_query_raises_the_others_of_its_batch_get_their_answers(kind):
     slow = Raising()
-    done = late(Gate(slow), slow, [["a"], [kind("told")], ["c", "d"]])
+    done = late(Batcher(slow), slow, [["a"], [kind("told")], ["c", "d"]])
     assert done[1].result() == ["answer a"] and done[3].result() == ["answer c", "answer d"]
     raised = done[2].exception()
     if kind is Panic:
@@ -148,7 +157,7 @@ def test_whatever_a_query_raises_the_others_of_its_batch_get_their_answers(kind)
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, Panic])
 def test_a_batch_that_fails_only_as_a_whole_is_answered_one_by_one(kind):
     slow = Raising(joint=kind("too much at once"))
-    done = late(Gate(slow), slow, [["a"], ["b"], ["c"]])
+    done = late(Batcher(slow), slow, [["a"], ["b"], ["c"]])
     assert [each.result() for each in done[1:]] == [["answer a"], ["answer b"], ["answer c"]]
 
 
@@ -162,31 +171,31 @@ def test_ctrl_c_ends_the_thread_that_leads_and_nobody_else():
             raise KeyboardInterrupt  # as a signal does, in the main thread only
         return [f"answer {query}" for query in queries]
 
-    gate = Gate(answer)
+    batcher = Batcher(Answers(answer))
 
     def ask(name):
         assert begun.wait(10)
-        return gate.ask([name])
+        return batcher.ask([name])
 
     with ThreadPoolExecutor(2) as pool:
         others = [pool.submit(ask, name) for name in ("a", "b")]
 
         def release():
-            while len(gate._waiting) < 2:
+            while len(batcher._waiting) < 2:
                 pass
             waits.set()
 
         releasing = threading.Thread(target=release)
         releasing.start()
         with pytest.raises(KeyboardInterrupt):
-            gate.ask(["mine"])
+            batcher.ask(["mine"])
         assert [each.result(10) for each in others] == [["answer a"], ["answer b"]]
         releasing.join()
-    assert gate.ask(["later"]) == ["answer later"]
+    assert batcher.ask(["later"]) == ["answer later"]
 
 
 def test_ctrl_c_while_a_batch_of_several_is_answered_leaves_the_others_waiting_for_the_next_leader():
-    gate, first, seen = Gate(lambda queries, started: answer(queries)), threading.Event(), []
+    batcher, first, seen = Batcher(Answers(lambda queries, started: answer(queries))), threading.Event(), []
 
     def answer(queries):
         seen.append(list(queries))
@@ -197,12 +206,12 @@ def test_ctrl_c_while_a_batch_of_several_is_answered_leaves_the_others_waiting_f
         return [f"answer {query}" for query in queries]
 
     def push():
-        while len(gate._waiting) < 3:
+        while len(batcher._waiting) < 3:
             pass
         first.set()
 
     with ThreadPoolExecutor(4) as pool:
-        lead = pool.submit(gate.ask, ["first"])
+        lead = pool.submit(batcher.ask, ["first"])
         while not seen:
             pass
         pushing = pool.submit(push)
@@ -210,22 +219,22 @@ def test_ctrl_c_while_a_batch_of_several_is_answered_leaves_the_others_waiting_f
 
         def behind(name):
             assert mine.wait(10)
-            while not gate._waiting:
+            while not batcher._waiting:
                 pass
-            return gate.ask([name])
+            return batcher.ask([name])
 
         others = [pool.submit(behind, name) for name in ("a", "b")]
         mine.set()
         with pytest.raises(KeyboardInterrupt):  # the main thread waits first, so it leads the next batch
-            gate.ask(["main"])
+            batcher.ask(["main"])
         assert [each.result(10) for each in others] == [["answer a"], ["answer b"]]
         assert lead.result(10) == ["answer first"]
         pushing.result(10)
-    assert not gate._waiting and not gate._busy
+    assert not batcher._waiting and not batcher._busy
 
 
 def test_an_interrupt_while_waiting_leaves_nobody_stuck():
-    gate = Gate(lambda queries, started: list(queries))
+    batcher = Batcher(Answers(lambda queries, started: list(queries)))
     waiting = threading.Event()
 
     class Interrupted(threading.Event):
@@ -233,16 +242,16 @@ def test_an_interrupt_while_waiting_leaves_nobody_stuck():
             waiting.set()
             raise KeyboardInterrupt
 
-    with gate.alone():
+    with batcher.alone():
         ticket = _Ticket(["a"])
         ticket.turn = Interrupted()
         with pytest.raises(KeyboardInterrupt):
             try:
-                gate._enter(ticket)
+                batcher._enter(ticket)
             finally:
-                gate._leave(ticket)
-        assert waiting.is_set() and not gate._waiting
-    assert gate.ask(["b"]) == ["b"]
+                batcher._leave(ticket)
+        assert waiting.is_set() and not batcher._waiting
+    assert batcher.ask(["b"]) == ["b"]
 
 
 def test_a_batch_with_a_bad_query_names_its_place_and_keeps_its_kind(corners):

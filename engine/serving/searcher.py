@@ -1,0 +1,46 @@
+"""The answers of one collection: its session, opened on first use, moved to the newest version before every batch."""
+
+from collections.abc import Sequence
+
+from quiver.engine.execution.results import Results
+from quiver.engine.execution.session import Session
+from quiver.engine.serving.answer import answer
+from quiver.engine.storage.dataset import Table
+from quiver.engine.storage.index_files import Cache
+from quiver.errors import BadCollection
+from quiver.types import Query
+
+
+class Searcher:
+    """Answers queries at the newest version of a collection, or at a fixed one; one thread at a time may use it.
+
+    Attributes:
+        uri: of the collection.
+        version: the fixed version; None for the newest.
+    """
+
+    def __init__(self, uri: str, *, version: int | None = None) -> None:
+        self.uri = uri
+        self.version = version
+        self._opened: Session | None = None
+
+    def session(self) -> Session:
+        """Open the collection, or move to its newest version.
+
+        Raises:
+            BadCollection: there is nothing here yet, or no such version.
+        """
+        if self._opened is None:
+            try:
+                table = Table(f"{self.uri}/items.lance", version=self.version)
+            except BadCollection as error:
+                if self.version is not None:
+                    raise
+                raise BadCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
+            self._opened = Session(table, cache=Cache(self.uri))
+        self._opened.refresh()
+        return self._opened
+
+    def answer(self, queries: Sequence[Query], started: float) -> Results:
+        """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""
+        return answer(self.session(), queries, started=started)
