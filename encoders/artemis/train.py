@@ -29,7 +29,10 @@ from quiver.encoders.artemis.word import Vocabulary, collect
 from quiver.task import Task
 from quiver.types import Floats
 
-__all__ = ["PRESETS", "Recipe", "train"]
+__all__ = ["LEARNS_FROM_EDITS", "PRESETS", "Recipe", "train"]
+
+#: Its questions hold a picture and words on what should be different; a table gives them with edits=COLUMN,...
+LEARNS_FROM_EDITS = True
 
 
 def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) -> Outcome:

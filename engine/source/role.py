@@ -7,6 +7,7 @@ A column that became the id or a medium is not repeated among the metadata.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -69,14 +70,14 @@ class Choice:
 
 
 def choose(id_column: str | None, path_column: str | None, media: str | None) -> Choice:
-    """Read the options of ``open``; ``media`` is like ``image`` or ``image=photo,text=caption``.
+    """Read the options of ``open``; ``media`` is like ``image`` or ``image=photo,text='product name'``.
 
     Raises:
         BadSpec: a word of ``media`` names no media key.
     """
     only: set[str] = set()
     named: dict[str, str] = {}
-    for word in (media or "").replace(",", " ").split():
+    for word in _words(media or ""):
         key, equals, name = word.partition("=")
         if key not in MEDIA or (equals and not name):
             raise BadSpec(f"media takes key or key=column with a key of {', '.join(MEDIA)}, not {word!r}")
@@ -85,6 +86,16 @@ def choose(id_column: str | None, path_column: str | None, media: str | None) ->
         else:
             only.add(key)
     return Choice(id_column, path_column, frozenset(only), named)
+
+
+def _words(media: str) -> list[str]:
+    """Split at commas and spaces outside quotes: the name of a column may have either."""
+    lexer = shlex.shlex(media, posix=True)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = lexer.whitespace + ",", True, ""
+    try:
+        return list(lexer)
+    except ValueError:  # an apostrophe that quotes nothing
+        return media.replace(",", " ").split()
 
 
 @dataclass(frozen=True, slots=True)

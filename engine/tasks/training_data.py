@@ -1,4 +1,4 @@
-"""What a model learns from: data sets and the user's own files, as tasks to train on and to validate on.
+"""Training data: data sets and the user's own files, as tasks to train on and to validate on.
 
 A data set of ``quiver.benchmarks.datasets`` gives its own train and validation parts. Files are split by a metadata
 column ``split``, or else nine to one by a hash of their ``group`` column or id, so that a file stays on its side
@@ -15,24 +15,27 @@ import typing
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from glob import has_magic
 
 from quiver import attribute_edits, registry
 from quiver.benchmarks import datasets
+from quiver.engine.tasks import own_files
 from quiver.errors import BadData, BadSpec
 from quiver.task import Question, Task, check
-from quiver.types import KEYS, MEDIA, Item, Query, keys_of, strings
+from quiver.types import KEYS, Item, Query, keys_of, strings
 
-#: What data sets call the part to learn from, and the part to choose by.
+#: Names of the training and the validation part in data sets.
 _LEARN = ("train", "development", "train9k")
 _VALIDATION = ("validation", "val", "valid")
 #: What a column ``split`` may say.
 _SPLITS = dict.fromkeys(("train", "training"), "train")
 _SPLITS |= dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
 _SPLITS |= dict.fromkeys(("test", "testing"), "test")
+#: Options of the command line that name tables and columns.
+_FLAGS = ("meta", "key", "media", "text", "image")
+#: Words in the names of columns that hold texts about items, likeliest first.
+_TEXTS = ("caption", "text", "description", "title", "name")
 #: One group in so many is validation, where nothing says which.
 _SHARE = 10
-_BATCH = 4096
 
 Pair = tuple[Task, Task | None]
 
@@ -42,9 +45,9 @@ def lessons(specs: str | Sequence[str]) -> Pair:
 
     Args:
         specs: each a data set such as ``"world track=films"``, or a folder, glob, manifest or webdataset tar, which
-            takes the options of ``quiver.engine.source.open``, as in ``"shop.csv media=image,text=caption"``, and
-            ``edits=colour,gender``, which asks its pictures for others that differ in one of these columns (see
-            ``quiver.attribute_edits``), ``queries`` times at most.
+            takes the options of ``own_files``, as in ``"shop.csv image=photo text=caption"``. ``edits=colour,gender``
+            asks its pictures for others that differ in one of these columns (see ``quiver.attribute_edits``),
+            ``queries`` times at most.
 
     Returns:
         The task to learn from, and the one to validate on: None where no spec has one.
@@ -61,12 +64,65 @@ def lessons(specs: str | Sequence[str]) -> Pair:
     return join([learn for learn, _ in pairs]), join(held) if held else None
 
 
+def with_columns(specs: Sequence[str], given: Mapping[str, str | None]) -> list[str]:
+    """Add options that name tables and columns to every spec of files.
+
+    Args:
+        specs: as ``lessons`` takes them.
+        given: of ``own_files.OPTIONS``; None for those that were not given.
+
+    Raises:
+        BadSpec: one is given, and no spec is of files.
+    """
+    said = [name for name, value in given.items() if value is not None]
+    if said and all(is_dataset(spec) for spec in specs):
+        raise BadSpec(f"--{said[0]} is for your own tables, and {', '.join(specs)} is a data set: leave it out")
+    return [spec if is_dataset(spec) else own_files.with_options(spec, given) for spec in specs]
+
+
+def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool) -> str:
+    """Return a command that gives a task its questions, where the user's own files have none; "" where they do.
+
+    Args:
+        learn: the task made of the files.
+        specs: as ``lessons`` takes them.
+        model: name of the model to train.
+        edits: whether it learns from pictures and what should be different, not from texts.
+    """
+    own = [spec for spec in specs if not is_dataset(spec)]
+    if learn.questions or not own:
+        return ""
+    values: dict[str, list[str]] = defaultdict(list)
+    for item in learn.items:
+        for name, value in item.meta.items():
+            if isinstance(value, str):
+                values[name].append(value)
+    path, options = own_files.split(own[0])
+    flags = [word for name in _FLAGS if name in options for word in (f"--{name}", options.pop(name))]
+    if edits:
+        apart = [name for name, each in values.items() if 1 < len(set(each)) <= len(each) // 2]
+        if not apart:
+            return "No column has values that several pictures share: give a table of such columns with --meta TABLE."
+        options["edits"] = ",".join(apart[:2])
+    elif not values:
+        return "No column of text is there: give a table with --meta TABLE --text COLUMN."
+    else:
+        flags += ["--text", min(values, key=lambda name: (_rank(name), -len(set(values[name]))))]
+    spec = own_files.with_options(path, options) if options else path
+    return f"Try: {shlex.join(['quiver', 'train', model, '--data', spec, *flags, '--out', f'runs/{model}'])}"
+
+
+def _rank(column: str) -> int:
+    """Return how likely a column holds texts about items, by its name: the smaller, the likelier."""
+    return next((place for place, word in enumerate(_TEXTS) if word in column.casefold()), len(_TEXTS))
+
+
 def is_dataset(spec: str) -> bool:
     """Whether a spec names a data set: one of Quiver's, or by a dotted name one of somebody else's."""
     name = spec.split(maxsplit=1)[0] if spec.strip() else spec
     if name in datasets.names():
         return True
-    if _is_path(spec) or _is_path(name) or not all(part.isidentifier() for part in name.split(".")):
+    if own_files.is_path(spec) or own_files.is_path(name) or not all(part.isidentifier() for part in name.split(".")):
         return False
     return "." in name and importlib.util.find_spec(name.partition(".")[0]) is not None
 
@@ -76,7 +132,7 @@ def full_name(spec: str) -> str:
     if is_dataset(spec):
         return registry.canonical(spec)
     path, options = _read(spec)
-    return shlex.join([os.path.abspath(os.path.expanduser(path)), *(f"{k}={v}" for k, v in options.items())])
+    return own_files.written(path, options)
 
 
 def join(tasks: Sequence[Task]) -> Task:
@@ -157,40 +213,22 @@ def _dataset(spec: str) -> Pair:
     return learn, datasets.load(f"{spec} split={parts[1]}")
 
 
-def _is_path(text: str) -> bool:
-    return has_magic(text) or os.path.exists(os.path.expanduser(text))
-
-
 def _read(spec: str) -> tuple[str, dict[str, str]]:
-    """Split a spec of files into path and options; a path may have spaces in it."""
-    path, options = (spec, {}) if _is_path(spec) else registry.split(spec)
-    if not _is_path(path):
+    """Split a spec of files into path and options."""
+    path, options = own_files.split(spec)
+    if not own_files.is_path(path):
         known = ", ".join(datasets.names())
         raise BadSpec(f"--data {spec!r} is neither a file or folder that is there nor a data set: there are {known}")
     return path, options
 
 
 def _files(spec: str) -> Pair:
-    from quiver.engine import source
-
     path, options = _read(spec)
     edits, queries = options.pop("edits", ""), options.pop("queries", "")
     if queries and not edits:
-        raise BadSpec(f"--data {spec!r}: queries is how many edits are asked for: give edits=COLUMN,... too")
-    stream = source.open([path], **registry.convert(source.open, options, name=path))
-    items = [
-        Item(
-            row.pop("id"),
-            {key: value for key in MEDIA if (value := row.pop(key)) is not None},
-            {name: value for name, value in row.items() if value is not None},
-        )
-        for batch in stream.batches(_BATCH)
-        for row in batch.to_pylist()
-    ]
-    problems = stream.problems()
-    lost = [f"{len(problems)} left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
-    unused = [f"left out: {each}" for each in stream.left_out]
-    pair = _split(full_name(spec), items, notes=(*stream.notes, *unused, *lost))
+        raise BadSpec(f"--data {spec!r}: queries is the number of edits: give edits=COLUMN,... too")
+    items, notes = own_files.read(path, options, what="--data", more=("edits", "queries"))
+    pair = _split(full_name(spec), items, notes=notes)
     return _edit(pair, edits.split(","), queries) if edits else pair
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import chain, islice, zip_longest
 
 import numpy as np
@@ -124,7 +125,9 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
     rows = [{name: _said(item, name) for name in attributes} for item in shown]
     columns = sorted({name for item in shown for name in item.meta})
     if absent := [name for name in attributes if not any(row[name] for row in rows)]:
-        raise BadSpec(f"{task.name}: no picture has a value of {absent[0]!r}; its columns are {', '.join(columns)}")
+        near = _near(absent[0], columns)
+        hint = f"did you mean {near}? Its" if near else "its"
+        raise BadSpec(f"{task.name}: no picture has a value of {absent[0]!r}: {hint} columns are {', '.join(columns)}")
     changes = Changes(rows, attributes, unknown=("",))
     drawn = changes.draw(attributes, queries, seed=0)
     told = ", ".join(attributes)
@@ -144,6 +147,13 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
         protocol=protocol,
         notes=(*task.notes, *notes),
     )
+
+
+def _near(name: str, columns: Sequence[str]) -> str:
+    """Return the column that was probably meant; "" if none is near."""
+    bare = name.casefold()
+    holding = [each for each in columns if bare in each.casefold() or each.casefold() in bare]
+    return next(iter([*holding, *get_close_matches(name, columns, n=1)]), "")
 
 
 def phrase(attribute: str, value: str) -> str:

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -216,3 +217,29 @@ def test_a_model_that_cannot_be_trained_is_refused_with_those_that_can(lab):
     (lab / "still.py").touch()
     for name in ("timm", "classic", "lab.still"):
         assert f"{name} cannot be trained: those that can are " in refused(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "quick", "column"),
+    [
+        ("two_tower", ["steps=2", "dim=8", "batch=8"], "--text name"),
+        ("artemis", ["image=classic", "epochs=1", "dim=8", "hidden=0", "warmup=0"], "edits=colour"),
+    ],
+)
+def test_data_without_questions_is_answered_by_a_command_that_works(photos, prices, tmp_path, model, quick, column):
+    said = str(call(model, "--data", photos, "--meta", prices, "--out", tmp_path / "a", *quick).exception)
+    assert f"--meta {prices}" in said and column in said, said
+    _, command = said.split("Try: quiver train ")
+    words = shlex.split(command)
+    words[words.index("--out") + 1] = str(tmp_path / "b")
+    assert "use it: quiver add" in run(*words, *quick).stdout
+
+
+def test_train_and_add_take_the_same_columns(photos, tmp_path):
+    rows = [f"{path.name},a {path.stem[:-1]} thing" for path in sorted(photos.iterdir())]
+    (photos / "shop.csv").write_text("\n".join(["the photo,product name", *rows]) + "\n")
+    columns = [photos / "shop.csv", "--text", "product name", "--image", "the photo"]
+    done = run("two_tower", "--data", *columns, "--out", tmp_path / "run", "steps=2", "dim=8")
+    assert "learns from 23 items and 23 questions" in done.stdout
+    added = CliRunner().invoke(app, ["add", str(tmp_path / "shop"), *map(str, columns), "--encoder", "classic"])
+    assert added.exit_code == 0 and added.stdout.startswith("24 added"), added.output

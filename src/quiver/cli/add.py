@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import show, table
 from quiver.types import Metric
 
 Collection = Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")]
@@ -19,13 +19,11 @@ def add(
     encoder: Annotated[
         list[str] | None, typer.Option(help="Encoder spec such as 'timm model=mobilenetv2_100'; may be repeated.")
     ] = None,
-    meta: Annotated[
-        str | None, typer.Option(help="Table of metadata to join to the files (CSV, TSV, JSONL, Parquet).")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Column of the --meta table that names the files.")] = None,
-    media: Annotated[
-        str | None, typer.Option(help="Media to take ('video'), and columns that hold media ('audio=sound').")
-    ] = None,
+    meta: table.Meta = None,
+    key: table.Key = None,
+    media: table.Media = None,
+    text: table.Text = None,
+    image: table.Image = None,
     space: Annotated[
         str | None, typer.Option(help="Read the paths as ready-made vectors of a space with this name.")
     ] = None,
@@ -54,6 +52,7 @@ def add(
     """
     import quiver
     from quiver.engine.ingest.report import Report
+    from quiver.engine.tasks import own_files
 
     target = quiver.open(collection, catch_up=catch_up)
     if space is None:
@@ -62,7 +61,7 @@ def add(
             encoder=encoder or (),
             meta=meta,
             key=key,
-            media=media,
+            media=own_files.columns(media, {"text": text, "image": image}),
             workers=workers,
             max_seconds=max_seconds,
             max_memory=max_memory,

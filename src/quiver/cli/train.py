@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from quiver.cli import show
-from quiver.errors import BadSpec
+from quiver.cli import show, table
+from quiver.errors import BadData, BadSpec
 
 
 def train(
@@ -23,6 +23,11 @@ def train(
         list[str] | None,
         typer.Option(help="Data set ('world track=films'), folder, manifest or webdataset; may be repeated."),
     ] = None,
+    meta: table.Meta = None,
+    key: table.Key = None,
+    media: table.Media = None,
+    text: table.Text = None,
+    image: table.Image = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run: checkpoints, log, learning curve and the model.")
     ] = None,
@@ -43,13 +48,20 @@ def train(
     if not data or out is None:
         raise BadSpec(_explain(school, model, lacks="--out DIR" if data else "--data SPEC"))
     try:
-        outcome = _train(school, chosen, data, out, model=model, fresh=fresh, json=json)
+        columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
+        outcome = _train(school, chosen, _specs(data, columns), out, model=model, fresh=fresh, json=json)
     except KeyboardInterrupt:
         if fresh:
             show.warn("leave --fresh out of the next command, or it starts over")
         raise
     if outcome is not None:
         _report(outcome, shlex.join([model, f"checkpoint={out / 'model'}"]), json=json)
+
+
+def _specs(data: list[str], columns: dict[str, str | None]) -> list[str]:
+    from quiver.engine.tasks import training_data
+
+    return training_data.with_columns(data, columns)
 
 
 def _train(school: Any, recipe: Any, data: list[str], out: Path, *, model: str, fresh: bool, json: bool) -> Any:
@@ -64,7 +76,13 @@ def _train(school: Any, recipe: Any, data: list[str], out: Path, *, model: str, 
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         if first():
             _announce(learn, validation)
-        outcome = school.train(learn, validation, out, recipe=recipe)
+        try:
+            outcome = school.train(learn, validation, out, recipe=recipe)
+        except BadData as error:
+            edits = bool(getattr(school, "LEARNS_FROM_EDITS", False))
+            if not (advice := training_data.advice(learn, data, model=model, edits=edits)):
+                raise
+            raise BadData(f"{error}. {advice}") from error
     leave()
     return outcome if first() else None
 
@@ -112,7 +130,8 @@ def _explain(school: Any, model: str, *, lacks: str) -> str:
     says = (school.train.__doc__ or "").strip().partition("\n")[0]
     return (
         f"quiver train {model} needs {lacks}{f' ({says})' if says else ''}: give --data a data set of `quiver bench "
-        f"list`, a folder or a manifest, and --out a folder; `quiver train {model} --recipe` lists its settings"
+        f"list`, a folder or a manifest, and --out a folder, as in `quiver train {model} --data shop.csv --text name "
+        f"--out runs/shop`; `quiver train {model} --recipe` lists its settings"
     )
 
 

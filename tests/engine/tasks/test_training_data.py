@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from quiver.engine.tasks.training_data import full_name, is_dataset, join, lessons
+from quiver.engine.tasks.training_data import advice, full_name, is_dataset, join, lessons, with_columns
 from quiver.errors import BadData, BadSpec
 from quiver.task import Question, Task, check
 from quiver.types import Item, Query
@@ -98,8 +98,52 @@ def test_options_say_which_columns_are_meant(photos):
     path = manifest(photos / "list.csv", [{"image": "red0.png", "title": "red", "split": "train"}])
     learn, _ = lessons([f"{path} media=image,text=title"])
     assert dict(learn.items[0].media) == {"text": "red", "image": str(photos / "red0.png")}
-    with pytest.raises(BadSpec, match="has no option 'medium'"):
+    short, _ = lessons([f"{path} text=title"])
+    assert dict(short.items[0].media) == dict(learn.items[0].media)
+    says = r"list\.csv' has no option 'medium': did you mean media\? it takes meta, key, media, .*, as in --data \"list"
+    with pytest.raises(BadSpec, match=says):
         lessons([f"{path} medium=image"])
+
+
+def test_columns_given_beside_the_data_are_those_of_every_file(photos):
+    rows = [{"the photo": "red0.png", "a, b name's": "red", "split": "train"}]
+    path = manifest(photos / "list.csv", rows)
+    specs = with_columns([path], {"text": "a, b name's", "image": "the photo", "meta": None})
+    learn, _ = lessons(specs)
+    assert dict(learn.items[0].media) == {"text": "red", "image": str(photos / "red0.png")}
+    assert lessons([full_name(specs[0])])[0].revision == learn.revision  # which is what a run remembers
+    own = with_columns([f"{path} text=split"], {"text": "a, b name's", "image": "the photo"})
+    assert lessons(own)[0].items[0].media["text"] == "train"  # the spec's own word comes first
+    with pytest.raises(BadSpec, match="--text is for your own tables, and esc50 is a data set: leave it out"):
+        with_columns(["esc50"], {"text": "name", "image": None})
+
+
+def test_a_column_of_nearly_that_name_is_offered_for_edits(photos):
+    names = sorted(path.name for path in photos.iterdir())
+    rows = [{"image": name, "base_colour": name[:-5], "gender": "all"} for name in names]
+    path = manifest(photos / "list.csv", rows)
+    for said in ("colour", "base_color", "Base_Colour"):
+        with pytest.raises(BadSpec, match=f"no picture has a value of '{said}': did you mean base_colour"):
+            lessons([f"{path} edits={said}"])
+    with pytest.raises(BadSpec, match="'xyz': its columns are base_colour, gender"):
+        lessons([f"{path} edits=xyz"])
+
+
+def test_advice_is_a_command_for_the_columns_that_are_there(photos):
+    names = sorted(path.name for path in photos.iterdir())
+    rows = [
+        {"image": n, "sku": f"x{i}", "product_name": f"a {n[:-5]} thing", "tone": n[:-5]} for i, n in enumerate(names)
+    ]
+    path = manifest(photos / "list.csv", rows)
+    learn, _ = lessons([path])
+    said = advice(learn, [path], model="two_tower", edits=False)
+    assert said == f"Try: quiver train two_tower --data {path} --text product_name --out runs/two_tower"
+    said = advice(learn, [path], model="artemis", edits=True)
+    assert said == f"Try: quiver train artemis --data '{path} edits=product_name,tone' --out runs/artemis"
+    learn, _ = lessons([str(photos)])
+    assert "give a table with --meta TABLE --text COLUMN" in advice(learn, [str(photos)], model="x", edits=False)
+    asked, _ = lessons([f"{path} text=product_name"])
+    assert advice(asked, [path], model="x", edits=False) == ""
 
 
 def task(name, media, questions=()):

@@ -1,0 +1,107 @@
+"""The user's own files as items: a folder, glob, manifest or webdataset tar, with options behind its path.
+
+``"shop.csv text=name image=photo"`` names columns of a table; ``"photos meta=photos.csv"`` joins a table to files.
+Training (``--data``) and ``quiver bench recall --items`` read files this way.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from difflib import get_close_matches
+from glob import has_magic
+from typing import NamedTuple
+
+from quiver import registry
+from quiver.errors import BadSpec
+from quiver.types import MEDIA, Item
+
+#: Options that name tables and columns.
+OPTIONS = ("meta", "key", "media", *MEDIA, "id_column", "path_column")
+_BATCH = 4096
+
+
+class Files(NamedTuple):
+    """Items read from files.
+
+    Attributes:
+        items: with media as absolute paths and all other columns as metadata.
+        notes: remarks for the user: columns with a special meaning, and rows that were left out.
+    """
+
+    items: list[Item]
+    notes: tuple[str, ...]
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a text is a path on disk, or a glob."""
+    return has_magic(text) or os.path.exists(os.path.expanduser(text))
+
+
+def split(spec: str) -> tuple[str, dict[str, str]]:
+    """Split a spec into path and options; a path may have spaces in it."""
+    return (spec, {}) if is_path(spec) else registry.split(spec)
+
+
+def written(path: str, options: Mapping[str, str]) -> str:
+    """Write a spec of an absolute path and options."""
+    return shlex.join([os.path.abspath(os.path.expanduser(path)), *(f"{k}={v}" for k, v in options.items())])
+
+
+def with_options(spec: str, given: Mapping[str, str | None]) -> str:
+    """Add options to a spec of files; those in the spec itself come first."""
+    path, options = split(spec)
+    added = {name: value for name, value in given.items() if value is not None and name not in options}
+    return shlex.join([path, *(f"{name}={value}" for name, value in {**options, **added}.items())])
+
+
+def columns(media: str | None, named: Mapping[str, str | None]) -> str | None:
+    """Join ``media`` and columns by media key into one ``media``, as ``source.open`` takes it."""
+    parts = [media] if media else []
+    parts += [f"{key}={shlex.quote(column)}" for key, column in named.items() if column]
+    return ",".join(parts) or None
+
+
+def read(path: str, options: Mapping[str, str], *, what: str, more: tuple[str, ...] = ()) -> Files:
+    """Read items.
+
+    Args:
+        path: a folder, glob, manifest or webdataset tar.
+        options: of ``OPTIONS``.
+        what: the option of the command line that named the files, for messages.
+        more: options that the caller reads itself, for messages.
+
+    Raises:
+        BadData: the files cannot be read.
+        BadSpec: an option is unknown, or names a column that is not there.
+    """
+    from quiver.engine import source
+
+    if unknown := [name for name in options if name not in OPTIONS]:
+        near = get_close_matches(unknown[0], [*OPTIONS, *more], n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise BadSpec(
+            f"{what} {path!r} has no option {unknown[0]!r}: {hint}it takes {', '.join((*OPTIONS, *more))}, "
+            f'as in {what} "{os.path.basename(path)} text=COLUMN"'
+        )
+    named = {key: options.get(key) for key in MEDIA}
+    stream = source.open(
+        [path],
+        meta=options.get("meta"),
+        key=options.get("key"),
+        id_column=options.get("id_column"),
+        path_column=options.get("path_column"),
+        media=columns(options.get("media"), named),
+    )
+    items = [
+        Item(
+            row.pop("id"),
+            {key: value for key in MEDIA if (value := row.pop(key)) is not None},
+            {name: value for name, value in row.items() if value is not None},
+        )
+        for batch in stream.batches(_BATCH)
+        for row in batch.to_pylist()
+    ]
+    problems = stream.problems()
+    lost = [f"{len(problems)} left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
+    unused = [f"left out: {each}" for each in stream.left_out]
+    return Files(items, (*stream.notes, *unused, *lost))

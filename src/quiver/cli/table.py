@@ -1,0 +1,15 @@
+"""Options that say which columns of the user's own tables hold what; the same for every command that reads tables."""
+
+from typing import Annotated
+
+import typer
+
+Meta = Annotated[
+    str | None, typer.Option(help="Table of metadata to join to the files (CSV, TSV, JSONL, Parquet).", metavar="TABLE")
+]
+Key = Annotated[str | None, typer.Option(help="Column of the --meta table that names the files.", metavar="COLUMN")]
+Media = Annotated[
+    str | None, typer.Option(help="Media to take ('video'), and columns that hold media ('audio=sound').")
+]
+Text = Annotated[str | None, typer.Option(help="Column that holds the items' text.", metavar="COLUMN")]
+Image = Annotated[str | None, typer.Option(help="Column that names the items' pictures.", metavar="COLUMN")]
