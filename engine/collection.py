@@ -15,11 +15,11 @@ from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import batch_of
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
+from quiver.engine.ingest.meta_update import update
 from quiver.engine.ingest.options import AddOptions, Options
-from quiver.engine.ingest.pipeline import Ingest, agree, commit, take_vectors
+from quiver.engine.ingest.pipeline import Ingest, take_vectors
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.report import Report
-from quiver.engine.ingest.row_batch import Block, Known
 from quiver.engine.ingest.stored_roots import keep, roots_of
 from quiver.engine.ingest.words import index_words
 from quiver.engine.serving.answer import explain
@@ -112,7 +112,7 @@ class Collection:
             What was added, updated, skipped and quarantined.
 
         Raises:
-            BadData: a source cannot be read, or its metadata contradicts the collection's column types.
+            BadData: a source cannot be read, or its metadata cannot be stored; nothing is added then.
             BadSpec: an encoder cannot be named so.
             MissingWeights: an encoder's weights are not here.
         """
@@ -127,13 +127,14 @@ class Collection:
         if paths:
             table_of = None if meta is None else str(meta)
             origins.append(source.open(paths, meta=table_of, key=key, media=media, roots=roots))
-        table = self._writer(create=bool(origins))
-        keep(table, roots)
         specs = strings(encoder, "encoder")
         encoders = [load(spec) for spec in dict.fromkeys(map(registry.canonical, specs))]
+        table = self._writer(create=bool(origins))
+        keep(table, roots)
         encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
         report = Report(notes=list(roots.notes))
-        for origin in origins or [Stored(table)]:
+        for opened in origins or [Stored(table)]:
+            origin = opened.beside(table.schema) if isinstance(opened, Given) else opened
             ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen)
             for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
                 pass
@@ -184,25 +185,22 @@ class Collection:
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
-        """Set metadata of items by id; new columns are made as needed. Returns how many items changed.
+        """Set metadata of items by id; returns how many items changed.
+
+        New columns are made as needed, and a column widens where a value does not fit it: whole numbers to fractions,
+        dates to times, anything else to text, with a warning in the log. None clears a value.
 
         Raises:
-            BadSpec: an id is not here.
-            BadData: a value does not fit its column's type.
+            BadSpec: an id is not here, or a value is cleared in a column that is not.
+            BadData: a column cannot be called so, or a value cannot be stored; nothing is changed then.
         """
         table = self._writer()
-        origin = Given.of([Item(id, {}, meta) for id, meta in values.items()])
         absent = set(values).difference(item.id for item in self.get(list(values)))
         if absent:
-            raise BadSpec(f"no item has the id {min(absent)!r}")
-        agree(table, origin.schema)
-        report = Report()
-        for batch in origin.batches(4096):
-            block = Block()
-            block.add(Known.look_up(table, batch, ()), dict.fromkeys(range(len(batch))), {})
-            commit(table, block, report)
+            raise BadSpec(f"no item has the id {min(absent, key=str)!r}")
+        changed = update(table, values)
         self._settle(table)
-        return report.updated
+        return changed
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: str | None = None) -> int:
         """Delete items by id or by condition; returns how many."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from quiver.errors import BadData
 from quiver.types import Space
 
 if TYPE_CHECKING:
@@ -97,6 +98,23 @@ class Derived:
 
     def __str__(self) -> str:
         return f"{self.key} in {self.space.name}, computed from {self.stored.space.name}"
+
+
+def check_same(here: "pa.Field", new: "pa.Field") -> None:
+    """See that new data goes into a column that is there.
+
+    Raises:
+        BadData: the column holds vectors of another space, or another type.
+    """
+    mine, other = Column.of(here), Column.of(new)
+    if mine is not None and other is not None and mine.space != other.space:
+        raise BadData(f"vectors of {_told(other.space)} do not go into {_told(mine.space)}: give them another space")
+    if here.type != new.type:
+        raise BadData(f"column {new.name} holds {here.type} here and {new.type} in the new data")
+
+
+def _told(space: Space) -> str:
+    return f"the space {space.name!r} ({space.dim} wide, {space.metric})"
 
 
 @cache

@@ -14,16 +14,18 @@ import pyarrow.compute as pc
 
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
+from quiver.engine.core.vector_check import faults
 from quiver.engine.ingest.decode import Decoded, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
+from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
-from quiver.engine.source import GivenVectors, Source, VectorSource
+from quiver.engine.source import GivenVectors, Problem, Source, VectorSource
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.quarantine import Quarantine
-from quiver.errors import BadData, is_panic
-from quiver.types import Floats, Space, uri_of
+from quiver.errors import SpaceMismatch, is_panic
+from quiver.types import Floats, Metric, Space, uri_of
 
 #: Items per decoding task and per forward pass.
 CHUNK = 64
@@ -33,7 +35,7 @@ COMMIT_ROWS = 1024
 COMMIT_SECONDS = 20.0
 
 #: id, uri and reason of an item that cannot be read.
-Problem = tuple[str, str | None, str]
+Bad = tuple[str, str | None, str]
 
 
 class Ingest:
@@ -50,7 +52,7 @@ class Ingest:
         self.fills = [(loaded, key) for loaded in encoders for key in loaded.encoder.keys]
         self.slots = [Slot(key, loaded.encoder.reader(key)) for loaded, key in self.fills]
         self.report = Report()
-        self._bad: list[Problem] = []
+        self._bad: list[Bad] = []
         self._replaced: list[tuple[str, str, str]] = []
         self._renewed = 0
         self._made: set[str] = set()
@@ -58,7 +60,8 @@ class Ingest:
     def run(self, source: Source) -> Iterator[int]:
         """Add everything; yields how many items each chunk had, for a progress bar."""
         started = last = time.perf_counter()
-        agree(self.table, source.schema)
+        self.table.check_fields([column.field() for column in self.columns])
+        self.report.notes += agree(self.table, source.schema)
         for loaded in self.encoders:
             self.table.record(loaded.spec, loaded.describe())
         block = Block()
@@ -84,8 +87,10 @@ class Ingest:
 
         def chunks() -> Iterator[list[Job]]:
             for batch in source.batches(COMMIT_ROWS):
-                known = Known.look_up(self.table, batch, self.columns)
-                for start in range(0, len(batch), CHUNK):
+                rows, problems = admit(batch, self.table.schema)
+                self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in problems]
+                known = Known.look_up(self.table, rows, self.columns)
+                for start in range(0, len(rows), CHUNK):
                     waiting.append(known.slice(start, CHUNK))
                     yield self._jobs(waiting[-1])
 
@@ -141,25 +146,6 @@ def _targets(loaded: Loaded, key: str) -> list[tuple[str, Space]]:
     return [(Column(key, space, loaded.spec).name, space) for space in loaded.encoder.spaces(key)]
 
 
-def agree(table: Table, schema: pa.Schema) -> None:
-    """Add metadata columns, and see that those which exist can take the new values.
-
-    Raises:
-        BadData: a column holds numbers here and the source brings something that is no number.
-    """
-    known = {each.name: each.type for each in table.schema}
-    for new in schema:
-        here = known.get(new.name, new.type)
-        widens = pa.types.is_string(here) or (pa.types.is_floating(here) and pa.types.is_integer(new.type))
-        if here != new.type and not widens and not pa.types.is_null(new.type):
-            raise BadData(
-                f"metadata column {new.name} holds {here} in this collection and {new.type} in the new data:"
-                " rename it or correct the data"
-            )
-    typed = [each.with_type(pa.string()) if pa.types.is_null(each.type) else each for each in schema]
-    table.add_fields([each for each in typed if each.name not in known])
-
-
 def commit(table: Table, block: Block, report: Report) -> Changes:
     """Write a block and count what it changed: one commit for new rows, and one for each set of columns to fill.
 
@@ -200,7 +186,9 @@ def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple
         (n, dim) float32, and by position the reason why an item has no vector.
     """
     try:
-        data = loaded.encoder.embed(key, batch, space)
+        data = np.asarray(loaded.encoder.embed(key, batch, space), np.float32)
+        if data.shape != (len(batch), space.dim):
+            raise SpaceMismatch(f"{space} takes ({len(batch)}, {space.dim}) vectors, not {data.shape}")
     except BaseException as error:
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
@@ -209,33 +197,60 @@ def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple
         alone = [embed(loaded, key, [one], space) for one in batch]
         reasons = {n: bad[0] for n, (_, bad) in enumerate(alone) if bad}
         return np.concatenate([data for data, _ in alone]), reasons
-    finite = np.isfinite(data).all(axis=1)
-    return data, {n: f"{loaded.spec}: its vector is not finite" for n in np.flatnonzero(~finite).tolist()}
+    return data, {n: f"{loaded.spec}: {reason}" for n, reason in faults(data, space.metric).items()}
 
 
 def take_vectors(
     table: Table, source: VectorSource | GivenVectors, column: Column, report: Report, *, quarantine: Quarantine
 ) -> Iterator[int]:
-    """Add ready-made vectors, without decoding or encoding; yields how many items each batch had."""
+    """Add ready-made vectors, without decoding or encoding; yields how many items each batch had.
+
+    Raises:
+        BadData: the space holds vectors of another width or metric, or metadata cannot be stored; see ``agree``.
+    """
     started = time.perf_counter()
-    agree(table, source.schema)
-    table.add_fields([column.field()])
+    table.check_fields([column.field()])
+    report.notes += agree(table, source.schema)
     block = Block()
     for batch in source.batches(COMMIT_ROWS * 4):
-        known = Known.look_up(table, batch, (column,))
-        data = batch["vector"].flatten().to_numpy().reshape(len(batch), -1)
+        rows, problems = _comparable(*admit(batch, table.schema), column.space.metric)
+        if len(rows) and column.name not in table.schema.names:
+            table.add_fields([column.field()])
+        known = Known.look_up(table, rows, (column,))
+        data = _matrix(rows)
         news = _unlike_stored(table, known, column, data)
         filled: Filled = {column.name: (news, data[news])}
-        block.add(known, dict.fromkeys(range(len(batch))), filled)
+        block.add(known, dict.fromkeys(range(len(rows))), filled)
         commit(table, block, report)
         quarantine.cure(block.ids)
+        _set_aside(quarantine, problems, report)
         block.reset()
         yield len(batch)
-    problems = [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
-    quarantine.add(problems)
-    report.quarantined += len(problems)
+    _set_aside(quarantine, source.problems(), report)
     report.notes += source.notes
     report.seconds = time.perf_counter() - started
+
+
+def _matrix(rows: pa.RecordBatch) -> Floats:
+    data: Floats = rows["vector"].flatten().to_numpy().reshape(len(rows), -1)
+    return data
+
+
+def _comparable(rows: pa.RecordBatch, problems: list[Problem], metric: Metric) -> tuple[pa.RecordBatch, list[Problem]]:
+    """Leave out the rows whose vectors no index can compare."""
+    bad = faults(_matrix(rows), metric) if len(rows) else {}
+    if not bad:
+        return rows, problems
+    ids, keep = rows["id"], np.ones(len(rows), bool)
+    keep[list(bad)] = False
+    return rows.filter(pa.array(keep)), problems + [Problem(ids[n].as_py(), "", why) for n, why in bad.items()]
+
+
+def _set_aside(quarantine: Quarantine, problems: Sequence[Problem], report: Report) -> None:
+    bad = [(problem.id, problem.uri or None, problem.reason) for problem in problems]
+    quarantine.add(bad)
+    report.quarantined += len(bad)
+    report.reasons = merged([*report.reasons, *grouped(bad)])
 
 
 def _unlike_stored(table: Table, known: Known, column: Column, data: Floats) -> list[int]:

@@ -6,7 +6,7 @@ assembled as Arrow columns, never row by row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from quiver.engine.core.column import Column
+from quiver.engine.core.metadata import RESERVED, as_stored, names_of
 from quiver.engine.ingest.words import words
 from quiver.engine.source.record import first_reference
 from quiver.engine.source.roots import same_place
-from quiver.engine.storage.dataset import RESERVED, Table, quoted
+from quiver.engine.storage.dataset import Table, quoted
 from quiver.types import MEDIA, Floats, Item
 
 #: Vectors by column name: which rows of the batch have one, ascending, and (len(rows), dim) float32.
@@ -35,21 +36,23 @@ class Known:
         stored: the same ids in the same order: media, sha256, metadata, and ``has <column>`` flags; null where not
             stored.
         version: of the table they were looked up in.
+        cleared: by metadata column, which rows lose their stored value; columns that lose none are not there.
     """
 
     batch: pa.Table
     stored: pa.Table
     version: int
+    cleared: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @classmethod
     def look_up(cls, table: Table, batch: pa.RecordBatch | pa.Table, columns: Sequence[Column]) -> "Known":
         """Read the stored rows of a batch's ids."""
         shared = [name for name in batch.schema.names if name in table.schema.names]
-        ours = pa.table({name: batch[name].cast(table.schema.field(name).type) for name in shared})
-        wanted = {name: name for name in ("id", "sha256", *MEDIA, *table.meta)}
+        ours = as_stored(pa.table({name: batch[name] for name in shared}), table.schema)
+        wanted = {name: f"`{name}`" for name in ("id", "sha256", *MEDIA, *table.meta)}
         names = [column.name for column in columns if column.name in table.schema.names]
         wanted |= {f"has {name}": f"{name} IS NOT NULL" for name in names}
-        where = f"id IN {quoted(ours['id'].to_pylist())}"
+        where = f"id IN {quoted(ours['id'].to_pylist())}" if len(ours) else "false"
         found = table.dataset.scanner(columns=wanted, filter=where).to_table()
         order = pc.index_in(ours["id"], found["id"].combine_chunks())
         return cls(ours, found.take(order), table.version)
@@ -106,10 +109,13 @@ class Known:
         return [name for name in self.batch.schema.names if name not in RESERVED]
 
     def merged(self, name: str) -> pa.ChunkedArray:
-        """Return a metadata column: the source's value, or the stored one where the source has none."""
+        """Return a metadata column: the source's value, or the stored one where the source says nothing."""
         if name not in self.batch.schema.names:
             return self.stored[name]
-        return pc.coalesce(self.batch[name], self.stored[name])
+        merged = pc.coalesce(self.batch[name], self.stored[name])
+        if name in self.cleared:
+            merged = pc.if_else(self.cleared[name], pa.scalar(None, merged.type), merged)
+        return merged
 
     def moved(self, hashes: Mapping[int, str | None]) -> NDArray[np.int64]:
         """Which items have the content that is stored, and their files in another place."""
@@ -131,13 +137,18 @@ class Known:
             new, old = self.batch[name], self.stored[name]
             same = _equal(new, old)
             differs |= pc.and_(new.is_valid(), pc.invert(pc.fill_null(same, False))).to_numpy()
+            if name in self.cleared:
+                differs |= pc.and_(old.is_valid(), self.cleared[name]).to_numpy()
         return differs
 
 
 def _equal(new: pa.ChunkedArray, old: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_null(new.type):
+        return pa.chunked_array([pa.nulls(len(new), pa.bool_())])
     if pa.types.is_nested(new.type):
         return pa.chunked_array([pa.array([a == b for a, b in zip(new.to_pylist(), old.to_pylist(), strict=True)])])
-    return pc.equal(new, old)
+    same = pc.equal(new, old)
+    return pc.or_(same, pc.and_(pc.is_nan(new), pc.is_nan(old))) if pa.types.is_floating(new.type) else same
 
 
 @dataclass(frozen=True)
@@ -194,7 +205,8 @@ class Block:
             found, start = Known.look_up(table, pa.concat_tables([fresh[n].batch for n in members]), ()), 0
             for n in members:
                 size = len(fresh[n].batch)
-                fresh[n], start = found.slice(start, size), start + size
+                part = found.slice(start, size)
+                fresh[n], start = replace(part, cleared=fresh[n].cleared), start + size
         return fresh
 
 
@@ -276,7 +288,7 @@ class Changes:
             self._part(pa.table(columns).take(bare).append_column("sha256", hashed))
 
     def _meta(self) -> list[str]:
-        return [f.name for f in self.schema if f.name not in RESERVED and Column.of(f) is None]
+        return list(names_of(self.schema))
 
     def _whole_rows(
         self, known: Known, rows: NDArray[np.int64], hashes: Mapping[int, str | None], filled: Filled
@@ -289,10 +301,10 @@ class Changes:
         columns["sha256"] = pa.array([hashes[n] for n in rows.tolist()], pa.string())
         columns["words"] = words(columns["text"], list(meta.values()))
         columns |= meta
-        for field in self.schema:
-            if field.name not in columns:
+        for each in self.schema:
+            if each.name not in columns:
                 empty = ((), np.empty((0, 1), np.float32))
-                columns[field.name] = spread(filled.get(field.name, empty), rows, field.type)
+                columns[each.name] = spread(filled.get(each.name, empty), rows, each.type)
         self._whole.append(pa.table([columns[name] for name in self.schema.names], schema=self.schema))
 
     def _compare(self, known: Known, rows: NDArray[np.int64]) -> None:

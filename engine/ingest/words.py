@@ -6,9 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quiver.engine.core.column import Column
 from quiver.engine.storage import full_text
-from quiver.engine.storage.dataset import RESERVED, Table
+from quiver.engine.storage.dataset import Table
 
 #: A link, up to what cannot belong to it: a space, a quote, an angle bracket, a letter of another script.
 _LINK = "[A-Za-z][A-Za-z0-9+.-]*://[!#-&(-;=?-~]*"
@@ -32,14 +31,13 @@ def index_words(table: Table) -> tuple[str, ...]:
     """See that words are indexed as they are today; returns what a user should be told of an index that was not."""
     if not full_text.index(table):
         return ()
-    _restore(table)
+    rewrite(table)
     return ("the full-text index was built anew: it now finds words in Chinese, Japanese, Thai and the like",)
 
 
-def _restore(table: Table) -> None:
-    """Write the words of texts with links anew: an earlier Quiver left out every string that had one."""
-    fields = [field for field in table.schema if field.name not in RESERVED and Column.of(field) is None]
-    names = ["text", *(field.name for field in fields)]
+def rewrite(table: Table) -> None:
+    """Write the words of all items anew where they differ: what they are made of has changed."""
+    names = ["text", *table.meta]
 
     def change(dataset: Any) -> None:
         for batch in table.at(table.version).batches(["id", full_text.WORDS, *names], size=_ROWS):

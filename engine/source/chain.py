@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from quiver.engine.core.metadata import convert
 from quiver.engine.source.column import union
 from quiver.engine.source.record import Gate, LeftOut, Problem, Source, columns, rebatch
+from quiver.errors import BadData
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +19,7 @@ class Chain:
 
     Attributes:
         sources: the sources.
-        schema: all their metadata columns; a column that differs in type is a float64 or a string.
+        schema: all their metadata columns; a column that differs in type has the type that holds both.
     """
 
     sources: tuple[Source, ...]
@@ -58,19 +60,27 @@ class Chain:
 
 
 def chain(sources: Sequence[Source]) -> Source:
-    """Return one source for several.
-
-    Raises:
-        BadData: a column is a list in one of them and not in another.
-    """
+    """Return one source for several."""
     if len(sources) == 1:
         return sources[0]
     return Chain(tuple(sources), union([source.schema for source in sources]))
 
 
 def _widen(batch: "pa.RecordBatch", wanted: "pa.Schema") -> "pa.RecordBatch":
+    """Bring a batch to the columns and types of all sources.
+
+    Raises:
+        BadData: a whole number is too large to be a fraction, which the column holds in another source.
+    """
     import pyarrow as pa
 
-    have = set(batch.schema.names)
-    arrays = [batch.column(f.name).cast(f.type) if f.name in have else pa.nulls(len(batch), f.type) for f in wanted]
+    arrays = []
+    for each in wanted:
+        if each.name not in batch.schema.names:
+            arrays.append(pa.nulls(len(batch), each.type))
+            continue
+        try:
+            arrays.append(convert(pa.chunked_array([batch.column(each.name)]), each.type).combine_chunks())
+        except pa.ArrowInvalid as error:
+            raise BadData(f"column {each.name} differs between the sources: {error}; add them one by one") from error
     return pa.RecordBatch.from_arrays(arrays, schema=wanted)

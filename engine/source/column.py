@@ -1,17 +1,20 @@
 """Columns of tables: which type the whole of a column fits, and the name it gets.
 
-A column's kind is learnt value by value over the whole file: int (int64), float (float64), bool, date
-(date32), stamp and zoned (timestamp in microseconds, naive or UTC), list (of strings), string. Kinds that
-do not go together make a string, in which every value stays as it was written.
+The kind of a column is learnt value by value over the whole file: int (int64), long (int64 beyond 2**53), float
+(float64), bool, date (date32), stamp and zoned (timestamp in microseconds, naive or UTC), list (of strings), ints and
+floats (lists of numbers), string. Kinds that do not go together make a string, in which every value stays as it was
+written. A column without any value has the null type, and takes any other later.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from quiver.engine.core import metadata
+from quiver.engine.core.metadata import EXACT
 from quiver.errors import BadData
-from quiver.types import MEDIA
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,24 +30,37 @@ _WRITTEN = {
     "stamp": f"{_DAY}({_TIME})?",
     "zoned": _DAY + _TIME + "(Z|[-+][0-9]{2}:?[0-9]{2})",
 }
-_LONG = "^-?[0-9]{17,}$"  # float64 would change its last digits
+_LONG = "^-?[0-9]{16,}$"  # float64 may change its last digits
 _DATES = ("date", "stamp", "zoned")
-_WIDER = {frozenset(("int", "float")): "float", frozenset(("date", "stamp")): "stamp"}
-_RESERVED = frozenset(("id", "uri", "sha256", "words", "vector", *MEDIA))
+_WIDER = {
+    frozenset(("int", "float")): "float",
+    frozenset(("int", "long")): "long",
+    frozenset(("date", "stamp")): "stamp",
+    frozenset(("ints", "floats")): "floats",
+    # An empty list says nothing of what a full one holds.
+    frozenset(("list", "empty")): "list",
+    frozenset(("ints", "empty")): "ints",
+    frozenset(("floats", "empty")): "floats",
+}
 
 
 def datatype(kind: str | None) -> "pa.DataType":
-    """Return the Arrow type of a kind; a column without any value is a string."""
+    """Return the Arrow type of a kind; a column without any value has the null type."""
     import pyarrow as pa
 
     makers: dict[str | None, Callable[[], pa.DataType]] = {
+        None: pa.null,
         "int": pa.int64,
+        "long": pa.int64,
         "float": pa.float64,
         "bool": pa.bool_,
         "date": pa.date32,
         "stamp": lambda: pa.timestamp("us"),
         "zoned": lambda: pa.timestamp("us", "UTC"),
         "list": lambda: pa.list_(pa.string()),
+        "empty": lambda: pa.list_(pa.string()),
+        "ints": lambda: pa.list_(pa.int64()),
+        "floats": lambda: pa.list_(pa.float64()),
     }
     return makers.get(kind, pa.string)()
 
@@ -64,8 +80,8 @@ class Inference:
             filled = values.filter(pc.fill_null(pc.not_equal(values, ""), False))
             self._learn(name, _kind_of_text(filled, tuple(_WRITTEN)))
 
-    def see_values(self, name: str, values: Sequence[Any]) -> None:
-        """Take in values as JSON gives them, None where there is none; only dates are read out of strings."""
+    def see_values(self, name: str, values: Sequence[Any], *, dates: bool = True) -> None:
+        """Take in values as JSON gives them, None where there is none; with ``dates``, strings may be dates."""
         import pyarrow as pa
 
         known = self._kinds.setdefault(name, None)
@@ -74,7 +90,7 @@ class Inference:
         found = set(map(type, values))
         if str in found:
             texts = [value for value in values if isinstance(value, str) and value]
-            self._learn(name, _kind_of_text(pa.array(texts, pa.string()), _DATES))
+            self._learn(name, _kind_of_text(pa.array(texts, pa.string()), _DATES if dates else ()))
         if found - {str, type(None)}:
             others = [value for value in values if value is not None and not isinstance(value, str)]
             for kind in set(map(_kind_of_value, others)):
@@ -104,26 +120,54 @@ def _kind_of_text(values: "pa.Array", among: Sequence[str]) -> str | None:
                 values.cast(datatype(kind))
             except pa.ArrowInvalid:  # 31 February, or an integer of more than 64 bits
                 return "string"
-            lossy = kind == "float" and pc.any(pc.match_substring_regex(values, _LONG)).as_py()
-            return "string" if lossy else kind
+            return _exactly(values, kind)
     return "string"
+
+
+def _exactly(values: "pa.Array", kind: str) -> str:
+    """Tell whole numbers that float64 holds from those that it does not."""
+    import pyarrow.compute as pc
+
+    if kind not in ("int", "float"):
+        return kind
+    digits = values.filter(pc.match_substring_regex(values, _LONG)).to_pylist()
+    if not any(abs(int(each)) > EXACT for each in digits):
+        return kind
+    return "long" if kind == "int" else "string"
 
 
 def _kind_of_value(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        return "int" if -(2**63) <= value < 2**63 else "string"
+        small = "int" if -EXACT <= value <= EXACT else "long"
+        return small if -(2**63) <= value < 2**63 else "string"
     if isinstance(value, float):
         return "float"
-    texts = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-    return "list" if texts else "string"
+    if isinstance(value, date):
+        return "date" if not isinstance(value, datetime) else "stamp" if value.tzinfo is None else "zoned"
+    return _kind_of_list(value) if isinstance(value, list) else "string"
+
+
+def _kind_of_list(value: list[Any]) -> str:
+    kinds = {str if isinstance(each, str) else type(each) for each in value}
+    if not kinds:
+        return "empty"
+    if kinds == {str}:
+        return "list"
+    if kinds == {int} and all(-(2**63) <= each < 2**63 for each in value):
+        return "ints"
+    if kinds == {float} or (kinds == {int, float} and all(abs(each) <= EXACT for each in value if type(each) is int)):
+        return "floats"
+    return "string"
 
 
 def from_text(values: "pa.Array", kind: "pa.DataType") -> "pa.Array":
     """Cast strings; an empty one is null unless the column holds strings."""
     import pyarrow as pa
 
+    if pa.types.is_null(kind):
+        return pa.nulls(len(values))
     return values if pa.types.is_string(kind) else filled(values).cast(kind)
 
 
@@ -136,7 +180,8 @@ def from_values(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
         return pa.array(values if plain else [_as_text(value) for value in values], kind)
     filled = [None if value == "" else value for value in values]
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return pa.array(filled, pa.string()).cast(kind)
+        written = [str(value) if isinstance(value, date) else value for value in filled]
+        return pa.array(written, pa.string()).cast(kind)
     return pa.array(filled, kind)
 
 
@@ -151,20 +196,24 @@ def filled(values: "pa.Array") -> "pa.Array":
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)
+    plain = isinstance(value, int | date) and not isinstance(value, bool)
+    return str(value) if plain else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """Give every column a name of its own: ``column_2`` where the second has none, ``a_2`` for a second ``a``."""
+    """Give every column a name of its own: ``column_2`` where the second has none, ``a_2`` for a second ``a``.
+
+    Upper and lower case count as equal: a condition could not tell ``Price`` from ``price``.
+    """
     taken: set[str] = set()
     result = []
     for position, name in enumerate(names, 1):
         stem = fresh = name or f"column_{position}"
         count = 1
-        while fresh in taken:
+        while fresh.lower() in taken:
             count += 1
             fresh = f"{stem}_{count}"
-        taken.add(fresh)
+        taken.add(fresh.lower())
         result.append(fresh)
     return result
 
@@ -179,10 +228,10 @@ def rename(names: Sequence[str]) -> dict[str, str]:
 
 
 def _sanitise(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)[: metadata.LONGEST_NAME - 20]
     if not plain.strip("_"):
         return ""
-    reserved = plain.lower() in _RESERVED or plain.lower().startswith(("_", "vec_"))
+    reserved = plain.lower() == "uri" or plain.startswith("_") or metadata.fault(plain) is not None
     return f"meta_{plain}" if reserved else plain
 
 
@@ -199,20 +248,10 @@ def known(column: str, names: Sequence[str], *, path: str) -> str:
 
 
 def union(schemas: Sequence["pa.Schema"]) -> "pa.Schema":
-    """Return all columns of several tables; one that differs in type is a float64 if numeric, else a string.
-
-    Raises:
-        BadData: a column is a list in one table and not in another.
-    """
+    """Return all columns of several tables; one that differs in type has the type that holds both."""
     import pyarrow as pa
-    import pyarrow.types as pt
 
     fields: dict[str, pa.DataType] = {}
     for field in (field for schema in schemas for field in schema):
-        other = fields.setdefault(field.name, field.type)
-        if other != field.type:
-            if pt.is_list(other) or pt.is_list(field.type):
-                raise BadData(f"column {field.name} is a list in one table and not in another: rename one of them")
-            numeric = {other, field.type} == {pa.int64(), pa.float64()}
-            fields[field.name] = pa.float64() if numeric else pa.string()
+        fields[field.name] = metadata.common(fields.setdefault(field.name, field.type), field.type)
     return pa.schema(list(fields.items()))

@@ -1,45 +1,90 @@
 """Items that need no reading from files: those made in Python, and those a collection already holds."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.types as pt
 
+from quiver.engine.core.metadata import check_names, common
+from quiver.engine.source import column
+from quiver.engine.source.jsonl import flatten
 from quiver.engine.source.place import Place
 from quiver.engine.source.record import LeftOut, Problem
-from quiver.engine.storage.dataset import RESERVED, Table
+from quiver.engine.source.value import plain
+from quiver.engine.storage.dataset import Table
 from quiver.errors import BadData
 from quiver.types import MEDIA, Item
+
+#: What an item may hold under the name of a file, and as text.
+_FORMS: tuple[tuple[type, ...], ...] = ((str, os.PathLike, type(None)), (str, type(None)))
+#: What people call a medium.
+_ALSO = {
+    "img": "image",
+    "picture": "image",
+    "photo": "image",
+    "caption": "text",
+    "sound": "audio",
+    "clip": "video",
+    "movie": "video",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Items made in Python."""
+    """Items made in Python.
+
+    Attributes:
+        items: those that can be stored, their metadata flattened and plain.
+        schema: the metadata columns.
+        notes: what the user should know.
+    """
 
     items: Sequence[Item]
     schema: pa.Schema
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    _problems: tuple[Problem, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, items: Sequence[Item]) -> "Given":
-        """Infer the metadata columns of items.
+    def of(cls, items: Sequence[Item], *, media: bool = True) -> "Given":
+        """Check items, and infer their metadata columns.
+
+        Args:
+            items: what to add.
+            media: whether each must hold something; what changes metadata alone need not.
 
         Raises:
-            BadData: the values of one column do not share a type, or a column takes a reserved name.
+            BadData: an item is not of the form that ``Item`` tells, a metadata column cannot be called so, or no item
+                can be stored.
         """
-        names = dict.fromkeys(name for item in items for name in item.meta)
-        fields = []
-        for name in names:
-            if name in RESERVED:
-                raise BadData(f"metadata cannot be called {name!r}: that name is taken")
+        for item in items:
+            _check(item, media=media)
+        kept, problems = [], []
+        for item in items:
             try:
-                fields.append(pa.field(name, pa.array([item.meta.get(name) for item in items]).type))
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise BadData(f"metadata column {name!r}: {error}") from error
-        return cls(tuple(items), pa.schema(fields))
+                kept.append(Item(item.id, _texts(item.media), flatten(_values(item.meta))))
+            except ValueError as error:
+                problems.append(Problem(item.id, "", str(error)))
+        if problems and not kept:
+            raise BadData(f"item {problems[0].id!r}: {problems[0].reason}")
+        names = dict.fromkeys(name for item in kept for name in item.meta)
+        check_names(names)
+        fields = [pa.field(name, _kind([item.meta.get(name) for item in kept])) for name in names]
+        return cls(tuple(kept), pa.schema(fields), _problems=tuple(problems))
+
+    def beside(self, stored: pa.Schema) -> "Given":
+        """Take texts for the numbers, dates or booleans they write, where the collection has a column of these."""
+        fields = []
+        for each in self.schema:
+            kind = each.type
+            if pt.is_string(kind) and each.name in stored.names:
+                kind = _written([item.meta.get(each.name) for item in self.items], stored.field(each.name).type)
+            fields.append(each.with_type(kind))
+        return replace(self, schema=pa.schema(fields))
 
     @property
     def total(self) -> int:
@@ -53,16 +98,117 @@ class Given:
             part = self.items[start : start + size]
             columns: dict[str, Any] = {"id": pa.array([item.id for item in part], pa.string())}
             for name in MEDIA:
-                held = [None if (each := item.media.get(name)) is None else str(each) for item in part]
-                references = pa.array(held, pa.string())
+                references = pa.array([item.media.get(name) for item in part], pa.string())
                 columns[name] = references if name == "text" else here.resolve(references)
-            for field_ in self.schema:
-                columns[field_.name] = pa.array([item.meta.get(field_.name) for item in part], field_.type)
+            for each in self.schema:
+                columns[each.name] = _column([item.meta.get(each.name) for item in part], each.type)
             yield pa.RecordBatch.from_pydict(columns)
 
     def problems(self) -> list[Problem]:
-        """There are none: items are checked when they are made."""
-        return []
+        """Return the items that cannot be stored, and why."""
+        return list(self._problems)
+
+
+def _check(item: Item, *, media: bool) -> None:
+    """See that an item is what it should be.
+
+    Raises:
+        BadData: it is not.
+    """
+    if not isinstance(item.id, str):
+        raise BadData(f"the id of an item is text, not {item.id!r} ({type(item.id).__name__}): str(...) makes one")
+    if not item.id:
+        raise BadData("an item has an empty id: give every item one of its own")
+    if any("\ud800" <= letter <= "\udfff" for letter in item.id):
+        raise BadData(f"the id {item.id!r} has half a surrogate pair, which is no text: use other characters")
+    if not isinstance(item.media, Mapping) or not isinstance(item.meta, Mapping):
+        raise BadData(f"item {item.id!r}: media and metadata are dicts, such as {{'image': 'a.jpg'}}")
+    if media:
+        _check_media(item)
+    _check_meta(item)
+
+
+def _check_media(item: Item) -> None:
+    for name, held in item.media.items():
+        if name not in MEDIA:
+            raise BadData(f"item {item.id!r} holds {name!r}: {_near(name)}")
+        if not isinstance(held, _FORMS[name == "text"]):
+            raise BadData(f"item {item.id!r}: {_advice(name, held)}")
+    if all(held is None for held in item.media.values()):
+        raise BadData(f"item {item.id!r} holds nothing: give it one of {', '.join(MEDIA)}; update_meta sets metadata")
+    if (item.media.get("before") is None) != (item.media.get("after") is None):
+        raise BadData(f"item {item.id!r}: a pair needs both before and after")
+
+
+def _check_meta(item: Item) -> None:
+    for name, value in item.meta.items():
+        try:
+            plain(value)
+        except TypeError as error:
+            raise BadData(
+                f"item {item.id!r}: metadata {name!r} is of type {error}: give text, a number, a date, true or false,"
+                " or a list of these"
+            ) from error
+        except RecursionError as error:
+            raise BadData(f"item {item.id!r}: metadata {name!r} is nested too deeply") from error
+        except ValueError:
+            pass  # the item is turned away, and the rest goes on
+
+
+def _near(name: Any) -> str:
+    text = str(name).lower()
+    near = [_ALSO[text]] if text in _ALSO else get_close_matches(text, MEDIA, 1)
+    meant = f"; did you mean {near[0]}?" if near else "; metadata goes into meta"
+    return f"media are {', '.join(MEDIA)}{meant}"
+
+
+def _advice(name: str, held: Any) -> str:
+    kind = type(held).__name__
+    if name == "text":
+        return f"text is a string, not {kind}"
+    return f"{name} is the path of a file, not {kind}: save it as a file first (a query takes it as it is)"
+
+
+def _texts(media: Mapping[str, Any]) -> dict[str, str]:
+    """Return references as text."""
+    held = {name: plain(os.fspath(value)) for name, value in media.items() if value is not None}
+    wrong = next((name for name, value in held.items() if "\0" in value and name != "text"), None)
+    if wrong is not None:
+        raise ValueError(f"the path of its {wrong} has a NUL character")
+    return held
+
+
+def _values(meta: Mapping[str, Any]) -> dict[str, Any]:
+    values = {}
+    for name, value in meta.items():
+        try:
+            values[name] = plain(value)
+        except ValueError as error:
+            raise ValueError(f"metadata {name!r} {error}") from error
+    return values
+
+
+def _kind(values: Sequence[Any]) -> pa.DataType:
+    """Infer the type of a metadata column; what is text in Python stays text."""
+    inferred = column.Inference()
+    inferred.see_values("", values, dates=False)
+    return inferred.schema().field(0).type
+
+
+def _written(values: Sequence[Any], here: pa.DataType) -> pa.DataType:
+    """Return the type of texts that a stored column of another type takes, or else that of text."""
+    if pt.is_string(here) or pt.is_null(here) or not set(map(type, values)) <= {str, type(None)}:
+        return pa.string()
+    read = column.Inference()
+    read.see_text("", pa.array(values, pa.string()))
+    kind = read.schema().field(0).type
+    return pa.string() if pt.is_string(common(here, kind)) else kind
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if str in (types := set(map(type, values))) and types <= {str, type(None)}:
+        return column.from_text(pa.array(values, pa.string()), kind)
+    return column.from_values(values, kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from quiver.engine.core.metadata import check_names, convert
+from quiver.engine.core.metadata import plain as plain_type
+from quiver.engine.source import column
+from quiver.engine.source.jsonl import flatten
 from quiver.engine.source.record import Problem, assemble
+from quiver.engine.source.value import plain
 from quiver.errors import BadData, BadSpec
 from quiver.types import Floats
 
@@ -111,6 +116,8 @@ def _ids(ids: Sequence[str]) -> list[str]:
     names = list(ids)
     if odd := [each for each in names if not isinstance(each, str)]:
         raise BadSpec(f"ids must be text, not {odd[0]!r}: str(...) makes one")
+    if odd := [each for each in names if any("\ud800" <= letter <= "\udfff" for letter in each)]:
+        raise BadSpec(f"the id {odd[0]!r} has half a surrogate pair, which is no text: use other characters")
     if "" in names:
         raise BadSpec("an id is empty: name every vector")
     if len(set(names)) < len(names):
@@ -120,16 +127,25 @@ def _ids(ids: Sequence[str]) -> list[str]:
 
 
 def _table(meta: Any, rows: int) -> pa.Table:
+    """Return metadata as columns of the types that collections have."""
+    table = _columns(meta, rows)
+    check_names(table.schema.names)
+    columns = {name: _typed(name, table[name]) for name in table.schema.names}
+    return pa.table(columns) if columns else table.select([])
+
+
+def _columns(meta: Any, rows: int) -> pa.Table:
     if meta is None:
         return pa.table({"": pa.nulls(rows)}).select([])
     try:
         if isinstance(meta, Mapping):
-            columns = {name: pa.array(values) for name, values in meta.items()}
-            return pa.table(columns) if columns else _table(None, rows)
+            columns = {name: _array(name, values) for name, values in meta.items()}
+            return pa.table(columns) if columns else _columns(None, rows)
         if isinstance(meta, list | tuple):
-            names = dict.fromkeys(name for row in meta for name in row)
-            columns = {name: pa.array([row.get(name) for row in meta]) for name in names}
-            return pa.table(columns) if columns else _table(None, len(meta))
+            flat = [flatten(row) for row in meta]
+            names = dict.fromkeys(name for row in flat for name in row)
+            columns = {name: _array(name, [row.get(name) for row in flat]) for name in names}
+            return pa.table(columns) if columns else _columns(None, len(meta))
         if hasattr(meta, "__arrow_c_stream__"):
             return pa.table(meta)
         if hasattr(meta, "to_dict"):
@@ -137,3 +153,28 @@ def _table(meta: Any, rows: int) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, AttributeError, ValueError) as error:
         raise BadData(f"metadata cannot be read: {error}; give {_FORMS}") from error
     raise BadSpec(f"metadata must be {_FORMS}, not {type(meta).__name__}")
+
+
+def _array(name: Any, values: Any) -> pa.Array | pa.ChunkedArray:
+    """Make a column, at once where its values share a type."""
+    check_names([name])
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        try:
+            singly = [plain(value) for value in values]
+        except (TypeError, ValueError) as error:
+            told = f"a value of type {error}" if isinstance(error, TypeError) else f"a value that {error}"
+            raise BadData(f"metadata column {name!r} holds {told}") from error
+        kinds = column.Inference()
+        kinds.see_values("", singly, dates=False)
+        return column.from_values(singly, kinds.schema().field(0).type)
+
+
+def _typed(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = plain_type(values.type)
+    if kind is None and not (pa.types.is_nested(values.type) and not pa.types.is_map(values.type)):
+        raise BadData(f"metadata column {name!r} holds {values.type}: give text, numbers, dates, or lists of these")
+    return convert(values, pa.string() if kind is None else kind)

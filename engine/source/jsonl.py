@@ -1,17 +1,23 @@
-"""JSON lines: one object per line, nested objects flattened one level, ``{"a": {"b": 1}}`` to ``a_b``."""
+"""JSON: an object for each row, nested objects flattened one level, ``{"a": {"b": 1}}`` to ``a_b``.
+
+Usually one object stands on each line. One array of objects, and objects that run over several lines, are read too.
+"""
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from quiver.engine.source import column
 from quiver.engine.source.delimited import Report, undecodable
+from quiver.errors import BadData
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _LINES = 8192  # parsed at a time
+_START = re.compile(r"[^\s,]")  # of a value; a comma between two is forgiven
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +43,12 @@ def to_batch(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Reco
     """Build the columns of a schema from flat rows."""
     import pyarrow as pa
 
-    arrays = [column.from_values([row.get(f.name) for row in rows], f.type) for f in schema]
+    arrays = []
+    for field in schema:
+        try:
+            arrays.append(column.from_values([row.get(field.name) for row in rows], field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise BadData(f"column {field.name} cannot be read as {field.type}: {error}") from error
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -64,7 +75,8 @@ def _parsed(path: str, report: Report) -> Iterator[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     with open(path, encoding="utf-8-sig", newline="\n") as file:
         try:
-            for row in _objects(file, os.path.basename(path), report):
+            found = _spread_out(file, path, report)
+            for row in _lines(file, os.path.basename(path), report) if found is None else found:
                 rows.append(row)
                 if len(rows) == _LINES:
                     yield rows
@@ -75,16 +87,79 @@ def _parsed(path: str, report: Report) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def _objects(lines: Iterable[str], name: str, report: Report) -> Iterator[dict[str, Any]]:
+def _lines(lines: Iterable[str], name: str, report: Report) -> Iterator[dict[str, Any]]:
+    """Yield the object of every line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            report(f"{name}#line{number}", f"line {number} is not JSON: {error.msg} at column {error.colno}")
+        except (ValueError, RecursionError) as error:
+            report(f"{name}#line{number}", f"line {number} is not JSON: {_told(error)}")
             continue
-        if isinstance(row, dict):
-            yield row
+        if reason := _fault(row, line):
+            report(f"{name}#line{number}", f"line {number} {reason}")
         else:
-            report(f"{name}#line{number}", f"line {number} holds a {type(row).__name__}, not an object")
+            yield row
+
+
+def _spread_out(file: TextIO, path: str, report: Report) -> Iterator[dict[str, Any]] | None:
+    """Return the objects of a file that is not written line by line; None, back at its beginning, where it is."""
+    first = next((line for line in file if line.strip()), "").strip()
+    file.seek(0)
+    if first[:1] not in ("{", "[") or _is_row(first):
+        return None
+    text = file.read()
+    try:
+        values = list(_values(text))
+    except (ValueError, RecursionError) as error:
+        if first[0] == "[":
+            raise BadData(f"{path} holds an array that is not JSON: {_told(error)}") from error
+        file.seek(0)
+        return None
+    return _members(values, text, os.path.basename(path), report)
+
+
+def _is_row(line: str) -> bool:
+    """Tell whether a first line is one of many: an object, or something that can only be a fault of its own."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(value, list) and any(isinstance(each, dict) for each in value))
+
+
+def _values(text: str) -> Iterator[Any]:
+    """Yield one JSON value after the other."""
+    decoder, place = json.JSONDecoder(), 0
+    while found := _START.search(text, place):
+        value, place = decoder.raw_decode(text, found.start())
+        yield value
+
+
+def _members(values: Iterable[Any], text: str, name: str, report: Report) -> Iterator[dict[str, Any]]:
+    every = (row for value in values for row in (value if isinstance(value, list) else [value]))
+    for number, row in enumerate(every, 1):
+        if reason := _fault(row, text):
+            report(f"{name}#row{number}", f"row {number} {reason}")
+        else:
+            yield row
+
+
+def _fault(row: Any, written: str) -> str | None:
+    """Say why a value is no row."""
+    if not isinstance(row, dict):
+        return f"holds a {type(row).__name__}, not an object"
+    if "\\u" not in written:
+        return None
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "has half a surrogate pair, such as half an emoji, which is no text"
+    return None
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}" + (f" of line {error.lineno}" if error.lineno > 1 else "")
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from quiver.engine.core.metadata import convert as converted
+from quiver.engine.core.metadata import plain
 from quiver.engine.source.delimited import Report
 from quiver.errors import BadData
 
@@ -16,27 +18,12 @@ _ROWS = 16384  # decoded at a time
 def plain_type(kind: "pa.DataType") -> "pa.DataType | None":
     """Return the metadata type that holds a stored type, or None where there is none.
 
-    Unsigned 64-bit integers become strings: half of them do not fit int64.
+    Lists of numbers are left out: in a stored table they are vectors, as a rule.
     """
     import pyarrow as pa
-    import pyarrow.types as pt
 
-    if pt.is_dictionary(kind):
-        return plain_type(kind.value_type)
-    if pt.is_list(kind) or pt.is_large_list(kind):
-        return pa.list_(pa.string()) if plain_type(kind.value_type) == pa.string() else None
-    if pt.is_timestamp(kind):
-        return pa.timestamp("us", kind.tz)
-    tests = (
-        (pt.is_uint64, pa.string()),
-        (pt.is_integer, pa.int64()),
-        (pt.is_floating, pa.float64()),
-        (pt.is_decimal, pa.float64()),
-        (pt.is_boolean, pa.bool_()),
-        (pt.is_date, pa.date32()),
-        (lambda k: pt.is_string(k) or pt.is_large_string(k) or pt.is_string_view(k) or pt.is_null(k), pa.string()),
-    )
-    return next((plain for test, plain in tests if test(kind)), None)
+    found = plain(kind)
+    return None if found in (pa.list_(pa.int64()), pa.list_(pa.float64())) else found
 
 
 def open_file(path: str) -> "pq.ParquetFile":
@@ -60,6 +47,9 @@ def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
 
     with open_file(path) as file:
         stored = file.schema_arrow.empty_table().flatten().schema
+        names = stored.names
+        if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+            raise BadData(f"{path}: two columns are called {twice[0]!r}: rename one of them")
         types = {field.name: plain_type(field.type) for field in stored}
         kept = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
         notes = tuple(
@@ -81,8 +71,5 @@ def convert(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
     import pyarrow as pa
 
     table = pa.Table.from_batches([batch]).flatten()
-    # Nanoseconds are cut to microseconds: the one cast that may lose digits.
-    arrays = [
-        table.column(f.name).combine_chunks().cast(f.type, safe=not pa.types.is_timestamp(f.type)) for f in schema
-    ]
+    arrays = [converted(table.column(f.name), f.type).combine_chunks() for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

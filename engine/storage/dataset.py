@@ -20,7 +20,8 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from quiver.engine.core.column import Column
+from quiver.engine.core.column import Column, check_same
+from quiver.engine.core.metadata import RESERVED, check_names, names_of
 from quiver.engine.storage.lance_errors import first_line, lost_race, reading
 from quiver.engine.storage.version_watch import Sight, Watch
 from quiver.engine.storage.write_lock import lock_of
@@ -29,8 +30,6 @@ from quiver.types import MEDIA, Floats, Rows, Vectors
 
 _LOG = logging.getLogger("quiver")
 FORMAT = 1
-#: Columns that every collection has; a metadata column may not take one of these names.
-RESERVED = ("id", *MEDIA, "sha256", "words")
 #: Declares the key of a dataset: without it, concurrent upserts double rows and say nothing.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 #: Tries to commit beside other writers, and the longest wait between two, in seconds.
@@ -130,7 +129,7 @@ class Table:
     @property
     def meta(self) -> tuple[str, ...]:
         """Names of the metadata columns."""
-        return tuple(f.name for f in self.schema if f.name not in RESERVED and Column.of(f) is None)
+        return names_of(self.schema)
 
     @property
     def encoders(self) -> dict[str, dict[str, Any]]:
@@ -267,21 +266,27 @@ class Table:
             else:
                 return
 
+    def check_fields(self, fields: Sequence[pa.Field]) -> None:
+        """See that columns can be added, or are there already as they should be.
+
+        Raises:
+            BadData: a column exists with another type or for another space, or metadata cannot be called so.
+        """
+        check_names([field.name for field in fields if Column.of(field) is None], stored=self.meta)
+        known = {field.name: field for field in self.schema}
+        for field in fields:
+            check_same(known.get(field.name, field), field)
+
     def add_fields(self, fields: Sequence[pa.Field]) -> None:
         """Add empty columns, skipping those that exist.
 
         Raises:
-            BadData: a column exists with another type.
+            BadData: see ``check_fields``.
         """
 
         def change(dataset: lance.LanceDataset) -> None:
-            known = {field.name: field for field in dataset.schema}
-            for field in fields:
-                if field.name in known and known[field.name].type != field.type:
-                    raise BadData(
-                        f"column {field.name} holds {known[field.name].type} here and {field.type} in the new data"
-                    )
-            new = [field for field in fields if field.name not in known]
+            self.check_fields(fields)
+            new = [field for field in fields if field.name not in dataset.schema.names]
             if new:
                 dataset.add_columns(pa.schema(new))
 
@@ -393,7 +398,7 @@ class Table:
 
     def fragments(self, *columns: str) -> dict[int, Fragment]:
         """Describe the fragments, as far as some columns are concerned, by their number."""
-        fields = {self.dataset.lance_schema.field(column).id() for column in columns}
+        fields = {id for column in columns for id in _ids(self.dataset.lance_schema.field(column))}
         return {
             fragment.fragment_id: Fragment(
                 files=" ".join(
@@ -433,6 +438,13 @@ class Table:
         """Stream columns of the rows a condition selects."""
         with self.reading(where):
             yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
+
+
+def _ids(field: Any) -> Iterator[int]:
+    """Yield the numbers of a field and of what it is made of: the files of a list name its items alone."""
+    yield field.id()
+    for child in field.children():
+        yield from _ids(child)
 
 
 def quoted(values: Sequence[str]) -> str:

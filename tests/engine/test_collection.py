@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 import quiver
-from quiver.errors import BadCollection, BadData, BadSpec, NoRoute, QuiverError
+from quiver.errors import BadCollection, BadSpec, NoRoute, QuiverError
 from quiver.task import Question
 from quiver.types import Item, Query
 
@@ -154,11 +154,10 @@ def test_a_place_without_a_collection_says_how_to_make_one(tmp_path):
         quiver.open(tmp_path / "nothing").search(text="a")
 
 
-def test_metadata_that_contradicts_a_column_is_refused_before_anything_is_written(shop, tmp_path):
-    version = shop.info()["version"]
-    with pytest.raises(BadData, match="metadata column price holds int64 in this collection and string"):
-        shop.add(Item("x", {"text": "x"}, {"price": "cheap"}), workers=1)
-    assert shop.info()["version"] == version
+def test_text_among_numbers_makes_the_column_text_and_says_so(shop):
+    report = shop.add(Item("x", {"text": "x"}, {"price": "cheap"}), workers=0)
+    assert any("column price held whole numbers, and the new data has text" in note for note in report.notes)
+    assert [item.meta["price"] for item in shop.get(["x", "photos/red3.png"])] == ["cheap", "19"]
 
 
 def test_ready_made_vectors_are_searched_by_vector_and_by_id(tmp_path):

@@ -95,7 +95,10 @@ def test_an_item_its_encoder_cannot_take_is_quarantined_alone(tmp_path, lab):
     collection = quiver.open(tmp_path / "c")
     assert collection.add(*items, encoder="lab.picky", workers=1).added == 2
     reasons = {row["id"]: row["reason"] for row in collection.info()["quarantine"]}
-    assert reasons == {"no": "lab.picky: ValueError: not this", "nan": "lab.picky: its vector is not finite"}
+    assert reasons == {
+        "no": "lab.picky: ValueError: not this",
+        "nan": "lab.picky: 1 of its 2 numbers are missing or not finite",
+    }
 
 
 def test_a_second_encoder_fills_its_own_column_and_leaves_the_first_alone(tmp_path, photos, prices):

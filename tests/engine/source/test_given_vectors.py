@@ -61,7 +61,12 @@ def test_vectors_that_are_not_finite_are_quarantined_and_the_others_added(shop, 
         (list(range(N)), None, "ids must be text, not 0"),
         (IDS, {"price": [1]}, "1 rows of metadata for 50 vectors"),
         (IDS, 7, "metadata must be a mapping of columns"),
-        (IDS, [{"a": 1}, {"a": "b"}], "metadata cannot be read"),
+        (IDS, {"a": [b"x"] * N}, "metadata column 'a' holds binary"),
+        (IDS, {"a.b": [1] * N}, "metadata cannot be called 'a.b'"),
+        (IDS, {"_rowid": [1] * N}, "metadata cannot be called '_rowid'"),
+        (IDS, {"Price": [1] * N, "price": [1] * N}, "differ in nothing but upper and lower case"),
+        (IDS, [{"a": "cut \ud83d"}] * N, "half a surrogate pair"),
+        ([*IDS[:-1], "\ud83d"], None, "half a surrogate pair"),
     ],
 )
 def test_what_does_not_match_is_refused_in_one_line(shop, vectors, ids, meta, says):

@@ -100,7 +100,7 @@ def test_two_columns_written_at_once_are_both_there_and_so_are_their_words(place
     tables = [Table(f"{place}/items.lance") for _ in range(2)]
     blocks = []
     for table, (name, value) in zip(tables, (("colour", "crimson"), ("size", "gigantic")), strict=True):
-        (batch,) = Given.of([Item(f"x{n}", {}, {name: value}) for n in range(20)]).batches(64)
+        (batch,) = Given.of([Item(f"x{n}", {}, {name: value}) for n in range(20)], media=False).batches(64)
         blocks.append(Block())
         blocks[-1].add(Known.look_up(table, batch, ()), dict.fromkeys(range(20)), {})
     for table, block in zip(tables, blocks, strict=True):

@@ -1,0 +1,45 @@
+"""One rule for vectors, stored and asked: numbers that every index can compare.
+
+Shapes: n vectors, dim their width.
+"""
+
+import numpy as np
+
+from quiver.types import Floats, Metric
+
+#: Longer vectors overflow float32 when squared, and shorter ones vanish: all scores would be equal.
+LONGEST, SHORTEST = 1e18, 1e-18
+#: Vectors measured together.
+_TOGETHER = 1 << 14
+
+
+def faults(vectors: Floats, metric: Metric) -> dict[int, str]:
+    """Find the vectors that no index can compare.
+
+    Args:
+        vectors: (n, dim) float32.
+        metric: how they are compared; a vector of zeros has no direction, and so no cosine.
+
+    Returns:
+        By position, why: not finite, longer than 1e18, shorter than 1e-18 though not zero, or zero for cosine.
+    """
+    found: dict[int, str] = {}
+    for start in range(0, len(vectors), _TOGETHER):
+        part = vectors[start : start + _TOGETHER]
+        lengths = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
+        good = (lengths <= LONGEST) & (lengths >= SHORTEST)  # NaN is neither
+        wrong = ~(good if metric == "cosine" else good | (lengths == 0))
+        found |= {start + n: _reason(part[n], float(lengths[n])) for n in np.flatnonzero(wrong).tolist()}
+    return found
+
+
+def _reason(vector: Floats, length: float) -> str:
+    if odd := int((~np.isfinite(vector)).sum()):
+        return f"{odd} of its {len(vector)} numbers are missing or not finite"
+    if length > LONGEST:
+        return (
+            f"its vector is {length:.3g} long: at most {LONGEST:.0e} can be compared in float32; scale all vectors down"
+        )
+    if not length:
+        return "its vector is all zeros, which has no direction to compare by cosine"
+    return f"its vector is {length:.3g} long: at least {SHORTEST:.0e} can be compared in float32; scale all vectors up"
