@@ -1,4 +1,4 @@
-"""What ``quiver bench recall`` does: load a data set by its spec, measure, and say what data sets there are."""
+"""``quiver bench recall``: load a data set by its spec, or own questions, and measure; and list the data sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,23 +6,30 @@ from typing import Any
 
 from quiver import registry
 from quiver.benchmarks import datasets
-from quiver.benchmarks.recall import rerank_weights, run, vectors
+from quiver.benchmarks.recall import own_questions, rerank_weights, run, vectors
 from quiver.benchmarks.recall.outcome import Bench, Options
+from quiver.benchmarks.recall.own_questions import Own
 from quiver.benchmarks.recall.setup import Setup, read
 from quiver.errors import BadSpec
 from quiver.types import strings
 
 
 def measure(
-    dataset: str, encoders: str | Sequence[str] = (), *, plan: Path | None = None, options: Options | None = None
+    dataset: str,
+    encoders: str | Sequence[str] = (),
+    *,
+    plan: Path | None = None,
+    options: Options | None = None,
+    own: Own | None = None,
 ) -> Bench:
     """Measure encoders, or on vectors indexes alone, on the data set that a spec names.
 
     Args:
-        dataset: such as ``"fashion_products track=image split=test"``.
+        dataset: such as ``"fashion_products track=image split=test"``, or the path of a table of own questions.
         encoders: specs.
         plan: a plan file, see ``quiver.benchmarks.recall.setup``; exact search if not said.
         options: how to measure.
+        own: where own questions find their answers.
 
     Raises:
         BadData: the data is not on disk, or cannot be scored.
@@ -31,6 +38,10 @@ def measure(
     """
     encoders = strings(encoders, "encoders")
     setups = (Setup(),) if plan is None else read(plan)
+    if own_questions.is_table(dataset):
+        return _own(dataset, encoders, own or Own(), setups, options)
+    if own is not None and own.items:
+        raise BadSpec(f"--items is for a table of your own questions, and {dataset!r} is none: leave it out")
     name, _ = registry.split(dataset)
     module = datasets.module(name)
     if hasattr(module, "load"):
@@ -44,6 +55,15 @@ def measure(
     if encoders:
         raise BadSpec(f"{name} holds ready-made vectors: it takes no encoder; name indexes in a --plan file")
     return vectors.bench(datasets.load(dataset, entry="neighbours"), setups=setups, options=options)
+
+
+def _own(path: str, encoders: Sequence[str], own: Own, setups: Sequence[Setup], options: Options | None) -> Bench:
+    task = own_questions.load(path, own)
+    if not encoders:
+        raise BadSpec(f"give --encoder, as in `quiver bench recall {path} --items {own.items[0]} --encoder classic`")
+    if learnt := [setup for setup in setups if setup.fuse]:
+        raise BadSpec(f"fuse={learnt[0].fuse} learns on another part of a data set, which own questions do not have")
+    return run.bench(task, encoders, setups=setups, options=options)
 
 
 def listed() -> list[dict[str, Any]]:

@@ -58,7 +58,12 @@ class Manifest:
         self._problems.clear()
         yield from rebatch(self._records(), size)
 
-    def _records(self) -> Iterator["pa.RecordBatch"]:
+    def rows(self) -> Iterator["pa.RecordBatch"]:
+        """Yield the records of all rows that can be read, those that share an id too."""
+        self._problems.clear()
+        yield from self._records(unique=False)
+
+    def _records(self, *, unique: bool = True) -> Iterator["pa.RecordBatch"]:
         import pyarrow as pa
 
         path = self.table.path
@@ -68,7 +73,8 @@ class Manifest:
             fallback = self.roles.place.prefix + os.path.basename(path)
             ids = pa.array([f"{fallback}#{row}" for row in range(first, first + len(batch))])
             records, bad = to_records(batch, self.roles, schema=self.schema, fallback=ids)
-            yield gate.admit(turn_away(records, bad, problems=self._problems, uri=path), uri=path)
+            kept = turn_away(records, bad, problems=self._problems, uri=path)
+            yield gate.admit(kept, uri=path) if unique else kept
             first += len(batch)
 
     def sample(self) -> Sample:

@@ -4,20 +4,19 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from quiver.engine import source
+from quiver.engine.source.manifest import open_manifest
+from quiver.engine.source.role import Choice
 from quiver.errors import BadData, BadSpec
 from quiver.types import MEDIA
 
-_BATCH = 4096
-
 
 class Questions(NamedTuple):
-    """What is asked, and what answers it.
+    """Questions with their answers.
 
     Attributes:
-        media: what each question holds, by key.
-        answers: the ids that answer each.
-        notes: what a user should be told.
+        media: media of each question, by key.
+        answers: ids that answer each question.
+        notes: remarks for the user.
     """
 
     media: list[dict[str, Any]]
@@ -36,20 +35,20 @@ def read(path: str | Path, *, answer: str = "answer") -> Questions:
         BadData: the file cannot be read, or no row can be asked.
         BadSpec: it has no such column.
     """
-    stream = source.open([str(path)])
-    if answer not in stream.schema.names:
+    table = open_manifest(str(Path(path).expanduser()), Choice())
+    if answer not in table.schema.names:
         raise BadSpec(
-            f"{path} has no column {answer!r} that names what answers: --answer takes one of its columns, which are"
-            f" {', '.join(stream.schema.names) or 'none'} beside its media"
+            f"{path} has no column {answer!r} with the ids of answers: --answer names one of its columns, which are"
+            f" {', '.join(table.schema.names) or 'none'} beside its media"
         )
     found: dict[tuple[tuple[str, str], ...], dict[str, None]] = defaultdict(dict)
-    for batch in stream.batches(_BATCH):
+    for batch in table.rows():
         for row in batch.to_pylist():
             held = tuple((key, row[key]) for key in MEDIA if row[key] is not None)
             if row[answer] not in (None, ""):
                 found[held][str(row[answer])] = None
     if not found:
         raise BadData(f"{path} holds no question that has an answer in column {answer!r}")
-    problems = stream.problems()
+    problems = table.problems()
     lost = [f"{len(problems)} rows left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
-    return Questions([dict(held) for held in found], [list(each) for each in found.values()], (*stream.notes, *lost))
+    return Questions([dict(held) for held in found], [list(each) for each in found.values()], (*table.notes, *lost))

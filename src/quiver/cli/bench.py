@@ -17,7 +17,9 @@ bench = typer.Typer(help="Measure Recall@K on data sets, with confidence interva
 
 @bench.command()
 def recall(
-    dataset: Annotated[str, typer.Argument(help="Data set spec, such as 'esc track=audio'; see `quiver bench list`.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Data set spec (see `quiver bench list`), or a table of your own questions.")
+    ],
     encoder: Annotated[
         list[str] | None,
         typer.Option(help="Encoder spec; may be repeated. Specs joined by ' + ' are searched together."),
@@ -43,15 +45,28 @@ def recall(
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of intervals, tests and random baseline.")] = 0,
     baselines: Annotated[bool, typer.Option(help="Also measure the random and classic baselines.")] = True,
+    items: Annotated[
+        list[str] | None,
+        typer.Option(help="Own questions: folder, manifest or collection to search; may be repeated."),
+    ] = None,
+    answer: Annotated[str, typer.Option(help="Own questions: column with the id of the answer.")] = "answer",
+    target: Annotated[str | None, typer.Option(help="Own questions: medium to find, such as image.")] = None,
 ) -> None:
-    """Measure encoders on a data set, with the random and classic baselines in the same table."""
+    """Measure encoders on a data set, with the random and classic baselines in the same table.
+
+    Own questions are a CSV, TSV, JSONL or Parquet file: columns of media to ask with (text, image ...), and a column
+    answer with the id of an item; rows that ask the same are one question:
+    quiver bench recall questions.csv --items photos/ --encoder classic
+    """
     from quiver.benchmarks.recall import measure as measured
     from quiver.benchmarks.recall import page, plot
     from quiver.benchmarks.recall import report as reports
     from quiver.benchmarks.recall.outcome import Options
+    from quiver.benchmarks.recall.own_questions import Own
 
     options = Options(work=work, measures=tuple(measure or ()), baselines=baselines, seed=seed)
-    found = measured(dataset, tuple(encoder or ()), plan=plan, options=options)
+    own = Own(items=tuple(items or ()), answer=answer, target=target)
+    found = measured(dataset, tuple(encoder or ()), plan=plan, options=options, own=own)
     report = reports.describe(found, command=shlex.join(["quiver", *sys.argv[1:]]))
     if json is not None and json != "-":
         reports.write_json(Path(json), report)
