@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from quiver import files, registry
+from quiver import files, registry, trust
 from quiver.encoders import _fingerprint
 from quiver.errors import BadSpec, MissingWeights
 from quiver.protocols import Encoder, Reader
@@ -124,6 +124,8 @@ def keep(specs: Mapping[str, str], folder: Path) -> dict[str, str]:
     """
     known: dict[str, Any] = {}
     kept = {place: _each(spec, lambda value: _kept(value, folder, known)) for place, spec in specs.items()}
+    for spec in (*specs.values(), *kept.values()):  # whoever trains has named them
+        trust.give(spec)
     used = {Path(name).parts[1] for name in known if name.startswith(HERE)}
     for other in (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ():
         if other.name not in used:
@@ -154,11 +156,14 @@ def placed(spec: str, folder: Path | None, *, device: str = "auto") -> str:
 
     Raises:
         MissingWeights: a file is not there, or is another one; the message says which, and where to put it.
+        Untrusted: the folder names a module, or a file outside itself, that the user has not named.
     """
     found = []
     known = {} if folder is None else _listed(folder)
     for each in split(spec):
         name, options = registry.split(each)
+        if folder is not None:  # before anything is imported or opened
+            trust.check(each, place=folder, within=folder)
         accepted = inspect.signature(registry.module("encoders", name).load, eval_str=True).parameters
         if folder is not None:
             for key, value in options.items():

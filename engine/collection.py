@@ -10,7 +10,7 @@ import numpy as np
 from quiver import registry
 from quiver.engine import source
 from quiver.engine.core.column import Column
-from quiver.engine.core.encoder import load
+from quiver.engine.core.encoder import Loaded, load
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import batch_of
 from quiver.engine.execution.results import Results
@@ -42,6 +42,8 @@ from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadCollection, BadSpec
 from quiver.malloc import share_arenas
+from quiver.trust import Reach, accepting, give, remember
+from quiver.trust import check as check_encoder
 from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of, strings
 
 T = TypeVar("T")
@@ -51,14 +53,20 @@ DEFAULT_ENCODER = "classic"
 RECALL = 0.95
 
 
-def open(uri: str | Path, *, catch_up: bool = True) -> "Collection":
+def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Collection":
     """Open a collection: a folder, or a URI that Lance takes (``s3://``, ``gs://``, ``az://``).
 
-    The first ``add`` creates it. With ``catch_up``, indexes that fell far behind are brought up to date in the
-    background after changes.
+    The first ``add`` creates it.
+
+    Args:
+        uri: where it is.
+        catch_up: bring indexes that fell far behind up to date in the background after changes.
+        trust: load the encoders and read the files that the collection names, even those that this user has not named
+            on this machine; both are remembered. Without it such an encoder raises ``Untrusted``, and such a file is
+            not shown.
     """
     place = str(uri) if "://" in str(uri) else os.path.abspath(os.path.expanduser(uri))
-    return Collection(place, catch_up=catch_up)
+    return Collection(place, catch_up=catch_up, trust=trust)
 
 
 class Collection:
@@ -68,12 +76,14 @@ class Collection:
         uri: where it is.
     """
 
-    def __init__(self, uri: str, *, version: int | None = None, catch_up: bool = True) -> None:
+    def __init__(self, uri: str, *, version: int | None = None, catch_up: bool = True, trust: bool = False) -> None:
         self.uri = uri
-        self._background = Upkeep(uri) if catch_up else None
+        self._trusted = trust
+        self._reach = Reach(uri, everything=trust)
+        self._background = Upkeep(uri, trusted=trust) if catch_up else None
         self._version = version
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
-        self._searcher = Searcher(uri, version=version)
+        self._searcher = Searcher(uri, version=version, trusted=trust)
         self._batcher = Batcher(self._searcher)
 
     def __repr__(self) -> str:
@@ -127,20 +137,36 @@ class Collection:
         if paths:
             table_of = None if meta is None else str(meta)
             origins.append(source.open(paths, meta=table_of, key=key, media=media, roots=roots))
-        specs = strings(encoder, "encoder")
-        encoders = [load(spec) for spec in dict.fromkeys(map(registry.canonical, specs))]
+        named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
+        encoders = self._loaded(named)
         table = self._writer(create=bool(origins))
         keep(table, roots)
-        encoders = encoders or [load(spec) for spec in table.encoders or (DEFAULT_ENCODER,)]
+        encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
         report = Report(notes=list(roots.notes))
-        for opened in origins or [Stored(table)]:
+        for opened in origins or [Stored(table, self._reach)]:
             origin = opened.beside(table.schema) if isinstance(opened, Given) else opened
-            ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen)
+            reach = self._reach if origins else None
+            ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
             for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
                 pass
             report = report.plus(ingest.report)
         report.notes += self._settle(table)
         return report
+
+    def _loaded(self, specs: Iterable[str], *, stored: bool = False) -> list[Loaded]:
+        """Load encoders that the user names, or that are stored in the collection."""
+        with accepting(self._trusted):
+            for spec in specs:
+                check_encoder(spec, place=self.uri) if stored else give(spec)
+            return [load(spec) for spec in specs]
+
+    def hidden(self, reference: str) -> str | None:
+        """Say why a file that an item names is not shown; None where it may be.
+
+        Whoever made the collection could have named any file of this machine. So only files are shown below folders
+        from which this user added to the collection on this machine, or with ``trust=True``.
+        """
+        return self._reach.refuses(reference)
 
     def add_vectors(
         self,
@@ -248,6 +274,8 @@ class Collection:
         named = strings(spaces, "spaces")
         index_words(self._writer())
         kind, options = registry.split(spec) if spec is not None else (None, {})
+        if kind is not None and "." in kind:  # a module of somebody else, which the user names
+            remember("index", kind)
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
         order = Order(kind, options, want, index_choice.parse(memory) if isinstance(memory, str) else memory, updates)
@@ -382,7 +410,7 @@ class Collection:
         Raises:
             BadCollection: there is no such version.
         """
-        past = Collection(self.uri, version=version)
+        past = Collection(self.uri, version=version, trust=self._trusted)
         past._session()
         return past
 
@@ -420,7 +448,7 @@ class Collection:
 
     def _upkeep(self, work: Callable[[Session], T]) -> T:
         """Work on indexes in a session of its own, so that searches go on; afterwards they see the new indexes."""
-        apart = Session(self._writer(), cache=Cache(self.uri))
+        apart = Session(self._writer(), cache=Cache(self.uri), trusted=self._trusted)
         try:
             return work(apart)
         finally:

@@ -4,6 +4,7 @@ import base64
 import io
 import mimetypes
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,8 +38,12 @@ figcaption { font-size: .8rem; overflow-wrap: anywhere } .score { font-weight: 6
 figcaption p { margin: .25rem 0 } summary { cursor: pointer; opacity: .65 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin: .25rem 0 0 } dt { opacity: .65 }
 dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
-.note { opacity: .75; font-size: .9rem }
+.note { opacity: .75; font-size: .9rem } figcaption, figcaption p, dt, dd { unicode-bidi: isolate }
 """
+#: Whatever ids, captions and file names say, the page runs no script and asks no server for anything.
+_POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 
 
 class Shelf(Protocol):
@@ -46,6 +51,10 @@ class Shelf(Protocol):
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return items by id."""
+        ...
+
+    def hidden(self, reference: str) -> str | None:
+        """Say why a file that an item names is not shown; None where it may be."""
         ...
 
 
@@ -63,7 +72,9 @@ def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Sh
 
 def save(path: Path, sections: Sequence[str], *, title: str) -> None:
     """Write sections of HTML as one page; the file appears whole or not at all."""
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    head = f"<!doctype html><html lang=en><meta charset=utf-8>{policy}<title>{escape(title)}</title>"
+    head += f"<style>{_STYLE}</style>"
     body = "\n".join(sections)
     write_text(path, f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n")
 
@@ -87,13 +98,26 @@ def section(
     """
     hits = [*((hit, f"{hit.score:.3f}", "right" if hit.id in right else "") for hit in result.hits)]
     hits += [(hit, says, "expected") for hit, says in expected]
-    items = {item.id: item for item in collection.get([*query.like, *(hit.id for hit, _, _ in hits)])}
-    shown = [_hit(hit, items[hit.id], query.target, *marks) for hit, *marks in hits if hit.id in items]
+    named = collection.get([*query.like, *(hit.id for hit, _, _ in hits)])
+    items = {item.id: replace(item, media=_readable(item.media, collection)) for item in named}
+    shown = [_hit(hit, items[hit.id].media, query.target, *marks) for hit, *marks in hits if hit.id in items]
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.plan.notes)
     empty = "" if result.hits else "<p>Nothing found.</p>"
     plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
     cards = f"<div class=row>{_query(query, items)}{''.join(shown)}</div>"
     return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
+
+
+class _Hidden(str):
+    """The reason in place of a file that is not shown."""
+
+
+def _readable(media: Mapping[str, Any], collection: Shelf) -> dict[str, Any]:
+    """Return what an item holds, with reasons in place of the files that are not shown."""
+    return {
+        name: each if name == "text" or (reason := collection.hidden(each)) is None else _Hidden(reason)
+        for name, each in media.items()
+    }
 
 
 def _title(query: Query) -> str:
@@ -111,7 +135,7 @@ def _query(query: Query, items: Mapping[str, Item]) -> str:
     return f"<figure class=query>{shown}<figcaption>query{said}</figcaption></figure>" if shown else ""
 
 
-def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str:
+def _hit(hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str) -> str:
     says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
@@ -119,7 +143,7 @@ def _hit(hit: Hit, item: Item, target: str | None, score: str, mark: str) -> str
     found = "; ".join(f"{stage}: {_said(said)}" for stage, said in hit.trace.items())
     more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
     caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
-    shown = _media(item.media, target)
+    shown = _media(media, target)
     kind = f" class={mark}" if mark else ""
     return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
 
@@ -141,6 +165,8 @@ def _media(media: Mapping[str, Any], target: str | None) -> str:
 
 
 def _show(name: str, source: Any) -> str:
+    if isinstance(source, _Hidden):
+        return f"<p class=note>{escape(source)}</p>"
     key = "image" if name in ("before", "after") else name
     try:
         picture = thumbnail(source, key, size=_SIZE)
@@ -153,7 +179,8 @@ def _show(name: str, source: Any) -> str:
         content, source = _smaller(content), "sound.mp3"
     if not content or len(content) > PLAYABLE:
         return image
-    clip = _data(content, mimetypes.guess_type(str(source))[0] or f"{key}/*")
+    guess = mimetypes.guess_type(str(source))[0] or ""
+    clip = _data(content, guess if guess.startswith(("audio/", "video/")) else f"{key}/*")
     if key == "video":
         return f"<video controls preload=none poster='{still}' src='{clip}'></video>"
     return f"{image}<audio controls preload=none src='{clip}'></audio>"

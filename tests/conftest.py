@@ -15,6 +15,12 @@ from quiver.types import Item
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what tests name as trusted out of the settings of whoever runs them."""
+    os.environ["QUIVER_CONFIG"] = str(tmp_path_factory.mktemp("config"))
+
+
 @pytest.fixture(scope="session")
 def packs() -> Path:
     """The folder of real data packs; tests that ask for it are skipped where there is none."""

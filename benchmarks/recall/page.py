@@ -77,6 +77,10 @@ class Shelf:
         """Return items by id."""
         return [self.items[id] for id in ids if id in self.items]
 
+    def hidden(self, reference: str) -> str | None:
+        """Hide nothing: the items are those of a data set that the user named."""
+        return None
+
 
 def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:
     """Show some of an outcome's questions at random, its worst and best, and some of its losses by cause."""

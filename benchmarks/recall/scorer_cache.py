@@ -89,7 +89,7 @@ def hold(session: Session, parts: Sequence[Given], *, count: int, progress: bool
         for part, at in chunks:
             numbers, queries = part.numbers[at : at + CHUNK], part.queries[at : at + CHUNK]
             composition, stands = part.stage.composition, part.stage.stands
-            asked = ask(queries, composition, stands, examples=part.examples, table=session.table)
+            asked = ask(queries, composition, stands, examples=part.examples, table=session.table, reach=session.reach)
             _hold(scorer, dict(zip(numbers, asked, strict=True)), made, bad)
             if not made and all(isinstance(error, BadSpec) for error in bad.values()):
                 raise NoRoute(str(bad[min(bad)]))  # not this question's fault

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quiver import registry
+from quiver import registry, trust
 from quiver.engine.core.column import Column, Crossing
 from quiver.engine.core.graph import Composition
 from quiver.errors import SpaceMismatch
@@ -97,12 +97,19 @@ def load(spec: str) -> Loaded:
     return Loaded(spec, registry.load("encoders", spec))
 
 
-def held_to(spec: str, described: Mapping[str, Any]) -> Loaded:
+def held_to(spec: str, described: Mapping[str, Any], *, place: str) -> Loaded:
     """Load an encoder of a collection, and see that it is still the one that filled it.
 
+    Args:
+        spec: the encoder.
+        described: what the collection says of it.
+        place: the collection.
+
     Raises:
+        Untrusted: the spec runs code or opens files that the user has not named on this machine.
         SpaceMismatch: its weights or preprocessing have changed since.
     """
+    trust.check(spec, place=place)
     loaded = load(spec)
     now = loaded.describe()
     for key, spaces in described["keys"].items():

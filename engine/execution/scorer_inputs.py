@@ -7,7 +7,9 @@ import numpy as np
 
 from quiver.engine.core.graph import Composition
 from quiver.engine.storage.dataset import Example, Table
+from quiver.errors import Untrusted
 from quiver.protocols import Asked
+from quiver.trust import Reach
 from quiver.types import LIKE, Floats, Query, Space, values_of
 
 
@@ -18,6 +20,7 @@ def ask(
     *,
     examples: Mapping[str, Example],
     table: Table,
+    reach: Reach,
 ) -> list[Asked]:
     """Turn queries into inputs of a scorer, with the vectors and the media of their example items.
 
@@ -27,8 +30,16 @@ def ask(
         stands: the key that example items stand for; None where there are none.
         examples: the stored items that queries take as examples, by id.
         table: where these are stored.
+        reach: which of their files may be read.
+
+    Raises:
+        Untrusted: this user has not named the folder of an example's file on this machine.
     """
     originals = _originals(stands, examples, table)
+    for name, held in originals.items():
+        for reference in held.values() if name != "text" else ():
+            if reference is not None and (reason := reach.refuses(reference)) is not None:
+                raise Untrusted(reason)
     return [
         Asked(
             media={name: values for name in composition.holds if (values := values_of(query.media, name))},

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from quiver import trust
 from quiver.engine.core.column import Column, Crossing, Derived
 from quiver.engine.core.encoder import Loaded, cross, held_to
 from quiver.engine.core.graph import Composition, Graph
@@ -49,11 +50,17 @@ class Session:
         table: the rows.
         cache: the index files, and the folder of measured figures.
         query_cache: where stages take the vectors of queries from; None where they embed the queries themselves.
+        trusted: whether encoders and files are used that only the collection names.
+        reach: which files that its items name may be read.
         shelf: metadata of items that were looked at.
     """
 
-    def __init__(self, table: Table, *, cache: Cache, query_cache: QueryCache | None = None) -> None:
+    def __init__(
+        self, table: Table, *, cache: Cache, query_cache: QueryCache | None = None, trusted: bool = False
+    ) -> None:
         self.table = table
+        self.trusted = trusted
+        self.reach = trust.Reach(table.uri.rsplit("/", 1)[0], everything=trusted)
         self.cache = cache
         self.query_cache = query_cache
         self.shelf = Shelf(table)
@@ -90,7 +97,8 @@ class Session:
 
     def encoder(self, spec: str) -> Loaded:
         """An encoder of this collection, loaded, and still the one that filled it."""
-        return held_to(spec, self.table.encoders[spec])
+        with trust.accepting(self.trusted):
+            return held_to(spec, self.table.encoders[spec], place=self.table.uri)
 
     def scorer(self, composition: Composition) -> Scorer:
         """A scorer of this collection."""

@@ -25,6 +25,7 @@ from quiver.engine.source import GivenVectors, Problem, Source, VectorSource
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import SpaceMismatch, is_panic
+from quiver.trust import Reach, folders_of
 from quiver.types import Floats, Metric, Space, uri_of
 
 #: Items per decoding task and per forward pass.
@@ -42,9 +43,17 @@ class Ingest:
     """One run of adding a source to a table."""
 
     def __init__(
-        self, table: Table, encoders: Sequence[Loaded], *, quarantine: Quarantine, options: Options | None = None
+        self,
+        table: Table,
+        encoders: Sequence[Loaded],
+        *,
+        quarantine: Quarantine,
+        options: Options | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self.table = table
+        self.reach = reach
+        self._folders: set[str] = set()
         self.encoders = tuple(encoders)
         self.quarantine = quarantine
         self.options = options or Options.of({})
@@ -120,6 +129,8 @@ class Ingest:
                 reasons |= {rows[n]: reason for n, reason in bad.items()}
                 filled[name] = (rows, data)
         self._make_room(filled)
+        if self.reach is not None:
+            self._folders |= folders_of(known.items)
         self._bad += [(known.items[n].id, uri_of(known.items[n].media), why) for n, why in sorted(reasons.items())]
         block.add(known, {n: each.sha256 for n, each in enumerate(decoded) if n not in reasons}, filled)
 
@@ -131,6 +142,8 @@ class Ingest:
             self._made |= new.keys()
 
     def _commit(self, block: Block) -> None:
+        if self.reach is not None:
+            self.reach.add(self._folders)
         done = commit(self.table, block, self.report)
         self.quarantine.cure(block.ids)
         self.quarantine.add(self._bad)

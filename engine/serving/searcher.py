@@ -17,10 +17,12 @@ class Searcher:
     Attributes:
         uri: of the collection.
         version: the fixed version; None for the newest.
+        trusted: whether encoders and files are used that only the collection names.
     """
 
-    def __init__(self, uri: str, *, version: int | None = None) -> None:
+    def __init__(self, uri: str, *, version: int | None = None, trusted: bool = False) -> None:
         self.uri = uri
+        self.trusted = trusted
         self.version = version
         self._opened: Session | None = None
 
@@ -37,7 +39,7 @@ class Searcher:
                 if self.version is not None:
                     raise
                 raise BadCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
-            self._opened = Session(table, cache=Cache(self.uri))
+            self._opened = Session(table, cache=Cache(self.uri), trusted=self.trusted)
         self._opened.refresh()
         return self._opened
 

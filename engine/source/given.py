@@ -17,6 +17,7 @@ from quiver.engine.source.record import LeftOut, Problem
 from quiver.engine.source.value import plain
 from quiver.engine.storage.dataset import Table
 from quiver.errors import BadData
+from quiver.trust import Reach
 from quiver.types import MEDIA, Item
 
 #: What an item may hold under the name of a file, and as text.
@@ -213,12 +214,21 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a collection already holds, to be given more vectors; its metadata is not read."""
+    """The items of a collection, to be given more vectors; their metadata are not read.
+
+    Items whose files this user has not named on this machine are left out as problems.
+
+    Attributes:
+        table: the collection.
+        reach: which files may be read.
+    """
 
     table: Table
+    reach: Reach
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    _problems: list[Problem] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -227,8 +237,21 @@ class Stored:
 
     def batches(self, size: int) -> Iterator[pa.RecordBatch]:
         """Stream ids and media references, of the version at the start."""
-        yield from self.table.at(self.table.version).batches(["id", *MEDIA], size=size)
+        for batch in self.table.at(self.table.version).batches(["id", *MEDIA], size=size):
+            files = [batch[name].to_pylist() for name in MEDIA if name != "text"]
+            reasons = [self._refused(each) for each in zip(*files, strict=True)]
+            bad = [(n, reason) for n, reason in enumerate(reasons) if reason is not None]
+            self._problems.extend(Problem(batch["id"][n].as_py(), _first(files, n), reason) for n, reason in bad)
+            if len(bad) < len(batch):
+                yield batch.filter(pa.array([reason is None for reason in reasons])) if bad else batch
+
+    def _refused(self, references: Sequence[str | None]) -> str | None:
+        return next((reason for each in references if each and (reason := self.reach.refuses(each))), None)
 
     def problems(self) -> list[Problem]:
-        """There are none."""
-        return []
+        """Return the items that were left out."""
+        return list(self._problems)
+
+
+def _first(files: Sequence[Sequence[str | None]], row: int) -> str:
+    return next((each[row] for each in files if each[row]), "") or ""

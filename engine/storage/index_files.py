@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
-from quiver import registry
+from quiver import registry, trust
 from quiver.engine.core.column import Column, Derived
 from quiver.errors import BadCollection
 from quiver.files import cache_home, write_json, writing
@@ -22,6 +23,8 @@ from quiver.protocols import Index
 _LOG = logging.getLogger("quiver")
 #: What the folder of an index was called before its note said so.
 _OLD = "index"
+#: What it is called now: always beside its note.
+_FOLDER = re.compile("index(-[0-9a-f]{12})?")
 
 
 class _Note(msgspec.Struct):
@@ -56,9 +59,13 @@ class Cache:
         return self.path(column, kind) / "queries.npy"
 
     def kinds(self, column: Column | Derived) -> dict[str, dict[str, Any]]:
-        """Return what is built for a column: the note of each index by its kind."""
-        notes = ((path.parent.name, _note(path)) for path in self.root.glob(f"{column.name}/*/built.json"))
-        return {kind: note for kind, note in notes if note is not None}
+        """Return what is built for a column: the note of each index by its kind.
+
+        A folder counts only where it is named after a kind of Quiver's own, or one that this user has named.
+        """
+        found = {path.parent.name: path for path in self.root.glob(f"{column.name}/*/built.json")}
+        notes = {kind: _note(path) for kind, path in found.items() if _known(kind)}
+        return {kind: note for kind, note in notes.items() if note is not None}
 
     def stamp(self, column: Column | Derived, kind: str) -> str | None:
         """Tell what is published from what was before and will be; None where nothing is."""
@@ -145,7 +152,9 @@ def _note(path: Path) -> dict[str, Any] | None:
     """Read the note of an index; None where it is gone or damaged, as if the index were not there."""
     try:
         note = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-        msgspec.convert(note, _Note, strict=False)  # keys of JSON are text, numbers of fragments here
+        known = msgspec.convert(note, _Note, strict=False)  # keys of JSON are text, numbers of fragments here
+        if not _FOLDER.fullmatch(known.folder):
+            raise ValueError(f"{known.folder!r} is no folder of an index")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
@@ -158,3 +167,7 @@ def _note(path: Path) -> dict[str, Any] | None:
 def _doubt(path: Path, reason: str) -> None:
     """Say once that an index is not used."""
     _LOG.warning("%s cannot be read, so its index is not used until `quiver index` builds it anew: %s", path, reason)
+
+
+def _known(kind: str) -> bool:
+    return kind in registry.names("indexers") or trust.remembers("index", kind)

@@ -176,8 +176,9 @@ def _extend(session: Session, column: Column | Derived, kind: str, state: Lag) -
 class Upkeep:
     """A thread that catches up after changes; it ends when there is nothing left to do, or with the process."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, trusted: bool = False) -> None:
         self.uri = uri
+        self._trusted = trusted
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._again = False
@@ -205,7 +206,7 @@ class Upkeep:
                     return
                 self._again = False
             try:
-                session = Session(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri))
+                session = Session(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri), trusted=self._trusted)
                 for each in catch_up(session):
                     _LOG.info("%(kind)s index of %(column)s %(how)s: %(vectors)s vectors in %(seconds)s s", each)
             except BaseException as error:  # a panic too: the thread must live; the indexes that are there still serve

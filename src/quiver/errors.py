@@ -40,6 +40,10 @@ class BadSpec(QuiverError):
     """A model, index or query was named in a way that cannot be read."""
 
 
+class Untrusted(BadSpec):
+    """A stored collection or model names code or files that this user has not named on this machine."""
+
+
 class BadMedia(QuiverError):
     """A file or bytes cannot be decoded; the reason is fit to be shown beside the file's name."""
 

@@ -49,4 +49,6 @@ class Compose:
         session, queries = context.session, context.queries
         if session.query_cache is not None:
             return session.query_cache.held(queries, self.composition)
-        return scorer.hold(ask(queries, self.composition, self.stands, examples=context.examples, table=session.table))
+        examples, table, reach = context.examples, session.table, session.reach
+        asked = ask(queries, self.composition, self.stands, examples=examples, table=table, reach=reach)
+        return scorer.hold(asked)

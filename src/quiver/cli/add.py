@@ -44,6 +44,7 @@ def add(
         int | None, typer.Option(help="Most pixels of a picture as it is decoded (default 268435456).")
     ] = None,
     catch_up: Annotated[bool, typer.Option(help="Update stale indexes after adding.")] = True,
+    trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Add items. After a crash, or to add more files, run it again: it resumes.
@@ -54,7 +55,7 @@ def add(
     from quiver.engine.ingest.report import Report
     from quiver.engine.tasks import own_files
 
-    target = quiver.open(collection, catch_up=catch_up)
+    target = quiver.open(collection, catch_up=catch_up, trust=trust)
     if space is None:
         report = target.add(
             *(paths or ()),

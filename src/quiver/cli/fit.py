@@ -27,6 +27,7 @@ def fit(
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Combine vector search and full-text search.")] = False,
     scorer: Annotated[str | None, typer.Option(help="Reranker to fit; default: the one a search would use.")] = None,
     depth: Annotated[int, typer.Option(help="Candidates per query.")] = 100,
+    trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Learn the weight of a reranker against recall, or of each fused list. Later searches use the learned weights."""
@@ -38,5 +39,7 @@ def fit(
     for note in asked.notes:
         show.warn(note)
     queries = [Query(media, target=target, hybrid=hybrid, scorer=scorer) for media in asked.media]
-    learnt = quiver.open(collection).fit(queries, asked.answers, scorer=scorer, depth=depth, source=questions.name)
+    learnt = quiver.open(collection, trust=trust).fit(
+        queries, asked.answers, scorer=scorer, depth=depth, source=questions.name
+    )
     show.write_json(asdict(learnt)) if json else print(learnt)

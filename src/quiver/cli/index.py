@@ -34,6 +34,7 @@ def index(
     check: Annotated[
         bool, typer.Option("--check", help="Do not build: measure again whether indexes reach their recall target.")
     ] = False,
+    trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build an index. Searches keep working meanwhile, and items added later are found too."""
@@ -41,7 +42,7 @@ def index(
 
     if updates not in ("rare", "often"):
         raise BadSpec(f"--updates is rare or often, not {updates!r}")
-    opened, spaces = quiver.open(collection), space or ()
+    opened, spaces = quiver.open(collection, trust=trust), space or ()
     if check:
         found = opened.check(spaces=spaces)
         show.write_json(found) if json else _print_checks(found)

@@ -56,6 +56,7 @@ def search(
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Search, and print the plan with rows and milliseconds of each stage.")
     ] = False,
+    trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write the hits as an HTML page with thumbnails, waveforms and key frames.")
@@ -93,7 +94,7 @@ def search(
         hybrid=hybrid,
         exclude=tuple(exclude or ()),
     )
-    opened = quiver.open(collection)
+    opened = quiver.open(collection, trust=trust)
     if explain:
         plan = opened.explain(query)
         show.write_json({"hits": [], "plan": plan.to_dict(), "partial": False}) if json else print(plan)

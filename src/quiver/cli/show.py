@@ -3,9 +3,19 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from quiver.engine.execution.plan import plain
+
+#: The option ``--trust`` of commands that load what a collection names.
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Load encoders and read files that the collection names and you have not; remembered."
+    ),
+]
 
 
 def write_json(value: Any) -> None:
