@@ -21,6 +21,7 @@ from quiver.engine.ingest.pipeline import Ingest, take_vectors
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.stored_roots import keep, roots_of
+from quiver.engine.ingest.sync import compare
 from quiver.engine.ingest.words import index_words
 from quiver.engine.serving.answer import explain
 from quiver.engine.serving.batcher import Batcher, each_alone
@@ -112,11 +113,7 @@ class Collection:
             meta: a table of metadata to join to files.
             key: the column of that table that names the files; found by its content otherwise.
             media: the keys wanted (``"video"``), and columns that hold one (``"audio=sound,text=caption"``).
-            options: ``workers``, processes that decode (by default one per core but one, at most 8; 0 decodes in this
-                process, without limits); ``max_seconds`` and ``max_memory`` (bytes, or as ``8GB``), limits on the
-                decoding of one item (120 s; 4 GB, or the worker's share of half the machine), beyond which it is
-                quarantined; ``max_pixels`` of a picture as it is decoded (268 million); ``progress``, whether to show a
-                progress bar (by default where a terminal is watching).
+            options: how items are read and compared with what is stored: see ``AddOptions``.
 
         Returns:
             What was added, updated, skipped and quarantined.
@@ -132,6 +129,8 @@ class Collection:
         share_arenas()
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
+        if chosen.sync and not paths:
+            raise BadSpec("sync compares a collection with its files: name the folders, tables or tars to compare")
         origins: list[source.Source] = [Given.of(items)] if items else []
         roots = roots_of(self._present())
         if paths:
@@ -142,14 +141,16 @@ class Collection:
         table = self._writer(create=bool(origins))
         keep(table, roots)
         encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
-        report = Report(notes=list(roots.notes))
-        for opened in origins or [Stored(table, self._reach)]:
-            origin = opened.beside(table.schema) if isinstance(opened, Given) else opened
-            reach = self._reach if origins else None
-            ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
-            for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
-                pass
-            report = report.plus(ingest.report)
+        typed = [each.beside(table.schema) if isinstance(each, Given) else each for each in origins]
+        origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)
+        reach = self._reach if typed else None
+        ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
+        for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
+            pass
+        report = ingest.report
+        report.notes[:0] = roots.notes
+        if chosen.sync:
+            compare(table, roots.used, ingest.seen, report=report, prune=chosen.prune)
         report.notes += self._settle(table)
         return report
 

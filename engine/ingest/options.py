@@ -9,13 +9,27 @@ from quiver.errors import BadSpec
 
 
 class AddOptions(TypedDict, total=False):
-    """The options of ``Collection.add`` that say how items are read; see there."""
+    """The options of ``Collection.add`` that say how items are read.
+
+    Attributes:
+        workers: processes that decode; by default one per core but one, at most 8. 0 decodes in this process, without
+            limits.
+        progress: whether to show a progress bar; by default where a terminal is watching.
+        max_seconds: longest time to decode one item (s); a slower one is quarantined. 120 by default.
+        max_memory: most memory to decode one item, in bytes or as ``8GB``; an item that needs more is quarantined. By
+            default 4 GB, or the worker's share of half the machine.
+        max_pixels: most pixels of a picture as it is decoded, a JPEG after scaling; 268 million by default.
+        sync: whether to list stored items whose files are gone from the folders, tables and tars that are added.
+        prune: whether to delete those items too.
+    """
 
     workers: int | None
     progress: bool | None
     max_seconds: float | None
     max_memory: int | str | None
     max_pixels: int | None
+    sync: bool
+    prune: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +40,15 @@ class Options:
         workers: processes that decode; 0 decodes in the caller's process.
         progress: whether to show a progress bar; None where a terminal is watching.
         limits: limits on the decoding of one item.
+        sync: whether to look for stored items whose files are gone.
+        prune: whether to delete those.
     """
 
     workers: int
     progress: bool | None
     limits: Limits
+    sync: bool = False
+    prune: bool = False
 
     @classmethod
     def of(cls, given: AddOptions) -> "Options":
@@ -50,4 +68,8 @@ class Options:
             memory=values.get("max_memory"),
             pixels=values.get("max_pixels"),
         )
-        return cls(count, values.get("progress"), limits)
+        for name in ("sync", "prune"):
+            if not isinstance(values.get(name, False), bool):
+                raise BadSpec(f"{name} must be True or False, not {values[name]!r}")
+        prune = values.get("prune", False)
+        return cls(count, values.get("progress"), limits, sync=values.get("sync", False) or prune, prune=prune)

@@ -21,7 +21,9 @@ from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
+from quiver.engine.ingest.sync import Seen
 from quiver.engine.source import GivenVectors, Problem, Source, VectorSource
+from quiver.engine.source.roots import real_file
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import SpaceMismatch, is_panic
@@ -61,6 +63,7 @@ class Ingest:
         self.fills = [(loaded, key) for loaded in encoders for key in loaded.encoder.keys]
         self.slots = [Slot(key, loaded.encoder.reader(key)) for loaded, key in self.fills]
         self.report = Report()
+        self.seen = Seen()
         self._bad: list[Bad] = []
         self._replaced: list[tuple[str, str, str]] = []
         self._renewed = 0
@@ -85,8 +88,12 @@ class Ingest:
         except (KeyboardInterrupt, GeneratorExit):  # someone has had enough: keep what is done
             self._commit(block)
             raise
-        self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in source.problems()]
+        problems = source.problems()
+        self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in problems]
         self._commit(block)
+        if self.options.sync:
+            self.seen.ids.update(problem.id for problem in problems)
+            self.seen.damaged.update(real_file(problem.uri) for problem in problems if problem.uri)
         self.report.seconds = time.perf_counter() - started
         self.report.left_out += source.left_out
         self.report.notes += [*source.notes, *workers.notes, *changes(self._renewed, self._replaced, self.report)]
@@ -98,9 +105,13 @@ class Ingest:
             for batch in source.batches(COMMIT_ROWS):
                 rows, problems = admit(batch, self.table.schema)
                 self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in problems]
+                self.seen.ids.update(problem.id for problem in problems)
                 known = Known.look_up(self.table, rows, self.columns)
                 for start in range(0, len(rows), CHUNK):
                     waiting.append(known.slice(start, CHUNK))
+                    if self.options.sync:
+                        for item in waiting[-1].items:
+                            self.seen.take(item.id, item.media)
                     yield self._jobs(waiting[-1])
 
         for decoded in workers.map(chunks()):

@@ -27,7 +27,7 @@ from quiver.engine.source.webdataset import Shard, open_shards
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind
 
-__all__ = ["GivenVectors", "Problem", "Source", "VectorSource", "given_or_stored", "open", "open_vectors"]
+__all__ = ["GivenVectors", "Problem", "Source", "VectorSource", "chain", "given_or_stored", "open", "open_vectors"]
 
 Surveyed = tuple[Root, Survey]
 
@@ -107,7 +107,9 @@ def _named(root: Root, roots: Roots, choice: Choice) -> Root:
         for shard in _tars(bare):
             yield from ((f"{shard.prefix}/{stem}", media) for stem, media in shard.sample())
 
-    return replace(root, prefix=roots.name(root.path, sample=lies_there), roots=roots)
+    return replace(
+        root, prefix=roots.name(root.path, "files" if root.names else "folder", sample=lies_there), roots=roots
+    )
 
 
 def _refuse_idle(choice: Choice, key: str | None, *, meta: str | None, tables: bool, shards: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quiver.engine.core.metadata import convert
 from quiver.engine.source.column import union
-from quiver.engine.source.record import Gate, LeftOut, Problem, Source, columns, rebatch
+from quiver.engine.source.record import Gate, LeftOut, Problem, Source, Tally, columns, rebatch
 from quiver.errors import BadData
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Chain:
     sources: tuple[Source, ...]
     schema: "pa.Schema"
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def total(self) -> int | None:
@@ -40,7 +41,7 @@ class Chain:
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """What all sources leave out."""
-        return tuple(each for source in self.sources for each in source.left_out)
+        return (*(each for source in self.sources for each in source.left_out), *self._twice.left_out())
 
     def problems(self) -> list[Problem]:
         """Return what the latest iteration turned away."""
@@ -49,19 +50,25 @@ class Chain:
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
         """Yield the records of all sources."""
         self._problems.clear()
+        self._twice.clear()
         yield from rebatch(self._records(size), size)
 
     def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
-        gate = Gate(self._problems)
+        gate = Gate(self._problems, self._twice)
         wanted = columns(self.schema)
         for source in self.sources:
             for batch in source.batches(size):
                 yield gate.admit(_widen(batch, wanted), uri="")
 
 
-def chain(sources: Sequence[Source]) -> Source:
-    """Return one source for several."""
-    if len(sources) == 1:
+def chain(sources: Sequence[Source], *, check: bool = False) -> Source:
+    """Return one source for several.
+
+    Args:
+        sources: in the order in which their items come.
+        check: whether even a single source is checked for repeated ids.
+    """
+    if len(sources) == 1 and not check:
         return sources[0]
     return Chain(tuple(sources), union([source.schema for source in sources]))
 

@@ -121,7 +121,7 @@ class Files:
         total: how many items there are.
         schema: the metadata columns.
         notes: what a user should be told.
-        left_out: files that are no items, and why.
+        unused: files that are no items, and why.
     """
 
     roots: tuple[Root, ...]
@@ -130,8 +130,14 @@ class Files:
     total: int | None
     schema: "pa.Schema"
     notes: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    unused: tuple[LeftOut, ...]
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Files that are no items, and files that were named twice."""
+        return (*self.unused, *self._twice.left_out())
 
     def problems(self) -> list[Problem]:
         """Return what the latest iteration turned away."""
@@ -140,11 +146,12 @@ class Files:
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
         """Yield the records of the files, walking as they are asked for."""
         self._problems[:] = self.join.problems if self.join else ()
+        self._twice.clear()
         yield from rebatch(self._records(), size)
 
     def _records(self) -> Iterator["pa.RecordBatch"]:
         # A path is unique below its root: ids can only repeat across roots, along links, or come from a table.
-        gate = Gate(self._problems) if len(self.roots) > 1 or self.join or self.roots[0].pattern else None
+        gate = Gate(self._problems, self._twice) if len(self.roots) > 1 or self.join or self.roots[0].pattern else None
         for root in self.roots:
             stream = _entries(root, self.only, report=self._problems.append)
             while chunk := list(islice(stream, _CHUNK)):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from quiver.engine.source import column
 from quiver.engine.source.place import read_text
-from quiver.engine.source.record import Gate, LeftOut, Problem, assemble, first_reference, rebatch
+from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, first_reference, rebatch
 from quiver.engine.source.references import plain
 from quiver.engine.source.role import Choice, Roles, assign
-from quiver.engine.source.roots import Roots, Sample
+from quiver.engine.source.roots import Roots, Sample, Used, real
 from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadMedia
 from quiver.media import kind
@@ -34,20 +34,24 @@ class Manifest:
         roles: what its columns are for.
         schema: the metadata columns.
         notes: what a user should be told.
-        left_out: there is nothing: a row that is no item is a problem.
     """
 
     table: Table
     roles: Roles
     schema: "pa.Schema"
     notes: tuple[str, ...]
-    left_out: tuple[LeftOut, ...] = ()
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def total(self) -> int | None:
         """The number of well-formed rows."""
         return self.table.rows
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Rows that name an item for the second time."""
+        return self._twice.left_out()
 
     def problems(self) -> list[Problem]:
         """Return what the latest iteration turned away."""
@@ -56,6 +60,7 @@ class Manifest:
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
         """Yield the records of the table."""
         self._problems.clear()
+        self._twice.clear()
         yield from rebatch(self._records(), size)
 
     def rows(self) -> Iterator["pa.RecordBatch"]:
@@ -67,7 +72,7 @@ class Manifest:
         import pyarrow as pa
 
         path = self.table.path
-        gate = Gate(self._problems)
+        gate = Gate(self._problems, self._twice)
         first = 0
         for batch in self.table.read(self.roles.reading(self.table.schema), self._report):
             fallback = self.roles.place.prefix + os.path.basename(path)
@@ -106,8 +111,10 @@ def open_manifest(path: str, choice: Choice, roots: Roots | None = None) -> Mani
         return manifest
     place = replace(roles.place, roots=roots)
     if not roles.id:
-        prefix = roots.name(place.root, sample=manifest.sample)
+        prefix = roots.name(place.root, "table", sample=manifest.sample)
         place = replace(place, prefix=prefix)
+        roots.used.pop()
+    roots.used.append(Used(real(table.path), f"{place.prefix}{os.path.basename(table.path)}#", "table"))
     return replace(manifest, roles=replace(roles, place=place))
 
 

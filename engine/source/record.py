@@ -68,6 +68,11 @@ class Tally:
         if self._counts[reason] <= _EXAMPLES:
             self._found.setdefault(reason, []).append(name)
 
+    def clear(self) -> None:
+        """Start anew."""
+        self._found.clear()
+        self._counts.clear()
+
     def update(self, other: "Tally") -> None:
         """Take over the counts of another one."""
         for each in other.left_out():
@@ -158,27 +163,42 @@ def rebatch(batches: Iterator["pa.RecordBatch"], size: int) -> Iterator["pa.Reco
 
 
 class Gate:
-    """Lets each id through once; what comes again is a problem. It keeps the ids it saw in memory."""
+    """Lets each id through once, and keeps the ids it saw in memory.
 
-    def __init__(self, problems: list[Problem]) -> None:
-        self._seen: set[str] = set()
+    A repeated id is a problem, unless it comes with the same file and text and no metadata: then something was named
+    twice.
+    """
+
+    def __init__(self, problems: list[Problem], twice: Tally) -> None:
+        self._seen: dict[str, int] = {}
         self._problems = problems
+        self._twice = twice
 
     def admit(self, batch: "pa.RecordBatch", *, uri: str) -> "pa.RecordBatch":
         """Return the rows whose id is new; ``uri`` stands in a problem whose row holds text alone."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         ids = batch.column("id").to_pylist()
-        fresh = set(ids)
-        if len(fresh) == len(ids) and self._seen.isdisjoint(fresh):
+        files = pc.coalesce(*(batch.column(key) for key in MEDIA[1:])).to_pylist()
+        fresh = dict(zip(ids, map(hash, zip(files, batch.column("text").to_pylist(), strict=True)), strict=True))
+        if len(fresh) == len(ids) and self._seen.keys().isdisjoint(fresh):
             self._seen |= fresh
             return batch
-        media = {key: batch.column(key) for key in MEDIA}
-        keep = []
-        for row, item in enumerate(ids):
-            keep.append(item not in self._seen)
-            self._seen.add(item)
-            if not keep[-1]:
-                reason = "this id came before and the first one is kept: name a unique column with id_column"
-                self._problems.append(Problem(item, first_reference(media, row) or uri, reason))
+        keep = [self._is_new(batch, row, uri) for row in range(len(ids))]
         return batch.filter(pa.array(keep))
+
+    def _is_new(self, batch: "pa.RecordBatch", row: int, uri: str) -> bool:
+        item = batch.column("id")[row].as_py()
+        media = {key: batch.column(key) for key in MEDIA}
+        reference, text = first_reference(media, row), media["text"][row].as_py()
+        found = hash((reference, text))
+        if item not in self._seen:
+            self._seen[item] = found
+            return True
+        if self._seen[item] == found and (reference or text) and batch.num_columns == 1 + len(MEDIA):
+            self._twice.add("items that were named twice", item)
+        else:
+            reason = "this id came before in the same add, and the first one is kept: ids must be unique"
+            self._problems.append(Problem(item, reference or uri, reason))
+        return False

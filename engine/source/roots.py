@@ -32,6 +32,22 @@ class NamedRoot(NamedTuple):
     prefix: str
 
 
+class Used(NamedTuple):
+    """A source that an add reads.
+
+    Attributes:
+        path: its real path.
+        prefix: the text that its ids begin with.
+        kind: ``folder`` with all below it, ``files`` for single files of a folder, ``tar``, or ``table``.
+        before: the real path that it has moved from; empty if it has not.
+    """
+
+    path: str
+    prefix: str
+    kind: str
+    before: str = ""
+
+
 def real(path: str) -> str:
     """Return the path without links, ``.`` and ``..``, with slashes."""
     return os.path.realpath(path).replace(os.sep, "/")
@@ -62,16 +78,17 @@ class Roots:
         stored: the roots that the collection has.
         aliases: real path to id, for items that were named before roots were kept.
         evidence: compares samples with what is stored; None for a collection that is new.
-        used: the roots that this add names, by real path.
+        used: the sources that this add reads.
         notes: what the user should know.
     """
 
     stored: Sequence[NamedRoot] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence | None = None
-    used: list[NamedRoot] = field(default_factory=list)
+    used: list[Used] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _all: dict[str, str] = field(default_factory=dict)
+    _moves: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _real_folder.cache_clear()
@@ -87,30 +104,31 @@ class Roots:
         """Whether there is something new to store."""
         return self._all != dict(self.stored)
 
-    def name(self, path: str, *, sample: Callable[[], Sample] | None = None, leaf: str = "", end: str = "/") -> str:
+    def name(self, path: str, kind: str, *, sample: Callable[[], Sample] | None = None) -> str:
         """Return the prefix of the ids below a root, and remember the root.
 
         Args:
             path: its absolute path.
+            kind: what it is, see ``Used``.
             sample: what lies there, to recognise a root that has moved; None where nothing can be compared.
-            leaf: what to call it; the last part of its path if not given.
-            end: what stands between the name and what lies below.
         """
         where = real(path)
-        prefix = self.covering(where, end=end) or self._moved(where, sample)
+        prefix = self.covering(where)
         if prefix is None:
-            prefix = self._fresh(os.path.abspath(path).replace(os.sep, "/"), where, leaf=leaf, end=end)
+            prefix = self._moved(where, sample)
+        if prefix is None:
+            prefix = self._fresh(os.path.abspath(path).replace(os.sep, "/"), where)
             self._all[where] = prefix
-        self.used.append(NamedRoot(where, prefix))
+        self.used.append(Used(where, prefix, kind, self._moves.get(where, "")))
         return prefix
 
-    def covering(self, where: str, *, end: str = "/") -> str | None:
+    def covering(self, where: str) -> str | None:
         """Return the prefix of a real path that is a root or lies below one; None where there is no such root."""
         path = where
         while True:
-            if path in self._all and (path == where or self._all[path].endswith("/") or not self._all[path]):
+            if path in self._all:
                 below = where[len(path) :].strip("/")
-                return self._all[path] + (below + end if below else "")
+                return self._all[path] + (f"{below}/" if below else "")
             above = os.path.dirname(path)
             if above == path:
                 return None
@@ -150,22 +168,21 @@ class Roots:
             if found and 2 * sum(found.values()) >= len(found):
                 del self._all[path]
                 self._all[where] = prefix
+                self._moves[where] = path
                 self.notes.append(f"{path} has moved to {where}: its items keep their ids, {prefix}...")
                 return prefix
         return None
 
-    def _fresh(self, path: str, where: str, *, leaf: str, end: str) -> str:
+    def _fresh(self, path: str, where: str) -> str:
         """Return the shortest end of a path that no other root has as its prefix."""
         steps = [step for step in path.split("/") if step]
-        if leaf and steps:
-            steps[-1] = leaf
         if not steps:
             return ""
-        prefixes = ["/".join(steps[-count:]) + end for count in range(1, len(steps) + 1)]
+        prefixes = [f"{'/'.join(steps[-count:])}/" for count in range(1, len(steps) + 1)]
         holders = [self._holder(prefix, where) for prefix in prefixes]
         if holders[0] is None:
             return prefixes[0]
-        prefix = next((each for each, holder in zip(prefixes, holders, strict=True) if holder is None), f"{path}{end}")
+        prefix = next((each for each, holder in zip(prefixes, holders, strict=True) if holder is None), f"{path}/")
         self.notes.append(f"{prefixes[0]}... are items from {holders[0]}: those from {path} are called {prefix}...")
         return prefix
 

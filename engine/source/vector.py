@@ -15,7 +15,7 @@ import numpy as np
 
 from quiver.engine.source.array import Array, open_array
 from quiver.engine.source.manifest import to_records, turn_away
-from quiver.engine.source.record import Gate, Problem, assemble, columns, rebatch
+from quiver.engine.source.record import Gate, Problem, Tally, assemble, columns, rebatch
 from quiver.engine.source.role import Choice, Roles, assign
 from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadData
@@ -49,6 +49,7 @@ class VectorSource:
     schema: "pa.Schema"
     notes: tuple[str, ...]
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def total(self) -> int | None:
@@ -62,13 +63,14 @@ class VectorSource:
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
         """Yield the records and their vectors."""
         self._problems.clear()
+        self._twice.clear()
         yield from rebatch(self._records(size), size)
 
     def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
         import pyarrow as pa
 
         path = self.arrays[0].path
-        gate = Gate(self._problems)
+        gate = Gate(self._problems, self._twice)
         whole = pa.schema([*columns(self.schema), ("vector", pa.list_(pa.float32(), self.dim))])
         for vectors, described in zip(rebatch(self._vectors(), size), self._described(size), strict=True):
             data = vectors.column("vector").flatten().to_numpy().reshape(-1, self.dim)

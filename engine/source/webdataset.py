@@ -41,7 +41,7 @@ class Shard:
     def named(cls, path: str, roots: Roots) -> "Shard":
         """Return a tar under the prefix that the roots of a collection give it."""
         bare = cls(path, "")
-        return cls(path, roots.name(path, sample=bare.sample).rstrip("/"))
+        return cls(path, roots.name(path, "tar", sample=bare.sample).rstrip("/"))
 
     def sample(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield stems and media, until nobody asks for more."""
@@ -60,7 +60,7 @@ class Shards:
         schema: the metadata columns.
         total: how many samples there are.
         notes: what a user should be told.
-        left_out: members that are no part of a sample.
+        unused: members that are no part of a sample.
     """
 
     shards: tuple[Shard, ...]
@@ -69,8 +69,14 @@ class Shards:
     schema: "pa.Schema"
     total: int | None
     notes: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    unused: tuple[LeftOut, ...]
     _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
+    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Members that are no part of a sample, and samples that were met twice."""
+        return (*self.unused, *self._twice.left_out())
 
     def problems(self) -> list[Problem]:
         """Return what the latest iteration turned away."""
@@ -79,10 +85,11 @@ class Shards:
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
         """Yield the records of all shards, one shard after the other."""
         self._problems.clear()
+        self._twice.clear()
         yield from rebatch(self._records(), size)
 
     def _records(self) -> Iterator["pa.RecordBatch"]:
-        gate = Gate(self._problems)
+        gate = Gate(self._problems, self._twice)
         for shard in self.shards:
 
             def report(offset: int, reason: str, shard: Shard = shard) -> None:

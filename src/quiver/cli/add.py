@@ -9,6 +9,9 @@ from quiver.types import Metric
 
 Collection = Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")]
 
+#: Ids of items whose files are gone that are printed; ``--json`` has them all.
+_LISTED = 50
+
 
 def add(
     collection: Collection,
@@ -43,6 +46,10 @@ def add(
     max_pixels: Annotated[
         int | None, typer.Option(help="Most pixels of a picture as it is decoded (default 268435456).")
     ] = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="List stored items of these sources whose files are gone.")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Like --sync, and delete those items.")] = False,
     catch_up: Annotated[bool, typer.Option(help="Update stale indexes after adding.")] = True,
     trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -67,6 +74,8 @@ def add(
             max_seconds=max_seconds,
             max_memory=max_memory,
             max_pixels=max_pixels,
+            sync=sync,
+            prune=prune,
         )
     else:
         report = Report()
@@ -78,6 +87,8 @@ def add(
     if json:
         show.write_json(report)
         return
+    for id in report.gone[:_LISTED]:
+        show.warn(f"{'deleted' if report.deleted else 'gone'}: {id}")
     for line in report.lines():
         show.warn(line)
     moved = f"{report.moved:,} moved, " if report.moved else ""

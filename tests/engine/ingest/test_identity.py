@@ -226,3 +226,33 @@ def test_roots_that_two_writers_choose_at_once_are_both_kept_or_refused(tmp_path
     assert table.roots == ([("/a/p", "p/"), ("/b/q", "q/")], False)
     with pytest.raises(quiver.QuiverError, match="another process just added items that are called p/"):
         table.record_roots([("/b/p", "p/")], before=[], loose=False)
+
+
+@pytest.mark.parametrize("way", ["items", "a table", "an item and a file", "a folder and a folder in it"])
+def test_of_items_with_one_id_in_one_add_the_first_is_kept_and_the_others_are_said(tmp_path, way):
+    (folder,) = cards(tmp_path, "card1", count=2)
+    first, second = (folder / f"IMG_{n}.png" for n in range(2))
+    (tmp_path / "m.csv").write_text(f"key,image\na,{first}\na,{second}\nb,{second}\n")
+    made = quiver.Item("DCIM/IMG_0.png", {"image": second})
+    sources = {
+        "items": [quiver.Item("a", {"image": first}), quiver.Item("a", {"image": second})],
+        "a table": [tmp_path / "m.csv"],
+        "an item and a file": [made, first],
+        "a folder and a folder in it": [tmp_path / "card1", folder],
+    }[way]
+    shop = quiver.open(tmp_path / "c")
+    report = shop.add(*sources, **FAST)
+    stored = {item.id: item.media["image"] for item in shop.get(ids(shop))}
+    if way == "items":
+        assert (report.added, stored) == (1, {"a": str(first)})
+    if way == "an item and a file":
+        assert stored == {"DCIM/IMG_0.png": str(second)}
+    if way == "a folder and a folder in it":
+        assert sorted(stored) == ["card1/DCIM/IMG_0.png", "card1/DCIM/IMG_1.png"]
+        assert [str(each) for each in report.left_out] == [
+            "2 items that were named twice (card1/DCIM/IMG_0.png, card1/DCIM/IMG_1.png)"
+        ]
+    if way in ("items", "an item and a file"):
+        (reason,) = report.reasons
+        assert reason.reason == "this id came before in the same add, and the first one is kept: ids must be unique"
+    assert report.updated == 0

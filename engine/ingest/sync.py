@@ -1,0 +1,148 @@
+"""Finding stored items whose files are gone from the sources of an add.
+
+Only items of those sources are looked at, and only a file that is certainly not there counts as gone: not one that may
+not be read, and not one in a folder that is empty now, where a disk may not be mounted.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from quiver.engine.ingest.report import Report
+from quiver.engine.source.roots import Used, real_file
+from quiver.engine.storage.dataset import Table, quoted
+from quiver.media import kind, locate
+from quiver.types import MEDIA
+
+_DELETED = 10_000  # ids in one condition
+
+
+@dataclass(slots=True)
+class Seen:
+    """What an add met.
+
+    Attributes:
+        ids: ids of items, and of those that could not be read.
+        folders: real paths of the folders that files lie in.
+        archives: real paths of the tars that samples lie in.
+        damaged: files that could not be read to their end.
+    """
+
+    ids: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+    archives: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
+
+    def take(self, id: str, media: Mapping[str, str]) -> None:
+        """Take note of an item."""
+        self.ids.add(id)
+        for reference, file in _files(media):
+            if "?offset=" in reference:
+                self.archives.add(file)
+            self.folders.add(os.path.dirname(file))
+
+
+def gone(table: Table, used: Iterable[Used], seen: Seen) -> tuple[list[str], list[str]]:
+    """Return the ids of stored items whose files are gone from some roots, and what a user should be told."""
+    roots = [root for root in used if root.path not in seen.damaged]
+    ids: list[str] = []
+    empty: Counter[str] = Counter()
+    for batch in table.batches(["id", *MEDIA], size=8192):
+        for row in batch.to_pylist():
+            id = row.pop("id")
+            media = {name: value for name, value in row.items() if value is not None}
+            if id in seen.ids or not any(_is_gone(id, media, root, seen) for root in roots):
+                continue
+            folder = next((folder for folder in _folders(media) if _is_empty(folder)), None)
+            if folder is None:
+                ids.append(id)
+            else:
+                empty[folder] += 1
+    notes = [
+        f"{folder} is empty: its {count:,} items are kept, since a disk may not be mounted there"
+        for folder, count in empty.items()
+    ]
+    return ids, notes
+
+
+def compare(table: Table, used: Iterable[Used], seen: Seen, *, report: Report, prune: bool) -> None:
+    """Write into a report which stored items are gone, and delete them if that is asked for."""
+    report.gone, notes = gone(table, used, seen)
+    report.notes += notes
+    if prune:
+        report.deleted = delete(table, report.gone)
+
+
+def delete(table: Table, ids: list[str]) -> int:
+    """Delete items by id; returns how many."""
+    parts = (ids[start : start + _DELETED] for start in range(0, len(ids), _DELETED))
+    return sum(table.delete(f"id IN {quoted(part)}") for part in parts)
+
+
+def _is_gone(id: str, media: Mapping[str, str], root: Used, seen: Seen) -> bool:
+    files = list(_files(media))
+    if not files:
+        return "text" in media and _text_is_gone(id, root)
+    for reference, file in files:
+        if file in seen.archives and "?offset=" in reference and file not in seen.damaged:
+            continue  # the tar was read to its end, and the sample was not in it
+        if not (_lies_in(file, root, seen) and _is_missing(file)):
+            return False
+    return True
+
+
+def _text_is_gone(id: str, root: Used) -> bool:
+    """Judge a text, which keeps no path, by its id."""
+    if not id.startswith(root.prefix):
+        return False
+    below = id[len(root.prefix) :]
+    if root.kind in ("tar", "table"):
+        return True
+    if kind(below) != "text" or "#" in below or (root.kind == "files" and "/" in below):
+        return False
+    return _is_missing(f"{root.path}/{below}")
+
+
+def _lies_in(file: str, root: Used, seen: Seen) -> bool:
+    if root.kind == "tar":
+        return file in (root.path, root.before)
+    if root.kind == "table":
+        return os.path.dirname(file) in seen.folders
+    if root.kind == "files":
+        return os.path.dirname(file) in (root.path, root.before)
+    return any(file.startswith(path.rstrip("/") + "/") for path in (root.path, root.before) if path)
+
+
+def _files(media: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the local references of an item, and the real paths of their files."""
+    for name, reference in media.items():
+        if name != "text" and "://" not in reference:
+            yield reference, real_file(locate(reference)[0])
+
+
+def _folders(media: Mapping[str, str]) -> Iterator[str]:
+    """Yield the folders of an item's files, each with those above it."""
+    for _, file in _files(media):
+        folder = os.path.dirname(file)
+        while folder != os.path.dirname(folder):
+            yield folder
+            folder = os.path.dirname(folder)
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
