@@ -15,10 +15,9 @@ from tqdm import tqdm
 
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Frozen
-from quiver.encoders._train.rank import share
-from quiver.errors import QuiverError
-from quiver.files import append_text, write_arrays, writing
-from quiver.media import locate
+from quiver.encoders._train.rank import turns
+from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
+from quiver.files import write_arrays
 from quiver.types import Floats
 
 Mask = NDArray[np.bool_]
@@ -53,23 +52,16 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     places = [slice(start, start + BLOCK) for start in range(0, len(refs), BLOCK)]
     blocks: dict[int, tuple[Floats, Mask]] = {}
     with tqdm(total=len(refs), unit=" items", desc=f"{spec} {key}", disable=None) as bar:
-        for number in _turns(len(places)):
+        for number in turns(len(places)):
             blocks[number] = _block(source, spec, refs[places[number]], cache)
             bar.update(len(blocks[number][1]))
     rows = np.concatenate([np.empty((0, source.width), np.float32), *(blocks[n][0] for n in range(len(places)))])
     mask = np.concatenate([np.empty(0, bool), *(blocks[n][1] for n in range(len(places)))])
     if not mask.all():
-        where = f": see {cache / 'quarantine.jsonl'}" if cache else ""
+        where = f": see {cache / QUARANTINE}" if cache else ""
         lost = f"{len(mask) - mask.sum():,} of {len(mask):,} {key} references cannot be read"
         print(f"note: {lost}{where}", file=sys.stderr)
     return rows, mask
-
-
-def _turns(count: int) -> list[int]:
-    """Return the numbers of all blocks; each rank starts elsewhere, and reads later what others have done."""
-    rank, ranks = share()
-    start = count * rank // ranks
-    return [*range(start, count), *range(start)]
 
 
 def _block(source: Frozen, spec: str, refs: Sequence[Any], cache: Path | None) -> tuple[Floats, Mask]:
@@ -87,9 +79,7 @@ def _block(source: Frozen, spec: str, refs: Sequence[Any], cache: Path | None) -
         {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": spec}
         for row, reason in sorted(reasons.items())
     ]
-    with writing(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        append_text(cache / "quarantine.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    quarantine(cache, lines)
     write_arrays(path, {"rows": rows, "mask": mask})
     return rows, mask
 
@@ -116,19 +106,14 @@ def _embed(source: Frozen, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int,
 
 def _decoded(reader: Callable[[Any], Any], refs: Sequence[Any]) -> Iterator[tuple[int, list[tuple[Any, str]]]]:
     """Yield (place of the first, (decoded, reason) each), one chunk decoded in threads ahead of the consumer."""
-
-    def read(ref: Any) -> tuple[Any, str]:
-        try:
-            return reader(ref), ""
-        except (QuiverError, OSError, ValueError, MemoryError) as error:
-            return None, str(error) or type(error).__name__
-
     starts = range(0, len(refs), AT_ONCE)
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
     try:
-        chunks = [[pool.submit(read, ref) for ref in refs[starts[0] : starts[0] + AT_ONCE]]] if starts else []
+        chunks = (
+            [[pool.submit(attempt, reader, ref) for ref in refs[starts[0] : starts[0] + AT_ONCE]]] if starts else []
+        )
         for start in starts:
-            chunks.append([pool.submit(read, ref) for ref in refs[start + AT_ONCE : start + 2 * AT_ONCE]])
+            chunks.append([pool.submit(attempt, reader, ref) for ref in refs[start + AT_ONCE : start + 2 * AT_ONCE]])
             yield start, [future.result() for future in chunks.pop(0)]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -148,11 +133,7 @@ def _print(ref: Any, key: str) -> str:
         return f"{ref.dtype} {ref.shape} {hashlib.sha256(np.ascontiguousarray(ref).data).hexdigest()}"
     if key == "text":
         return str(ref)
-    try:
-        found = os.stat(locate(str(ref))[0])
-    except (OSError, ValueError, QuiverError):
-        return str(ref)
-    return f"{ref} {found.st_size} {found.st_mtime_ns}"
+    return identity(str(ref))
 
 
 def _plain(ref: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Several processes that train one model: who is first, and what all of them hold.
+"""Several processes that train one model: which is first, and values and rows gathered from all of them.
 
 Shapes: b rows of one rank, r ranks.
 """
@@ -28,6 +28,13 @@ def share() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def turns(count: int) -> list[int]:
+    """Return the numbers of all blocks of work; each rank starts elsewhere, and finds later those others have done."""
+    rank, ranks = share()
+    start = count * rank // ranks
+    return [*range(start, count), *range(start)]
+
+
 def leave() -> None:
     """Part from the other ranks, at the very end, all at once: one that goes early pulls the others down."""
     if dist.is_available() and dist.is_initialized():
@@ -37,7 +44,7 @@ def leave() -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within the block ``gathered`` does not wait for other ranks, which are not there."""
+    """Within the block ``gathered`` does not wait for other ranks, which do not take part."""
     token = _ALONE.set(True)
     try:
         yield

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,9 +22,11 @@ from quiver import registry
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Readers
 from quiver.encoders._train import first
+from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
 from quiver.encoders.fashionbert.patch import Averaged, Cells, Pixels
-from quiver.errors import BadSpec, MissingWeights, QuiverError
-from quiver.media import ImageReader, locate
+from quiver.errors import BadSpec, MissingWeights
+from quiver.files import write_json
+from quiver.media import ImageReader
 from quiver.protocols import Reader
 from quiver.types import Floats
 
@@ -93,7 +96,7 @@ class Extractor:
         specs = {"whole": self.whole} | ({"features": self.features} if self.features != "pixels" else {})
         placed = _frozen.keep(specs, folder)
         kept = replace(self, whole=placed["whole"], features=placed.get("features", self.features))
-        (folder / FILE).write_text(json.dumps(asdict(kept), indent=2) + "\n", encoding="utf-8")
+        write_json(folder / FILE, asdict(kept), indent=2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +203,7 @@ def extract(
         (n, P, F) float16, mapped from disk, and (n,) False where a picture cannot be read: such a row is zero, and
         its reason stands in ``quarantine.jsonl``.
     """
-    name = _fingerprint.of_parts(source.revision, *map(_identity, refs))[:16]
+    name = _fingerprint.of_parts(source.revision, *map(identity, refs))[:16]
     path, note = folder / f"{name}.npy", folder / f"{name}.json"
     if first():
         _fill(source, refs, path, note, shape)
@@ -210,7 +213,7 @@ def extract(
     mask[told["bad"]] = False
     if not mask.all():
         print(
-            f"note: {(~mask).sum():,} of {len(refs):,} pictures cannot be read: see {folder / 'quarantine.jsonl'}",
+            f"note: {(~mask).sum():,} of {len(refs):,} pictures cannot be read: see {folder / QUARANTINE}",
             file=sys.stderr,
         )
     return np.load(path, mmap_mode="r"), mask
@@ -229,38 +232,24 @@ def _fill(source: Source, refs: Sequence[str], path: Path, note: Path, shape: tu
             block = refs[start : start + BLOCK]
             reasons = _look(source, block, rows[start : start + BLOCK])
             rows.flush()
-            _quarantine(path.parent, {refs[start + place]: why for place, why in reasons.items()})
+            lines = ({"ref": refs[start + place], "reason": why, "key": "image"} for place, why in reasons.items())
+            quarantine(path.parent, lines)
             bad += [start + place for place in reasons]
-            part = note.with_suffix(f".{os.getpid()}.part")
-            part.write_text(json.dumps({"done": start + len(block), "bad": bad}))
-            part.replace(note)
+            write_json(note, {"done": start + len(block), "bad": bad})
             bar.update(len(block))
 
 
 def _look(source: Source, refs: Sequence[str], out: Halves) -> dict[int, str]:
     """Fill (n, P, F); return the reason of each picture that cannot be read, by its place."""
-
-    def read(ref: str) -> tuple[Any, str]:
-        try:
-            return source.read(ref), ""
-        except (QuiverError, OSError, ValueError, MemoryError) as error:
-            return None, str(error) or type(error).__name__
-
     reasons: dict[int, str] = {}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
         for start in range(0, len(refs), AT_ONCE):
-            found = list(pool.map(read, refs[start : start + AT_ONCE]))
+            found = list(pool.map(partial(attempt, source.read), refs[start : start + AT_ONCE]))
             reasons |= {start + place: why for place, (_, why) in enumerate(found) if why}
             good = [place for place, (_, why) in enumerate(found) if not why]
             if good:
                 out[[start + place for place in good]] = source.look([found[place][0] for place in good])
     return reasons
-
-
-def _quarantine(folder: Path, reasons: dict[str, str]) -> None:
-    with (folder / "quarantine.jsonl").open("a", encoding="utf-8") as file:
-        for ref, reason in reasons.items():
-            file.write(json.dumps({"ref": ref, "reason": reason, "key": "image"}, ensure_ascii=False) + "\n")
 
 
 def _told(note: Path) -> dict[str, Any]:
@@ -269,11 +258,3 @@ def _told(note: Path) -> dict[str, Any]:
         return {"done": 0, "bad": []}
     told: dict[str, Any] = json.loads(note.read_text())
     return told
-
-
-def _identity(ref: str) -> str:
-    try:
-        found = os.stat(locate(ref)[0])
-    except (OSError, ValueError, QuiverError):
-        return ref
-    return f"{ref} {found.st_size} {found.st_mtime_ns}"

@@ -3,10 +3,9 @@
 Shapes: B clips, F frames stored, T frames of a clip, S side in pixels, M samples stored, L samples of a clip.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quiver.encoders import _fingerprint
-from quiver.encoders._train.rank import share
-from quiver.errors import BadData, QuiverError
-from quiver.media import AudioReader, ImageReader, VideoReader, locate, moment, times
+from quiver.encoders._train.rank import turns
+from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
+from quiver.errors import BadData
+from quiver.media import AudioReader, ImageReader, VideoReader, moment, times
 from quiver.types import Floats, Rows
 
 #: Clips per folder of the cache: what an interruption can cost.
@@ -112,7 +112,7 @@ class Disk:
 
     def __init__(self, media: Sequence[Media], window: Window, folder: Path, *, revision: str) -> None:
         self.window = window
-        stamps = [f"{_stamp(each.video)} {_stamp(each.audio)}" for each in media]
+        stamps = [f"{identity(each.video)} {identity(each.audio)}" for each in media]
         self.folder = folder / _fingerprint.of_parts("clips 1", revision, repr(window), *stamps)[:16]
         self._media = media
         self._sight, self._sound = (
@@ -120,7 +120,7 @@ class Disk:
         )
         starts = range(0, len(media), BLOCK)
         with tqdm(total=len(media), unit=" clips", desc="decoding", disable=None) as bar:
-            for number in _turns(len(starts)):
+            for number in turns(len(starts)):
                 self._decode(number)
                 bar.update(len(media[starts[number] : starts[number] + BLOCK]))
         self._blocks = [self._open(number) for number in range(len(starts))]
@@ -165,7 +165,7 @@ class Disk:
         for name, column in self._columns(read, whole).items():
             np.save(part / f"{name}.npy", column)
         lines = [(each, reasons) for each, (_, _, reasons) in zip(media, read, strict=True)]
-        quarantine(self.folder.parent / "quarantine.jsonl", lines)
+        quarantine(self.folder.parent, _lines(lines))
         try:
             part.rename(place)
         except OSError:  # another rank was first
@@ -206,7 +206,7 @@ class Live:
         self.window = window
         self.seen = np.ones(len(media), bool)
         self.heard = np.array([each.audio is not None for each in media])
-        self._media, self._file = media, folder / "quarantine.jsonl"
+        self._media, self._file = media, folder / QUARANTINE
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -224,7 +224,7 @@ class Live:
             places = [place for place in range(len(rows)) if place not in found]
             cuts = [self._cut(int(rows[place]), drawn if rng else None) for place in places]
             read = list(self._pool.map(lambda each: decode(each, self.window), cuts))
-            quarantine(self._file, [(cut, reasons) for cut, (_, _, reasons) in zip(cuts, read, strict=True)])
+            quarantine(self._file.parent, _lines([(cut, why) for cut, (_, _, why) in zip(cuts, read, strict=True)]))
             for place, (frames, samples, reasons) in zip(places, read, strict=True):
                 if "video" not in reasons:
                     found[place] = frames, samples
@@ -265,44 +265,20 @@ def decode(media: Media, window: Window) -> Read:
     image = ImageReader(size=window.side, shorter=window.side)
     # Frames stand at the beginning, not in the middle: there the sound is in step with them, however long each is.
     video = VideoReader(window.frames, image=image, fps=window.fps, stop=window.frames / window.fps)
-    try:
-        frames = None if media.video is None else video(media.video)
-    except (QuiverError, OSError, ValueError, MemoryError) as error:
-        reasons["video"] = str(error) or type(error).__name__
-    try:
-        if media.audio is not None:
-            sound = AudioReader(window.rate, seconds=window.seconds)(media.audio)
+    if media.video is not None:
+        frames, why = attempt(video, media.video)
+        reasons |= {"video": why} if why else {}
+    if media.audio is not None:
+        sound, why = attempt(AudioReader(window.rate, seconds=window.seconds), media.audio)
+        reasons |= {"audio": why} if why else {}
+        if sound is not None:
             samples = np.zeros(window.samples, np.float32)
             samples[: len(sound)] = sound[: window.samples]
-    except (QuiverError, OSError, ValueError, MemoryError) as error:
-        reasons["audio"] = str(error) or type(error).__name__
     return frames, samples, reasons
 
 
-def quarantine(file: Path, lines: Sequence[tuple[Media, Reasons]]) -> None:
-    """Write what could not be read, each with its reason."""
-    bad = [
-        {"key": key, "ref": getattr(media, key), "reason": reason}
-        for media, reasons in lines
-        for key, reason in reasons.items()
-    ]
-    if bad:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as log:
-            log.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in bad)
-
-
-def _stamp(ref: str | None) -> str:
-    """Tell files apart by path, size and time of change."""
-    try:
-        found = os.stat(locate(ref)[0]) if ref is not None else None
-    except (OSError, QuiverError):
-        found = None  # what is wrong with it shows when it is read
-    return f"{ref} {found.st_size} {found.st_mtime_ns}" if found else f"{ref}"
-
-
-def _turns(count: int) -> list[int]:
-    """Return the numbers of all blocks; each rank starts elsewhere, and finds later what others have done."""
-    rank, ranks = share()
-    start = count * rank // ranks
-    return [*range(start, count), *range(start)]
+def _lines(read: Sequence[tuple[Media, Reasons]]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of the quarantine, one for each reference that cannot be read."""
+    for media, reasons in read:
+        for key, why in reasons.items():
+            yield {"key": key, "ref": getattr(media, key), "reason": why}

@@ -1,0 +1,47 @@
+"""References as training reads them: names for what was made of them, and a list of those that cannot be read."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from quiver.errors import QuiverError
+from quiver.files import append_text, writing
+from quiver.media import locate
+
+#: Errors of a damaged or missing file; any other is a fault of the program.
+UNREADABLE = (QuiverError, OSError, ValueError, MemoryError)
+#: The list, in the folder of a cache.
+QUARANTINE = "quarantine.jsonl"
+
+
+def attempt(read: Callable[[Any], Any], ref: Any) -> tuple[Any, str]:
+    """Return what a reader gives and "", or None and the reason why it cannot be read."""
+    try:
+        return read(ref), ""
+    except UNREADABLE as error:
+        return None, reason(error)
+
+
+def reason(error: BaseException) -> str:
+    """Return the message of an error, or its name where it has none."""
+    return str(error) or type(error).__name__
+
+
+def quarantine(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add references that cannot be read to ``quarantine.jsonl``: ``ref``, ``key`` and ``reason`` of each."""
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    if text:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            append_text(folder / QUARANTINE, text)
+
+
+def identity(ref: str | None) -> str:
+    """Return a text that differs where a file differs in path, size or time of change; of no file, the reference."""
+    try:
+        found = os.stat(locate(ref)[0]) if ref is not None else None
+    except (OSError, ValueError, QuiverError):
+        found = None  # an error shows when it is read
+    return f"{ref} {found.st_size} {found.st_mtime_ns}" if found else str(ref)
