@@ -20,7 +20,7 @@ import numpy as np
 from quiver.encoders import _device, _fingerprint, _hub
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch, optional
 from quiver.media import TextReader
-from quiver.protocols import Asked, Held, Reader
+from quiver.protocols import Held, Reader, ScorerInput
 from quiver.types import Floats, Probe, Space
 
 #: Pairs that go through a model together; the library sorts them by length.
@@ -171,7 +171,7 @@ class Reranker:
         """Nothing stands for its score."""
         return False
 
-    def hold(self, asked: Sequence[Asked]) -> Held:
+    def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Keep the text of each query, (q, L); several texts of one are joined.
 
         Raises:

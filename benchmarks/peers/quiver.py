@@ -82,8 +82,8 @@ class Planned:
             return
         session = self.collection._session()
         (column,) = session.graph.columns
-        held = session.resident(column).hold("faiss")
-        held.index = tuned(held.index, "faiss", {name: str(value) for name, value in knobs.items()})
+        loaded = session.resident(column).load("faiss")
+        loaded.index = tuned(loaded.index, "faiss", {name: str(value) for name, value in knobs.items()})
 
     def search(self, queries: Floats, k: int) -> Rows:
         """Ask for items."""

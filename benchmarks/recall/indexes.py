@@ -36,8 +36,8 @@ def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
     seconds = perf_counter() - started if built else 0.0
     stock = stock.fresh()
     for column in _columns(task, stock, setup) if kind != "lance" else ():
-        held = stock.session.resident(column).hold(kind)
-        held.index = tuned(held.index, kind, spend)
+        loaded = stock.session.resident(column).load(kind)
+        loaded.index = tuned(loaded.index, kind, spend)
     return stock, seconds
 
 

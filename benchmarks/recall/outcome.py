@@ -114,7 +114,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedSystem:
     """A system that could not run."""
 
     name: str
@@ -142,7 +142,7 @@ class Bench:
     judgements: Judgements
     headline: str
     outcomes: Sequence[Outcome]
-    refused: Sequence[Refused]
+    refused: Sequence[RefusedSystem]
     comparisons: Sequence[Comparison]
     seed: int
     depth: int

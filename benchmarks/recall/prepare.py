@@ -10,7 +10,7 @@ from typing import Any
 
 from quiver.benchmarks.recall import plans
 from quiver.benchmarks.recall.query_vectors import Embedded, embedded
-from quiver.benchmarks.recall.scorer_cache import Given, Holding, Key, hold
+from quiver.benchmarks.recall.scorer_cache import Holding, Key, QuestionBatch, hold
 from quiver.benchmarks.recall.setup import ROUTES, Setup
 from quiver.benchmarks.recall.task_session import Arrow, QuestionCache, TaskQuery, TaskSession
 from quiver.benchmarks.recall.task_store import Stock
@@ -20,7 +20,7 @@ from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.execution.stages.encode import Encode
 from quiver.engine.planning import scorer_choice
 from quiver.engine.planning.builder import PlanBuilder
-from quiver.engine.serving.answer import explain, parts
+from quiver.engine.serving.answer import explain, query_groups
 from quiver.engine.statistics.rerank_weights import Blend
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Question, Task
@@ -286,7 +286,7 @@ def _scored(task: Task, stock: Stock, setup: Setup, question: Question, keys: tu
 
 
 def _arrows(made: Plan) -> dict[Arrow, str]:
-    return {(stage.held, stage.space): stage.encoder for stage in made.stages if isinstance(stage, Encode)}
+    return {(stage.key, stage.space): stage.encoder for stage in made.stages if isinstance(stage, Encode)}
 
 
 def _absent(task: Task, stock: Stock) -> dict[int, str]:
@@ -302,13 +302,13 @@ def _holdings(
     made: PreparedTask, kept: MutableMapping[Key, Holding], progress: bool | None
 ) -> dict[Composition, Holding]:
     """Give questions to the scorers that compose them, or take what was made of the same before."""
-    given: dict[Composition, list[Given]] = {}
+    given: dict[Composition, list[QuestionBatch]] = {}
     queries = [replace(made.query(n, 1), candidates=None) for n in made.able]
-    for part in parts(made.session, queries):
-        for stage in (each for each in part.plan.stages if isinstance(each, Compose)):
-            numbers = [made.able[n] for n in part.places]
+    for group in query_groups(made.session, queries):
+        for stage in (each for each in group.plan.stages if isinstance(each, Compose)):
+            numbers = [made.able[n] for n in group.places]
             whole = [made.whole(n, 1) for n in numbers]
-            given.setdefault(stage.composition, []).append(Given(numbers, whole, stage, part.examples))
+            given.setdefault(stage.composition, []).append(QuestionBatch(numbers, whole, stage, group.examples))
     found = {}
     for composition, theirs in given.items():
         key = (composition, made.setup.weights, made.setup.held, tuple(n for each in theirs for n in each.numbers))

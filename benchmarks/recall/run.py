@@ -17,7 +17,7 @@ from quiver.benchmarks.metric.significance import intervals
 from quiver.benchmarks.recall import baseline
 from quiver.benchmarks.recall.attribution import STAGES, attribute
 from quiver.benchmarks.recall.indexes import ready
-from quiver.benchmarks.recall.outcome import Bench, Latency, Missing, Options, Outcome, Refused
+from quiver.benchmarks.recall.outcome import Bench, Latency, Missing, Options, Outcome, RefusedSystem
 from quiver.benchmarks.recall.prepare import Look, PreparedTask, prepare
 from quiver.benchmarks.recall.rerank_weights import tune
 from quiver.benchmarks.recall.scorer_cache import Holding, Key
@@ -148,10 +148,10 @@ def headline_of(measures: Sequence[str]) -> str:
     return fit or f"Success@{spelt[0].cutoff or 10}"
 
 
-def _all(work: Work, encoders: Sequence[str], setups: Sequence[Setup]) -> tuple[list[Outcome], list[Refused]]:
+def _all(work: Work, encoders: Sequence[str], setups: Sequence[Setup]) -> tuple[list[Outcome], list[RefusedSystem]]:
     asked = list(dict.fromkeys(specs_of(encoder) for encoder in encoders))
     outcomes: list[Outcome] = []
-    refused: list[Refused] = []
+    refused: list[RefusedSystem] = []
     for specs in asked:
         _encoder(work, specs, setups, "asked", outcomes, refused)
     if refused and not outcomes:
@@ -169,7 +169,7 @@ def _encoder(
     setups: Sequence[Setup],
     role: str,
     outcomes: list[Outcome],
-    refused: list[Refused],
+    refused: list[RefusedSystem],
 ) -> None:
     """Run every setup of one encoder."""
     work.answers.clear()
@@ -179,7 +179,7 @@ def _encoder(
     try:
         stock = fill(work.task, specs, folder=work.folder, progress=work.options.progress)
     except NoRoute as error:
-        refused.append(Refused(WITH.join(specs), str(error)))
+        refused.append(RefusedSystem(WITH.join(specs), str(error)))
         return
     label = _label(work, stock, outcomes)
     for setup in setups:
@@ -187,7 +187,7 @@ def _encoder(
         try:
             outcomes.append(_system(work, stock, setup, name, role))
         except NoRoute as error:
-            refused.append(Refused(name, str(error)))
+            refused.append(RefusedSystem(name, str(error)))
 
 
 def _label(work: Work, stock: Stock, taken: Sequence[Outcome]) -> str:

@@ -18,7 +18,7 @@ from quiver.engine.execution.stages.compose import Compose
 from quiver.engine.ingest.progress import track
 from quiver.engine.storage.dataset import Example
 from quiver.errors import BadData, BadMedia, BadSpec, NoRoute, QuiverError
-from quiver.protocols import Asked, Held, Scorer
+from quiver.protocols import Held, Scorer, ScorerInput
 from quiver.types import Query, Rows
 
 #: Questions that are given to a scorer together.
@@ -50,7 +50,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class QuestionBatch:
     """Questions that one stage gives to a scorer.
 
     Attributes:
@@ -66,7 +66,7 @@ class Given:
     examples: Mapping[str, Example]
 
 
-def hold(session: Session, parts: Sequence[Given], *, count: int, progress: bool | None = None) -> Holding:
+def hold(session: Session, parts: Sequence[QuestionBatch], *, count: int, progress: bool | None = None) -> Holding:
     """Give all questions of one scorer to it.
 
     Args:
@@ -104,7 +104,7 @@ def hold(session: Session, parts: Sequence[Given], *, count: int, progress: bool
     return Holding(rows, _joined(scorer.name, list(made.values())), {n: _said(error) for n, error in bad.items()}, ms)
 
 
-def _hold(scorer: Scorer, asked: Mapping[int, Asked], made: dict[int, Held], bad: dict[int, Exception]) -> None:
+def _hold(scorer: Scorer, asked: Mapping[int, ScorerInput], made: dict[int, Held], bad: dict[int, Exception]) -> None:
     """Hold questions together, or one by one where that fails, to see which of them it is."""
     try:
         held = scorer.hold(list(asked.values()))

@@ -20,7 +20,7 @@ from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Reranked
 from quiver.engine.execution.executor import begin, final, run_stages
 from quiver.engine.ingest.progress import track
-from quiver.engine.serving.answer import parts
+from quiver.engine.serving.answer import query_groups
 
 #: Questions that are searched together.
 BATCH = 256
@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class BatchRanking:
     """What some questions found.
 
     Attributes:
@@ -62,7 +62,7 @@ def ask(task: PreparedTask, depth: int, *, progress: bool | None = None) -> Answ
     """Answer all questions, ``depth`` places each, or more where the setup says so; excluded items take up none."""
     batches = task.batches(BATCH)
     spent = 0.0
-    found: list[Found] = []
+    found: list[BatchRanking] = []
     for members in batches[:1]:  # what is loaded on first use is no part of a search
         _answers(task, members[:1], depth)
 
@@ -89,7 +89,7 @@ def ask(task: PreparedTask, depth: int, *, progress: bool | None = None) -> Answ
 
 def candidates(task: PreparedTask, depth: int, *, progress: bool | None = None) -> list[tuple[Sequence[int], Reranked]]:
     """Return what a reranker is given, and what it says of it, for the questions that have one, by their numbers."""
-    found: list[Found] = []
+    found: list[BatchRanking] = []
 
     def run() -> Iterator[int]:
         for members in task.batches(BATCH):
@@ -101,7 +101,7 @@ def candidates(task: PreparedTask, depth: int, *, progress: bool | None = None) 
     return [(each.numbers, each.reranked) for each in found if each.reranked is not None]
 
 
-def _ranking(task: PreparedTask, lists: Sequence[tuple[Found, Ranked]], depth: int) -> Ranking:
+def _ranking(task: PreparedTask, lists: Sequence[tuple[BatchRanking, Ranked]], depth: int) -> Ranking:
     """Put the lists of all questions in one table, ``depth`` wide at least, by places in the task's items."""
     shape = (len(task.questions), max([depth, *(ranked.rows.shape[1] for _, ranked in lists)]))
     places, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float64)
@@ -122,12 +122,12 @@ def alone(task: PreparedTask, depth: int, *, sample: int, seed: int) -> list[flo
     return taken
 
 
-def _answers(task: PreparedTask, members: Sequence[int], depth: int) -> list[Found]:
+def _answers(task: PreparedTask, members: Sequence[int], depth: int) -> list[BatchRanking]:
     """Answer a batch: a part for the questions that one plan serves."""
     found = []
-    for part in parts(task.session, [task.query(n, depth) for n in members]):
-        context = begin(task.session, part.queries, part.examples)
-        run_stages(part.plan.stages if task.look is None else up_to_reranker(part.plan), context)
+    for group in query_groups(task.session, [task.query(n, depth) for n in members]):
+        context = begin(task.session, group.queries, group.examples)
+        run_stages(group.plan.stages if task.look is None else up_to_reranker(group.plan), context)
         ranked = final(context) if task.look is None else context.lists[0]
-        found.append(Found([members[n] for n in part.places], ranked, context.reranked))
+        found.append(BatchRanking([members[n] for n in group.places], ranked, context.reranked))
     return found

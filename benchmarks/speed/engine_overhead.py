@@ -96,7 +96,7 @@ def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[],
     """Return the call of the library alone for a batch of queries."""
     kind = registry.split(spec)[0]
     session = collection._session()
-    index: Any = session.resident(session.graph.columns[0]).hold(kind).index
+    index: Any = session.resident(session.graph.columns[0]).load(kind).index
     if kind == "exact":
         return lambda: index.search(asked, K)
     import faiss

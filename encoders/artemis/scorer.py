@@ -25,7 +25,7 @@ from quiver.encoders.artemis.score import Arrays
 from quiver.encoders.artemis.word import Vocabulary
 from quiver.errors import BadMedia, BadSpec
 from quiver.media import TextReader
-from quiver.protocols import Asked, Held
+from quiver.protocols import Held, ScorerInput
 from quiver.types import Floats, Probe, Space
 
 #: What stands beside a term's vector among what is held, under its name and one of these.
@@ -82,7 +82,7 @@ class Composed:
         """Whether the score is one product."""
         return self.lifted is None
 
-    def hold(self, asked: Sequence[Asked]) -> Held:
+    def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Embed what q queries hold: (q, D) by term, and what its norm needs.
 
         Raises:
@@ -139,7 +139,7 @@ class Composed:
     def _config(self) -> Config:
         return self.eye.model.config
 
-    def _weights(self, asked: Asked) -> tuple[float, float]:
+    def _weights(self, asked: ScorerInput) -> tuple[float, float]:
         """Return how much reference and words count."""
         keep, change = (asked.weights.get(name, 1.0) for name in ("image", "text"))
         if set(asked.weights) - {"image", "text"} or not np.isfinite([keep, change]).all():
@@ -150,14 +150,14 @@ class Composed:
             raise BadSpec(f"{self.name} cannot give both image and text the weight 0")
         return keep, change
 
-    def _references(self, asked: Sequence[Asked]) -> Floats:
+    def _references(self, asked: Sequence[ScorerInput]) -> Floats:
         """Return the reference of each query: (q, D)."""
         given = [self._given(each) for each in asked]
         pictures = [self.eye.read(source) for sources, _ in given for source in sources]
         rows = iter(self.eye.refer(pictures) if pictures else ())
         return np.stack([self._joined([*(next(rows) for _ in sources), *stored]) for sources, stored in given])
 
-    def _given(self, asked: Asked) -> tuple[Sequence[Any], Sequence[Floats]]:
+    def _given(self, asked: ScorerInput) -> tuple[Sequence[Any], Sequence[Floats]]:
         """Return the pictures of a query that have to be looked at, and the vectors that need not."""
         pictures, stored = asked.media.get("image", ()), list(asked.examples.get(self.space, ()))
         if self.name != "cirplant":
@@ -179,7 +179,7 @@ class Composed:
         middle = _pool.unit(_pool.unit(rows).mean(axis=0, keepdims=True))[0]
         return middle if self._config.unit else middle * length
 
-    def _heard(self, asked: Sequence[Asked]) -> Tensor:
+    def _heard(self, asked: Sequence[ScorerInput]) -> Tensor:
         """Return what the composer is given of each query's wishes."""
         read = TextReader()
         wishes = [[read(text) for text in each.media.get("text", ())] for each in asked]

@@ -14,7 +14,7 @@ import torch
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.encoders.fashionbert.score import margins
 from quiver.errors import BadSpec
-from quiver.protocols import Asked, Held, Reader
+from quiver.protocols import Held, Reader, ScorerInput
 from quiver.types import Floats, Probe, Space
 
 
@@ -78,7 +78,7 @@ class Matcher:
         """Nothing stands for its score."""
         return False
 
-    def hold(self, asked: Sequence[Asked]) -> Held:
+    def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Embed what q queries hold: (q, L) pieces or (q, P H) patches.
 
         Several texts of a query are one, joined; a weight has no meaning where one thing is held.

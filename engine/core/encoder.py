@@ -38,7 +38,7 @@ class Loaded:
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
-        """Its arrows from several held things at once, where it has any."""
+        """Its arrows from several inputs at once, where it has any."""
         return tuple(getattr(self.encoder, "scorers", ()))
 
     def bridge(self, crossing: Crossing) -> Bridge:
@@ -97,7 +97,7 @@ def load(spec: str) -> Loaded:
     return Loaded(spec, registry.load("encoders", spec))
 
 
-def held_to(spec: str, described: Mapping[str, Any], *, place: str) -> Loaded:
+def load_checked(spec: str, described: Mapping[str, Any], *, place: str) -> Loaded:
     """Load an encoder of a collection, and see that it is still the one that filled it.
 
     Args:

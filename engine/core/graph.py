@@ -2,7 +2,7 @@
 
 A route leads from something the user holds, along one encoder and any number of bridges, to a column of vectors:
 a stored one, or one that bridges make of a stored one where the user's side cannot reach that. A scorer is an arrow
-too, from several held things at once. Routes are values; nothing here loads a model or reads a vector.
+too, from several inputs at once. Routes are values; nothing here loads a model or reads a vector.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -86,24 +86,24 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path from what is held to a column of vectors.
+    """A path from an input of the query to a column of vectors.
 
     Attributes:
-        held: a key of KEYS, ``like`` or ``vector``; or what a scorer asks.
-        start: the space the held thing is embedded in, or already lives in.
+        origin: where it starts: a key of KEYS, ``like`` or ``vector``; or a probe of a scorer.
+        start: the space the input is embedded in, or already lives in.
         column: the vectors it ends at.
-        encoder: the spec of the encoder that embeds what is held; None where nothing has to be embedded.
+        encoder: the spec of the encoder that embeds the input; None where nothing has to be embedded.
         bridges: the crossings on the way, in order.
     """
 
-    held: str
+    origin: str
     start: Space
     column: Column | Derived
     encoder: str | None = None
     bridges: tuple[Crossing, ...] = ()
 
     def __str__(self) -> str:
-        stops = [self.held, self.start.name, *(crossing.target.name for crossing in self.bridges)]
+        stops = [self.origin, self.start.name, *(crossing.target.name for crossing in self.bridges)]
         computed = f" from {self.column.stored.space.name}" if isinstance(self.column, Derived) else ""
         return " -> ".join(stops) + f" ({self.column.key}{computed})"
 
@@ -162,19 +162,19 @@ class Graph:
         stored = [c for c in self.columns if (not spaces or c.space.name in spaces) and c.space not in self.features]
         return [*stored, *(derived for derived in self.derived if derived.space.name in spaces)]
 
-    def routes(self, held: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
+    def routes(self, key: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
         """List every legal route from a key to vectors of a target key, in the spaces named or in any.
 
         Vectors that would have to be computed are an end only where what they are computed from is out of reach.
         """
-        starts = [(arrow.space, arrow.encoder) for arrow in self.arrows if arrow.key == held]
-        return tuple(self._lead(held, starts, target, spaces))
+        starts = [(arrow.space, arrow.encoder) for arrow in self.arrows if arrow.key == key]
+        return tuple(self._lead(key, starts, target, spaces))
 
     def likenesses(
-        self, held: Collection[str], *, target: str | None, spaces: Collection[str] = ()
+        self, columns: Collection[str], *, target: str | None, spaces: Collection[str] = ()
     ) -> tuple[Route, ...]:
-        """List the routes from stored items that have vectors in the columns called ``held``."""
-        homes = dict.fromkeys(column.space for column in self.columns if column.name in held)
+        """List the routes from stored items that have vectors in the columns of some names."""
+        homes = dict.fromkeys(column.space for column in self.columns if column.name in columns)
         return tuple(self._lead(LIKE, [(space, None) for space in homes], target, spaces))
 
     def from_vectors(self, name: str, *, target: str | None) -> tuple[Route, ...]:
@@ -191,14 +191,14 @@ class Graph:
         return _reach(start, self.crossings).get(end)
 
     def _lead(
-        self, held: str, starts: Sequence[tuple[Space, str | None]], target: str | None, spaces: Collection[str]
+        self, origin: str, starts: Sequence[tuple[Space, str | None]], target: str | None, spaces: Collection[str]
     ) -> Iterator[Route]:
         def nearest(ends: Iterable[Column | Derived]) -> Iterator[Route]:
             found: dict[tuple[Column, str | None], Route] = {}
             for space, encoder in starts:
                 for end in ends:
                     if (path := self.path(space, end.space)) is not None:
-                        route = Route(held, space, end, encoder, path)
+                        route = Route(origin, space, end, encoder, path)
                         known = found.setdefault((end.stored, encoder), route)
                         found[end.stored, encoder] = min(known, route, key=_length)
             yield from found.values()
@@ -208,7 +208,7 @@ class Graph:
         yield from stored
         yield from nearest([end for end in self._computed(target, spaces) if end.stored not in reached])
 
-    def missing(self, held: str, *, target: str | None) -> str:
+    def missing(self, key: str, *, target: str | None) -> str:
         """Say which arrow would be needed, where there is no route."""
         ends = self._ends(target)
         wanted = target or "anything stored"
@@ -216,9 +216,9 @@ class Graph:
             stored = listed({column.key for column in self.columns}) or "nothing"
             return f"no {wanted} vectors are stored here (stored: {stored}): add some with an encoder of {wanted}"
         homes = listed({column.space.name for column in ends})
-        reached = listed({arrow.space.name for arrow in self.arrows if arrow.key == held})
-        have = f"{held} reaches {reached}" if reached else f"no encoder here embeds {held}"
-        return f"no route from {held} to {wanted}: {have}, {wanted} lives in {homes}; missing arrow: {held} -> {homes}"
+        reached = listed({arrow.space.name for arrow in self.arrows if arrow.key == key})
+        have = f"{key} reaches {reached}" if reached else f"no encoder here embeds {key}"
+        return f"no route from {key} to {wanted}: {have}, {wanted} lives in {homes}; missing arrow: {key} -> {homes}"
 
     def _ends(self, target: str | None, spaces: Collection[str] = ()) -> list[Column]:
         return [c for c in self.columns if self._answers(c, target, spaces)]
@@ -275,7 +275,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def references(query: Query, composition: Composition) -> frozenset[str]:
-    """Return the paths and URIs held that could be those of an item that is found."""
+    """Return the paths and URIs of a query that could be those of an item that is found."""
     names = ("before", "after") if composition.finds == "pair" else (composition.finds,)
-    held = [each for name in names if name != "text" for each in values_of(query.media, name)]
-    return frozenset(str(each) for each in held if isinstance(each, str | Path))
+    given = [each for name in names if name != "text" for each in values_of(query.media, name)]
+    return frozenset(str(each) for each in given if isinstance(each, str | Path))

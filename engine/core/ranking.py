@@ -25,14 +25,14 @@ class Ranked:
         scores: (q, n), larger is better.
         rows: (q, n) int64.
         space: where the scores come from; None where they are no similarities, as after fusion.
-        held: what it was found from; empty where from several things.
+        origin: the input it was found from; empty where from several.
     """
 
     label: str
     scores: Scores
     rows: Rows
     space: Space | None = None
-    held: str = ""
+    origin: str = ""
 
     @property
     def count(self) -> int:

@@ -11,7 +11,7 @@ from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import rows_left_out, without_references
 from quiver.engine.execution.plan import Actual, Plan, Result, Stage
-from quiver.engine.execution.results import Found, Hits, Results
+from quiver.engine.execution.results import BatchHits, Hits, Results
 from quiver.engine.execution.session import Session
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query
@@ -75,13 +75,13 @@ def final(context: Context) -> Ranked:
     return ranked if query.group is not None else ranked.cut(query.offset + query.k, start=query.offset)
 
 
-def _found(session: Session, context: Context) -> Found:
+def _found(session: Session, context: Context) -> BatchHits:
     hits = final(context)
     if context.composer is None:
         trace = functools.partial(ranking.traces, context.trail)
-        return Found(session.shelf, session.view, hits.rows, hits.scores, trace)
+        return BatchHits(session.shelf, session.view, hits.rows, hits.scores, trace)
     traces = [_terms(context, n, rows[rows >= 0].tolist()) for n, rows in enumerate(hits.rows)]
-    return Found(session.shelf, session.view, hits.rows, hits.scores, lambda n, rows: traces[n])
+    return BatchHits(session.shelf, session.view, hits.rows, hits.scores, lambda n, rows: traces[n])
 
 
 def _terms(context: Context, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:

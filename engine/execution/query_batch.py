@@ -1,4 +1,4 @@
-"""Queries that differ in nothing but their vectors, held as one array: what they share is looked at once.
+"""Queries that differ in nothing but their vectors, as one array: their common part is looked at once.
 
 Shapes: q queries, m vectors of each, dim the width of a space.
 """
@@ -54,7 +54,7 @@ def batch_of(ask: Ask) -> Sequence[Query]:
     3
 
     Raises:
-        BadSpec: something else is held than vectors, these are not as many in each space, or see ``query_of``.
+        BadSpec: something else is given than vectors, these are not as many in each space, or see ``query_of``.
     """
     given = {name: np.asarray(each, np.float32) for name, each in (ask.get("vectors") or {}).items()}
     counts = {each.shape[0] if each.ndim in (2, 3) else -1 for each in given.values()}
@@ -93,8 +93,8 @@ def one_of(queries: Sequence[Query]) -> Query:
     return queries.query if isinstance(queries, Batch) else queries[0]
 
 
-def held_in(queries: Sequence[Query], space: str) -> Floats:
-    """Return the vectors of one shape that queries hold in a space, (q, dim) or (q, m, dim)."""
+def vectors_in(queries: Sequence[Query], space: str) -> Floats:
+    """Return the vectors of one shape that queries give in a space, (q, dim) or (q, m, dim)."""
     if isinstance(queries, Batch):
         return queries.vectors[space]
     return np.stack([np.asarray(query.vectors[space], np.float32) for query in queries])

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Traces = Callable[[int, Sequence[int]], Sequence[Mapping[str, Any]]]
 
 
-class Found:
+class BatchHits:
     """What a batch of queries found, at the version it was searched at.
 
     Attributes:
@@ -76,7 +76,7 @@ class Hits(Sequence[Hit]):
 
     __slots__ = ("_found", "_made", "_n")
 
-    def __init__(self, found: Found, n: int) -> None:
+    def __init__(self, found: BatchHits, n: int) -> None:
         self._found, self._n = found, n
         self._made: tuple[Hit, ...] | None = None
 

@@ -8,7 +8,7 @@ import numpy as np
 from quiver.engine.core.graph import Composition
 from quiver.engine.storage.dataset import Example, Table
 from quiver.errors import Untrusted
-from quiver.protocols import Asked
+from quiver.protocols import ScorerInput
 from quiver.trust import Reach
 from quiver.types import LIKE, Floats, Query, Space, values_of
 
@@ -21,7 +21,7 @@ def ask(
     examples: Mapping[str, Example],
     table: Table,
     reach: Reach,
-) -> list[Asked]:
+) -> list[ScorerInput]:
     """Turn queries into inputs of a scorer, with the vectors and the media of their example items.
 
     Args:
@@ -41,7 +41,7 @@ def ask(
             if reference is not None and (reason := reach.refuses(reference)) is not None:
                 raise Untrusted(reason)
     return [
-        Asked(
+        ScorerInput(
             media={name: values for name in composition.holds if (values := values_of(query.media, name))},
             examples=_vectors(query, stands, examples, table),
             weights=_weights(query, stands),

@@ -8,7 +8,7 @@ import numpy as np
 
 from quiver import trust
 from quiver.engine.core.column import Column, Crossing, Derived
-from quiver.engine.core.encoder import Loaded, cross, held_to
+from quiver.engine.core.encoder import Loaded, cross, load_checked
 from quiver.engine.core.graph import Composition, Graph
 from quiver.engine.statistics import fusion_weights, machine, recall_curves, rerank_weights, scorer_recall
 from quiver.engine.statistics.cost_model import Machine
@@ -98,7 +98,7 @@ class Session:
     def encoder(self, spec: str) -> Loaded:
         """An encoder of this collection, loaded, and still the one that filled it."""
         with trust.accepting(self.trusted):
-            return held_to(spec, self.table.encoders[spec], place=self.table.uri)
+            return load_checked(spec, self.table.encoders[spec], place=self.table.uri)
 
     def scorer(self, composition: Composition) -> Scorer:
         """A scorer of this collection."""
@@ -222,7 +222,7 @@ class Session:
             items=self.count(None),
             version=self.table.version,
             matching=matching,
-            examples=held(query, examples),
+            examples=example_columns(query, examples),
             built={column.name: self.built(column) for column in graph.ends},
             measured=self._once("measured", None, lambda: scorer_recall.read(self.cache.root, graph.compositions)),
             paces={each: self.pace(each) for each in graph.compositions if not each.recalls},
@@ -249,7 +249,7 @@ def restricted(query: Query) -> bool:
     return query.where is not None or query.candidates is not None or len(query.exclude) > EXCLUDED
 
 
-def held(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
+def example_columns(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
     """Return the names of the columns in which every example item of a query has a vector."""
     if not query.like:
         return frozenset()

@@ -122,9 +122,9 @@ def _add_joined(query: Query, builder: PlanBuilder) -> None:
 
 
 def _merges(routes: Sequence[Route]) -> list[Merge]:
-    """Lists of one held thing in one space are merged by score."""
+    """Lists of one input in one space are merged by score."""
     homes = Counter(route.column.space for route in routes)
-    alone = len({route.held for route in routes}) == 1
+    alone = len({route.origin for route in routes}) == 1
     shared = sorted((space for space, n in homes.items() if n > 1 and alone), key=str)
     why = "its columns share one space, so scores are comparable and the better one counts"
     return [Merge(space, why) for space in shared]

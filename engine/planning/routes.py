@@ -19,28 +19,28 @@ def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
     """Return the routes to take, and whether full text answers too.
 
     Raises:
-        NoRoute: nothing that is held leads to what is wanted; the message names the missing arrow.
+        NoRoute: no input of the query leads to the target; the message names the missing arrow.
         BadSpec: a space was named that does not exist.
     """
     facts, graph = builder.facts, builder.facts.graph
     _check_spaces(graph, query.spaces)
     found: list[Route] = []
     words = False
-    for held in (*keys_of(query.media), *([LIKE] if query.like else [])):
-        words = words or (held == "text" and query.hybrid and query.weights.get(WORDS, 1) != 0)
-        if query.weights.get(held, 1) == 0:
-            builder.refuse(held, "its weight is 0")
+    for key in (*keys_of(query.media), *([LIKE] if query.like else [])):
+        words = words or (key == "text" and query.hybrid and query.weights.get(WORDS, 1) != 0)
+        if query.weights.get(key, 1) == 0:
+            builder.refuse(key, "its weight is 0")
             continue
         chosen = (
             graph.likenesses(facts.examples, target=query.target, spaces=query.spaces)
-            if held == LIKE
-            else graph.routes(held, target=query.target, spaces=query.spaces)
+            if key == LIKE
+            else graph.routes(key, target=query.target, spaces=query.spaces)
         )
-        if not chosen and held == "text":
+        if not chosen and key == "text":
             words = True
-            builder.note(f"words are searched by full text: {graph.missing(held, target=query.target)}")
+            builder.note(f"words are searched by full text: {graph.missing(key, target=query.target)}")
         elif not chosen:
-            raise NoRoute(graph.missing(held, target=query.target))
+            raise NoRoute(graph.missing(key, target=query.target))
         found += chosen if query.spaces else _finest(chosen, builder)
     for name in query.vectors:
         given = graph.from_vectors(name, target=query.target)
@@ -57,11 +57,11 @@ def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
 
 
 def encodes(taken: Sequence[Route]) -> list[Stage]:
-    """Return the stages that embed what is held, once for each space."""
-    wanted = dict.fromkeys((r.held, r.start, r.encoder) for r in taken if r.encoder is not None)
+    """Return the stages that embed the inputs, once for each space."""
+    wanted = dict.fromkeys((r.origin, r.start, r.encoder) for r in taken if r.encoder is not None)
     return [
-        Encode(held, space, spec, f"{spec} embeds {held} in {space.dim} dimensions ({space.metric})")
-        for held, space, spec in wanted
+        Encode(key, space, spec, f"{spec} embeds {key} in {space.dim} dimensions ({space.metric})")
+        for key, space, spec in wanted
         if spec is not None
     ]
 
@@ -114,5 +114,5 @@ def _refuse_computed(taken: Sequence[Route], builder: PlanBuilder) -> None:
         for route in taken:
             if route.column == derived.stored and graph.path(route.start, derived.space) is not None:
                 builder.refuse(
-                    str(derived), f"{route.held} reaches the stored {route.column}, which costs nothing to make"
+                    str(derived), f"{route.origin} reaches the stored {route.column}, which costs nothing to make"
                 )

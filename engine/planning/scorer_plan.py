@@ -15,7 +15,7 @@ from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.planning.scorer_choice import ScorerChoice
 from quiver.engine.planning.scorer_stages import SCAN_MS, ScanCost, add_around, depth_of, scan, with_spare
 from quiver.engine.statistics.facts import Facts
-from quiver.engine.statistics.scorer_recall import Measured, Trial
+from quiver.engine.statistics.scorer_recall import Measured, RecipeRecall
 from quiver.errors import BadSpec, NoRoute
 from quiver.types import ROUTES, Query
 
@@ -133,7 +133,7 @@ def _measured(
     return None
 
 
-def _serves(trial: Trial, query: Query, scorer: ScorerChoice, able: Sequence[Recipe], facts: Facts) -> bool:
+def _serves(trial: RecipeRecall, query: Query, scorer: ScorerChoice, able: Sequence[Recipe], facts: Facts) -> bool:
     """Say whether a measured recipe is good enough and can still be used."""
     recipe = next((recipe for recipe in able if recipe.name == trial.recipe), None)
     if recipe is None or trial.recall < FLOOR or query.index not in (None, trial.index):
@@ -142,7 +142,7 @@ def _serves(trial: Trial, query: Query, scorer: ScorerChoice, able: Sequence[Rec
     return all(trial.index in ("exact", *facts.built.get(end.name, ())) for end in ends if end is not None)
 
 
-def _said(trial: Trial, measured: Measured) -> str:
+def _said(trial: RecipeRecall, measured: Measured) -> str:
     return f"recall@{measured.k} {trial.recall:.3f} at depth {trial.depth} by {trial.index} in {trial.ms:.3g} ms"
 
 

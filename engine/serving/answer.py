@@ -12,19 +12,19 @@ from quiver.engine.execution.executor import execute
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import alike, one_of
 from quiver.engine.execution.results import Results
-from quiver.engine.execution.session import EXCLUDED, Session, held
+from quiver.engine.execution.session import EXCLUDED, Session, example_columns
 from quiver.engine.planning.planner import plan
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query, keys_of, sources_of
 
-#: What queries that are answered together may differ in, in part.
+#: What queries that are answered together may differ in, in group.
 _CONTENTS = ("media", "like", "unlike", "vectors", "weights", "exclude")
 #: What they have in common.
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class QueryGroup:
     """Queries that one plan answers.
 
     Attributes:
@@ -43,30 +43,30 @@ class Part:
 def answer(session: Session, queries: Sequence[Query], *, started: float | None = None) -> Results:
     """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""
     results: dict[int, Result] = {}
-    for part in parts(session, queries):
-        found = execute(session, part.queries, part.plan, examples=part.examples, started=started)
-        if len(part.queries) == len(queries):
+    for group in query_groups(session, queries):
+        found = execute(session, group.queries, group.plan, examples=group.examples, started=started)
+        if len(group.queries) == len(queries):
             return found
         started = perf_counter()
-        results |= dict(zip(part.places, found, strict=True))
+        results |= dict(zip(group.places, found, strict=True))
     return Results.of([results[n] for n in range(len(queries))])
 
 
-def parts(session: Session, queries: Sequence[Query]) -> Iterator[Part]:
-    """Part queries by their shape, and plan each part when it is its turn."""
+def query_groups(session: Session, queries: Sequence[Query]) -> Iterator[QueryGroup]:
+    """QueryGroup queries by their shape, and plan each part when it is its turn."""
     if not len(queries):
         return
     batch = alike(queries)
     if batch is not None:
-        yield Part(range(len(batch)), batch, _plan(session, batch, (_shape(batch.query), frozenset()), {}), {})
+        yield QueryGroup(range(len(batch)), batch, _plan(session, batch, (_shape(batch.query), frozenset()), {}), {})
         return
     examples = _examples(session, queries)
     shapes: dict[Any, list[int]] = {}
     for n, query in enumerate(queries):
-        shapes.setdefault((_shape(query), held(query, examples)), []).append(n)
+        shapes.setdefault((_shape(query), example_columns(query, examples)), []).append(n)
     for shape, places in shapes.items():
         some = [queries[n] for n in places]
-        yield Part(places, some, _plan(session, some, shape, examples), examples)
+        yield QueryGroup(places, some, _plan(session, some, shape, examples), examples)
 
 
 def explain(session: Session, query: Query) -> Plan:

@@ -99,17 +99,18 @@ def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: st
     """
     if not right.any():
         raise BadData(f"nothing can be learnt from {len(right)} questions of which recall finds no answer")
-    tried = [_Trial.of(recall, match, right, depth) for depth in sorted({min(n, right.shape[1]) for n in DEPTHS})]
+    depths = sorted({min(n, right.shape[1]) for n in DEPTHS})
+    tried = [_FittedWeights.of(recall, match, right, depth) for depth in depths]
     best = max(tried, key=lambda trial: (trial.reciprocal, -trial.depth))
     before = reciprocal(np.zeros(right.shape), right)  # in the order of recall
     if not best.clear or best.reciprocal < before:
-        best = _Trial(RECALL, best.depth, before, False)
+        best = _FittedWeights(RECALL, best.depth, before, False)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Blend(best.weights, best.depth, before, best.reciprocal, len(right), source, now, tuple(lists))
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class _FittedWeights:
     """The best weights to a depth, the mean reciprocal rank they give, and whether answers are clearly likelier."""
 
     weights: Weights
@@ -118,7 +119,7 @@ class _Trial:
     clear: bool
 
     @classmethod
-    def of(cls, recall: Scores, match: Scores, right: NDArray[np.bool_], depth: int) -> "_Trial":
+    def of(cls, recall: Scores, match: Scores, right: NDArray[np.bool_], depth: int) -> "_FittedWeights":
         """Fit weights to the first candidates of each question."""
         head = np.isfinite(match[:, :depth]) & np.isfinite(recall[:, :depth])
         scores = np.where(head, np.stack([recall[:, :depth], match[:, :depth]]), 0).astype(np.float64)

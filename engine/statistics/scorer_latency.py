@@ -57,7 +57,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class _StoredLatency:
     """The part of a Pace that is stored."""
 
     device: str
@@ -85,7 +85,7 @@ class Pace:
     def read(cls, root: Path, composition: Composition) -> "Pace":
         """Return what is known of a scorer on this machine."""
         path = place(root, composition, f"pace {platform.node()}")
-        found = json_store.read(path, _Stored)
+        found = json_store.read(path, _StoredLatency)
         return cls(path) if found is None else cls(path, found.device, found.spans)
 
     def on(self, device: str) -> "Pace":
@@ -171,4 +171,4 @@ class Pace:
         if not now and monotonic() - self._kept < _KEEP:
             return
         self._kept = monotonic()
-        json_store.keep(self.path, _Stored(self.device, self.spans))
+        json_store.keep(self.path, _StoredLatency(self.device, self.spans))

@@ -19,7 +19,7 @@ GROWTH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RecipeRecall:
     """One way to recall candidates and score them again, as measured.
 
     Attributes:
@@ -55,7 +55,7 @@ class Measured:
     queries: int
     k: int
     ns: float
-    trials: tuple[Trial, ...]
+    trials: tuple[RecipeRecall, ...]
 
     def __str__(self) -> str:
         return f"measured at version {self.version} on {self.queries:,} queries of {self.items:,} items"

@@ -55,7 +55,7 @@ class Tuned:
 
 
 @dataclass(slots=True)
-class Held:
+class LoadedIndex:
     """An index, and what of it still counts.
 
     Attributes:
@@ -137,7 +137,7 @@ class Resident:
         self.column = column
         self.cache = cache
         self.cross = cross
-        self._held: dict[str, Held] = {}
+        self._loaded: dict[str, LoadedIndex] = {}
         self._opening: dict[str, tuple[str | None, Future[tuple[Index, dict[int, str]] | None]]] = {}
         self._attached: Attached | None = None
         self._version = -1
@@ -159,7 +159,7 @@ class Resident:
         """
         if kind == "lance":
             return self.attached(spend).search(queries, k, allow=allow)
-        return self.hold(kind).search(queries, k, allow, spend)
+        return self.load(kind).search(queries, k, allow, spend)
 
     def attached(self, spend: Mapping[str, int] | None = None) -> Index:
         """Return the index that Lance keeps on disk, at the version in view, with some of its settings changed."""
@@ -169,50 +169,50 @@ class Resident:
             self._attached = Attached(self.table.version, Tuned(index))
         return self._attached.tuned.spending(spend or {})
 
-    def hold(self, kind: str) -> Held:
+    def load(self, kind: str) -> LoadedIndex:
         """Load an index where it is not loaded, and bring it up to date."""
         self._look()
-        held = self._held.get(kind)
-        if held is None:
-            held = self._held[kind] = self._load(kind)
-        elif kind != "exact" and held.stamp != self.cache.stamp(self.column, kind):
-            held = self._held[kind] = self._turn(kind, held)
-        if kind == "exact" and self._changed(held) > FOLD * max(len(held.index.rows), 1):
-            held = self._held[kind] = self._exact()
-        return held
+        loaded = self._loaded.get(kind)
+        if loaded is None:
+            loaded = self._loaded[kind] = self._open(kind)
+        elif kind != "exact" and loaded.stamp != self.cache.stamp(self.column, kind):
+            loaded = self._loaded[kind] = self._turn(kind, loaded)
+        if kind == "exact" and self._changed(loaded) > FOLD * max(len(loaded.index.rows), 1):
+            loaded = self._loaded[kind] = self._exact()
+        return loaded
 
     @property
     def at_hand(self) -> bool:
         """Whether the vectors are in memory."""
-        return "exact" in self._held
+        return "exact" in self._loaded
 
-    def _turn(self, kind: str, held: Held) -> Held:
+    def _turn(self, kind: str, loaded: LoadedIndex) -> LoadedIndex:
         """Open what was published since, beside the searches; until it is there, the index at hand goes on."""
         stamp, opening = self.cache.stamp(self.column, kind), self._opening.get(kind)
         if opening is None or opening[0] != stamp:
             self._opening[kind] = stamp, _OPENERS.submit(self.cache.open, self.column, kind)
-            return held
+            return loaded
         if not opening[1].done():
-            return held
+            return loaded
         future = self._opening.pop(kind)[1]
         found = None if future.exception() is not None else future.result()
         if found is None:
-            held.stamp = stamp  # it cannot be used
-            return held
-        fresh = Held(*found, np.empty(0, np.int64), stamp=stamp)
+            loaded.stamp = stamp  # it cannot be used
+            return loaded
+        fresh = LoadedIndex(*found, np.empty(0, np.int64), stamp=stamp)
         self._renew(fresh)
         return fresh
 
     def reopen(self) -> None:
         """Drop every index that was built, so that the next search opens what is there by then."""
-        self._held = {kind: held for kind, held in self._held.items() if kind == "exact"}
+        self._loaded = {kind: loaded for kind, loaded in self._loaded.items() if kind == "exact"}
 
     def forget(self, kind: str) -> None:
         """Drop an index, so that the next search opens it anew."""
-        self._held.pop(kind, None)
+        self._loaded.pop(kind, None)
 
-    def _changed(self, held: Held) -> int:
-        return len(held.dead) + (len(held.tail.rows) if held.tail is not None else 0)
+    def _changed(self, loaded: LoadedIndex) -> int:
+        return len(loaded.dead) + (len(loaded.tail.rows) if loaded.tail is not None else 0)
 
     def _look(self) -> None:
         """Find out what changed since the last look.
@@ -224,7 +224,7 @@ class Resident:
         try:
             self._follow()
         except BaseException:
-            self._held.clear()
+            self._loaded.clear()
             self._rows.clear()
             self._version = -1
             raise
@@ -243,24 +243,24 @@ class Resident:
                 self._rows.pop(number, None)
         self._fragments = now
         self._version = self.table.version
-        for held in self._held.values():
-            self._renew(held)
+        for loaded in self._loaded.values():
+            self._renew(loaded)
 
-    def _renew(self, held: Held) -> None:
-        same = [n for n, fragment in self._fragments.items() if held.files.get(n) == fragment.files]
+    def _renew(self, loaded: LoadedIndex) -> None:
+        same = [n for n, fragment in self._fragments.items() if loaded.files.get(n) == fragment.files]
         other = [n for n in self._fragments if n not in set(same)]
         for number in same:
             if number not in self._rows:
                 alive = self.table.rows(fragments=[self._fragments[number].handle])
-                ours = held.index.rows[fragment_of(held.index.rows) == number]
+                ours = loaded.index.rows[fragment_of(loaded.index.rows) == number]
                 self._rows[number] = np.intersect1d(ours, alive)
         live = [self._rows[number] for number in same]
-        held.alive, held._within = None, Last()
-        held.dead = np.setdiff1d(held.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
+        loaded.alive, loaded._within = None, Last()
+        loaded.dead = np.setdiff1d(loaded.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
         late = self._tail(other)
-        held.tail = None if late is None else _scan(late)
-        if held.live is not None:
-            held.live = held.live.renew(held.dead, late)
+        loaded.tail = None if late is None else _scan(late)
+        if loaded.live is not None:
+            loaded.live = loaded.live.renew(loaded.dead, late)
 
     def _tail(self, numbers: list[int]) -> Vectors | None:
         if not numbers:
@@ -268,22 +268,22 @@ class Resident:
         vectors = self.read(fragments=[self._fragments[n].handle for n in numbers])
         return vectors if len(vectors) else None
 
-    def _load(self, kind: str) -> Held:
+    def _open(self, kind: str) -> LoadedIndex:
         if kind == "exact":
             return self._exact()
         stamp, found = self.cache.stamp(self.column, kind), self.cache.open(self.column, kind)
         if found is None:
             raise BadSpec(f"there is no {kind} index for {self.column}: build one with `quiver index`")
-        held = Held(*found, np.empty(0, np.int64), stamp=stamp)
-        self._renew(held)
-        return held
+        loaded = LoadedIndex(*found, np.empty(0, np.int64), stamp=stamp)
+        self._renew(loaded)
+        return loaded
 
-    def _exact(self) -> Held:
+    def _exact(self) -> LoadedIndex:
         vectors = self.read()
         home = fragment_of(vectors.rows)
         self._rows = {number: vectors.rows[home == number] for number in self._fragments}
         files = {number: fragment.files for number, fragment in self._fragments.items()}
-        return Held(_scan(vectors), files, np.empty(0, np.int64), live=Live.of(vectors))
+        return LoadedIndex(_scan(vectors), files, np.empty(0, np.int64), live=Live.of(vectors))
 
     def read(self, *, fragments: Sequence[Any] | None = None) -> Vectors:
         """Read every vector, fragment by fragment where they have to be computed."""
@@ -313,9 +313,9 @@ class Resident:
         return self._live().take(rows) if self.at_hand else self._fetch(rows)
 
     def _live(self) -> Live:
-        held = self.hold("exact")
-        assert held.live is not None
-        return held.live
+        loaded = self.load("exact")
+        assert loaded.live is not None
+        return loaded.live
 
     def _fetch(self, rows: Rows) -> Vectors:
         name, dim = self.column.stored.name, self.column.stored.space.dim

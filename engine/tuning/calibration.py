@@ -78,5 +78,5 @@ def _bandwidth(data: Floats) -> float:
     """Return gigabytes that torch adds up in a second."""
     import torch
 
-    held = torch.from_numpy(data)
-    return data.nbytes / 1e6 / min(_ms(held.sum) for _ in range(3))
+    tensor = torch.from_numpy(data)
+    return data.nbytes / 1e6 / min(_ms(tensor.sum) for _ in range(3))

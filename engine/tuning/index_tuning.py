@@ -27,7 +27,7 @@ from quiver.engine.statistics.cost_model import TOGETHER, Cost
 from quiver.engine.statistics.machine import SEARCHING, installed
 from quiver.engine.statistics.recall_curves import BUCKETS, Curve, Point, Promise, Spend
 from quiver.engine.storage.column_index import Resident
-from quiver.engine.tuning.sample_queries import Sample, draw
+from quiver.engine.tuning.sample_queries import SampleQueries, draw
 from quiver.errors import BadSpec
 from quiver.indexers._tune import calm, climb, frontier
 from quiver.types import Floats, Rows
@@ -123,7 +123,7 @@ class Case:
 
 def measure(
     session: Session, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool = True
-) -> tuple[Promise, Sample]:
+) -> tuple[Promise, SampleQueries]:
     """Measure an index that is built; return the promise it can keep, and the queries it was measured with.
 
     Args:
@@ -141,7 +141,7 @@ def measure(
     sample = draw(session, column, want.queries, count=count, seed=want.seed)
     if len(sample) < 2:
         raise BadSpec(f"a promise for {column} needs two queries at least, and {len(sample)} are here")
-    bench = Bench(session.resident(column), kind, sample, exact=exact, seed=want.seed)
+    bench = Measurement(session.resident(column), kind, sample, exact=exact, seed=want.seed)
     curves = [curve for depth in depths(want.k) for curve in bench.curves(depth)]
     made = Promise(
         recall=want.recall,
@@ -167,15 +167,15 @@ def depths(k: int) -> tuple[int, ...]:
     return (k,) if k >= FUSE_DEPTH else (k, FUSE_DEPTH)
 
 
-class Bench:
+class Measurement:
     """An index on the bench: queries in two halves, conditions, and the truth."""
 
-    def __init__(self, resident: Resident, kind: str, sample: Sample, *, exact: bool, seed: int) -> None:
+    def __init__(self, resident: Resident, kind: str, sample: SampleQueries, *, exact: bool, seed: int) -> None:
         self.resident, self.kind, self.exact = resident, kind, exact
         self.effort = EFFORT.get(kind, Effort())
         self.rows = resident.rows() if exact else resident.table.rows(f"{resident.column.stored.name} IS NOT NULL")
         self.halves = tuple(
-            Sample(sample.vectors[half::2], sample.source, None if sample.own is None else sample.own[half::2])
+            SampleQueries(sample.vectors[half::2], sample.source, None if sample.own is None else sample.own[half::2])
             for half in (0, 1)
         )
         self._rng = np.random.default_rng(seed)
@@ -187,9 +187,9 @@ class Bench:
         trials = climb(self._ladders(depth), lambda spend: self._tried(cases[0], spend, depth))
         spends = [trial.spend for trial in frontier(list(trials), most=self.effort.kept)]
         for share in BUCKETS:
-            tuning, held = cases if share == 1.0 else [self._cases(half, depth, share) for half in self.halves]
-            points = [self._point(spend, tuning, held, depth) for spend in spends]
-            yield Curve(depth, share, self._cost(held[0], depth, None), _calm(points))
+            tuning, held_out = cases if share == 1.0 else [self._cases(half, depth, share) for half in self.halves]
+            points = [self._point(spend, tuning, held_out, depth) for spend in spends]
+            yield Curve(depth, share, self._cost(held_out[0], depth, None), _calm(points))
 
     def points(self, depth: int, share: float, spends: Sequence[Spend]) -> list[Point]:
         """Measure some settings at one depth and selectivity, by all queries alike."""
@@ -197,7 +197,7 @@ class Bench:
         return [self._point(spend, cases, cases, depth) for spend in spends]
 
     def _ladders(self, depth: int) -> list[list[Spend]]:
-        index: Any = self.resident.attached() if self.kind == "lance" else self.resident.hold(self.kind).index
+        index: Any = self.resident.attached() if self.kind == "lance" else self.resident.load(self.kind).index
         return list(index.ladders(depth)) if hasattr(index, "ladders") else [[{}]]
 
     def _conditions(self, share: float) -> Iterator[tuple[Rows | None, str]]:
@@ -217,7 +217,7 @@ class Bench:
         parts = (self.rows[at : at + _CHUNK] for at in range(0, len(self.rows), _CHUNK))
         return np.concatenate([self.resident.take(part).data @ direction for part in parts])
 
-    def _cases(self, half: Sample, depth: int, share: float) -> list[Case]:
+    def _cases(self, half: SampleQueries, depth: int, share: float) -> list[Case]:
         """Part queries over the conditions of a selectivity, and find the right answers."""
         allowed = self._allowed[share]
         found = []
@@ -260,9 +260,9 @@ class Bench:
 
     def _shares(self, case: Case, rows: Rows) -> Shares:
         """Return (q,) shares of the right answers among some rows."""
-        held = (rows[:, :, None] == case.truth[:, None, :]).any(axis=2) & (rows >= 0)
-        held |= self._equal(case, rows, ~held & (rows >= 0))
-        return held.sum(axis=1) / np.maximum(1, (case.truth >= 0).sum(axis=1))
+        found = (rows[:, :, None] == case.truth[:, None, :]).any(axis=2) & (rows >= 0)
+        found |= self._equal(case, rows, ~found & (rows >= 0))
+        return found.sum(axis=1) / np.maximum(1, (case.truth >= 0).sum(axis=1))
 
     def _equal(self, case: Case, rows: Rows, doubtful: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which of some doubtful rows are as good as the last of the truth."""
@@ -276,11 +276,15 @@ class Bench:
             equal[query, place] = scores >= least - _SLACK * np.abs(least)
         return equal
 
-    def _point(self, spend: Spend, tuning: Sequence[Case], held: Sequence[Case], depth: int) -> Point:
+    def _point(self, spend: Spend, tuning: Sequence[Case], held_out: Sequence[Case], depth: int) -> Point:
         chosen = _worse(tuning, [self._recalls(case, spend, depth) for case in tuning])
-        measured = chosen if held is tuning else _worse(held, [self._recalls(case, spend, depth) for case in held])
+        measured = (
+            chosen if held_out is tuning else _worse(held_out, [self._recalls(case, spend, depth) for case in held_out])
+        )
         floor = float(chosen.mean() - SURE * _error(chosen))
-        return Point(dict(spend), float(measured.mean()), _error(measured), floor, self._cost(held[0], depth, spend))
+        return Point(
+            dict(spend), float(measured.mean()), _error(measured), floor, self._cost(held_out[0], depth, spend)
+        )
 
     def _cost(self, case: Case, depth: int, spend: Spend | None) -> Cost:
         """Time a setting, or an exact scan: each of some queries alone, and a batch."""

@@ -9,7 +9,7 @@ from quiver.engine.core.column import Column, Derived
 from quiver.engine.execution.session import Session
 from quiver.engine.statistics.recall_curves import DRIFT, Promise, write
 from quiver.engine.tuning.index_build import again, brief, renew
-from quiver.engine.tuning.index_tuning import SURE, Bench
+from quiver.engine.tuning.index_tuning import SURE, Measurement
 from quiver.engine.tuning.sample_queries import draw
 
 #: The kind of index that takes rows in when they are added; others are built anew.
@@ -38,7 +38,7 @@ def questioned(session: Session) -> list[Column]:
 def _check(session: Session, column: Column | Derived, promise: Promise) -> dict[str, Any]:
     want = again(session, column, promise, seed=session.table.version + int(datetime.now(UTC).timestamp()))
     sample = draw(session, column, want.queries, count=promise.asked, seed=want.seed)
-    bench = Bench(session.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
+    bench = Measurement(session.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
     found = []
     for curve in promise.curves:
         offer = promise.offer(curve.depth, curve.selectivity)

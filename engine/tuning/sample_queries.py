@@ -24,7 +24,7 @@ _TOGETHER = 64  # items embedded together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class SampleQueries:
     """Queries.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sample:
         return len(self.vectors)
 
 
-def draw(session: Session, column: Column | Derived, given: Any, *, count: int, seed: int) -> Sample:
+def draw(session: Session, column: Column | Derived, given: Any, *, count: int, seed: int) -> SampleQueries:
     """Draw up to so many queries for a column, in random order.
 
     Args:
@@ -60,7 +60,7 @@ def draw(session: Session, column: Column | Derived, given: Any, *, count: int, 
         vectors = _given(session, column, given, count)
         chosen = rng.permutation(len(vectors))[:count]
         name = "given" if isinstance(given, np.ndarray) else Path(given).name
-        return Sample(vectors[chosen], f"{len(chosen):,} queries ({name})")
+        return SampleQueries(vectors[chosen], f"{len(chosen):,} queries ({name})")
     for other in session.graph.columns:
         if other.space == column.space and other.key != column.key:
             vectors = (
@@ -68,11 +68,13 @@ def draw(session: Session, column: Column | Derived, given: Any, *, count: int, 
             )
             if len(vectors):
                 vectors = vectors[rng.permutation(len(vectors))]
-                return Sample(vectors, f"{len(vectors):,} stored {other.key} vectors, asked of {column.key} vectors")
+                return SampleQueries(
+                    vectors, f"{len(vectors):,} stored {other.key} vectors, asked of {column.key} vectors"
+                )
     rows = _some(session.table.rows(f"{column.stored.name} IS NOT NULL"), count, rng)
     found = session.resident(column).take(rows)
     order = rng.permutation(len(found))
-    return Sample(found.data[order], f"{len(found):,} stored vectors, not queries", found.rows[order])
+    return SampleQueries(found.data[order], f"{len(found):,} stored vectors, not queries", found.rows[order])
 
 
 def _some(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
@@ -106,9 +108,9 @@ def _embedded(session: Session, column: Column | Derived, path: str, count: int)
             arrow = next(a for a in session.graph.arrows if a.key == key and _leads(session, a.space, column))
             encoder = session.encoder(arrow.encoder).encoder
             read = encoder.reader(key)
-            held = [read(source_of(record, key)) for record in some if _asked(session, column, record) == key]
+            batch = [read(source_of(record, key)) for record in some if _asked(session, column, record) == key]
             crossings = session.graph.path(arrow.space, column.space) or ()
-            yield session.cross(crossings, encoder.embed(key, held, arrow.space))
+            yield session.cross(crossings, encoder.embed(key, batch, arrow.space))
         if left <= 0:
             return
 

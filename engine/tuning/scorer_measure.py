@@ -32,7 +32,7 @@ from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.fusion_weights import Balance
 from quiver.engine.statistics.rerank_weights import SCORER, Blend
 from quiver.engine.statistics.scorer_latency import SIZES, Pace
-from quiver.engine.statistics.scorer_recall import Measured, Trial
+from quiver.engine.statistics.scorer_recall import Measured, RecipeRecall
 from quiver.engine.storage.dataset import Example, quoted
 from quiver.errors import BadSpec
 from quiver.types import Query, Rows, keys_of
@@ -65,9 +65,9 @@ def measure(
     Raises:
         BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
     """
-    sample = Sample.of(session, [replace(query, k=k) for query in queries], scorer)
+    sample = ScorerSample.of(session, [replace(query, k=k) for query in queries], scorer)
     facts, composition = sample.facts, sample.scorer.composition
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[RecipeRecall, ...] = ()
     if composition.recalls:
         whole = [Score(composition.name, k, "")]
         truth = sample.answer(None, whole)
@@ -115,7 +115,7 @@ def fit(
         fusion_weights.write(session.cache.root, weighed)
         session.forget()
         return weighed
-    sample = Sample.of(session, queries, scorer)
+    sample = ScorerSample.of(session, queries, scorer)
     composition = sample.scorer.composition
     if composition.recalls:
         raise BadSpec(f"{composition} recalls by itself: there is nothing to weigh its scores against")
@@ -159,7 +159,7 @@ def _examples(session: Session, queries: Sequence[Query]) -> Mapping[str, Exampl
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class ScorerSample:
     """Queries to try ways on."""
 
     session: Session
@@ -169,7 +169,7 @@ class Sample:
     scorer: ScorerChoice
 
     @classmethod
-    def of(cls, session: Session, queries: Sequence[Query], scorer: str | None) -> "Sample":
+    def of(cls, session: Session, queries: Sequence[Query], scorer: str | None) -> "ScorerSample":
         """Take queries without their conditions.
 
         Raises:
@@ -235,7 +235,7 @@ class Sample:
         actual = run_stages(stages, context)
         return context.lists[0].rows, sum(each.ms for each in actual)
 
-    def trials(self, truth: Rows, depths: Sequence[int]) -> Iterator[Trial]:
+    def trials(self, truth: Rows, depths: Sequence[int]) -> Iterator[RecipeRecall]:
         """Try every recipe with every index it can ask, deeper until it finds everything."""
         k = self.queries[0].k
         for recipe, index in self._ways():
@@ -246,7 +246,7 @@ class Sample:
                 recalls = scorer_plan.recalls(self.queries[0], self.scorer, tried, PlanBuilder(self.facts))
                 stages: list[Stage] = [*recalls, Rescore(self.scorer.composition.name, k, "")]
                 recall = _share(self.answer(recipe, stages), truth)
-                yield Trial(recipe.name, index, depth, recall, self.ms(recipe, stages))
+                yield RecipeRecall(recipe.name, index, depth, recall, self.ms(recipe, stages))
                 if recall == 1:
                     break
 

@@ -79,7 +79,7 @@ Held = Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class ScorerInput:
     """One query as a scorer sees it.
 
     Attributes:
@@ -141,7 +141,7 @@ class Scorer(Protocol):
         """Whether the default recall, of one probe, ranks as ``score`` does: then nothing is scored again."""
         ...
 
-    def hold(self, asked: Sequence[Asked]) -> Held:
+    def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Embed what q queries hold, once.
 
         Raises:

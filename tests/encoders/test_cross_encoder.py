@@ -5,7 +5,7 @@ import pytest
 
 from quiver.encoders.cross_encoder import load
 from quiver.errors import BadSpec, MissingWeights
-from quiver.protocols import Asked, Scorer
+from quiver.protocols import Scorer, ScorerInput
 
 TEXTS = ["a red dress", "Zwei rote Bälle", "nothing of the kind, but longer"]
 
@@ -34,7 +34,7 @@ def test_scores_are_the_librarys_logits(encoder, folder):
 
     (scorer,) = encoder.scorers
     columns = {encoder.space: encoder.embed("text", TEXTS, encoder.space)}
-    held = scorer.hold([Asked({"text": ["red dress"]}), Asked({"text": ["two", "balls"]})])
+    held = scorer.hold([ScorerInput({"text": ["red dress"]}), ScorerInput({"text": ["two", "balls"]})])
     found = scorer.score(held, columns)
     pairs = [(query, text) for query in ("red dress", "two balls") for text in TEXTS]
     theirs = CrossEncoder(str(folder), device="cpu").predict(pairs, activation_fn=torch.nn.Identity())
@@ -55,7 +55,10 @@ def test_texts_are_stored_character_by_character(encoder):
 def test_a_stored_example_stands_for_its_text(encoder):
     (scorer,) = encoder.scorers
     rows = encoder.embed("text", TEXTS, encoder.space)
-    stored, told = scorer.hold([Asked({}, {encoder.space: rows[:1]})]), scorer.hold([Asked({"text": TEXTS[:1]})])
+    stored, told = (
+        scorer.hold([ScorerInput({}, {encoder.space: rows[:1]})]),
+        scorer.hold([ScorerInput({"text": TEXTS[:1]})]),
+    )
     np.testing.assert_array_equal(stored["text"], told["text"])
 
 
@@ -66,7 +69,7 @@ def test_it_has_no_recall(encoder):
     with pytest.raises(BadSpec, match="no recall 'single'"):
         scorer.probes({}, "single", {})
     with pytest.raises(BadSpec, match="give text"):
-        scorer.hold([Asked({})])
+        scorer.hold([ScorerInput({})])
 
 
 def test_a_model_without_a_head_for_pairs_is_refused(write_transformers, tmp_path):
@@ -78,7 +81,7 @@ def test_the_librarys_own_folder_is_read(folder, encoder, tmp_path):
     encoder.scorers[0].network.save_pretrained(str(tmp_path))
     again = load(model=str(tmp_path), characters=40, device="cpu")
     columns = {encoder.space: encoder.embed("text", TEXTS, encoder.space)}
-    held = encoder.scorers[0].hold([Asked({"text": ["red"]})])
+    held = encoder.scorers[0].hold([ScorerInput({"text": ["red"]})])
     np.testing.assert_allclose(
         again.scorers[0].score(held, columns), encoder.scorers[0].score(held, columns), atol=1e-6
     )

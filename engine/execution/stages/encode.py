@@ -12,7 +12,7 @@ from quiver.types import Floats, Space, sources_of
 class Encode:
     """Embed one key of every query of the batch."""
 
-    held: str
+    key: str
     space: Space
     encoder: str
     reason: str
@@ -20,21 +20,21 @@ class Encode:
     @property
     def label(self) -> str:
         """Its name in the trace."""
-        return f"encode {self.held} into {self.space.name}"
+        return f"encode {self.key} into {self.space.name}"
 
     def run(self, context: Context) -> int:
         """Embed, and keep the vectors for the recalls that start from them; returns how many queries."""
-        context.encoded[self.held, self.space] = self._embed(context)
+        context.encoded[self.key, self.space] = self._embed(context)
         return len(context.queries)
 
     def _embed(self, context: Context) -> Floats:
         """Return (q, dim) vectors, or (q, m, dim) where the best of m values of a query counts."""
         if context.session.query_cache is not None:
-            return context.session.query_cache.encoded(context.queries, self.held, self.space)
+            return context.session.query_cache.encoded(context.queries, self.key, self.space)
         encoder = context.session.encoder(self.encoder).encoder
-        reader = encoder.reader(self.held)
-        sources = [sources_of(query.media, self.held) for query in context.queries]
-        vectors = encoder.embed(self.held, [reader(source) for each in sources for source in each], self.space)
+        reader = encoder.reader(self.key)
+        sources = [sources_of(query.media, self.key) for query in context.queries]
+        vectors = encoder.embed(self.key, [reader(source) for each in sources for source in each], self.space)
         if context.query.reduce == "max":
             return vectors.reshape(len(sources), -1, self.space.dim)
         if len(vectors) == len(sources):

@@ -41,4 +41,4 @@ class Fuse:
         return fused.count
 
     def _weight(self, ranked: Ranked) -> float:
-        return self.weights.get(ranked.label, self.weights.get(ranked.held, 1.0))
+        return self.weights.get(ranked.label, self.weights.get(ranked.origin, 1.0))

@@ -28,7 +28,7 @@ class Merge:
         if not ours:
             raise SpaceMismatch(f"nothing was recalled in {self.space}")
         scores, rows = combine(np.hstack([r.scores for r in ours]), np.hstack([r.rows for r in ours]), how="max")
-        merged = Ranked(self.label, scores, rows, self.space, ours[0].held)
+        merged = Ranked(self.label, scores, rows, self.space, ours[0].origin)
         context.lists = [ranked for ranked in context.lists if ranked.space != self.space] + [merged]
         context.trail.append(merged)
         return merged.count

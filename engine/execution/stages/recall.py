@@ -9,7 +9,7 @@ from quiver.engine.core.graph import VECTOR, Route
 from quiver.engine.core.ranking import Ranked, combine
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import record, spare
-from quiver.engine.execution.query_batch import held_in
+from quiver.engine.execution.query_batch import vectors_in
 from quiver.errors import SpaceMismatch
 from quiver.types import LIKE, UNLIKE, Floats, Query
 
@@ -52,26 +52,26 @@ class Recall:
         wide = self.k + spare(context)
         resident, most = session.resident(route.column), max(self.depth, wide)
         scores, rows = resident.search(self.index, vectors, most, allow=context.allow, spend=self.spend)
-        found = Ranked(self.label, scores[:, :wide], rows[:, :wide], route.column.space, route.held)
+        found = Ranked(self.label, scores[:, :wide], rows[:, :wide], route.column.space, route.origin)
         ranked = record(context, _best_of(found, count, width), self.k)
         context.lists.append(ranked)
         return ranked.count
 
     def _probes(self, context: Context) -> Floats:
         """Return (q, m, dim) vectors in the space that the route starts from."""
-        held, start = self.route.held, self.route.start
-        if held in context.probes:
-            return context.probes[held]
-        if held == LIKE:
+        origin, start = self.route.origin, self.route.start
+        if origin in context.probes:
+            return context.probes[origin]
+        if origin == LIKE:
             return self._stored(context)
-        if held == VECTOR:
+        if origin == VECTOR:
             return self._given(context)
-        encoded = context.encoded[held, start]
+        encoded = context.encoded[origin, start]
         return encoded[:, None] if encoded.ndim == 2 else encoded
 
     def _given(self, context: Context) -> Floats:
         start = self.route.start
-        given = held_in(context.queries, start.name)
+        given = vectors_in(context.queries, start.name)
         if given.ndim < 2 or given.shape[-1] != start.dim:
             width = given.shape[-1] if given.ndim > 1 else 1
             raise SpaceMismatch(f"{start} takes vectors {start.dim} wide, not {width}")

@@ -38,7 +38,7 @@ class Words:
         rows = np.full((len(found), width), -1, np.int64)
         for n, (theirs, at) in enumerate(found):
             scores[n, : len(at)], rows[n, : len(at)] = theirs, at
-        ranked = record(context, Ranked(self.label, scores, rows, held=WORDS), self.k)
+        ranked = record(context, Ranked(self.label, scores, rows, origin=WORDS), self.k)
         context.lists.append(ranked)
         return ranked.count
 

@@ -20,7 +20,7 @@ from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.word import collect
 from quiver.engine.core.encoder import load
-from quiver.protocols import Asked
+from quiver.protocols import ScorerInput
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 
@@ -86,7 +86,7 @@ def truth(garments, spec):
     encoder = load(registry.canonical(spec)).encoder
     scorer, (space,), read = encoder.scorers[0], encoder.spaces("image"), encoder.reader("image")
     stored = encoder.embed("image", [read(item.media["image"]) for item in garments.items], space)
-    asked = [Asked({name: [value] for name, value in q.query.media.items()}) for q in able(garments)]
+    asked = [ScorerInput({name: [value] for name, value in q.query.media.items()}) for q in able(garments)]
     return scorer.terms(scorer.hold(asked), {space: stored}), stored
 
 

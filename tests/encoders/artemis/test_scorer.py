@@ -12,7 +12,7 @@ from quiver.encoders.artemis import probe
 from quiver.encoders.artemis.config import ATTENTIVE, Composer, Config
 from quiver.encoders.artemis.model import Model
 from quiver.errors import BadSpec
-from quiver.protocols import Asked, Encoder, Scorer
+from quiver.protocols import Encoder, Scorer, ScorerInput
 
 NAMES = get_args(Composer)
 
@@ -46,13 +46,13 @@ def stored(encoder: Encoder, count: int = 40) -> np.ndarray:
     return encoder.embed("image", [read(picture(n)) for n in range(count)], encoder.spaces("image")[0])
 
 
-def ask(name: str, **more) -> Asked:
+def ask(name: str, **more) -> ScorerInput:
     media = {"image": [picture(3)], "text": ["long red"]}
     holds = {"em": ("text",), "cross_modal": ("text",), "visual_search": ("image",)}.get(name, ("image", "text"))
-    return Asked(**({"media": {key: media[key] for key in holds}} | more))
+    return ScorerInput(**({"media": {key: media[key] for key in holds}} | more))
 
 
-def scores(encoder: Encoder, *asked: Asked) -> np.ndarray:
+def scores(encoder: Encoder, *asked: ScorerInput) -> np.ndarray:
     scorer = encoder.scorers[0]
     return scorer.score(scorer.hold(asked), {scorer.reads[0]: stored(encoder)})
 
@@ -135,20 +135,20 @@ def test_stored_item_as_reference_is_the_picture_it_was_made_of(load, name) -> N
     encoder = load(name)
     row = stored(encoder)[3:4]
     words = {"text": ["long red"]} if name != "visual_search" else {}
-    like = Asked(words, {encoder.spaces("image")[0]: row}, originals={"image": [picture(3)]})
+    like = ScorerInput(words, {encoder.spaces("image")[0]: row}, originals={"image": [picture(3)]})
     np.testing.assert_allclose(scores(encoder, like), scores(encoder, ask(name)), atol=2e-5)
 
 
 def test_cirplant_refuses_a_vector_whose_picture_is_not_there(load) -> None:
     encoder = load("cirplant")
     with pytest.raises(BadSpec, match="give the picture"):
-        encoder.scorers[0].hold([Asked({"text": ["red"]}, {encoder.spaces("image")[0]: stored(encoder)[:1]})])
+        encoder.scorers[0].hold([ScorerInput({"text": ["red"]}, {encoder.spaces("image")[0]: stored(encoder)[:1]})])
 
 
 def test_several_references_are_the_direction_between_them(load) -> None:
     encoder = load("visual_search")
     rows = stored(encoder)
-    found = scores(encoder, Asked({"image": [picture(3)]}, {encoder.spaces("image")[0]: rows[5:6]}))
+    found = scores(encoder, ScorerInput({"image": [picture(3)]}, {encoder.spaces("image")[0]: rows[5:6]}))
     middle = rows[3] + rows[5]
     np.testing.assert_allclose(found[0], rows @ (middle / np.linalg.norm(middle)), atol=1e-5)
 
@@ -156,7 +156,8 @@ def test_several_references_are_the_direction_between_them(load) -> None:
 def test_several_wishes_are_one_text_in_their_order(load) -> None:
     encoder = load("em")
     one, two, turned, joint = (
-        scores(encoder, Asked({"text": texts})) for texts in (["long"], ["long", "red"], ["red", "long"], ["long red"])
+        scores(encoder, ScorerInput({"text": texts}))
+        for texts in (["long"], ["long", "red"], ["red", "long"], ["long red"])
     )
     for other in (one, turned, joint):
         assert np.abs(two - other).max() > 1e-4
@@ -167,7 +168,8 @@ def test_several_wishes_are_one_text_in_their_order(load) -> None:
 def test_several_wishes_are_the_mean_direction_where_only_single_ones_were_learnt(load) -> None:
     encoder = load("cross_modal", joint=False)
     one, two, both, turned = (
-        scores(encoder, Asked({"text": texts}))[0] for texts in (["long"], ["red"], ["long", "red"], ["red", "long"])
+        scores(encoder, ScorerInput({"text": texts}))[0]
+        for texts in (["long"], ["red"], ["long", "red"], ["red", "long"])
     )
     np.testing.assert_allclose(both, turned, atol=1e-6)
     middle = one + two
@@ -182,7 +184,7 @@ def test_features_of_wishes_are_averaged(load) -> None:
     rows = classic.embed("text", [classic.reader("text")(text) for text in ("long sleeves", "red")], space)
     middle = rows.sum(axis=0) / np.linalg.norm(rows.sum(axis=0))
     words = encoder.scorers[0].eye.model.encode_text(torch.from_numpy(middle[None])).numpy()
-    found = scores(encoder, Asked({"text": ["long sleeves", "red"]}))
+    found = scores(encoder, ScorerInput({"text": ["long sleeves", "red"]}))
     np.testing.assert_allclose(found[0], stored(encoder) @ words[0], atol=1e-5)
 
 
@@ -218,12 +220,15 @@ def test_weights_that_mean_nothing_are_refused(load, name) -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (Asked({"text": ["red"]}), "needs a reference picture"),
-        (Asked({"image": [picture(1)]}), "needs words"),
+        (ScorerInput({"text": ["red"]}), "needs a reference picture"),
+        (ScorerInput({"image": [picture(1)]}), "needs words"),
         (ask("artemis", weights={"image": 0.0, "text": 0.0}), "weight 0"),
         (ask("artemis", weights={"audio": 2.0}), "weighs image and text"),
         (ask("artemis", weights={"text": float("nan")}), "finite"),
-        (Asked({"image": [picture(1)], "text": ["in mauve", "pliant"]}), "knows no word of 'in mauve': it learnt 8"),
+        (
+            ScorerInput({"image": [picture(1)], "text": ["in mauve", "pliant"]}),
+            "knows no word of 'in mauve': it learnt 8",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(load, asked, why) -> None:

@@ -12,7 +12,7 @@ from quiver.encoders.artemis import load, train
 from quiver.encoders.artemis.config import Composer
 from quiver.encoders.artemis.train import PRESETS, Recipe
 from quiver.errors import BadSpec
-from quiver.protocols import Asked
+from quiver.protocols import ScorerInput
 
 
 def recipe(**changes) -> Recipe:
@@ -49,7 +49,7 @@ def test_what_is_loaded_ranks_as_what_was_trained(shelf, cache, tmp_path, hidden
     found = []
     for question in shelf.questions[::5]:
         media = {name: (value,) for name, value in question.query.media.items()}
-        held = scorer.hold([Asked(media=media)])
+        held = scorer.hold([ScorerInput(media=media)])
         values = scorer.score(held, {space: rows})[0]
         values[ids.index(question.exclude[0])] = -np.inf
         found.append(ids[int(values.argmax())] in question.relevant)

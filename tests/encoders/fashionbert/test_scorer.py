@@ -9,7 +9,7 @@ from quiver.encoders.fashionbert.encoder import build, fast_bf16
 from quiver.encoders.fashionbert.feature import Extractor
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
-from quiver.protocols import Asked, Scorer
+from quiver.protocols import Scorer, ScorerInput
 
 TEXTS = ["a red dress", "blue", "a black sleeveless shirt", "green jeans and belts"]
 
@@ -65,15 +65,15 @@ def test_both_directions_give_the_margin_of_the_whole_model(stock, pictures, col
         ("text",), "image", ("image",), "text",
     )  # fmt: skip
     wanted = np.array([[margin(stock, text, picture) for picture in pictures] for text in TEXTS])
-    held = finds_image.hold([Asked({"text": [text]}) for text in TEXTS])
+    held = finds_image.hold([ScorerInput({"text": [text]}) for text in TEXTS])
     np.testing.assert_allclose(finds_image.score(held, columns), wanted, atol=1e-4)
-    held = finds_text.hold([Asked({"image": [picture]}) for picture in pictures])
+    held = finds_text.hold([ScorerInput({"image": [picture]}) for picture in pictures])
     np.testing.assert_allclose(finds_text.score(held, columns), wanted.T, atol=1e-4)
 
 
 def test_no_score_depends_on_other_queries_or_candidates(stock, columns):
     scorer = stock.scorers[0]
-    held = scorer.hold([Asked({"text": [text]}) for text in TEXTS])
+    held = scorer.hold([ScorerInput({"text": [text]}) for text in TEXTS])
     whole = scorer.score(held, columns)
     some = {space: rows[[3, 1]] for space, rows in columns.items()}
     part = scorer.score({"text": held["text"][2:3]}, some)
@@ -88,20 +88,20 @@ def test_no_score_depends_on_other_queries_or_candidates(stock, columns):
 def test_a_stored_example_stands_for_its_media(stock, pictures, columns):
     space = stock.spaces("image")[0]
     scorer = stock.scorers[1]
-    stored = scorer.hold([Asked({}, {space: columns[space][2:3]})])
-    shown = scorer.hold([Asked({"image": [pictures[2]]})])
+    stored = scorer.hold([ScorerInput({}, {space: columns[space][2:3]})])
+    shown = scorer.hold([ScorerInput({"image": [pictures[2]]})])
     np.testing.assert_allclose(scorer.score(stored, columns), scorer.score(shown, columns), atol=1e-5)
 
 
 def test_several_texts_are_one_and_several_pictures_are_refused(stock, pictures, columns):
     scorer = stock.scorers[0]
-    two = scorer.hold([Asked({"text": ["a red", "dress"]})])
-    one = scorer.hold([Asked({"text": ["a red dress"]})])
+    two = scorer.hold([ScorerInput({"text": ["a red", "dress"]})])
+    one = scorer.hold([ScorerInput({"text": ["a red dress"]})])
     np.testing.assert_array_equal(two["text"], one["text"])
     with pytest.raises(BadSpec, match="one image at a time, not 2"):
-        stock.scorers[1].hold([Asked({"image": pictures[:2]})])
+        stock.scorers[1].hold([ScorerInput({"image": pictures[:2]})])
     with pytest.raises(BadSpec, match="one text at a time, not 0"):
-        scorer.hold([Asked({})])
+        scorer.hold([ScorerInput({})])
 
 
 def test_it_has_no_recall(stock):
@@ -115,7 +115,7 @@ def test_bf16_scores_nearly_alike_and_stores_the_same(folder, stock, pictures, c
     assert low.columns == stock.columns
     space = stock.spaces("image")[0]
     np.testing.assert_array_equal(low.embed("image", pictures, space), columns[space])
-    asked = [Asked({"text": [text]}) for text in TEXTS]
+    asked = [ScorerInput({"text": [text]}) for text in TEXTS]
     ours, theirs = (each.score(each.hold(asked), columns) for each in (low.scorers[0], stock.scorers[0]))
     np.testing.assert_allclose(ours, theirs, atol=0.05 * np.abs(theirs).max())
     assert low.scorers[0].model.encoder.blocks[0].query.weight.dtype == torch.bfloat16

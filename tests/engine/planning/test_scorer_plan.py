@@ -19,7 +19,7 @@ from quiver.engine.execution.executor import execute
 from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.execution.stages.score import Score
 from quiver.engine.planning.planner import plan
-from quiver.engine.statistics.scorer_recall import Measured, Trial
+from quiver.engine.statistics.scorer_recall import Measured, RecipeRecall
 from quiver.errors import BadMedia, BadSpec, SpaceMismatch
 from quiver.types import Item, Query
 
@@ -406,7 +406,9 @@ def test_many_rows_are_recalled_and_scored_again(shelf):
 
 
 def measured(*trials, ns=1000.0, items=BIG, k=10):
-    return Measured(version=1, items=items, queries=50, k=k, ns=ns, trials=tuple(Trial(*each) for each in trials))
+    return Measured(
+        version=1, items=items, queries=50, k=k, ns=ns, trials=tuple(RecipeRecall(*each) for each in trials)
+    )
 
 
 @pytest.mark.parametrize(
@@ -428,7 +430,7 @@ def test_the_planner_goes_by_what_was_measured(shelf, trials, labels, depth):
     duo = next(each for each in facts.graph.compositions if each.name == "duo")
     made = plan(query, replace(facts, measured={duo: measured(*trials)}))
     recalls = [stage for stage in made.stages if isinstance(stage, Recall)]
-    assert [stage.route.held for stage in recalls] == labels
+    assert [stage.route.origin for stage in recalls] == labels
     assert {stage.k for stage in recalls} == ({depth} if depth else set())
     assert any("recall@10 0.9" in each.why for each in made.refused) or "recall@10" in made.stages[-2].reason
 
@@ -440,7 +442,7 @@ def test_more_hits_than_were_measured_take_more_candidates_and_a_grown_collectio
     figures = measured(("lifted", "exact", 200, 1.0, 4.0))
     assert plan(query, replace(facts, measured={duo: figures})).stages[1].k == 500
     grown = plan(query, replace(facts, items=2 * BIG, measured={duo: figures}))
-    assert grown.stages[1].route.held == "duo plain" and "not measured" in grown.stages[2].reason
+    assert grown.stages[1].route.origin == "duo plain" and "not measured" in grown.stages[2].reason
 
 
 def test_a_fast_scan_is_never_avoided(shelf):

@@ -90,12 +90,12 @@ def test_a_grown_tail_is_folded_into_the_exact_index(store):
     column = Column("image", Space("made", 24, "cosine", "given"), None)
     table = Table(f"{collection.uri}/items.lance")
     resident = Resident(table, column, cache=Cache(collection.uri))
-    assert resident.hold("exact").tail is None
+    assert resident.load("exact").tail is None
     for part, size in (("a", 20), ("b", 100)):
         np.save(folder / f"{part}.npy", np.random.default_rng(3).standard_normal((size, 24)).astype(np.float32))
         collection.add_vectors(folder / f"{part}.npy", space="made")
         table.refresh()
-        held = resident.hold("exact")
+        held = resident.load("exact")
         lengths = (len(held.index.rows), 0 if held.tail is None else len(held.tail.rows))
         assert lengths in ((300, 20), (420, 0), (320, 0))
     assert lengths == (420, 0)

@@ -212,7 +212,7 @@ def test_what_memory_does_not_hold_is_measured_and_scanned_on_disk(tmp_path):
     scores = data @ query / np.linalg.norm(data, axis=1)
     best = {f"base#{n}" for n in np.argsort(-scores)[:10]}
     assert len({hit.id for hit in collection.search(vectors={"made": query}, k=10)} & best) >= 8
-    assert not session.resident(column)._held, "no vectors in memory"
+    assert not session.resident(column)._loaded, "no vectors in memory"
 
 
 @pytest.mark.parametrize(

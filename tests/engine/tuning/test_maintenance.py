@@ -57,7 +57,7 @@ def behind(collection, kind="faiss"):
 def held(collection):
     """The index as the searches of a collection hold it."""
     session = collection._session()
-    return session.resident(session.graph.columns[0]).hold("faiss")
+    return session.resident(session.graph.columns[0]).load("faiss")
 
 
 def until(true, seconds=120.0):
