@@ -34,7 +34,7 @@ def load(*, checkpoint: Path, device: str = "auto") -> Encoder:
     from quiver.encoders.artemis.scorer import Composed
     from quiver.encoders.artemis.word import Vocabulary
 
-    model = Model.open(checkpoint).to(_device.pick(device))
+    model = Model.open(checkpoint).to(_device.pick(device)).requires_grad_(False)
     config = model.config
     pictures = encoder.build(model)
     words: Vocabulary | Frozen | None = None
