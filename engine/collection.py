@@ -12,7 +12,7 @@ from quiver.engine import source
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded, load
 from quiver.engine.execution.plan import Plan, Result
-from quiver.engine.execution.query_batch import batch_of
+from quiver.engine.execution.query_batch import many_of_both, one_of_both
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.meta_update import update
@@ -45,7 +45,7 @@ from quiver.errors import BadCollection, BadSpec
 from quiver.malloc import share_arenas
 from quiver.trust import Reach, accepting, give, remember
 from quiver.trust import check as check_encoder
-from quiver.types import KEYS, Ask, Item, Metric, Query, Space, query_of, strings
+from quiver.types import KEYS, Ask, Item, Metric, Query, Space, strings
 
 T = TypeVar("T")
 #: The encoder of a collection that was given none: it needs no weights.
@@ -309,9 +309,9 @@ class Collection:
         Raises:
             NoRoute: nothing held leads to what is wanted; the message names the missing arrow.
             BadMedia: what is held cannot be decoded.
-            BadSpec: the query or its condition cannot be read.
+            BadSpec: the query or its condition cannot be read, or a Query is given together with keywords.
         """
-        return self._batcher.ask([query or query_of(ask)])[0]
+        return self._batcher.ask([one_of_both(query, ask)])[0]
 
     def search_batch(self, queries: Sequence[Query] | None = None, /, **ask: Unpack[Ask]) -> Results:
         """Answer many queries, those of one shape together; in keywords, one for each of (q, dim) vectors of a space.
@@ -322,19 +322,19 @@ class Collection:
             QuiverError: what the first bad query raises, with its place before it (``queries[3]: ...``); then there
                 are no answers at all, so that none is missing unseen. Batches of other threads are not affected.
         """
-        return each_alone(self._batcher.ask, batch_of(ask) if queries is None else queries)
+        return each_alone(self._batcher.ask, many_of_both(queries, ask))
 
     def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
         """Answer a query page by page, k hits or groups each, all from the version that the first is from.
 
         Nothing comes twice and nothing is left out, whatever is added, deleted or changed meanwhile.
         """
-        return pages(self, query or query_of(ask))
+        return pages(self, one_of_both(query, ask))
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
         """Return the plan of a query with its reasons, without searching. Conditions are counted."""
         with self._batcher.alone():
-            return explain(self._session(), query or query_of(ask))
+            return explain(self._session(), one_of_both(query, ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
         """Measure a scorer on a sample of queries: what it costs, and what its ways to recall keep; plans rest on that.

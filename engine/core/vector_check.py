@@ -38,8 +38,8 @@ def _reason(vector: Floats, length: float) -> str:
         return f"{odd} of its {len(vector)} numbers are missing or not finite"
     if length > LONGEST:
         return (
-            f"its vector is {length:.3g} long: at most {LONGEST:.0e} can be compared in float32; scale all vectors down"
+            f"the vector is {length:.3g} long: at most {LONGEST:.0e} can be compared in float32; scale all vectors down"
         )
     if not length:
-        return "its vector is all zeros, which has no direction to compare by cosine"
-    return f"its vector is {length:.3g} long: at least {SHORTEST:.0e} can be compared in float32; scale all vectors up"
+        return "the vector is all zeros, which has no direction to compare by cosine"
+    return f"the vector is {length:.3g} long: at least {SHORTEST:.0e} can be compared in float32; scale all vectors up"

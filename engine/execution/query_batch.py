@@ -47,6 +47,46 @@ class Batch(Sequence[Query]):
         return shapes[0] == shapes[1] and bool(_COMMON(self.query) == _COMMON(other.query))
 
 
+def one_of_both(query: Query | None, ask: Ask) -> Query:
+    """Return a query that is given whole or in keywords.
+
+    Raises:
+        BadSpec: it is given both ways, or as something else; see ``query_of``.
+    """
+    if query is None:
+        return query_of(ask)
+    _check_query(query)
+    if ask:
+        raise BadSpec(f"give a Query or keywords, not both: put {', '.join(ask)} into the Query")
+    return query
+
+
+def many_of_both(queries: Any, ask: Ask) -> Sequence[Query]:
+    """Return queries that are given whole, or in keywords with a vector for each.
+
+    Raises:
+        BadSpec: they are given both ways, or as something else; see ``batch_of``.
+    """
+    if queries is None:
+        return batch_of(ask)
+    if isinstance(queries, Batch):
+        return queries
+    if isinstance(queries, Query | str) or not isinstance(queries, Iterable):
+        raise BadSpec(f"search_batch takes a list of queries, not {type(queries).__name__}")
+    every = queries if isinstance(queries, Sequence) else list(queries)
+    for query in every:
+        _check_query(query)
+    if ask:
+        raise BadSpec(f"give a list of queries or keywords, not both: put {', '.join(ask)} into each Query")
+    return every
+
+
+def _check_query(query: Any) -> None:
+    if not isinstance(query, Query):
+        hint = f"text={query!r}" if isinstance(query, str) else "text='red dress' or like='an id'"
+        raise BadSpec(f"a query is a Query, or keywords such as {hint}; not {type(query).__name__}")
+
+
 def batch_of(ask: Ask) -> Sequence[Query]:
     """Turn keywords into queries, one for each vector.
 
@@ -56,7 +96,10 @@ def batch_of(ask: Ask) -> Sequence[Query]:
     Raises:
         BadSpec: something else is given than vectors, these are not as many in each space, or see ``query_of``.
     """
-    given = {name: np.asarray(each, np.float32) for name, each in (ask.get("vectors") or {}).items()}
+    held = ask.get("vectors") or {}
+    if not isinstance(held, Mapping):
+        raise BadSpec("a batch in keywords takes vectors by the name of their space, such as {'mine': vectors}")
+    given = {name: as_floats(each, name) for name, each in held.items()}
     counts = {each.shape[0] if each.ndim in (2, 3) else -1 for each in given.values()}
     if len(counts) != 1 or -1 in counts:
         shapes = ", ".join(f"{name} {each.shape}" for name, each in given.items()) or "none"
@@ -85,7 +128,20 @@ def alike(queries: Sequence[Query]) -> Batch | None:
         vectors.append(vector)
     if len({vector.shape for vector in vectors}) > 1 or vectors[0].ndim not in (1, 2):
         return None
-    return Batch(first, {name: np.array(vectors, np.float32)})
+    return Batch(first, {name: as_floats(vectors, name)})
+
+
+def as_floats(vectors: Any, space: str) -> Floats:
+    """Return query vectors as float32; a number that float32 cannot hold becomes infinite, and is refused later.
+
+    Raises:
+        BadSpec: they are not numbers.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadSpec(f"the query vector for the space {space!r} must be numbers: {error}") from error
 
 
 def one_of(queries: Sequence[Query]) -> Query:
@@ -97,7 +153,10 @@ def vectors_in(queries: Sequence[Query], space: str) -> Floats:
     """Return the vectors of one shape that queries give in a space, (q, dim) or (q, m, dim)."""
     if isinstance(queries, Batch):
         return queries.vectors[space]
-    return np.stack([np.asarray(query.vectors[space], np.float32) for query in queries])
+    try:
+        return np.stack([as_floats(query.vectors[space], space) for query in queries])
+    except ValueError as error:
+        raise BadSpec(f"queries asked together need as many vectors each in the space {space!r}") from error
 
 
 def join(batches: Iterable[Sequence[Query]]) -> Sequence[Query]:

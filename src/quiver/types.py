@@ -28,8 +28,12 @@ LIKE = "like"
 UNLIKE = "unlike"
 #: What full-text search finds is weighed by this name.
 WORDS = "words"
+#: Hits that can be asked for, and left out.
+MOST = 2**31 - 1
 #: Named in place of a scorer, so that none is used.
 NONE = "none"
+#: Hits that can be asked for, and left out.
+MOST = 2**31 - 1
 #: Named in place of a scorer's recall recipe: whatever else leads to the target finds its candidates.
 ROUTES = "routes"
 
@@ -244,24 +248,35 @@ class Query:
     def __post_init__(self) -> None:
         if (self.like, self.unlike, self.spaces, self.exclude, self.candidates) != ((), (), (), (), None):
             self._take_strings()
-        if self.media and (unknown := set(self.media) - set(MEDIA)):
-            raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(unknown))}")
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
-        if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
+        if self.budget_ms is not None and not (_counts(self.budget_ms) and self.budget_ms):
             raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
-        if self.k < 1 or self.per_group < 1 or self.offset < 0:
+        if not (type(self.k) is type(self.per_group) is type(self.offset) is int and self.depth is None):
+            self._take_counts()
+        if not (0 < self.k <= MOST and 0 < self.per_group <= MOST and 0 <= self.offset <= MOST):
             self._check_counts()
-        if ("before" in self.media) != ("after" in self.media):
-            raise BadSpec("a pair needs both before and after")
-        if not (self.media or self.like or self.vectors):
-            raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
-        for name in self.media:
-            _check_values(name, self.media[name])
+        self._check_held()
         self._check_choices()
         if self.weights:
             also = [LIKE] * bool(self.like) + [UNLIKE] * bool(self.unlike) + [WORDS] * self.hybrid
             _check_weights(self.weights, (*keys_of(self.media), *also))
+
+    def _check_held(self) -> None:
+        if self.media and (unknown := set(self.media) - set(MEDIA)):
+            raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(map(str, unknown)))}")
+        if ("before" in self.media) != ("after" in self.media):
+            raise BadSpec("a pair needs both before and after")
+        vectors: Any = self.vectors
+        if not isinstance(vectors, Mapping):
+            kind = type(vectors).__name__
+            raise BadSpec(f"vectors are given by the name of their space, such as {{'mine': v}}, not as {kind}")
+        if not (self.media or self.like or self.vectors):
+            raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
+        for name in self.media:
+            _check_values(name, self.media[name])
+        if "text" in self.media:
+            self._take_text()
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -274,18 +289,37 @@ class Query:
         if self.candidates is not None:
             object.__setattr__(self, "candidates", strings(self.candidates, "candidates"))
 
+    def _take_text(self) -> None:
+        """See that text is text; bytes in UTF-8 become a string, and a string stays what it is."""
+        held = self.media["text"]
+        if type(held) is str and held.isascii():
+            return
+        texts = [_text(value) for value in values_of(self.media, "text")]
+        whole = texts if isinstance(held, list | tuple) else texts[0]
+        if whole != held:
+            object.__setattr__(self, "media", {**self.media, "text": whole})
+
+    def _take_counts(self) -> None:
+        for name in ("k", "per_group", "offset", *(["depth"] if self.depth is not None else [])):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool):
+                raise BadSpec(f"{name} must be a whole number, not {value!r}")
+            object.__setattr__(self, name, int(value))
+
     def _check_counts(self) -> None:
         for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
             if getattr(self, name) < least:
                 raise BadSpec(f"{name} must be at least {least}, not {getattr(self, name)}")
+            if getattr(self, name) > MOST:
+                raise BadSpec(f"{name} must be at most {MOST:,}, not {getattr(self, name):,}")
 
     def _check_choices(self) -> None:
         if self.unlike and not self.like:
             raise BadSpec("unlike needs like: away from what is known only beside something to be near to")
         if self.unlike and (both := set(self.like).intersection(self.unlike)):
             raise BadSpec(f"{min(both)!r} is in like and in unlike")
-        if self.min_score is not None and not math.isfinite(self.min_score):
-            raise BadSpec(f"min_score must be a finite number, not {self.min_score}")
+        if self.min_score is not None and not _is_finite(self.min_score):
+            raise BadSpec(f"min_score must be a finite number, not {self.min_score!r}")
         if self.per_group > 1 and self.group is None:
             raise BadSpec("per_group needs group: the column whose values are groups")
         if self.reduce not in ("mean", "max"):
@@ -307,7 +341,21 @@ def _check_values(name: str, held: Any) -> None:
         raise BadSpec(f"{name} is a list with nothing in it: leave it out, or fill it")
 
 
+def _text(value: Any) -> str:
+    try:
+        if isinstance(value, bytes | bytearray):
+            return bytes(value).decode()
+        if isinstance(value, str):
+            value.encode()
+            return value
+    except UnicodeError as error:
+        raise BadSpec(f"the text {value!r} is not whole: {getattr(error, 'reason', error)}") from error
+    raise BadSpec(f"text is a string, not {type(value).__name__}")
+
+
 def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
+    if not isinstance(weights, Mapping):
+        raise BadSpec(f"weights are numbers by name, such as {{'text': 2}}, not {weights!r}")
     for name, weight in weights.items():
         if name not in held:
             said = ", ".join("like (its examples)" if each == LIKE else each for each in held) or "vectors"
@@ -319,9 +367,13 @@ def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
 
 
 def _counts(weight: Any) -> bool:
+    return _is_finite(weight) and weight >= 0
+
+
+def _is_finite(number: Any) -> bool:
     try:
-        return math.isfinite(weight) and weight >= 0
-    except TypeError:
+        return math.isfinite(number)
+    except (TypeError, OverflowError):
         return False
 
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from quiver.engine.core.graph import VECTOR, Route
 from quiver.engine.core.ranking import Ranked, combine
+from quiver.engine.core.vector_check import faults
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import record, spare
 from quiver.engine.execution.query_batch import vectors_in
-from quiver.errors import SpaceMismatch
+from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import LIKE, UNLIKE, Floats, Query
 
 
@@ -75,6 +76,12 @@ class Recall:
         if given.ndim < 2 or given.shape[-1] != start.dim:
             width = given.shape[-1] if given.ndim > 1 else 1
             raise SpaceMismatch(f"{start} takes vectors {start.dim} wide, not {width}")
+        if given.ndim > 3:
+            raise SpaceMismatch(f"{start} takes one vector or several, not an array of shape {given.shape[1:]}")
+        if bad := faults(given.reshape(-1, start.dim), start.metric):
+            first, many = min(bad), given[0].size // start.dim
+            which = f"query {first // many}" if len(given) > 1 else "the query"
+            raise BadSpec(f"{which} in {start.name}: {bad[first]}")
         return given[:, None] if given.ndim == 2 else given
 
     def _stored(self, context: Context) -> Floats:
