@@ -162,13 +162,15 @@ def placed(spec: str, folder: Path | None, *, device: str = "auto") -> str:
     known = {} if folder is None else _listed(folder)
     for each in split(spec):
         name, options = registry.split(each)
-        if folder is not None:  # before anything is imported or opened
+        if folder is not None and "." in name:  # before somebody's module is imported
             trust.check(each, place=folder, within=folder)
         accepted = inspect.signature(registry.module("encoders", name).load, eval_str=True).parameters
         if folder is not None:
             for key, value in options.items():
                 wants = key in accepted and accepted[key].annotation in (Path, Path | None)
                 options[key] = _found(value, folder, known, is_path=wants)
+            if "." not in name:  # before a file is opened
+                trust.check(_joined(name, options), place=folder, within=folder)
         if device != "auto" and "device" in accepted:
             options.setdefault("device", device)
         found.append(_joined(name, options))

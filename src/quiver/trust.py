@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver import registry
-from quiver.errors import BadMedia, QuiverError, Untrusted
+from quiver.errors import BadMedia, BadSpec, QuiverError, Untrusted
 from quiver.files import write_json
 from quiver.media import locate
 from quiver.types import Item
@@ -105,8 +105,10 @@ def give(spec: str) -> None:
         remember("encoder", _normal(each))
         remember("encoder", registry.canonical(each))
         for value in registry.split(each)[1].values():
-            if not _WORD.fullmatch(value) and not os.path.isabs(value) and not os.path.exists(value):
-                give(value)
+            path = value.startswith("./") or os.path.isabs(value) or os.path.exists(value)
+            if not path and not _WORD.fullmatch(value):
+                with suppress(BadSpec):  # it is no spec: a path with spaces, or a text
+                    give(value)
 
 
 def check(spec: str, *, place: str | os.PathLike[str], within: Path | None = None) -> None:

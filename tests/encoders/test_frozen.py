@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quiver import trust
 from quiver.encoders import _frozen
 from quiver.errors import BadSpec, MissingWeights
 
@@ -49,7 +50,7 @@ def test_copies_that_no_spec_names_any_more_are_removed(ear, tmp_path):
     assert list((folder / "encoders").iterdir()) == [] and not (folder / "files.json").exists()
 
 
-def test_a_damaged_or_partial_copy_is_named(ear, tmp_path):
+def test_a_damaged_or_partial_copy_is_named(ear, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     kept = _frozen.keep({"audio": ear}, folder)["audio"]
     (copy,) = folder.glob("encoders/*/*.onnx")
@@ -57,6 +58,8 @@ def test_a_damaged_or_partial_copy_is_named(ear, tmp_path):
     with pytest.raises(MissingWeights, match=r"lacks encoders/.*/my ear.onnx or a part of it: copy the whole folder"):
         _frozen.placed(kept, folder)
     shutil.rmtree(folder / "encoders")
+    monkeypatch.setenv("QUIVER_CONFIG", str(tmp_path))  # somebody else's, who is not asked to trust what is not there
+    monkeypatch.setattr(trust, "_remembered", set())
     with pytest.raises(MissingWeights, match="lacks encoders/"):
         _frozen.placed(kept, folder)
 
@@ -78,6 +81,8 @@ def test_large_files_stay_where_they_are_and_are_asked_for_by_name_and_hash(ear,
     with pytest.raises(MissingWeights, match="which is not here"):
         _frozen.placed(kept, folder)
     (folder / "encoders/my ear.onnx").write_bytes(content)
+    monkeypatch.setenv("QUIVER_CONFIG", str(tmp_path))
+    monkeypatch.setattr(trust, "_remembered", set())
     assert revision(_frozen.placed(kept, folder)) == before
 
 

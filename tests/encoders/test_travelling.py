@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from quiver import registry
+from quiver import registry, trust
 from quiver.encoders._settings import changed
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -86,6 +86,12 @@ def embedded(spec: str, key: str, ref: str) -> np.ndarray:
     return encoder.embed(key, [encoder.reader(key)(ref)], space), space
 
 
+def as_somebody_else(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Forget which encoders this user has named: the folder is given to another person."""
+    monkeypatch.setenv("QUIVER_CONFIG", str(folder / "their settings"))
+    monkeypatch.setattr(trust, "_remembered", set())
+
+
 @pytest.mark.parametrize("model", SETTINGS)
 def test_a_model_is_moved_and_its_training_is_gone(here: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = asked(shop(here / "shop"), model)
@@ -96,6 +102,7 @@ def test_a_model_is_moved_and_its_training_is_gone(here: Path, model: str, monke
     ref = str(here / "shop" / f"red.{'wav' if model == 'mmv' else 'png'}")
     before, space = embedded(f"{model} checkpoint=run/model device=cpu", key, ref)
     (here / "elsewhere").mkdir()
+    as_somebody_else(monkeypatch, here)
     shutil.move("run/model", here / "elsewhere/received")
     monkeypatch.chdir(here / "elsewhere")
     shutil.rmtree(here / "training")
@@ -113,6 +120,7 @@ def test_a_model_on_top_of_a_model_takes_it_along(here: Path, monkeypatch: pytes
     train(task, None, Path("above"), recipe=changed(below, {"image": "two_tower checkpoint=below/model"}))
     ref = str(here / "shop/red.png")
     before, space = embedded("two_tower checkpoint=above/model", "image", ref)
+    as_somebody_else(monkeypatch, here)
     shutil.move("above/model", here / "received")
     monkeypatch.chdir(here)
     shutil.rmtree(here / "training")
