@@ -21,7 +21,7 @@ def asked(queries: Floats, space: Space, k: int) -> Floats:
 
     Raises:
         SpaceMismatch: they are not (q, dim).
-        BadData: one of them holds NaN or infinity.
+        BadData: one of them holds NaN or infinity, or is longer than LONGEST under dot or l2.
         BadSpec: k is not positive.
     """
     if queries.ndim != 2 or queries.shape[1] != space.dim:
@@ -32,6 +32,10 @@ def asked(queries: Floats, space: Space, k: int) -> Floats:
     finite = np.isfinite(queries)
     if not finite.all():
         raise BadData(f"query {np.argmin(finite.all(axis=1))} holds NaN or infinity")
+    if space.metric != "cosine" and np.abs(queries).max(initial=0) > LONGEST / space.dim:  # seldom, then look closely
+        long = euclidean(queries) > LONGEST
+        if long.any():
+            raise BadData(f"query {np.argmax(long)} is longer than {LONGEST:.0e}, beyond what {space.metric} can score")
     return queries
 
 
@@ -57,14 +61,21 @@ def lengths(vectors: Vectors) -> Floats:
     Raises:
         BadData: a row holds NaN or infinity, or is longer than LONGEST.
     """
-    measured = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), _ROWS):
-        part = vectors.data[start : start + _ROWS]
-        measured[start : start + _ROWS] = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
+    measured = euclidean(vectors.data)
     good = measured <= LONGEST  # NaN is not
     if not good.all():
         row = vectors.rows[np.argmin(good)]
         raise BadData(f"{vectors.space}: row {row} holds NaN or infinity, or is longer than {LONGEST:.0e}")
+    return measured
+
+
+def euclidean(data: Floats) -> Floats:
+    """Return the (n,) float32 length of each row of (n, dim) float32: summed in float64, so nothing overflows."""
+    measured = np.empty(len(data), np.float32)
+    for start in range(0, len(data), _ROWS):
+        part = data[start : start + _ROWS]
+        with np.errstate(over="ignore"):  # longer than float32 can say: infinite
+            measured[start : start + _ROWS] = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
     return measured
 
 

@@ -1,16 +1,17 @@
-"""A copy of vectors in one byte a number, and what it may be off by.
+"""A copy of the vectors with one byte per number, and bounds on what the scores it gives can be off by.
 
-Row x stands as ``scale * code + rest`` away from a centre, so that
+A row x is stored as a code c, with ``x = centre + scale * c + rest``, so that for a query p
 
-    <p, x - centre> = scale * <p, code> + <p, rest>,    |<p, rest>| <= |p| |rest|    (Cauchy and Schwarz)
+    <p, x - centre> = scale * <p, c> + <p, rest>,    |<p, rest>| <= |p| |rest|    (Cauchy and Schwarz)
 
-and a scan of the codes tells what a score can at most be. Rows whose largest numbers are within a fifth of one another
-share a segment with one scale and one bound, which is what keeps the bound tight; there are few segments, so that a
-scan of one is a single call. Within a segment, blocks of rows lie in shuffled order, so that every stretch is a fair
-sample; for l2 the rows of a block are alike in length. Whole numbers of one byte, such as those of SIFT or of grey
-images, are kept as they are, and nothing is off.
+and a scan of the codes bounds every score. ``_bounds`` proves the bound with all rounding in it.
 
-A code is stored with 128 added, as faiss reads it (``_lone``), and rows are filled up with zeros to a multiple of PAD
+Rows whose largest numbers are within a fifth of one another share a segment: one scale and one bound, which keeps the
+bound tight. There are few segments, so that a scan of one is a single call. Within a segment, blocks of rows are
+shuffled, so that every stretch is a fair sample; for l2 the rows of a block have similar lengths. Whole numbers of one
+byte, such as those of SIFT or of grey images, are stored as they are, without a rest.
+
+A code is stored with 128 added, as faiss reads it (``_lone``), and rows are padded with zeros to a multiple of PAD
 numbers, for which its kernels, and rows that begin at cache lines, are faster.
 
 Shapes: n vectors, dim their width, s segments.
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quiver.indexers._bounds import UNIT, gamma, haze
 from quiver.types import Metric
 
 #: Rows looked at together by a scan.
@@ -33,14 +35,14 @@ BLOCK = 32
 ZERO = 128
 PAD = 64
 #: Version of this layout, as saved.
-LAYOUT = 2
+LAYOUT = 3
 _LEVELS = 16  # at most so many segments: below a sixteenth of the largest number, rows share the last scale
 _STEP = 2**0.25  # from one scale to the next
 _SMALL = 1 / 64  # a smaller share of rows gets no segment of its own, but the larger scale before
 _NUMBERS = 1 << 20  # float32 numbers looked at together while making the copy: 4 MiB
 _SAMPLE = 1 << 14  # rows that the centre is taken from
-_LARGEST, _SMALLEST = 1e15, 1e-15  # if the longest is outside, squares come too near to where float32 ends
-_FAINT = 1e-30  # what is shorter is hard to give unit length
+_LARGEST, _SMALLEST = 1e15, 1e-12  # if the longest is outside, squares come too near to where float32 ends
+_FAINT = 1e-30  # a shorter vector cannot be scaled to unit length in float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +52,11 @@ class Compact:
     Attributes:
         codes: (n, dim filled up) uint8.
         order: (n,) int64 position of each row in the vectors.
-        centre: (dim,) float64, what was taken away before rounding.
+        centre: (dim,) float64, subtracted before rounding.
         starts: (s + 1,) int64, where each segment begins, and n.
         scale: (s,) float64.
-        fault: (s, 4) float64 of a segment: its longest remainder, 0 where ``whole``; its longest ``scale * code``; its
-            largest square; and 1. What a score may be off by is a weighted sum of these.
+        fault: (s, 4) float64 bounds of a segment: on its longest rest, 0 where ``whole``; on its longest
+            ``scale * code``; its largest square; and 1. The error of a score is at most a weighted sum of these.
         square: (n,) float64 squared distance from the centre for l2, else (0,).
         whole: (1,) bool, whether the vectors are whole numbers and the codes exact.
     """
@@ -101,7 +103,7 @@ def compress(metric: Metric, data: Tensor, lengths: Tensor) -> Compact | None:
     if metric == "cosine" and float(lengths[lengths > 0].min()) < _FAINT:
         return None
     sample = _unit(metric, data, lengths, slice(None, None, -(-len(data) // _SAMPLE)))
-    whole = metric != "cosine" and _fits(sample - 128)
+    whole = metric != "cosine" and _bytes(sample)
     maker = _Maker(metric, data, lengths, torch.full((data.shape[1],), 128.0) if whole else sample.mean(0), whole)
     largest, square = maker.survey()
     if whole and maker.broken:
@@ -110,9 +112,9 @@ def compress(metric: Metric, data: Tensor, lengths: Tensor) -> Compact | None:
     return maker.make(largest, square)
 
 
-def _fits(part: Tensor) -> bool:
-    """Tell whether numbers are whole and within a signed byte."""
-    return bool(part.min() >= -128) and bool(part.max() <= 127) and bool((part == part.round()).all())
+def _bytes(part: Tensor) -> bool:
+    """Tell whether numbers are whole and fit a byte; asked of the numbers themselves, before anything is subtracted."""
+    return bool(part.min() >= 0) and bool(part.max() <= 255) and bool((part == part.round()).all())
 
 
 def _unit(metric: Metric, data: Tensor, lengths: Tensor, part: slice) -> Tensor:
@@ -140,7 +142,7 @@ class _Maker:
         """Return (n,) float32 largest numbers and (n,) float64 squared lengths, both away from the centre."""
         largest, square = torch.zeros(len(self.data)), torch.zeros(len(self.data), dtype=torch.float64)
         for part, tile in self._parts():
-            if self.whole and not _fits(tile):
+            if self.whole and not _bytes(self.data[part]):
                 self.broken = True
                 break
             largest[part] = torch.maximum(tile.amax(1), -tile.amin(1))
@@ -163,11 +165,10 @@ class _Maker:
             rounded = tile if self.whole else (tile / steps).round_().clamp_(-127, 127)
             codes[place[part], :dim] = (rounded + ZERO).to(torch.uint8)
             near = rounded * steps
-            reach[part] = torch.linalg.vector_norm(near, dim=1).double()
+            reach[part] = self._most_length(torch.linalg.vector_norm(near, dim=1))
             if not self.whole:
-                rest[part] = self._bound(torch.linalg.vector_norm(tile.sub_(near), dim=1), reach[part])
-        unit = 1 + (dim + 8) * 2.0**-23
-        bounds = [_most(each, level, len(scale)) for each in (rest, reach * unit, square)]
+                rest[part] = self._most_rest(torch.linalg.vector_norm(tile.sub_(near), dim=1), reach[part])
+        bounds = [_most(each, level, len(scale)) for each in (rest, reach, square)]
         return Compact(
             codes=codes,
             order=order,
@@ -184,12 +185,16 @@ class _Maker:
         scale = torch.ones_like(scale) if self.whole else scale.clamp(min=1e-30)
         return scale.float().double()
 
-    def _bound(self, rest: Tensor, reach: Tensor) -> Tensor:
-        """Allow for the rounding of float32 in what was measured, and in taking the centre and the length away."""
-        unit = (self.data.shape[1] + 8) * 2.0**-23
+    def _most_length(self, measured: Tensor) -> Tensor:
+        """Bound lengths that were measured in float32."""
+        dim = self.data.shape[1]
+        return measured.double() * (1 + gamma(dim + 8)) + haze(dim)
+
+    def _most_rest(self, measured: Tensor, reach: Tensor) -> Tensor:
+        """Bound the length of ``x - centre - scale * code``, of which ``measured`` was computed in float32."""
         own = 1.0 if self.metric == "cosine" else 0.0
-        measured = rest.double() * (1 + unit)
-        return measured + 2.0**-21 * (measured + reach * (1 + unit) + own)
+        rest = self._most_length(measured)
+        return rest + 8 * UNIT * (rest + reach + own)
 
 
 def _levels(largest: Tensor) -> Tensor:

@@ -1,11 +1,17 @@
-"""What asking the FAISS library takes: its module, the parts of its indexes, what it is told to spend, its threads."""
+"""How to ask the FAISS library: its module, the parts of its indexes, its search parameters, filters and threads."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quiver.errors import MissingExtra
+from quiver.types import Floats, Rows
 
 if TYPE_CHECKING:
     from quiver.indexers.faiss import Params
@@ -40,6 +46,24 @@ def parts(index: Any) -> list[Any]:
     return found
 
 
+def plain(data: Floats) -> Floats:
+    """Return rows as the library reads them."""
+    return np.ascontiguousarray(data, np.float32)
+
+
+def sample(n: int, size: int) -> Rows:
+    """Return positions to train on, (size,) or fewer, ascending and always alike."""
+    return np.arange(n) if n <= size else np.sort(np.random.default_rng(0).choice(n, size, replace=False))
+
+
+def scorer(index: Any) -> str:
+    """Return the library's name of the type that scores, below transformations of vectors."""
+    faiss = library()
+    while isinstance(index := faiss.downcast_index(index), faiss.IndexPreTransform):
+        index = index.index
+    return type(index).__name__
+
+
 def knobs(index: Any, params: "Params", selector: Any) -> Any:
     """Return the search parameters of an index and of those it wraps; None where there is nothing to say."""
     faiss = library()
@@ -68,3 +92,28 @@ def threads(count: int | None, queries: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Rows that may be found.
+
+    Attributes:
+        positions: where they stand in the index.
+        count: how many rows it has.
+    """
+
+    positions: Rows
+    count: int
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(n,) whether each position may be found."""
+        mask = np.zeros(self.count, bool)
+        mask[self.positions] = True
+        return mask
+
+    @cached_property
+    def selector(self) -> Any:
+        """The same for the library, which only reads it."""
+        return library().IDSelectorBitmap(np.packbits(self.mask, bitorder="little"))

@@ -1,14 +1,14 @@
 """One query, or a few, by way of the compact copy: each a single pass of faiss over its bytes, as fast as memory.
 
-1. Kernels of faiss multiply bytes and keep the best rows by the copy, in one call a segment and thread. Its scalar
-   quantiser of signed bytes is told to look at the copy where it lies.
-2. What those rows score at least gives a floor; those that may reach it are scored in float64 (``_topk.pairs``), the
-   most promising first, which raises it.
-3. A row that was not returned is no better by the copy than the last one returned. If what that can score at most is
+1. Kernels of faiss multiply bytes and keep the best rows by the copy, in one call per segment and thread. Its scalar
+   quantiser of signed bytes reads the copy in place.
+2. The lower bounds of those rows give a floor; rows whose upper bound reaches it are settled (``_score``), the most
+   promising first, which raises the floor.
+3. A row that was not returned is no better by the copy than the last one returned. If the upper bound of that one is
    below the floor, the answer is proven. If not, more rows are asked for, and after that the query is handed back.
 
 A row x has a code c with |x - centre - scale c| <= rest, and so has the query: for cosine and dot, scores are bounded
-as in ``_scan``; for l2, distances differ by no more than the rests of both, by the triangle inequality.
+as in ``_scan``; for l2, distances differ by at most the sum of both rests (triangle inequality). See ``_bounds``.
 
 Shapes: q queries, dim the width of the space, c candidates.
 """
@@ -24,8 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quiver.indexers._bounds import below, gamma
 from quiver.indexers._compact import PAD, ZERO, Compact
-from quiver.indexers._scan import Held
+from quiver.indexers._scan import Corpus
+from quiver.indexers._score import prepared, settled
 from quiver.types import Floats, Metric, Rows
 
 Bits = NDArray[np.uint8]
@@ -47,9 +49,13 @@ def able(width: int) -> bool:
 @cache
 def _there() -> bool:
     """Tell whether there is a faiss that looks at bytes where they lie, and multiplies them as it should."""
-    codes = np.random.default_rng(0).integers(0, 256, (40, PAD), np.uint8)
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 256, (64, PAD), np.uint8)
     codes[0], codes[1] = 0, 255
-    queries = np.stack([codes[2] / 2 - 63, np.full(PAD, 127)]).astype(np.int64).astype(np.float32)
+    codes[2:20] = draw.choice(np.array([0, 255], np.uint8), (18, PAD))  # ends of the range, where narrow sums overflow
+    queries = draw.integers(-127, 128, (6, PAD)).astype(np.float32)
+    queries[0], queries[1] = 127, -127
+    queries[2:4] = draw.choice(np.array([-127, 127], np.float32), (2, PAD))
     products = queries @ (codes.astype(np.float32) - ZERO).T
     try:
         found, rows = _view("dot", codes).search(queries, len(codes))
@@ -98,16 +104,16 @@ class Lone:
     depth: int = _SPARE
     _parts: dict[int, list[list[_Part]]] = field(default_factory=dict)
 
-    def search(self, held: Held, queries: Floats, k: int) -> list["Answer"]:
+    def search(self, corpus: Corpus, queries: Floats, k: int) -> list["Answer"]:
         """Find the k best rows of each query; see ``Answer``."""
-        asked = [_Asked(held.metric, query, self.compact) for query in queries]
+        asked = [_Asked(corpus.metric, query, self.compact) for query in queries]
         answers: dict[int, Answer] = {}
-        want, most = k + self.depth, max(4 * k + _SPARE, int(len(held.data) * _WIDEST))
+        want, most = k + self.depth, max(4 * k + _SPARE, int(len(corpus.data) * _WIDEST))
         left = list(range(len(queries)))
         while left:
-            found = self._pass([asked[one] for one in left], want, held.allowed)
+            found = self._pass([asked[one] for one in left], want, corpus.allowed)
             for one, parts in zip(left, found, strict=True):
-                answers[one] = _settle(held, asked[one], parts, k)
+                answers[one] = _settle(corpus, asked[one], parts, k)
             need = max(answers[one].needed for one in left)
             self.depth = max(_SPARE, need - k + need // 4, self.depth - self.depth // 16)
             left = [one for one in left if not answers[one].proven]
@@ -175,11 +181,9 @@ class _Asked:
     """
 
     def __init__(self, metric: Metric, query: Floats, compact: Compact) -> None:
-        exact = query.astype(np.float64)
-        if metric == "cosine":
-            exact /= max(float(np.sqrt(exact @ exact)), 1e-300)
+        exact = prepared(metric, query[None])[0]
         centre, scale, fault = compact.centre.numpy(), compact.scale.numpy(), compact.fault.numpy()
-        self.metric, self.exact, self.length = metric, exact, float(np.sqrt(exact @ exact))
+        self.metric, self.exact = metric, exact
         away, self.base = (exact - centre, 0.0) if metric == "l2" else (exact, float(exact @ centre))
         steps = self._steps(away, scale, bool(compact.whole))
         rounded = np.clip(np.rint(away / steps[:, None]), -127, 127)
@@ -187,14 +191,15 @@ class _Asked:
         self.codes[:, : len(away)] = rounded
         rest = np.sqrt(np.square(away - rounded * steps[:, None]).sum(1))
         length = float(np.sqrt(away @ away))
-        unit = (compact.codes.shape[1] + 16) * 2.0**-24  # what sums in float32 may be off by, relatively
+        unit = gamma(compact.codes.shape[1] + 8)  # relative error of sums in float32
         if metric == "l2":
             self.factor, self.unit = scale, unit
-            self.doubt = fault[:, 0] + rest + 1e-9 * length
+            self.doubt = fault[:, 0] + rest + 2.0**-30 * length
         else:
             self.factor, self.unit = scale * steps, 0.0
-            near = (1 + unit) * rest + (unit + 1e-9) * length
-            self.doubt = fault[:, 0] * length + fault[:, 1] * near + 1e-12 * abs(self.base)
+            near = (1 + unit) * rest + (unit + 2.0**-30) * length
+            size = length * float(np.sqrt(centre @ centre))
+            self.doubt = fault[:, 0] * length + fault[:, 1] * near + 2.0**-32 * size
 
     def _steps(self, away: Doubles, scale: Doubles, whole: bool) -> Doubles:
         """Return (s,) what one stands for in the codes of the query."""
@@ -266,38 +271,24 @@ class Answer:
     proven: bool
 
 
-def _settle(held: Held, asked: _Asked, parts: Sequence[_Found], k: int) -> Answer:
+def _settle(corpus: Corpus, asked: _Asked, parts: Sequence[_Found], k: int) -> Answer:
     """Score in full what may be among the k best."""
     bounds = [asked.bounds(part.segment, part.values) for part in parts]
     lower, upper = (np.concatenate(each) for each in zip(*bounds, strict=True))
     beyond = max((high[-1] for part, (_, high) in zip(parts, bounds, strict=True) if part.more), default=-np.inf)
-    position = held.compact.order.numpy()[np.concatenate([part.places for part in parts])]
+    position = corpus.compact.order.numpy()[np.concatenate([part.places for part in parts])]
     order = np.argsort(-(lower + upper), kind="stable")
     first, others = order[:k], order[k:]
-    scores = _score(held, asked, position[first])
-    floor = _below(scores.min())
+    scores = _score(corpus, asked, position[first])
+    floor = below(scores.min())
     others = others[upper[others] >= floor]
-    chosen, scores = np.concatenate([first, others]), np.concatenate([scores, _score(held, asked, position[others])])
-    rows = held.rows[position[chosen]]
+    chosen, scores = np.concatenate([first, others]), np.concatenate([scores, _score(corpus, asked, position[others])])
+    rows = corpus.rows[position[chosen]]
     best = np.lexsort((rows, -scores))[:k]
-    floor = _below(scores[best[-1]])
+    floor = below(scores[best[-1]])
     needed = max(int((high >= floor).sum()) for _, high in bounds)
     return Answer(scores[best], rows[best], len(chosen), needed, bool(beyond < floor))
 
 
-def _below(score: np.float32) -> float:
-    """Return what is worse than a score even if both are rounded to float32."""
-    return float(score) - abs(float(score)) * 2.0**-22
-
-
-def _score(held: Held, asked: _Asked, position: Rows) -> Floats:
-    """Score (c,) rows of the vectors as ``_topk.pairs`` does, without waking torch's threads for so few."""
-    vectors = held.data.numpy()[position].astype(np.float64)
-    if held.metric == "l2":
-        vectors -= asked.exact
-        return (0 - np.einsum("cd,cd->c", vectors, vectors)).astype(np.float32)
-    dots = np.einsum("cd,d->c", vectors, asked.exact)
-    if held.metric == "cosine":
-        lengths = np.sqrt(np.einsum("cd,cd->c", vectors, vectors)) * asked.length
-        dots = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
-    return dots.astype(np.float32)
+def _score(corpus: Corpus, asked: _Asked, position: Rows) -> Floats:
+    return settled(corpus.metric, asked.exact, corpus.data.numpy(), place=position)

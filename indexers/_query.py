@@ -1,4 +1,4 @@
-"""Queries in bytes, to be multiplied with the codes of a compact copy, and what that may be off by.
+"""Queries in bytes, to be multiplied with the codes of a compact copy, and how far the products may be off.
 
 Shapes: q queries, dim the width of the space.
 """
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quiver.indexers._compact import Compact
+from quiver.indexers._score import prepared
 from quiver.types import Floats, Metric
 
 _FINE = 8  # so many queries are rounded to two bytes: the second costs nothing, as reading the rows takes longer
@@ -32,11 +33,9 @@ class Asked:
     """
 
     def __init__(self, metric: Metric, queries: Floats, compact: Compact) -> None:
-        exact = torch.from_numpy(queries).double()
-        if metric == "cosine":
-            exact = exact / torch.linalg.vector_norm(exact, dim=1, keepdim=True).clamp_(min=1e-300)
-        away = exact - compact.centre if metric == "l2" else exact
-        self.exact, weight = exact, 2.0 if metric == "l2" else 1.0
+        self.exact = exact = torch.from_numpy(prepared(metric, queries))
+        away, weight = (exact - compact.centre, 2.0) if metric == "l2" else (exact, 1.0)
+        self.length = torch.linalg.vector_norm(exact, dim=1)
         self.base = -away.square().sum(1) if metric == "l2" else exact @ compact.centre
         self.whole = bool(compact.whole) and bool(((away == away.round()) & (away >= -128) & (away <= 127)).all())
         self.fine = 0 if self.whole else _fineness(len(queries), queries.shape[1])
@@ -45,22 +44,22 @@ class Asked:
         step = torch.ones_like(step) if self.whole else step
         rounded = (away / step).round()
         self.step = weight * step[:, 0]
-        self.length = torch.linalg.vector_norm(exact, dim=1)
-        self.share = self._share(weight * away, weight * (away - rounded * step))
+        size = self.base.abs() if metric == "l2" else self.length * torch.linalg.vector_norm(compact.centre)
+        self.share = self._share(weight * away, weight * (away - rounded * step), size)
         if self.fine:
             first = (rounded / self.fine).round()
             rounded = torch.cat([first, rounded - first * self.fine])
         self.codes = torch.zeros(len(rounded), compact.codes.shape[1], dtype=torch.int8)
         self.codes[:, : rounded.shape[1]] = rounded
 
-    def _share(self, away: Tensor, rest: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(away, dim=1)
-        one, base = torch.ones_like(length), self.base.abs()
+    def _share(self, away: Tensor, rest: Tensor, size: Tensor) -> Tensor:
+        """Return the weights that ``_bounds`` derives; ``size`` is |p| |m|, for l2 |q - m|^2."""
+        length, base = torch.linalg.vector_norm(away, dim=1), self.base.abs()
+        one = torch.ones_like(length)
         if self.whole:  # scores are exact, but those that float32 does not tell apart are equal
             return torch.stack([one * 0, length, one, base], 1) * 2.0**-23
-        # Besides the remainders: sums of float64 are rounded, and the centre was taken away in float32.
-        rest = torch.linalg.vector_norm(rest, dim=1) + 1e-9 * length
-        return torch.stack([length, rest, one * 2.0**-21, base * 1e-12], 1)
+        rest = torch.linalg.vector_norm(rest, dim=1) + 2.0**-30 * length
+        return torch.stack([length, rest, one * 2.0**-21, 2.0**-22 * base + 2.0**-32 * size + 2.0**-148], 1)
 
 
 def _fineness(queries: int, width: int) -> int:
@@ -70,14 +69,29 @@ def _fineness(queries: int, width: int) -> int:
 
 
 @cache
-def swift(width: int) -> bool:
-    """Tell whether this processor multiplies bytes exactly, and faster than float32: measured once, in milliseconds."""
-    rows, asked = torch.full((1 << 13, width), -128, dtype=torch.int8), torch.full((32, width), 127, dtype=torch.int8)
-    try:  # extremes: instructions of before 2019 add pairs of products in 16 bits, which overflow
-        if not (torch._int_mm(rows[:64], asked.T) == -128 * 127 * width).all():
-            return False
+def multiplies_exactly(width: int) -> bool:
+    """Tell whether this processor multiplies bytes exactly.
+
+    Instructions of before 2019 add pairs of products in 16 bits, which overflow at large numbers of some signs.
+    """
+    draw = torch.Generator().manual_seed(0)
+    ends = torch.tensor([-128, 127, -127, 126], dtype=torch.int8)
+    rows = ends[torch.randint(4, (256, width), generator=draw)]
+    rows[:4] = ends[:, None]
+    asked = ends[torch.randint(1, 4, (32, width), generator=draw)]
+    asked[:3] = ends[1:, None]
+    try:
+        return bool((torch._int_mm(asked, rows.T).double() == asked.double() @ rows.double().T).all())
     except RuntimeError:  # not on this platform
         return False
+
+
+@cache
+def swift(width: int) -> bool:
+    """Tell whether this processor multiplies bytes exactly, and faster than float32: measured once, in milliseconds."""
+    if not multiplies_exactly(width):
+        return False
+    rows, asked = torch.full((1 << 13, width), -128, dtype=torch.int8), torch.full((32, width), 127, dtype=torch.int8)
     floats, few = rows.float(), asked.float().T
     spent = []
     for work in (lambda: torch._int_mm(rows, asked.T), lambda: floats @ few):

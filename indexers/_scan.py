@@ -1,16 +1,17 @@
 """The k best of many vectors by way of their compact copy, and still exactly.
 
-1. Products of one-byte numbers say what each row's score is at most and at least (``_compact``). The k-th largest of
-   what scores are at least is a floor: blocks, and of them rows, that do not reach it are out. Only a stretch of
-   products is held at a time.
+1. Products of one-byte numbers bound each row's score from below and above (``_compact``). The k-th largest lower bound
+   is a floor: blocks of rows, and then single rows, whose upper bound is below it are out. Only a stretch of products
+   is in memory at a time.
 2. Every so often, and at the end, the k most promising candidates are scored in float32, which raises the floor; at
    the end, all that still reach it are.
-3. Candidates within twice the rounding of float32 of the k-th best are settled in float64 (``_topk.pairs``).
+3. What is left is settled (``_score``) and ordered by score, then by row number.
 
-Of whole numbers of one byte, the first products are exact, and nothing else is needed.
+If rows and queries are whole numbers of one byte, the first products are exact, and nothing else is needed.
 
-Where the bound does not tell rows apart, as among thousands of equal ones, a query is handed back to be answered by
-float32 products throughout; ``Scan.widened`` counts those.
+The bounds are those of the settled scores, with every rounding counted; ``_bounds`` proves them. Where they do not
+tell rows apart, as among thousands of equal ones, a query is handed back to be answered by float32 products
+throughout; ``Scan.widened`` counts those.
 
 Codes are copied to a buffer that stays in the cache, to take away what was added to them, or because only some rows
 may be found: multiplied there, they cost less than where they lie, as the products of oneDNN read several rows at once.
@@ -29,9 +30,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quiver.indexers._bounds import FLUSH, faint, gamma
 from quiver.indexers._compact import BLOCK, Compact, mix
 from quiver.indexers._query import Asked
-from quiver.indexers._topk import pairs, ranked
+from quiver.indexers._score import settled
+from quiver.indexers._topk import ranked
 from quiver.types import Floats, Metric, Rows
 
 #: Products held at a time (4 MiB of int32), and bytes of codes.
@@ -64,7 +67,7 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
+class Corpus:
     """What is searched.
 
     Attributes:
@@ -89,11 +92,11 @@ def fits(queries: Floats, k: int, found: int) -> bool:
     return 2 * k * BLOCK <= found and float(np.abs(queries).max()) * queries.shape[1] < _LONGEST
 
 
-def scan(held: Held, queries: Floats, k: int) -> tuple[Floats, Rows, NDArray[np.bool_], int]:
+def scan(corpus: Corpus, queries: Floats, k: int) -> tuple[Floats, Rows, NDArray[np.bool_], int]:
     """Find the k best rows of each query.
 
     Args:
-        held: what to search; it has at least k rows that may be found.
+        corpus: what to search; it has at least k rows that may be found.
         queries: (q, dim) float32.
         k: how many; see ``fits``.
 
@@ -102,7 +105,7 @@ def scan(held: Held, queries: Floats, k: int) -> tuple[Floats, Rows, NDArray[np.
         candidates were scored.
     """
     size = min(_QUERIES, max(16, 16 * _PRODUCTS // (2 * k * BLOCK)))
-    searches = [_Search(held, queries[at : at + size], k) for at in range(0, len(queries), size)]
+    searches = [_Search(corpus, queries[at : at + size], k) for at in range(0, len(queries), size)]
     answers = [search.run() for search in searches]
     scores, rows = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     lost = np.concatenate([search.lost.numpy() for search in searches])
@@ -145,20 +148,20 @@ class _Near(NamedTuple):
 class _Search:
     """One pass over the compact copy for some queries."""
 
-    def __init__(self, held: Held, queries: Floats, k: int) -> None:
-        self.held, self.k, self.count = held, k, len(queries)
-        self.asked = Asked(held.metric, queries, held.compact)
+    def __init__(self, corpus: Corpus, queries: Floats, k: int) -> None:
+        self.corpus, self.k, self.count = corpus, k, len(queries)
+        self.asked = Asked(corpus.metric, queries, corpus.compact)
         self.floor = torch.full((self.count,), -torch.inf, dtype=torch.float64)
         self.lost = torch.zeros(self.count, dtype=torch.bool)
         self.scored = 0
-        self.places, self.spans = _passing(held)
-        self.limit = max(16 * k + 4 * BLOCK, min(int(len(held.data) * _SHARE), _ROOM // 16))
+        self.places, self.spans = _passing(corpus)
+        self.limit = max(16 * k + 4 * BLOCK, min(int(len(corpus.data) * _SHARE), _ROOM // 16))
         self.pools: list[_Pool] = []
         self.near: list[_Near] = []
         self.begun = False
         # Of each segment: what one of a product adds to a score, and what a score may be off by; (s, q).
-        self.factor = held.compact.scale[:, None] * self.asked.step
-        self.doubt = held.compact.fault @ self.asked.share.T
+        self.factor = corpus.compact.scale[:, None] * self.asked.step
+        self.doubt = corpus.compact.fault @ self.asked.share.T
         if self.asked.whole:
             self.doubt.ceil_()  # so that a value is found again between its bounds
         self.bars: dict[int, Tensor] = {}
@@ -181,7 +184,7 @@ class _Search:
 
     def _stretches(self, rows: int) -> Iterator["_Stretch"]:
         """Yield some rows of one segment after the other."""
-        codes, wanted = self.held.compact.codes, self.places
+        codes, wanted = self.corpus.compact.codes, self.places
         buffer = torch.zeros((min(rows, -(-len(codes) // BLOCK) * BLOCK), codes.shape[1]), dtype=torch.uint8)
         for segment, begin, end in self.spans:
             for at in range(begin, end, rows):
@@ -217,15 +220,15 @@ class _Search:
         if segment not in self.bars:  # one to spare for how it was computed
             least = ((self.floor - self.asked.base - self.doubt[segment]) / self.factor[segment])[:, None] - 1
             least.clamp_(min=_NONE + 1)  # above what fills up blocks
-            self.bars[segment] = least if self.held.metric == "l2" else least.floor_().clamp_(max=2**31 - 1).int()
+            self.bars[segment] = least if self.corpus.metric == "l2" else least.floor_().clamp_(max=2**31 - 1).int()
         bar = self.bars[segment]
-        if self.held.metric != "l2":
+        if self.corpus.metric != "l2":
             return bar
         return torch.addcmul(bar, 1 / self.factor[segment][:, None], self._square(stretch).amin(1)[None])
 
     def _square(self, stretch: "_Stretch") -> Tensor:
         """Return (b, BLOCK) squares of the rows of a stretch, for l2."""
-        part, square = slice(stretch.at, stretch.at + stretch.size), self.held.compact.square
+        part, square = slice(stretch.at, stretch.at + stretch.size), self.corpus.compact.square
         square = square[part] if self.places is None else square[self.places[part]]
         missing = -stretch.size % BLOCK
         return (torch.cat([square, square[-1:].expand(missing)]) if missing else square).view(-1, BLOCK)
@@ -236,7 +239,7 @@ class _Search:
             return
         factor, base = self.factor[stretch.segment], self.asked.base - self.doubt[stretch.segment]
         lower = some * factor[:, None, None] + base[:, None, None]
-        if self.held.metric == "l2":
+        if self.corpus.metric == "l2":
             lower -= self._square(stretch).amax(1)[:, None]
         self.begun = True
         self.floor = lower.flatten(1).topk(self.k, dim=1).values[:, -1]
@@ -244,7 +247,7 @@ class _Search:
 
     def _narrow(self) -> None:
         """Of the blocks found, keep the rows that may reach the floor."""
-        near, compact, asked = self.near, self.held.compact, self.asked
+        near, compact, asked = self.near, self.corpus.compact, self.asked
         if not near:
             return
         segment = torch.cat([torch.full_like(each.query, each.segment) for each in near])
@@ -255,7 +258,7 @@ class _Search:
         if self.places is not None:
             place = self.places[place]
         value = asked.base[query] + product[hit, there] * self.factor[segment, query]
-        if self.held.metric == "l2":
+        if self.corpus.metric == "l2":
             value -= compact.square[place]
         doubt = self.doubt[segment, query]
         kept = (value + doubt >= self.floor[query]).nonzero()[:, 0]
@@ -308,16 +311,17 @@ class _Search:
             return pool
         self.scored += len(chosen)
         query, position = pool.query[chosen], pool.position[chosen]
-        value, size = self._products(query, position).double(), self.held.lengths[position].double()
-        length, unit = self.asked.length[query], (self.held.data.shape[1] + 16) * 2.0**-24
+        value, size = self._products(query, position).double(), self.corpus.lengths[position].double()
+        length, width = self.asked.length[query], self.corpus.data.shape[1]
+        unit = gamma(width + 8)
         doubt = unit * size * length
-        if self.held.metric == "l2":
+        if self.corpus.metric == "l2":
             value = 2 * value - size.square() - length.square()
             doubt = 2 * unit * (size + length).square()
-        elif self.held.metric == "cosine":
+        elif self.corpus.metric == "cosine":
             size = torch.where(size > 0, size, torch.inf)
-            value, doubt = value / size, 2 * unit + 1e-40 / size
-        doubt += 1e-40  # products too small for float32, as many as are summed
+            value, doubt = value / size, unit + 8 * width * FLUSH / size
+        doubt += 2 * faint(width) * (1 + size.clamp(max=_LONGEST) + length)
         pool.lower[chosen], pool.upper[chosen], pool.scored[chosen] = value - doubt, value + doubt, True
         return pool
 
@@ -325,10 +329,10 @@ class _Search:
         """Return (c,) float32 products of pairs, sorted by query, without gathering the rows first."""
         ends = torch.searchsorted(query, torch.arange(self.count + 1))
         none = torch.zeros(len(query))
-        shape = (self.count, len(self.held.data))
+        shape = (self.count, len(self.corpus.data))
         _warned()
         wanted = torch.sparse_csr_tensor(ends, position, none, shape, check_invariants=False)
-        found = torch.sparse.sampled_addmm(wanted, self.asked.exact.float(), self.held.data.T, beta=0.0)
+        found = torch.sparse.sampled_addmm(wanted, self.asked.exact.float(), self.corpus.data.T, beta=0.0)
         return found.values()
 
     def _settle(self) -> tuple[Floats, Rows]:
@@ -336,19 +340,18 @@ class _Search:
         step = max(1, _GATHER // self.asked.exact.shape[1])
         pool = self._pool()
         if self.asked.whole:
-            found = (pool.lower + pool.upper).div_(2).float()
+            found = (pool.lower + pool.upper).div_(2).float().numpy()
         else:
             if len(pool.query) > step:
                 pool = self._raise(last=True)
                 self.pools = [self._score(pool, ~pool.scored)]
                 pool = self._raise()
-            found = torch.empty(len(pool.query))
-            for part in torch.arange(len(found)).split(step):
-                asked, held = self.asked.exact[pool.query[part]], self.held.data[pool.position[part]]
-                found[part] = pairs(self.held.metric, asked, held)
+            exact, data = self.asked.exact.numpy(), self.corpus.data.numpy()
+            query, place = pool.query.numpy(), pool.position.numpy()
+            found = settled(self.corpus.metric, exact, data, query=query, place=place)
             self.scored += int((~pool.scored).sum())
-        rows = self.held.rows[pool.position.numpy()]
-        return ranked(pool.query.numpy(), found.numpy(), rows, (self.count, self.k))
+        rows = self.corpus.rows[pool.position.numpy()]
+        return ranked(pool.query.numpy(), found, rows, (self.count, self.k))
 
     def _pool(self) -> _Pool:
         """Return the candidates that reach the floor as it is now."""
@@ -357,18 +360,18 @@ class _Search:
         return pool.take((pool.upper >= self.floor[pool.query]).nonzero()[:, 0])
 
 
-def _passing(held: Held) -> tuple[Tensor | None, list[tuple[int, int, int]]]:
+def _passing(corpus: Corpus) -> tuple[Tensor | None, list[tuple[int, int, int]]]:
     """Return which rows of the copy may be found, None for all, and where each segment begins and ends among them."""
-    spans = held.compact.segments()
-    if held.allowed is None:
+    spans = corpus.compact.segments()
+    if corpus.allowed is None:
         return None, spans
-    every = np.flatnonzero(held.allowed)
+    every = np.flatnonzero(corpus.allowed)
     places = torch.from_numpy(every)
     spans = [(number, *np.searchsorted(every, span).tolist()) for number, *span in spans]
-    if held.metric == "l2" and 2 * len(every) < len(held.allowed):  # what is left of blocks is not alike
+    if corpus.metric == "l2" and 2 * len(every) < len(corpus.allowed):  # what is left of blocks is not alike
         for _, begin, end in spans:
             part = places[begin:end]
-            part.copy_(part[torch.argsort(held.compact.square[part])])
+            part.copy_(part[torch.argsort(corpus.compact.square[part])])
             mix(part)
     return places, spans
 

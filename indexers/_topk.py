@@ -1,8 +1,8 @@
-"""The k best of many vectors, exactly: float32 products find the candidates, float64 settles them.
+"""The k best of many vectors, exactly: float32 products find the candidates, which are then settled.
 
-A float32 product is off by no more than a bound that grows with the width (Higham 2002, section 3.1). Rows within
-twice that bound of the k-th best product are candidates; they are scored again in float64, rounded to float32 and
-ordered by score, then by row number. So the answer does not depend on tiles, batches, threads or the device.
+Rows whose product is within twice its largest error of the k-th best are candidates (the bound is proven in
+``_bounds``); they are scored again by ``_score``, and ordered by score, then by row number. So the answer does not
+depend on tiles, batches, threads, the processor or the device.
 
 Shapes: q queries, t vectors of a tile, c candidates, dim the width of the space.
 """
@@ -17,15 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quiver.indexers._bounds import FAINT, faint, gamma
+from quiver.indexers._check import euclidean
+from quiver.indexers._score import prepared, settled, settled_on
 from quiver.types import Floats, Metric, Rows
 
 #: Products held at a time: 16 MiB, near enough to the caches.
 PRODUCTS = 1 << 22
 _QUERIES = 256
 _SPARE = 32  # candidates beyond k that usually save looking at the products again
-_PAIRS = 1 << 17  # float64 numbers gathered at a time: larger temporaries cost more in page faults than in sums
 #: Relative rounding of the factors, where torch was told to be less exact than float32.
-_ROUNDING = {"highest": 0.0, "high": 2.0**-9, "medium": 2.0**-6}
+_ROUNDING = {"highest": 0.0, "high": 2.0**-8, "medium": 2.0**-6}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +61,7 @@ def tensor(array: NDArray[Any]) -> Tensor:
 
 def measured(rows: Rows, vectors: Floats) -> Tile:
     """Make a tile of vectors whose lengths are not known yet."""
-    data = tensor(vectors)
-    return Tile(rows, data, torch.linalg.vector_norm(data, dim=1))
+    return Tile(rows, tensor(vectors), tensor(euclidean(vectors)))
 
 
 def best(metric: Metric, queries: Floats, tiles: Iterable[Tile], k: int) -> tuple[Floats, Rows]:
@@ -80,18 +81,6 @@ def best(metric: Metric, queries: Floats, tiles: Iterable[Tile], k: int) -> tupl
         for block in blocks:
             block.look(tile)
     return np.concatenate([block.scores for block in blocks]), np.concatenate([block.rows for block in blocks])
-
-
-def pairs(metric: Metric, queries: Tensor, vectors: Tensor) -> Tensor:
-    """Score query i against vector i: two (c, dim) tensors to (c,) float32, computed in float64."""
-    asked, held = queries.double(), vectors.double()
-    if metric == "l2":
-        return (0 - (held - asked).square().sum(1)).float()  # 0 - 0 is 0, not -0
-    dots = (held * asked).sum(1)
-    if metric == "dot":
-        return dots.float()
-    lengths = torch.linalg.vector_norm(held, dim=1) * torch.linalg.vector_norm(asked, dim=1)
-    return torch.where(lengths > 0, dots / lengths, 0.0).float()
 
 
 def ranked(query: NDArray[np.int64], scores: Floats, rows: Rows, shape: tuple[int, int]) -> tuple[Floats, Rows]:
@@ -145,11 +134,9 @@ class _Block:
 
     def __init__(self, metric: Metric, queries: Floats, k: int) -> None:
         self.metric: Metric = metric
-        exact = torch.from_numpy(queries).double()
-        length = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
-        if metric == "cosine":
-            exact, length = exact / torch.where(length > 0, length, 1.0), torch.ones_like(length)
-        self.exact, self.asked, self.length = exact, exact.float(), length[:, 0].float()
+        self.exact = prepared(metric, queries)
+        self.asked = torch.from_numpy(self.exact.astype(np.float32))
+        self.length = torch.from_numpy(np.sqrt(np.square(self.exact).sum(1)).astype(np.float32))
         self.scores: Floats = np.full((len(queries), k), -np.inf, np.float32)
         self.rows: Rows = np.full((len(queries), k), -1, np.int64)
 
@@ -190,11 +177,23 @@ class _Block:
         asked = self.asked.to(tile.vectors.device)
         if self.metric == "l2":  # without the query's own square, which changes no order
             product = torch.addmm(-tile.lengths.square(), asked, tile.vectors.T, alpha=2)
-        else:
+        elif self.metric == "dot":
             product = asked @ tile.vectors.T
-        if self.metric == "cosine":
-            product *= torch.where(tile.lengths > 0, 1 / tile.lengths, 0.0)
+        else:
+            product = self._cosine(tile)
         return product if tile.allowed is None else product.masked_fill_(~tile.allowed, -torch.inf)
+
+    def _cosine(self, tile: Tile) -> Tensor:
+        """Return (q, t) float32 products with vectors of unit length."""
+        lengths = tile.lengths
+        if bool(((lengths > 0) & (lengths < FAINT)).any()):  # products of float32 would underflow
+            vectors = tile.vectors.double()
+            exact = torch.from_numpy(self.exact).to(vectors.device)
+            size = torch.linalg.vector_norm(vectors, dim=1)
+            return (exact @ (vectors / torch.where(size > 0, size, 1.0)[:, None]).T).float()
+        product = self.asked.to(tile.vectors.device) @ tile.vectors.T
+        product *= torch.where(lengths > 0, 1 / lengths, 0.0)
+        return product
 
     def _reached(self, device: torch.device) -> Tensor:
         """Return (q,) what a product must reach to change the answer so far."""
@@ -202,16 +201,20 @@ class _Block:
         return (worst + self.length.square() if self.metric == "l2" else worst).to(device)
 
     def _slack(self, tile: Tile) -> Tensor:
-        """Return (q,) twice the largest error a product may have."""
-        unit = (tile.vectors.shape[1] + 8) * 2.0**-24 + _ROUNDING[torch.get_float32_matmul_precision()]
+        """Return (q,) twice the largest error a product may have: 2 E of ``_bounds``."""
+        width = tile.vectors.shape[1]
+        unit = gamma(width + 8) + _ROUNDING[torch.get_float32_matmul_precision()]
         length, longest = self.length.to(tile.vectors.device), tile.lengths.max()
+        if self.metric == "cosine":
+            return 2 * unit * length
+        lost = 4 * faint(width) * (1 + length + longest)
         if self.metric == "l2":
-            return 4 * unit * (length + longest).square()
-        return 2 * unit * (length * longest if self.metric == "dot" else length)
+            return 4 * unit * (length + longest).square() + lost
+        return 2 * unit * length * longest + lost
 
     def _settle(self, tile: Tile, query: Tensor, position: Tensor) -> Floats:
-        exact, parts = self.exact.to(tile.vectors.device), []
-        step = max(1, _PAIRS // tile.vectors.shape[1])
-        for asked, held in zip(query.split(step), position.split(step), strict=True):
-            parts.append(pairs(self.metric, exact[asked], tile.vectors[held]).cpu().numpy())
-        return np.concatenate(parts)
+        if tile.vectors.is_cuda:
+            exact = torch.from_numpy(self.exact).to(tile.vectors.device)
+            return settled_on(self.metric, exact[query], tile.vectors[position])
+        held = tile.vectors.numpy()
+        return settled(self.metric, self.exact, held, query=query.numpy(), place=position.numpy())

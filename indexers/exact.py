@@ -1,9 +1,9 @@
-"""Every vector is compared: the default for small collections, and what every other index is measured against.
+"""Every vector is compared: the default for small collections, and the reference for every other index.
 
-Answers are those of float64 arithmetic rounded to float32; among equal scores the lower row number comes first. Where
-a processor multiplies bytes faster than float32, and enough is asked of enough vectors, a copy of a quarter of their
-size is searched first; a bound that is proven, not sampled, tells which rows have to be looked at in full (``_scan``,
-and ``_lone`` for few queries).
+Scores are those of ``_score``: the same bits on every processor, alone or in a batch. Equal scores are ordered by row
+number, lowest first. If a processor multiplies bytes faster than float32, and enough is asked of enough vectors, a copy
+of a quarter of their size is searched first; a proven bound (``_bounds``) tells which rows have to be looked at in full
+(``_scan``, and ``_lone`` for few queries). The README of this folder explains all of it on one page.
 """
 
 import json
@@ -28,8 +28,9 @@ from quiver.indexers._compact import LAYOUT, Compact, compress, restore
 from quiver.indexers._lone import MOST, Lone, able
 from quiver.indexers._query import swift
 from quiver.indexers._rows import Last, RowMap
-from quiver.indexers._scan import Held, Scan, fits, scan
-from quiver.indexers._topk import Tile, best, pairs, tensor, width
+from quiver.indexers._scan import Corpus, Scan, fits, scan
+from quiver.indexers._score import prepared, settled, settled_on
+from quiver.indexers._topk import Tile, best, tensor, width
 from quiver.types import Floats, Rows, Space, Vectors
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -40,7 +41,7 @@ _GATHER = 0.25
 _WORTH = 1 << 22  # numbers held, below which float32 products are as fast as the compact copy
 _FEW = 1 << 19  # the same where a filter leaves so many of a larger index
 _PATIENCE = 16  # queries answered without a compact copy: making it costs as much as that, and they may be the last
-_PAIRS = 1 << 17  # float32 numbers scored at a time
+_PAIRS = 1 << 17  # numbers scored at a time
 
 
 def build(vectors: Vectors, *, device: Device = "auto") -> "ExactIndex":
@@ -191,13 +192,13 @@ class ExactIndex:
     def _scan(self, compact: Compact, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
         lone = self._past.lone = self._past.lone or Lone(self.space.metric, compact)
         allowed = None if positions is None else self._past.masked.of(positions, lone.mask)
-        held = Held(self.space.metric, self.data, self.lengths, self.rows, compact, allowed)
+        corpus = Corpus(self.space.metric, self.data, self.lengths, self.rows, compact, allowed)
         if self._alone(asked):
-            answers = lone.search(held, asked, k)
+            answers = lone.search(corpus, asked, k)
             scores, rows = np.stack([each.scores for each in answers]), np.stack([each.rows for each in answers])
             lost, scored = np.array([not each.proven for each in answers]), sum(each.scored for each in answers)
         else:
-            scores, rows, lost, scored = scan(held, asked, k)
+            scores, rows, lost, scored = scan(corpus, asked, k)
         if lost.any():
             scores[lost], rows[lost] = self._compare(asked[lost], k, positions)
         self._past.last = Scan(len(self), len(asked), scored, int(lost.sum()))
@@ -216,15 +217,20 @@ class ExactIndex:
         Raises:
             BadData: a row is not held.
         """
-        asked = torch.from_numpy(_check.asked(queries, self.space, 1))
-        positions = torch.from_numpy(self.numbers.demand(rows)).to(self.data.device)
+        asked = prepared(self.space.metric, _check.asked(queries, self.space, 1))
+        positions = self.numbers.demand(rows)
         scores = np.empty((len(asked), len(rows)), np.float32)
         step = max(1, _PAIRS // self.space.dim)
         for at in range(0, len(rows), step):
-            held = self.data[positions[at : at + step]]
-            for line, query in zip(scores, asked.to(held.device), strict=True):
-                line[at : at + step] = pairs(self.space.metric, query[None], held).cpu().numpy()
+            some = self.data[torch.from_numpy(positions[at : at + step]).to(self.data.device)]
+            for line, query in zip(scores, asked, strict=True):
+                line[at : at + step] = self._settled(query, some)
         return scores
+
+    def _settled(self, query: NDArray[np.float64], some: Tensor) -> Floats:
+        if not some.is_cuda:
+            return settled(self.space.metric, query, some.numpy())
+        return settled_on(self.space.metric, torch.from_numpy(query).to(some.device)[None], some)
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""

@@ -3,9 +3,14 @@
 Filters are honoured whatever the factory. A type that takes selectors is asked with one, and probes more the fewer
 rows are allowed; a type that takes none is asked for more and the surplus dropped; a graph asked for few rows, and
 anything that came back short, is answered by scoring the stored codes of the allowed rows.
+
+The library sums in an order that depends on the processor and on how many queries come together. So the rows it finds
+are scored again by ``_score``, and equal scores are ordered by row number; codes whose own estimate of a distance is
+better than the vector they decode to (fast scan, RaBitQ) keep the library's scores.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -13,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quiver.errors import BadCollection, BadSpec
 from quiver.files import sha256, staged
 from quiver.indexers import _check
-from quiver.indexers._faiss import first, knobs, library, parts, threads
+from quiver.indexers._faiss import Chosen, first, knobs, library, parts, plain, sample, scorer, threads
+from quiver.indexers._faiss_rank import MOST_EQUAL, SPARE, Found, crowded, settle, sort
 from quiver.indexers._memory import Memory, needed
 from quiver.indexers._rows import Last, RowMap
-from quiver.indexers._topk import best, lacking, measured, mend, ranked, untied, width
+from quiver.indexers._score import Doubles, prepared
+from quiver.indexers._topk import best, lacking, measured, mend, width
 from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Metric, Rows, Space, Vectors
 
@@ -29,6 +35,7 @@ _TRAIN = 200_000  # vectors, unless told otherwise; more change no centroid that
 _CHUNK = 1 << 15  # vectors added at a time
 _STEP = 8  # rows scored in the time of one step of a graph's walk, as measured: HNSW32, 100,000 x 128, one core
 _REFINES = (1, 2, 4, 8, 16, 32)
+_ESTIMATES = ("FastScan", "RaBitQ")  # in names of types
 _FILES = ("index.faiss", "rows.npy")
 
 
@@ -144,24 +151,14 @@ def _make(factory: str, space: Space) -> Any:
 
 
 def _fill(index: Any, vectors: Vectors, factory: str, train: int) -> None:
-    shape: Callable[[Floats], Floats] = _check.unit if vectors.space.metric == "cosine" else _plain
+    shape: Callable[[Floats], Floats] = _check.unit if vectors.space.metric == "cosine" else plain
     try:
         if not index.is_trained:
-            index.train(shape(vectors.data[_sample(len(vectors), train)]))
+            index.train(shape(vectors.data[sample(len(vectors), train)]))
         for start in range(0, len(vectors), _CHUNK):
             index.add(shape(vectors.data[start : start + _CHUNK]))
     except (RuntimeError, AssertionError) as error:  # SWIG asserts, the library throws
         raise BadSpec(f"faiss {factory!r} cannot hold these {len(vectors)} vectors: {first(error)}") from error
-
-
-def _plain(data: Floats) -> Floats:
-    return np.ascontiguousarray(data, np.float32)
-
-
-def _sample(n: int, size: int) -> Rows:
-    if n <= size:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, size, replace=False))
 
 
 def _adopt(index: Any, numbers: RowMap, space: Space, factory: str, params: Params) -> "FaissIndex":
@@ -198,7 +195,7 @@ class FaissIndex:
     index: Any
     factory: str
     params: Params
-    _last: Last["_Chosen"] = field(default_factory=Last, repr=False)
+    _last: Last[Chosen] = field(default_factory=Last, repr=False)
 
     @property
     def rows(self) -> Rows:
@@ -237,8 +234,6 @@ class FaissIndex:
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query; see ``quiver.protocols.Index``. Scores are those of the stored codes."""
         asked = _check.asked(queries, self.space, k)
-        if self.space.metric == "cosine":
-            asked = _check.unit(asked)
         chosen = None if allow is None else self._last.of(allow, self._choose)
         count = len(self) if chosen is None else len(chosen.positions)
         k = min(k, count)
@@ -255,8 +250,8 @@ class FaissIndex:
             mend(answer, lambda short: self._compare(asked[short], k, positions))
         return answer
 
-    def _choose(self, allow: Rows) -> "_Chosen":
-        return _Chosen(self.numbers.locate(_check.allowed(allow)), len(self))
+    def _choose(self, allow: Rows) -> Chosen:
+        return Chosen(self.numbers.locate(_check.allowed(allow)), len(self))
 
     def extended(self, vectors: Vectors) -> "FaissIndex":
         """Add vectors, and return the index that holds them; this one is used up.
@@ -324,64 +319,57 @@ class FaissIndex:
         nprobe = min(self._lists or 1, -(-self.params.nprobe * len(self) // count))
         return replace(self.params, nprobe=nprobe, ef=-(-self.params.ef * len(self) // count))
 
-    def _ask(self, asked: Floats, k: int, chosen: "_Chosen | None", params: Params) -> tuple[Floats, Rows]:
+    @cached_property
+    def _type(self) -> str:
+        return scorer(self.index)
+
+    @property
+    def _settles(self) -> bool:
+        """Whether rows found are scored again, by the vectors that their codes decode to."""
+        return not any(name in self._type for name in _ESTIMATES)
+
+    @cached_property
+    def _metric(self) -> Metric:
+        """How stored codes are scored.
+
+        A code of a unit vector decodes to another length, that of a zero vector to noise: no reason to divide by it.
+        """
+        if self.space.metric == "cosine" and not re.search(r"Flat(IP|L2)?$", self._type):
+            return "dot"
+        return self.space.metric
+
+    def _form(self, asked: Floats) -> tuple[Doubles, Floats]:
+        """Return queries as they are scored, and as the library takes them."""
+        exact = prepared(self.space.metric, asked)
+        given = exact.astype(np.float32) if self.space.metric == "cosine" else asked
+        return exact if self._metric == self.space.metric else given.astype(np.float64), given
+
+    def _ask(self, asked: Floats, k: int, chosen: Chosen | None, params: Params) -> tuple[Floats, Rows]:
         """Ask the library; whatever it says, nothing that was not chosen comes back."""
-        take, selector, mask = k, None, None
-        if chosen is not None:
-            mask = chosen.mask
-            if self._selects:
-                selector = chosen.selector
-            else:
-                take = min(len(self), 2 * k * len(self) // len(chosen.positions))
+        selector = chosen.selector if chosen is not None and self._selects else None
         plain = selector is None and params is self.params
         spent = self._spent if plain else knobs(self.index, params, selector)
+        exact, given = self._form(asked)
+        spare = SPARE if self._settles else 0
         with threads(params.threads, len(asked)):
-            distances, places = self.index.search(asked, take, params=spent)
-        return self._named(distances, places, mask, k)
-
-    def _named(self, distances: Floats, places: Rows, mask: NDArray[np.bool_] | None, k: int) -> tuple[Floats, Rows]:
-        if mask is None and places.min() >= 0:  # nothing is missing, and the library has sorted
-            whole = 0 - np.maximum(distances, 0) if self.space.metric == "l2" else distances
-            return untied(whole, self.rows.take(places))
-        query, rank = np.nonzero(places >= 0)
-        if mask is not None:
-            kept = mask[places[query, rank]]
-            query, rank = query[kept], rank[kept]
-        scores = distances[query, rank]
-        if self.space.metric == "l2":
-            scores = 0 - np.maximum(scores, 0)  # a rounded square may fall below zero
-        return ranked(query, scores, self.rows[places[query, rank]], (len(places), k))
+            while True:
+                take = min(len(self), k + spare)
+                if chosen is not None and selector is None:
+                    take = min(len(self), 2 * take * len(self) // len(chosen.positions))
+                distances, places = self.index.search(given, take, params=spent)
+                if chosen is not None:
+                    places = np.where(chosen.mask[places], places, -1)  # a place of -1 is the last, and stays -1
+                scores = 0 - np.maximum(distances, 0) if self.space.metric == "l2" else distances
+                if not spare:
+                    return sort(self.rows, scores, places, k)
+                if take == len(self) or spare >= MOST_EQUAL or not crowded(scores, places, k):
+                    return settle(self.index, self._metric, exact, self.rows, Found(scores, places), k)
+                spare *= 8
 
     def _compare(self, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
         """Score the stored codes of all allowed rows."""
         positions = np.arange(len(self)) if positions is None else positions
-        metric: Metric = "l2" if self.space.metric == "l2" else "dot"  # asked and codes have unit length already
         size = min(_CHUNK, width(len(asked)))
         parts = (positions[at : at + size] for at in range(0, len(positions), size))
         tiles = (measured(self.rows[part], self.index.reconstruct_batch(part)) for part in parts)
-        return best(metric, asked, tiles, k)
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Rows that may be found.
-
-    Attributes:
-        positions: where they stand in the index.
-        count: how many rows it has.
-    """
-
-    positions: Rows
-    count: int
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_]:
-        """(n,) whether each position may be found."""
-        mask = np.zeros(self.count, bool)
-        mask[self.positions] = True
-        return mask
-
-    @cached_property
-    def selector(self) -> Any:
-        """The same for the library, which only reads it."""
-        return library().IDSelectorBitmap(np.packbits(self.mask, bitorder="little"))
+        return best(self._metric, asked if self._metric == self.space.metric else self._form(asked)[1], tiles, k)

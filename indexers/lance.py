@@ -27,6 +27,7 @@ from quiver.files import staged
 from quiver.indexers import _check
 from quiver.indexers._memory import PER_CENTROID, Memory
 from quiver.indexers._rows import RowMap
+from quiver.indexers._score import prepared, settled
 from quiver.indexers._topk import Tile, best, measured, mend, ranked
 from quiver.indexers._tune import Spend, rungs
 from quiver.types import Floats, Rows, Space, Vectors
@@ -361,13 +362,14 @@ class LanceIndex:
             "ef": None if self.params.ef is None else max(self.params.ef, k * self.params.refine),
         }
         found = self.dataset.scanner(
-            columns=["_distance"], with_row_id=True, nearest=nearest, row_addr_allowlist=mask
+            columns=["_distance", self.column], with_row_id=True, nearest=nearest, row_addr_allowlist=mask
         ).to_table()
-        distances = found["_distance"].to_numpy()
-        scores = 0 - distances if self.space.metric == "l2" else 1 - distances  # Lance turns both others around 1
-        kept = np.isfinite(scores)
+        kept = np.isfinite(found["_distance"].to_numpy())
         query, ids = found["query_index"].to_numpy().astype(np.int64), found["_rowid"].to_numpy().astype(np.int64)
-        return ranked(query[kept], scores[kept], self._named(ids[kept]), (len(asked), k))
+        held = found[self.column].combine_chunks().flatten().to_numpy().reshape(-1, self.space.dim)
+        own = prepared(self.space.metric, asked)
+        scores = settled(self.space.metric, own, held, query=query[kept], place=np.flatnonzero(kept))
+        return ranked(query[kept], scores, self._named(ids[kept]), (len(asked), k))
 
     def _named(self, ids: Rows) -> Rows:
         return ids if self.own is None else self.own.rows[ids]

@@ -1,0 +1,74 @@
+"""Rank what the FAISS library finds by scores that do not depend on how it sums.
+
+Shapes: q queries, k hits of each, w hits that the library was asked for (k and a few more), dim the width of the space.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quiver.indexers._score import Doubles, settled
+from quiver.indexers._topk import ranked, untied
+from quiver.types import Floats, Metric, Rows
+
+#: Rows asked for beyond k, as the library may order near equals in its own way; eight times more while the last of
+#: them still equals the k-th, and not more than MOST_EQUAL.
+SPARE, MOST_EQUAL = 8, 512
+_NEAR = 2.0**-16  # parts of the largest score by which the library's scores may differ from those of ``_score``
+
+
+class Found(NamedTuple):
+    """What the library found: (q, w) float32 scores, best first, and (q, w) int64 places, -1 where there is none."""
+
+    scores: Floats
+    places: Rows
+
+
+def crowded(scores: Floats, places: Rows, k: int) -> bool:
+    """Tell whether more rows than were asked for may equal the k-th best of a query."""
+    return bool(places.min() >= 0) and places.shape[1] > k and _near(scores, k, -1)
+
+
+def _near(scores: Floats, k: int, rank: int) -> bool:
+    last = scores[:, k - 1]
+    return bool((scores[:, rank] >= last - _NEAR * np.maximum(np.abs(scores[:, 0]), np.abs(last))).any())
+
+
+def sort(rows: Rows, scores: Floats, places: Rows, k: int) -> tuple[Floats, Rows]:
+    """Rank by the library's own scores: (q, k) scores and row numbers, -inf and -1 where there are too few."""
+    if places.shape[1] == k and places.min() >= 0:  # nothing is missing, and the library has sorted
+        return untied(scores, rows.take(places))
+    query, rank = np.nonzero(places >= 0)
+    return ranked(query, scores[query, rank], rows[places[query, rank]], (len(places), k))
+
+
+def settle(index: Any, metric: Metric, exact: Doubles, rows: Rows, found: Found, k: int) -> tuple[Floats, Rows]:
+    """Score what was found again, by the vectors that the codes decode to, and rank it.
+
+    Args:
+        index: of the library.
+        metric: how decoded vectors are scored.
+        exact: (q, dim) float64 queries, as ``_score.prepared`` gives them.
+        rows: (n,) row numbers by place.
+        found: the k best by the library, and a few more.
+        k: how many.
+
+    Returns:
+        (q, k) float32 scores and int64 row numbers, -inf and -1 where there are too few.
+    """
+    scores, places = found
+    if places.min() < 0:
+        query, rank = np.nonzero(places >= 0)
+        place = places[query, rank]
+        stored = index.reconstruct_batch(place) if len(place) else np.empty((0, exact.shape[1]), np.float32)
+        return ranked(query, settled(metric, exact, stored, query=query), rows[place], (len(places), k))
+    if places.shape[1] > k and not _near(scores, k, k):
+        places = places[:, :k]
+    count, wide = places.shape
+    stored = index.reconstruct_batch(places.ravel())
+    if count == 1:
+        again = settled(metric, exact[0], stored)
+    else:
+        again = settled(metric, exact, stored, query=np.repeat(np.arange(count), wide))
+    again, names = untied(again.reshape(count, wide), rows.take(places))
+    return again[:, :k], names[:, :k]

@@ -1,0 +1,101 @@
+"""The score of a query and a row: the same bits on every processor, in every batch, by every index that is exact.
+
+A sum of floating-point numbers depends on its order, and kernels choose their own: by processor, by number of
+threads, by how many queries come together. Here the order is fixed: products are formed in float64, and the second
+half is added to the first until one number is left. Each step is an elementwise operation, which IEEE 754 defines to
+the last bit. The result is rounded to float32. **Equal scores are ordered by row number**, lowest first.
+
+Sums of halves are also more exact than running sums: each number takes part in log2(dim) additions, not in dim.
+
+Shapes: q queries, c pairs of a query and a row, dim the width of the space.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quiver.types import Floats, Metric, Rows
+
+Doubles = NDArray[np.float64]
+
+#: Numbers summed at a time, so that they stay in the cache.
+_NUMBERS = 1 << 16
+
+
+def prepared(metric: Metric, queries: Floats) -> Doubles:
+    """Return queries as ``settled`` takes them: (q, dim) float64, of unit length under cosine; zero stays zero."""
+    exact = queries.astype(np.float64)
+    if metric == "cosine":
+        length = np.sqrt(total(np.square(exact.T, order="C")))[:, None]
+        exact /= length + (length == 0)
+    return exact
+
+
+def settled(
+    metric: Metric, asked: Doubles, held: Floats, *, query: Rows | None = None, place: Rows | None = None
+) -> Floats:
+    """Score pairs of a query and a row.
+
+    Args:
+        metric: what larger is better means; l2 gives minus the squared distance.
+        asked: (q, dim) float64, as ``prepared`` gives them; or one query, (dim,).
+        held: (n, dim) float32 rows.
+        query: (c,) which query each pair has; None for the one there is.
+        place: (c,) which row each pair has; None for each row in turn.
+
+    Returns:
+        (c,) float32.
+    """
+    count = len(held) if place is None else len(place)
+    scores = np.empty(count, np.float32)
+    step = max(1, _NUMBERS // held.shape[1])
+    for at in range(0, count, step):
+        part = slice(at, at + step)
+        rows = held[part] if place is None else held[place[part]]
+        ours = asked[:, None] if query is None else np.ascontiguousarray(asked[query[part]].T)
+        scores[part] = _scores(metric, ours, rows.T.astype(np.float64, order="C"))
+    return scores
+
+
+def settled_on(metric: Metric, asked: Tensor, held: Tensor) -> Floats:
+    """Do the same on another device: (c, dim) float64 queries and (c, dim) float32 rows to (c,) float32."""
+    made: Tensor = _scores(metric, asked.T.contiguous(), held.T.contiguous().double())
+    scores: Floats = made.float().cpu().numpy()
+    return scores
+
+
+def _scores(metric: Metric, asked: Any, held: Any) -> Any:
+    """Score (dim, c) float64 numbers, a column each: arrays or tensors alike."""
+    library: Any = np if isinstance(held, np.ndarray) else torch
+    if metric == "l2":
+        apart = held - asked
+        apart *= apart
+        return 0 - total(apart)  # 0 - 0 is 0, not -0
+    if metric == "dot":
+        held *= asked
+        return total(held) + 0.0  # -0 + 0 is 0
+    count = held.shape[1]
+    terms = library.empty_like(held, shape=(len(held), 2 * count)) if library is np else torch.cat([held, held], 1)
+    library.multiply(held, asked, out=terms[:, :count])
+    library.multiply(held, held, out=terms[:, count:])
+    sums = total(terms)
+    dots, lengths = sums[:count] + 0.0, library.sqrt(sums[count:])
+    return library.divide(dots, lengths + (lengths == 0))  # a product with a vector of zeros is 0
+
+
+def total(terms: Any) -> Any:
+    """Sum (n, c) float64 numbers over n, in a fixed order; overwrites them.
+
+    >>> total(np.array([[1.0], [2.0], [4.0]]))
+    array([7.])
+    """
+    count = len(terms)
+    while count > 1:
+        half = (count + 1) // 2
+        low = terms[: count - half]
+        low += terms[half:count]
+        count = half
+    return terms[0]
