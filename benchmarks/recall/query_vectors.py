@@ -38,36 +38,36 @@ class Embedded:
     ms: float
 
 
-def embedded(task: Task, held: str, space: Space, spec: str, *, folder: Path, progress: bool | None = None) -> Embedded:
+def embedded(task: Task, key: str, space: Space, spec: str, *, folder: Path, progress: bool | None = None) -> Embedded:
     """Return the vectors from the folder, or embed the questions and put them there."""
-    path = folder / "queries" / f"{slug(f'{held}-{space.name}', held, repr(space), _digest(task, held))}.safetensors"
+    path = folder / "queries" / f"{slug(f'{key}-{space.name}', key, repr(space), _digest(task, key))}.safetensors"
     kept = _open(path)
     if kept is not None:
         return kept
-    fresh = _embed(task.questions, held, space, spec, progress=progress)
+    fresh = _embed(task.questions, key, space, spec, progress=progress)
     _save(path, fresh)
     return fresh
 
 
-def _digest(task: Task, held: str) -> str:
+def _digest(task: Task, key: str) -> str:
     """Hash what the questions hold: their text, and name, size and time of their files."""
     total = hashlib.sha256()
     for question in task.questions:
         media = question.query.media
-        if held in keys_of(media):
-            for source in sources_of(media, held):
+        if key in keys_of(media):
+            for source in sources_of(media, key):
                 for each in source if isinstance(source, tuple) else (source,):
-                    total.update(_mark(each, held))
+                    total.update(_mark(each, key))
         total.update(b"\n")
     return total.hexdigest()
 
 
-def _mark(source: Any, held: str) -> bytes:
+def _mark(source: Any, key: str) -> bytes:
     if isinstance(source, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(source).data).digest()
     if isinstance(source, bytes):
         return hashlib.sha256(source).digest()
-    if held == "text" or not os.path.isfile(source):
+    if key == "text" or not os.path.isfile(source):
         return str(source).encode()
     state = os.stat(source)
     return f"{source} {state.st_size} {state.st_mtime_ns}".encode()
@@ -89,21 +89,21 @@ def _save(path: Path, fresh: Embedded) -> None:
     write_arrays(path, {"data": fresh.data}, header=header)
 
 
-def _embed(questions: Sequence[Question], held: str, space: Space, spec: str, *, progress: bool | None) -> Embedded:
+def _embed(questions: Sequence[Question], key: str, space: Space, spec: str, *, progress: bool | None) -> Embedded:
     loaded = load(spec)
-    reader = loaded.encoder.reader(held)
+    reader = loaded.encoder.reader(key)
     data = np.zeros((len(questions), space.dim), np.float32)
     bad: dict[int, str] = {}
-    wanted = [n for n, question in enumerate(questions) if held in keys_of(question.query.media)]
+    wanted = [n for n, question in enumerate(questions) if key in keys_of(question.query.media)]
     started = perf_counter()
 
     def chunks() -> Iterator[int]:
         for at in range(0, len(wanted), CHUNK):
             part = wanted[at : at + CHUNK]
-            read = {n: each for n in part if (each := _read(reader, questions[n], held, bad, n)) is not None}
+            read = {n: each for n in part if (each := _read(reader, questions[n], key, bad, n)) is not None}
             owner = [n for n, each in read.items() for _ in each]
             if owner:
-                vectors, failed = embed(loaded, held, [one for each in read.values() for one in each], space)
+                vectors, failed = embed(loaded, key, [one for each in read.values() for one in each], space)
                 bad.update({owner[at]: reason for at, reason in failed.items()})
                 np.add.at(data, owner, vectors)  # several of one question count as their mean, as in a search
                 data[list(read)] /= np.array([[len(each)] for each in read.values()], np.float32)
@@ -115,9 +115,9 @@ def _embed(questions: Sequence[Question], held: str, space: Space, spec: str, *,
     return Embedded(data, bad, (perf_counter() - started) * 1e3 / max(len(wanted), 1))
 
 
-def _read(reader: Reader, question: Question, held: str, bad: dict[int, str], n: int) -> list[Any] | None:
+def _read(reader: Reader, question: Question, key: str, bad: dict[int, str], n: int) -> list[Any] | None:
     try:
-        return [reader(source) for source in sources_of(question.query.media, held)]
+        return [reader(source) for source in sources_of(question.query.media, key)]
     except QuiverError as error:
         bad[n] = str(error)
     except (OSError, ValueError, MemoryError) as error:

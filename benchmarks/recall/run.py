@@ -321,11 +321,11 @@ def _reach(work: Work, asked: PreparedTask, answer: Answer) -> Answer:
 def _there(work: Work, asked: PreparedTask) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     """Return (n,) which right answers could be found: the item was taken in, and the question was read."""
     relevant = work.judgements.relevant
-    held = np.zeros(len(work.task.items), np.bool_)
-    held[asked.stock.places] = True
+    stored = np.zeros(len(work.task.items), np.bool_)
+    stored[asked.stock.places] = True
     read = np.ones(len(work.judgements), np.bool_)
     read[sorted(asked.unread)] = False
-    return held[relevant.rows] & read[relevant.owner]
+    return stored[relevant.rows] & read[relevant.owner]
 
 
 def _missing(work: Work, asked: PreparedTask, there: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Missing:

@@ -113,10 +113,10 @@ def _look_up(task: Task, uri: str, specs: tuple[str, ...], bad: Mapping[str, str
         why = f", such as {min(bad)}: {bad[min(bad)]}" if bad else ""
         raise BadData(f"{task.name}: not one {task.target} of its {len(task.items)} items could be embedded{why}")
     found = table.read(["id"], where=" OR ".join(f"{name} IS NOT NULL" for name in wanted))
-    held = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
-    places = {held[item.id]: place for place, item in enumerate(task.items) if item.id in held}
+    at = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+    places = {at[item.id]: place for place, item in enumerate(task.items) if item.id in at}
     ordered = np.array(sorted(places), np.int64)
-    reasons = {item.id: bad.get(item.id, f"it has no {task.target}") for item in task.items if item.id not in held}
+    reasons = {item.id: bad.get(item.id, f"it has no {task.target}") for item in task.items if item.id not in at}
     order = np.array([places[row] for row in ordered.tolist()], np.int64)
     wordy = any("text" in item.media for item in task.items)
-    return Stock(uri, specs, _session(uri, held), held, ordered, order, reasons, wordy, seconds)
+    return Stock(uri, specs, _session(uri, at), at, ordered, order, reasons, wordy, seconds)

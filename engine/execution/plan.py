@@ -1,6 +1,6 @@
-"""A plan is a value: stages in order, why they were chosen, and what was refused.
+"""A plan is a value: stages in order, the reason for each, and the alternatives that were refused.
 
-It prints, compares and turns into JSON; the command line, the server and the benchmarks run the same one.
+It prints, compares and turns into JSON; the command line and the benchmarks run the same plans.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,9 +89,9 @@ class Result:
     """An answer, with the plan that made it.
 
     Attributes:
-        hits: best first; what they are is read when they are looked at.
-        plan: what was done.
-        stages: rows and milliseconds of each stage; those of a batch stand for all of it.
+        hits: best first; ids and metadata are read when you look at a hit.
+        plan: the plan that was carried out.
+        stages: rows and milliseconds of each stage, over the whole batch.
         partial: whether the plan was not carried out in full: a time budget ended before all its candidates were
             reranked, or before enough groups were found. The notes say what was left out.
     """

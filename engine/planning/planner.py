@@ -80,7 +80,7 @@ def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
     made.append(cut)
     if query.group is not None:
         groups = f"the best {query.k}" if not query.offset else f"the {query.k} after the best {query.offset}"
-        why = f"{groups} groups, at most {query.per_group} of each; pulled deeper until so many are seen, or all"
+        why = f"{groups} groups, at most {query.per_group} of each; searched deeper until there are as many, or no more"
         bounds = (query.offset, _depth(query), builder.facts.rows, query.index)
         made.append(Group(query.group, query.k, query.per_group, *bounds, why))
     elif query.offset and isinstance(cut, Cut):
@@ -92,7 +92,7 @@ def _check_comparable(last: Stage) -> None:
     """Refuse a least score where scores are of several kinds."""
     if isinstance(last, Fuse):
         raise BadSpec(
-            "min_score needs scores of one kind, and these lists are fused by rank: ask with one thing in one space"
+            "min_score needs scores of one kind, and these lists are fused by rank: search with one input in one space"
         )
     if isinstance(last, Rerank):
         raise BadSpec(
@@ -109,8 +109,8 @@ def _add_joined(query: Query, builder: PlanBuilder) -> None:
     weights = {name: weight for name, weight in query.weights.items() if name != UNLIKE}
     if len(keys_of(query.media)) + bool(query.like) + len(query.vectors) > 1:
         builder.note(
-            "composed without a trained composer: several things are held, each is searched on its own and the lists"
-            " are fused by rank"
+            "no trained composer takes these inputs together: each is searched separately, and the lists are fused by"
+            " rank"
         )
     joins = _merges(taken)
     spaces = {merge.space for merge in joins}
@@ -131,7 +131,7 @@ def _merges(routes: Sequence[Route]) -> list[Merge]:
 
 
 def _fuse(labels: Sequence[str], weights: Mapping[str, float], facts: Facts, *, words: bool) -> Fuse:
-    """All that is left is fused by rank, by the weights that were asked for or else by those that were learnt."""
+    """Fuse all lists by rank, with the weights of the query or else with those that were learnt."""
     why = f"{len(labels)} lists whose scores cannot be compared: reciprocal rank fusion, c = {RRF_C}"
     if weights:
         counting = {WORDS: weights["text"], **weights} if words and "text" in weights else dict(weights)

@@ -85,7 +85,7 @@ def test_several_examples_are_averaged_and_left_out(shop):
 
 def test_a_composed_query_is_fused_from_image_and_words(shop, photos):
     found = shop.search(image=photos / "red0.png", text="blue", k=24)
-    assert "several things are held" in " ".join(found.plan.notes)
+    assert "each is searched separately" in " ".join(found.plan.notes)
     assert set(found[0].trace) == {"recall image -> classic/image (image)", "words", "fuse"}
 
 

@@ -198,6 +198,7 @@ def test_a_scorer_reranks_what_another_route_finds(found, garments, truth):
     recalls = [stage for stage in outcome.plan["stages"] if stage["stage"] == "recall"]
     images = [stage["route"]["column"]["space"]["name"] for stage in recalls]
     assert images == ["classic/image"] and not outcome.kept
+    assert "words" not in [stage["stage"] for stage in outcome.plan["stages"]], "no item has a word"
     for mine, scores in zip(listed(outcome), terms["keep"] + terms["change"], strict=True):
         assert len(mine) == 20
         assert mine.tolist() == sorted(mine.tolist(), key=lambda n: -scores[n])

@@ -116,7 +116,7 @@ def test_a_composed_query_is_fused_by_rank_even_within_one_space():
     made = plan(Query({"image": "a.jpg", "text": "in red"}), facts(spec, Column("image", CLIP, "clip")))
     assert labels(made)[-2:] == ["fuse", "cut"]
     (note,) = made.notes
-    assert note.startswith("composed without a trained composer: several things are held")
+    assert note.startswith("no trained composer takes these inputs together: each is searched separately")
 
 
 def test_a_filter_comes_before_recall_with_its_exact_count():

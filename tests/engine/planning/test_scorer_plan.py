@@ -360,7 +360,7 @@ def test_without_a_scorer_lists_are_fused_by_rank_and_the_note_says_so(shelf):
     collection = quiver.open(shelf / "c")
     fused = collection.search(image=shelf / "p7.npy", text="in red", scorer="none", k=10)
     assert stage_names(fused.plan)[-2:] == ["Fuse", "Cut"]
-    assert fused.plan.notes[0].startswith("composed without a trained composer")
+    assert fused.plan.notes[0].startswith("no trained composer takes these inputs together")
     assert fused.plan.refused[0].what == "scorer duo (image + text -> image)"
     alone = collection.search(image=shelf / "p7.npy", text="in red", scorer="none", weights={"text": 0}, k=10)
     assert ids(alone) == ids(collection.search(image=shelf / "p7.npy", k=10))
