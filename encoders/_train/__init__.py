@@ -1,10 +1,11 @@
-"""How models are trained: a loop that any model can use, and what it needs. Functions; models stay plain modules.
+"""Training: a loop that any model can use, and its parts. Functions; models stay plain ``torch`` modules.
 
 ``fit`` optimises, resumes, logs and keeps the best state; ``gathered`` gives a contrastive loss the rows of all ranks;
-``extract`` turns references into features of a frozen encoder; ``write_recipe`` refuses to go on with other settings.
+``extract`` turns references into features of a frozen encoder; ``write_recipe`` refuses to resume with other settings.
 
-A trainable model's folder has a ``train.py`` with a frozen keyword-only dataclass ``Recipe``, ``PRESETS`` by name and
-``train(learn, validation, out, *, recipe) -> Outcome``, which leaves ``out/model`` for the folder's own ``load``.
+A trainable model's folder has a ``train.py`` with ``Recipe`` (groups of settings, see ``_settings``), ``PRESETS`` by
+name and ``train(learn, validation, out, *, recipe) -> Outcome``, which writes ``out/model`` for the folder's own
+``load``; see ``encoders/README.md``.
 Several ranks: start the same command under ``torchrun`` with ``out`` on a disk that all of them see.
 """
 

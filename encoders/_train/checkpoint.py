@@ -1,4 +1,4 @@
-"""Where a run stands, on disk: a folder per state that appears whole or not at all. Safetensors and JSON, no pickles.
+"""Checkpoints of a run: a folder each, which appears whole or not at all. Safetensors and JSON, no pickles.
 
 ``step-00001000-00000500/``, of a run that was last validated after update 500, holds ``model.safetensors``,
 ``optimiser.safetensors``, ``best.safetensors`` (where validation has chosen one) and ``state.json``. The position in
@@ -26,15 +26,15 @@ State = dict[str, Tensor]
 
 @dataclass(slots=True)
 class Point:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
         step: updates done.
         validated: the update after which validation last took place.
-        best: the update validation liked best.
-        figures: what it measured then.
-        weights: the model's state then, on the CPU; None before the first validation.
-        optimiser: its state, while a run starts again; empty otherwise.
+        best: the update with the best validation figure.
+        figures: of that validation.
+        weights: the model's state at that update, on the CPU; None before the first validation.
+        optimiser: its state, while a run resumes; empty otherwise.
         scaler: the loss scale of fp16, likewise.
     """
 
@@ -57,14 +57,14 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms: Mapping[str, Any]) -> None:
-    """Write a state, then remove older ones; the same one, where it is there already, is left.
+    """Write a checkpoint, then remove older ones; one of the same step is left as it is.
 
     Args:
-        place: the folder of the states.
-        point: where the run stands.
-        model: the model now.
-        optimiser: its optimiser's tensors by name.
-        terms: what a run that goes on from here must share, JSON values.
+        place: the folder of the checkpoints.
+        point: progress of the run.
+        model: with the weights of now.
+        optimiser: its tensors by name.
+        terms: settings that a run which resumes from here must share, JSON values.
     """
     whole = place / f"step-{point.step:08d}-{point.validated:08d}"
     part = place / f"{whole.name}.part"
@@ -92,7 +92,7 @@ def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms
 
 
 def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
-    """Read the newest state into a model; a new run's point where there is none.
+    """Read the newest checkpoint into a model; without one, return the progress of a new run.
 
     Raises:
         BadSpec: it is of a run with other settings, further than asked for, or of another model.
@@ -124,7 +124,7 @@ def _refuse(folder: Path, stand: Mapping[str, Any], terms: Mapping[str, Any]) ->
         begun.pop("optimiser", None)
     for name, old, new in differing(begun, terms):
         raise BadSpec(
-            f"{folder} is of a run with {name}={old}, not {new}: give it as it was, or start over with --fresh"
+            f"{folder} is of a run with {name}={old}, not {new}: give the old value, or start over with --fresh"
         )
 
 

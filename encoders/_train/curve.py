@@ -1,4 +1,4 @@
-"""A picture of a run: its losses above, what validation measured below."""
+"""A plot of a run: losses above, validation figures below."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from quiver.encoders._train.log import read
 
-#: What a line of the log holds that is neither a loss nor a measure.
+#: Entries of a line of the log that are neither losses nor measures.
 _OTHER = frozenset({"phase", "kind", "step", "epoch", "rate", "gradient", "rows_per_second"})
 
 

@@ -1,4 +1,4 @@
-"""Features of frozen encoders: what a model learns on top of, computed once and kept on disk."""
+"""Features of frozen encoders, computed once and kept on disk."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from quiver.types import Floats
 
 Mask = NDArray[np.bool_]
 
-#: References per file of the cache: what an interruption can cost.
+#: References per file of the cache; an interruption costs this many at most.
 BLOCK = 512
 #: References decoded, then embedded, together.
 AT_ONCE = 32
@@ -43,7 +43,7 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
 
     Returns:
         (n, dim) float32, and (n,) bool: False where a reference cannot be decoded. Such a row is zero, and its
-        reason stands in ``cache/quarantine.jsonl``.
+        reason is in ``cache/quarantine.jsonl``.
 
     Raises:
         BadSpec: an encoder cannot be named so, or does not embed the key.
@@ -124,7 +124,7 @@ def _name(source: Frozen, refs: Sequence[Any]) -> str:
 
 
 def _print(ref: Any, key: str) -> str:
-    """Tell references apart: a file by path, size and time of change, anything else by what it is."""
+    """Identify a reference: a file by path, size and time of change, anything else by its content."""
     if isinstance(ref, list | tuple):
         return json.dumps([_print(each, key) for each in ref])
     if isinstance(ref, bytes):

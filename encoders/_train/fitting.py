@@ -40,7 +40,7 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What stays the same from step to step."""
+    """Parts of a run that do not change from step to step."""
 
     model: nn.Module
     wrapped: nn.Module
@@ -66,20 +66,20 @@ def fit(
     validate: Validate | None = None,
     phase: str = "",
 ) -> Outcome:
-    """Optimise a model, going on from ``out/resume`` where a run was stopped there.
+    """Optimise a model; resume from ``out/resume`` if a run was stopped there.
 
     It writes ``out/log.jsonl``, TensorBoard files where that is installed, and ``out/curve.png`` where matplotlib is.
     Rows come without replacement from a permutation per epoch; those that do not fill the last batch of an epoch are
     left out of it, so that batch normalisation and negatives of other ranks always see whole batches. Ctrl-C saves a
-    state that the same call goes on from; it may find several ranks at different steps, and then the last state of
-    ``save_every`` is the one to go on from.
+    checkpoint from which the same call resumes. Several ranks may be at different steps then; in that case the last
+    checkpoint of ``save_every`` counts.
 
     Args:
         model: parameters with ``requires_grad=False`` are not optimised; moved to the device in place.
         loss: given the wrapped model in train mode, to be called through its forward, and a batch on the device;
             returns named scalars, of which ``loss`` is differentiated and the others are logged.
-        fetch: given rows (b,) int64 of the training set and what to draw from, returns a batch of tensors on the CPU.
-            It runs ahead in a thread and must draw from nothing else.
+        fetch: given rows (b,) int64 of the training set and a random generator, returns a batch of tensors on the CPU.
+            It runs ahead in a thread and must draw from that generator alone.
         count: rows of the training set.
         out: the folder of the run, on several ranks one that all of them see.
         loop: how to optimise.
@@ -89,12 +89,12 @@ def fit(
             is not done again.
 
     Returns:
-        What came of it; the model is left in eval mode on the device with its best state, on every rank.
+        The result; the model is left in eval mode on the device with its best state, on every rank.
 
     Raises:
         BadData: loss, gradient or the selecting figure is not finite, or there are too few rows; the message names
             the step.
-        BadSpec: the device is not there, or the state on disk is of a run with other settings.
+        BadSpec: the loop has no steps, the device is not there, or the checkpoint is of a run with other settings.
     """
     started = time.perf_counter()
     loop.check_steps()
@@ -118,7 +118,7 @@ def fit(
         losses = _learn(run, point, fetch)
     except KeyboardInterrupt:
         _save(run, point)
-        journal.say(f"stopped after step {point.step}; the same call goes on from there")
+        journal.say(f"stopped after step {point.step}; the same command resumes from there")
         raise
     finally:
         journal.close()
@@ -152,17 +152,17 @@ def _greet(run: _Run, resumed: int) -> None:
     order, loop = run.order, run.loop
     learned = sum(parameter.numel() for _, parameter in optimiser.named(run.model))
     where = f"{run.accelerator.device}, {loop.precision}" + (f", {order.ranks} ranks" if order.ranks > 1 else "")
-    run.journal.say(f"{learned:,} weights learn from {order.count:,} rows, {loop.steps:,} steps on {where}")
+    run.journal.say(f"training {learned:,} weights on {order.count:,} rows, {loop.steps:,} steps on {where}")
     if order.batch < loop.batch:
-        run.journal.say(f"batch {loop.batch} is more than there is: it is {order.batch}")
+        run.journal.say(f"batch reduced from {loop.batch} to {order.batch}, the number of rows")
     if spare := order.count - order.steps * order.batch * order.ranks:
-        run.journal.say(f"an epoch is {order.steps} whole batches and leaves {spare} rows out, others every time")
+        run.journal.say(f"an epoch is {order.steps} whole batches; {spare} rows are left out, others in every epoch")
     if resumed:
-        run.journal.say(f"going on from step {resumed}")
+        run.journal.say(f"resuming from step {resumed}")
 
 
 def _learn(run: _Run, point: Point, fetch: Fetch) -> dict[str, float]:
-    """Take the steps that are left; return the means of the last line of the log."""
+    """Take the remaining steps; return the means of the last line of the log."""
     loop, order = run.loop, run.order
     window, losses = Window(), dict[str, float]()
 
@@ -184,7 +184,7 @@ def _learn(run: _Run, point: Point, fetch: Fetch) -> dict[str, float]:
 
 
 def _check_point(run: _Run, point: Point) -> None:
-    """Validate and save where this step is one to do so."""
+    """Validate and save if they are due at this step."""
     loop = run.loop
     if run.validate and point.validated < point.step and _due(point.step, loop.validate_every, loop):
         _assess(run, point, run.validate)
@@ -197,7 +197,7 @@ def _due(step: int, every: int, loop: Loop) -> bool:
 
 
 def _advance(run: _Run, step: int, batch: Batch) -> dict[str, Tensor]:
-    """Update the weights once; return what is logged of it."""
+    """Update the weights once; return the scalars to log."""
     torch.manual_seed(run.order.torch_seed(step))
     run.wrapped.train()
     for group in run.stepper.param_groups:
@@ -236,7 +236,7 @@ def _log(run: _Run, step: int, window: Window) -> dict[str, float]:
 
 
 def _assess(run: _Run, point: Point, validate: Validate) -> None:
-    """Validate on the first rank, and keep the state where it is the best so far."""
+    """Validate on the first rank, and keep the state if it is the best so far."""
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:
         run.model.eval()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done, so that weights and optimiser are of one and the same step.
+    """Delay Ctrl-C to the end of the block, so that weights and optimiser belong to the same step.
 
     Raises:
         KeyboardInterrupt: after the block, where Ctrl-C came during it.

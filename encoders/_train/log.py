@@ -1,4 +1,4 @@
-"""What a run says: lines for a person, ``log.jsonl`` for programs, TensorBoard where it is installed."""
+"""The log of a run: lines for a person, ``log.jsonl`` for programs, TensorBoard where it is installed."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from quiver.files import append_text, write_text
 
 
 class Window:
-    """Means of what was logged since they were last taken; nothing leaves the device before."""
+    """Running means of the logged scalars; nothing leaves the device before they are read."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -43,9 +43,9 @@ class Journal:
     Args:
         out: the folder of the run.
         phase: its name; empty where there is one alone.
-        step: where it starts; what an earlier process logged of later steps is dropped.
+        step: the first one; lines of an earlier process on later steps are dropped.
         validated: likewise for validations.
-        steps: where it ends.
+        steps: the last one.
         silent: write and say nothing.
     """
 
@@ -80,14 +80,14 @@ class Journal:
         self._bar.update()
 
     def close(self) -> None:
-        """End the bar and flush what is pending."""
+        """End the progress bar and flush TensorBoard."""
         self._bar.close()
         if self._board is not None:
             self._board.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a ``log.jsonl``; a last one that a crash cut off is left out."""
+    """Return the lines of a ``log.jsonl``; a truncated last line is left out."""
     lines = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
@@ -98,7 +98,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _cut(path: Path, phase: str, **last: int) -> None:
-    """Drop what was logged of steps and validations that take place again."""
+    """Drop the lines of steps and validations that will be repeated."""
     kept = [line for line in read(path) if line["phase"] != phase or line["step"] <= last[line["kind"]]]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 

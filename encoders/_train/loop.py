@@ -1,4 +1,4 @@
-"""How to optimise, and what came of it."""
+"""Settings of optimisation, and the result of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from quiver.errors import BadSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """How to optimise.
+    """Optimisation.
 
     Attributes:
-        steps: updates of the weights in all; raising it later goes on from where a run ended.
+        steps: updates of the weights in all; a finished run resumes if it is raised.
         epochs: passes over the training set, in place of steps.
         batch: rows per step and rank.
         rate: peak learning rate.
@@ -22,9 +22,9 @@ class Loop:
             ``halve`` halves after every ``halve_every`` updates, counted from the start.
         halve_every: updates, for ``halve``.
         halve_epochs: passes over the training set, in place of halve_every.
-        optimiser: ``adamw`` (decay apart from the gradient), ``adam`` (decay added to it).
+        optimiser: ``adamw`` (decoupled weight decay), ``adam`` (decay added to the gradient).
         decay: weight decay of matrices and larger tensors; biases, gains and other vectors are never decayed.
-        clip: the norm that gradients are scaled down to, or none.
+        clip: largest norm of the gradient, which is scaled down to it; or none.
         precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 where the processor
             multiplies it, else fp32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank takes its own GPU.
@@ -150,9 +150,9 @@ class Outcome:
     Attributes:
         step: updates in all, those before a resume included.
         best: the update after which the model had its present weights.
-        figures: what validation measured then; empty without validation.
-        losses: means of the loss and its parts over the last lines of the log; empty where nothing was left to do.
-        resumed: the update this process went on from, 0 at a fresh start.
+        figures: of the validation at that update; empty without validation.
+        losses: means of the loss and its parts over the last lines of the log; empty if no step was left.
+        resumed: the update from which this process resumed, 0 at a fresh start.
         seconds: spent in this process.
     """
 

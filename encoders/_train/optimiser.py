@@ -42,7 +42,7 @@ def tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Ten
 
 
 def restore(optimiser: torch.optim.Optimizer, model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what ``tensors`` gave."""
+    """Restore the state that ``tensors`` returned."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, _, entry = key.rpartition("/")

@@ -1,6 +1,6 @@
-"""Which rows make up which step: a seeded permutation per epoch, cut into batches, dealt out to ranks.
+"""The rows of each step: a seeded permutation per epoch, cut into batches, divided among ranks.
 
-Everything depends on (seed, step, rank) alone, so that a run can go on at any step as if it had never stopped.
+Everything depends on (seed, step, rank) alone, so that a run can resume at any step as if it had never stopped.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from quiver.errors import BadData
 from quiver.types import Rows
 
-#: What a random stream is for; two purposes never share one.
+#: Purposes of random streams; two purposes never share one.
 _ROWS, _FETCH, _MODEL = 0, 1, 2
 
 
@@ -58,11 +58,11 @@ class Order:
         return _permutation(self.count, self.seed, epoch)[start : start + self.batch].copy()
 
     def generator(self, step: int) -> np.random.Generator:
-        """Return what a step's fetching draws from."""
+        """Return the random generator for fetching the batch of a step."""
         return np.random.default_rng([self.seed, step, self.rank, _FETCH])
 
     def torch_seed(self, step: int) -> int:
-        """Return the seed of what the model draws in a step, such as dropout."""
+        """Return the seed of the model's own randomness in a step, such as dropout."""
         return int(np.random.SeedSequence([self.seed, step, self.rank, _MODEL]).generate_state(1, np.uint64)[0])
 
 

@@ -1,4 +1,4 @@
-"""References as training reads them: names for what was made of them, and a list of those that cannot be read."""
+"""Reading references in training: identities for caches, and a list of the unreadable ones."""
 
 import json
 import os
@@ -17,7 +17,7 @@ QUARANTINE = "quarantine.jsonl"
 
 
 def attempt(read: Callable[[Any], Any], ref: Any) -> tuple[Any, str]:
-    """Return what a reader gives and "", or None and the reason why it cannot be read."""
+    """Return a reader's output and "", or None and the reason why the reference is unreadable."""
     try:
         return read(ref), ""
     except UNREADABLE as error:

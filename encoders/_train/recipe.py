@@ -11,12 +11,12 @@ from quiver.encoders._train.rank import first
 from quiver.errors import BadSpec
 from quiver.files import write_json
 
-#: Settings that change nothing in what a run computes.
+#: Settings that do not change the result of a run.
 FREE = frozenset({"device", "log_every", "save_every"})
 
 
 def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequence[str] = ()) -> None:
-    """Write ``out/recipe.json``, and see that a run that has saved a state there goes on as it was begun.
+    """Write ``out/recipe.json``; refuse other settings than those of a run that can be resumed there.
 
     Settings called ``steps``, or whose name ends in ``_steps``, may be raised; ``device``, ``log_every`` and
     ``save_every`` may be anything. Files of older versions are read by the names that settings had then, see
@@ -40,7 +40,7 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
     begun = _settings.former_names(recipe, before.get("recipe", {})) | _known(before)
     for name, old, new in differing(begun if (out / "resume").is_dir() else {}, {**settings, **_known(said)}):
         raise BadSpec(
-            f"{out} was begun with {name}={old}, not {new}: give {name} as it was, another folder, "
+            f"{out} was begun with {name}={old}, not {new}: give the old value, another folder, "
             "or --fresh to start over"
         )
     write_json(path, {**said, "recipe": _settings.nested(settings)}, indent=2)
@@ -58,7 +58,7 @@ def forget(out: Path) -> None:
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (name, old, new) of the settings that keep a run from going on, of those that both have."""
+    """Return (name, old, new) of the settings that differ and must not, among those that both have."""
     return [
         (name, old[name], value)
         for name, value in new.items()

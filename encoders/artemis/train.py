@@ -54,7 +54,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     lessons, model = _prepare(learn, recipe, out)
     exam = None if validation is None else _examine(validation, recipe, out, like=lessons)
     if first():
-        print(f"learns from {lessons.triplets.describe()}")
+        print(f"training on {lessons.triplets.describe()}")
     outcome = _phases(model, lessons, exam, out, recipe)
     if first():
         if exam is not None:

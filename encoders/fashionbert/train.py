@@ -58,7 +58,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     if recipe.data.centre:
         model.patches.measure(torch.from_numpy(np.array(features[:MEASURED])))
     if first():
-        print(f"learns from {len(pairs):,} pairs of {len(pairs.texts):,} texts, sub-categories: {pairs.kind or 'none'}")
+        print(f"training on {len(pairs):,} pairs of {len(pairs.texts):,} texts, sub-categories: {pairs.kind or 'none'}")
     validate = None
     if validation is not None:
         held, seen = _read(validation, replace(recipe, data=replace(recipe.data, fields="")), source, folder)

@@ -64,7 +64,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     serving = _serving(recipe)
     clips = Clips.of(learn, config, tokeniser, folder=folder, serving=serving)
     if first():
-        print(f"learns from {clips.describe()}")
+        print(f"training on {clips.describe()}")
     validate = None
     if validation is not None:
         some = replace(validation, items=validation.items[: recipe.data.validate_on])

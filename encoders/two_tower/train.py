@@ -62,7 +62,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     held = None if validation is None else _lesson(gather(validation, own=False), specs, recipe, cache)
     model = _build(lesson, specs, recipe, out.resolve().name)
     if first():
-        print(f"learns from {lesson.pairs.describe()}")
+        print(f"training on {lesson.pairs.describe()}")
     outcome = fit(
         model,
         _loss(model.config, lesson.pairs),

@@ -119,8 +119,8 @@ def refused(*arguments):
 
 def test_a_model_of_somebody_elses_is_trained_end_to_end(lengths, tmp_path):
     done = run("lab.lengths", "--data", lengths, "--out", tmp_path / "run", "steps=300", "preset=cpu")
-    assert "learns from 5" in done.stdout and "split by a hash of the id" in done.stdout
-    assert "step 300/300  loss " in done.stdout and "the best state is that of step 300: fit -" in done.stdout
+    assert "training on 5" in done.stdout and "split by a hash of the id" in done.stdout
+    assert "step 300/300  loss " in done.stdout and "best state: step 300, fit -" in done.stdout
     place = tmp_path / "run/model"
     assert done.stdout.splitlines()[-1] == (
         f'use it: quiver add COLLECTION FILES --encoder "lab.lengths checkpoint={place}"'
@@ -144,11 +144,11 @@ def test_json_is_alone_on_stdout(lengths, tmp_path):
 def test_the_same_command_goes_on_and_other_settings_are_refused_but_for_fresh(lengths, tmp_path):
     command = ["lab.lengths", "--data", lengths, "--out", tmp_path / "run"]
     run(*command, "steps=20")
-    assert "going on from step 20" in run(*command, "steps=30").stdout
+    assert "resuming from step 20" in run(*command, "steps=30").stdout
     assert "was begun with loop.rate=0.3, not 0.1" in refused(*command, "steps=30", "loop.rate=0.1")
     assert "was begun with loop.steps=30, not 29" in refused(*command, "steps=29")
     fresh = run(*command, "steps=30", "learning_rate=0.1", "--fresh").stdout
-    assert "going on" not in fresh and "30 steps" in fresh
+    assert "resuming" not in fresh and "30 steps" in fresh
     other = tmp_path / "other.csv"
     other.write_text(lengths.read_text())
     assert "--data=" in refused("lab.lengths", "--data", other, *command[3:], "steps=30", "loop.rate=0.1")
@@ -176,7 +176,7 @@ def test_the_recipe_is_listed_by_groups_with_types_presets_and_one_line_each(len
     assert lines[1] == ["stop", "whole number or none", "none", "none", "the step at which somebody presses Ctrl-C."]
     assert lines[2] == ["model", "group", "", "", "The line."]
     assert lines[3] == ["model.start", "number", "0.0", "0.0", "its first slope and height."]
-    assert ["loop", "group", "", "", "How to optimise."] in lines
+    assert ["loop", "group", "", "", "Optimisation."] in lines
     assert [line[:4] for line in lines if line[0] == "loop.steps"] == [["loop.steps", "whole number", "60", "40"]]
     assert [line[1] for line in lines if line[0] == "loop.schedule"] == ["cosine|constant|halve"]
     found = json.loads(run("lab.lengths", "--recipe", "--json").stdout)
@@ -240,6 +240,6 @@ def test_train_and_add_take_the_same_columns(photos, tmp_path):
     (photos / "shop.csv").write_text("\n".join(["the photo,product name", *rows]) + "\n")
     columns = [photos / "shop.csv", "--text", "product name", "--image", "the photo"]
     done = run("two_tower", "--data", *columns, "--out", tmp_path / "run", "steps=2", "dim=8")
-    assert "learns from 23 items and 23 questions" in done.stdout
+    assert "training on 23 items and 23 questions" in done.stdout
     added = CliRunner().invoke(app, ["add", str(tmp_path / "shop"), *map(str, columns), "--encoder", "classic"])
     assert added.exit_code == 0 and added.stdout.startswith("24 added"), added.output

@@ -160,7 +160,7 @@ def _written(value: Any) -> str:
 
 
 def _announce(learn: Any, validation: Any) -> None:
-    for what, task in (("learns from", learn), ("validates on", validation)):
+    for what, task in (("training on", learn), ("validating on", validation)):
         if task is not None:
             print(f"{what} {len(task.items):,} items and {len(task.questions):,} questions: {task.protocol}")
             for note in task.notes:
@@ -172,6 +172,6 @@ def _report(outcome: Any, spec: str, *, json: bool) -> None:
         show.write_json({**asdict(outcome), "encoder": spec})
         return
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
-    chosen = f"; the best state is that of step {outcome.best}: {figures}" if figures else ""
+    chosen = f"; best state: step {outcome.best}, {figures}" if figures else ""
     print(f"{outcome.step:,} steps, {outcome.seconds:.0f} s in this run{chosen}")
     print(f'use it: quiver add COLLECTION FILES --encoder "{spec}"')

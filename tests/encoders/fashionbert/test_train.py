@@ -63,7 +63,7 @@ def test_a_made_shop_is_learnt_and_its_model_ranks_alike(shop, tmp_path, capsys)
     outcome = train(shop, shop, tmp_path, recipe=SMALL)
     assert outcome.figures["mrr"] > 0.9  # by chance 0.52
     assert outcome.figures["accuracy"] > 0.9
-    assert "learns from 12 pairs of 12 texts, sub-categories: category" in capsys.readouterr().out
+    assert "training on 12 pairs of 12 texts, sub-categories: category" in capsys.readouterr().out
     encoder = registry.load("encoders", f"fashionbert checkpoint='{tmp_path / 'model'}' device=cpu precision=fp32")
     assert encoder.spaces("image")[0].dim == 4 * 32
     assert encoder.spaces("text")[0].dim == 8

@@ -73,7 +73,7 @@ def test_every_graph_learns_from_features(task: Task, tmp_path: Path, graph: Gra
 def test_calibration_is_kept_beside_the_weights(task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(task, None, tmp_path, recipe=recipe_of(steps=5))
     said = capsys.readouterr().out
-    assert "learns from 8 clips, 8 with sound, 8 with text" in said
+    assert "training on 8 clips, 8 with sound, 8 with text" in said
     before, after = (float(part.split()[0]) for part in said.split("pictures: ")[1].split("calibration, "))
     assert after < before
     names = {path.name for path in (tmp_path / "model").iterdir()}

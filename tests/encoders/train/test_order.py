@@ -52,7 +52,8 @@ def test_halve_halves_every_so_many_updates_and_constant_stays():
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"epochs": 1.0}, "steps and epochs say the same"),
         ({"rate": float("nan")}, "rate and clip must be positive"),
         ({"schedule": "halve"}, "needs halve_every"),
         ({"optimiser": "sgd"}, "optimiser must be one of adam, adamw"),
