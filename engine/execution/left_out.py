@@ -23,6 +23,8 @@ def rows_left_out(session: Session, queries: Sequence[Query], examples: Mapping[
     if len(first.exclude) > EXCLUDED:  # the queries of one batch then exclude the same
         known: Mapping[str, int] = {}
     elif isinstance(queries, Batch):
+        if not first.exclude:
+            return ()
         rows = np.array(list(session.numbers(first.exclude).values()), np.int64)
         return (rows,) * len(queries) if len(rows) else ()
     else:

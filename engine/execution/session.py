@@ -140,7 +140,7 @@ class Session:
 
     def _allowed(self, where: str | None, candidates: tuple[str, ...] | None, exclude: tuple[str, ...]) -> Rows:
         if candidates is None:
-            rows = self.table.rows() if where is None else self.matching(where)
+            rows = self._once("all rows", None, self.table.rows) if where is None else self.matching(where)
         else:
             rows = np.array(sorted(self.numbers(candidates).values()), np.int64)
             rows = rows if where is None else np.intersect1d(rows, self.matching(where), assume_unique=True)

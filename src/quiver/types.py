@@ -182,33 +182,32 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What the user holds and what the user wants.
+    """One search: its inputs, its target, and how to answer it.
 
     Attributes:
-        media: what is held: references, bytes or arrays by name, a subset of MEDIA; may be empty. Of everything but
-            a pair there may be several, in a list.
-        like: ids of stored items to use as examples; they are left out of the answer.
-        unlike: ids of stored items that the answer should be away from, beside ``like``; left out too. The vector
-            asked is ``p + w (p - n)``, p the mean of the examples, n that of these, w the weight of ``unlike``.
+        media: inputs by name, a subset of MEDIA; may be empty. An input is a reference, bytes or an array, or a list of
+            them (but for a pair).
+        like: positive examples: ids of stored items, which are left out of the answer.
+        unlike: negative examples beside ``like``, left out too. The query vector is ``p + w (p - n)``: p is the mean
+            of the positive examples, n the mean of the negative ones, w the weight of ``unlike``.
         vectors: ready-made query vectors, (dim,) or (m, dim), by space name.
-        target: the key wanted (``video``), or None for anything.
-        k: how many hits; with ``group``, how many groups.
-        offset: how many of the best to leave out, as earlier pages showed them; groups, with ``group``.
-        min_score: leave out what scores less; there must be one kind of score, not lists fused by rank.
-        group: a metadata column of whose every value only the best ``per_group`` hits count, such as the film that
-            frames are of; an item without a value is a group of its own.
+        target: the key to find (``video``), or None for any.
+        k: number of hits; with ``group``, number of groups.
+        offset: number of top results to skip (pagination); with ``group``, of groups.
+        min_score: score threshold; not for lists that are fused by rank, whose scores are of several kinds.
+        group: keep the best ``per_group`` hits for each value of this metadata column, such as the film of a frame; an
+            item without a value is a group of its own.
         per_group: see ``group``.
         where: SQL condition on metadata columns, or None.
         spaces: names of the spaces to answer in; empty for every space that can.
         index: the kind of index to use; None lets the planner choose.
-        weights: how much each held thing counts, by key of KEYS or ``like``, ``unlike`` or ``words``; 1 where it is
-            not named.
+        weights: of the inputs, by key of KEYS or ``like``, ``unlike`` or ``words``; 1 where it is not named.
         scorer: the scorer to rank by; None lets the planner choose, ``none`` uses none.
-        budget_ms: milliseconds that the answer may take: a reranker looks at as many candidates as that allows.
-            Queries asked together share the sum of theirs.
-        reduce: what several values of one thing held count for, and several examples: their ``mean``, or the ``max``
-            over them, by which an item needs to be near to one. Of vectors (m, dim) always the best counts.
-        hybrid: whether text is also searched as words, where it is embedded.
+        budget_ms: latency budget in milliseconds: a reranker scores as many candidates as fit. The queries of a batch
+            share the sum of their budgets.
+        reduce: how several values of one input, or several examples, combine: ``mean`` of their vectors, or ``max`` of
+            their scores. Vectors (m, dim) always combine by the maximum.
+        hybrid: whether text is also searched by full text, where it is embedded.
         exclude: ids of stored items that are never returned, such as those that the user has seen. Ids that are not
             stored are ignored.
         candidates: ids of the stored items that compete; None for all. With ``where``, both hold. Ids that are not
