@@ -116,11 +116,13 @@ def full_name(recipe: Any, said: str, *, model: str) -> str:
     if len(same) == 1:
         return same[0]
     if same:
-        raise BadSpec(f"{model}: {said} may be {' or '.join(same)}: give the full name")
-    short = {name.rpartition(".")[2]: name for name in names}
-    near = get_close_matches(said, [*names, *short, *former], n=1)
-    hint = "" if not near else f": did you mean {short.get(near[0], former.get(near[0], near[0]))}?"
-    raise BadSpec(f"{model} has no setting {said!r}{hint or ';'} `quiver train {model} --recipe` lists them")
+        lines = {each.name: each.says.partition(";")[0].rstrip(".") for each in listed(recipe)}
+        both = " or ".join(f"{name} ({lines[name]})" for name in same)
+        raise BadSpec(f"{model}: {said} may be {both}: give the full name")
+    short = {name.rpartition(".")[2]: name for name in reversed(names)} | dict(former)
+    near = get_close_matches(said, [*names, *short], n=1)
+    hint = f": did you mean {short.get(near[0], near[0])}?" if near else ";"
+    raise BadSpec(f"{model} has no setting {said!r}{hint} `quiver train {model} --recipe` lists them")
 
 
 def former_names(recipe: Any, written: Mapping[str, Any]) -> dict[str, Any]:

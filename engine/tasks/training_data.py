@@ -80,7 +80,7 @@ def with_columns(specs: Sequence[str], given: Mapping[str, str | None]) -> list[
     return [spec if is_dataset(spec) else own_files.with_options(spec, given) for spec in specs]
 
 
-def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool) -> str:
+def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool, more: Sequence[str] = ()) -> str:
     """Return a command that gives a task its questions, where the user's own files have none; "" where they do.
 
     Args:
@@ -88,6 +88,7 @@ def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool) -> str
         specs: as ``lessons`` takes them.
         model: name of the model to train.
         edits: whether it learns from pictures and what should be different, not from texts.
+        more: further words of the command, such as settings.
     """
     own = [spec for spec in specs if not is_dataset(spec)]
     if learn.questions or not own:
@@ -109,7 +110,7 @@ def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool) -> str
     else:
         flags += ["--text", min(values, key=lambda name: (_rank(name), -len(set(values[name]))))]
     spec = own_files.with_options(path, options) if options else path
-    return f"Try: {shlex.join(['quiver', 'train', model, '--data', spec, *flags, '--out', f'runs/{model}'])}"
+    return f"Try: {shlex.join(['quiver', 'train', model, '--data', spec, *flags, *more])}"
 
 
 def _rank(column: str) -> int:

@@ -49,7 +49,8 @@ def train(
         raise BadSpec(_explain(school, model, lacks="--out DIR" if data else "--data SPEC"))
     try:
         columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
-        outcome = _train(school, chosen, _specs(data, columns), out, model=model, fresh=fresh, json=json)
+        command = [model, *(settings or ()), *([f"preset={preset}"] if preset != "cpu" else []), "--out", str(out)]
+        outcome = _train(school, chosen, _specs(data, columns), out, command=command, fresh=fresh, json=json)
     except KeyboardInterrupt:
         if fresh:
             show.warn("leave --fresh out of the next command, or it starts over")
@@ -64,12 +65,13 @@ def _specs(data: list[str], columns: dict[str, str | None]) -> list[str]:
     return training_data.with_columns(data, columns)
 
 
-def _train(school: Any, recipe: Any, data: list[str], out: Path, *, model: str, fresh: bool, json: bool) -> Any:
-    """Return the outcome, or None on every rank but the first."""
+def _train(school: Any, recipe: Any, data: list[str], out: Path, *, command: list[str], fresh: bool, json: bool) -> Any:
+    """Return the outcome, or None on every rank but the first; ``command`` is the model with its settings."""
     from quiver.encoders._train import first, forget, leave, write_recipe
     from quiver.engine.tasks import training_data
 
     learn, validation = training_data.lessons(data)
+    model, *rest = command
     if fresh:
         forget(out)
     write_recipe(out, recipe, model=model, data=[training_data.full_name(each) for each in data])
@@ -80,7 +82,7 @@ def _train(school: Any, recipe: Any, data: list[str], out: Path, *, model: str, 
             outcome = school.train(learn, validation, out, recipe=recipe)
         except BadData as error:
             edits = bool(getattr(school, "LEARNS_FROM_EDITS", False))
-            if not (advice := training_data.advice(learn, data, model=model, edits=edits)):
+            if not (advice := training_data.advice(learn, data, model=model, edits=edits, more=rest)):
                 raise
             raise BadData(f"{error}. {advice}") from error
     leave()

@@ -166,7 +166,7 @@ def test_settings_are_named_in_full_or_short_and_a_rate_may_be_two_things() -> N
     assert given == {
         "model.graph": "shared", "model.audio": None, "loop.steps": 7, "data.span": 10.0, "model.rate": 8000
     }  # fmt: skip
-    with pytest.raises(BadSpec, match=r"mmv: rate may be model\.rate or loop\.rate: give the full name"):
+    with pytest.raises(BadSpec, match=r"rate may be model\.rate \(of the sound, in Hz\) or loop\.rate \(peak "):
         parse(PRESETS["paper"], {"rate": "1e-3"}, model="mmv")
     assert parse(PRESETS["paper"], {"learning_rate": "1e-3"}, model="mmv") == {"loop.rate": 1e-3}
 

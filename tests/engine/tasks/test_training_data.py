@@ -136,10 +136,10 @@ def test_advice_is_a_command_for_the_columns_that_are_there(photos):
     ]
     path = manifest(photos / "list.csv", rows)
     learn, _ = lessons([path])
-    said = advice(learn, [path], model="two_tower", edits=False)
-    assert said == f"Try: quiver train two_tower --data {path} --text product_name --out runs/two_tower"
+    said = advice(learn, [path], model="two_tower", edits=False, more=["dim=8", "--out", "my runs"])
+    assert said == f"Try: quiver train two_tower --data {path} --text product_name dim=8 --out 'my runs'"
     said = advice(learn, [path], model="artemis", edits=True)
-    assert said == f"Try: quiver train artemis --data '{path} edits=product_name,tone' --out runs/artemis"
+    assert said == f"Try: quiver train artemis --data '{path} edits=product_name,tone'"
     learn, _ = lessons([str(photos)])
     assert "give a table with --meta TABLE --text COLUMN" in advice(learn, [str(photos)], model="x", edits=False)
     asked, _ = lessons([f"{path} text=product_name"])
