@@ -10,14 +10,15 @@ Sums of halves are also more exact than running sums: each number takes part in 
 Shapes: q queries, c pairs of a query and a row, dim the width of the space.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quiver.types import Floats, Metric, Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Doubles = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def settled(
     return scores
 
 
-def settled_on(metric: Metric, asked: Tensor, held: Tensor) -> Floats:
+def settled_on(metric: Metric, asked: "Tensor", held: "Tensor") -> Floats:
     """Do the same on another device: (c, dim) float64 queries and (c, dim) float32 rows to (c,) float32."""
     made: Tensor = _scores(metric, asked.T.contiguous(), held.T.contiguous().double())
     scores: Floats = made.float().cpu().numpy()
@@ -69,7 +70,7 @@ def settled_on(metric: Metric, asked: Tensor, held: Tensor) -> Floats:
 
 def _scores(metric: Metric, asked: Any, held: Any) -> Any:
     """Score (dim, c) float64 numbers, a column each: arrays or tensors alike."""
-    library: Any = np if isinstance(held, np.ndarray) else torch
+    library = _library(held)
     if metric == "l2":
         apart = held - asked
         apart *= apart
@@ -78,12 +79,21 @@ def _scores(metric: Metric, asked: Any, held: Any) -> Any:
         held *= asked
         return total(held) + 0.0  # -0 + 0 is 0
     count = held.shape[1]
-    terms = library.empty_like(held, shape=(len(held), 2 * count)) if library is np else torch.cat([held, held], 1)
+    terms = library.empty_like(held, shape=(len(held), 2 * count)) if library is np else library.cat([held, held], 1)
     library.multiply(held, asked, out=terms[:, :count])
     library.multiply(held, held, out=terms[:, count:])
     sums = total(terms)
     dots, lengths = sums[:count] + 0.0, library.sqrt(sums[count:])
     return library.divide(dots, lengths + (lengths == 0))  # a product with a vector of zeros is 0
+
+
+def _library(array: Any) -> Any:
+    """Return numpy or torch, whose array it is."""
+    if isinstance(array, np.ndarray):
+        return np
+    import torch
+
+    return torch
 
 
 def total(terms: Any) -> Any:

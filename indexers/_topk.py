@@ -2,32 +2,28 @@
 
 Rows whose product is within twice its largest error of the k-th best are candidates (the bound is proven in
 ``_bounds``); they are scored again by ``_score``, and ordered by score, then by row number. So the answer does not
-depend on tiles, batches, threads, the processor or the device.
+depend on tiles, batches, threads or the processor. ``_gpu`` does the same for vectors on a GPU.
 
 Shapes: q queries, t vectors of a tile, c candidates, dim the width of the space.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quiver.indexers._bounds import FAINT, faint, gamma
 from quiver.indexers._check import euclidean
-from quiver.indexers._score import prepared, settled, settled_on
+from quiver.indexers._score import Doubles, prepared, settled
 from quiver.types import Floats, Metric, Rows
 
-#: Products held at a time: 16 MiB, near enough to the caches.
-PRODUCTS = 1 << 22
+#: Rows of a tile: enough for a call of numpy to pay, few enough for its products to stay in the caches.
+_ROWS, _PRODUCTS = 1 << 14, 1 << 19
 _QUERIES = 256
-_SPARE = 32  # candidates beyond k that usually save looking at the products again
-#: Relative rounding of the factors, where torch was told to be less exact than float32.
-_ROUNDING = {"highest": 0.0, "high": 2.0**-8, "medium": 2.0**-6}
+_SPARE = 64  # candidates of a query, beyond a few times k, that cost less than to narrow them down
+_BLOCK = 32  # products whose largest stands for them when the k-th largest is bounded from below
+_LEAST = -1e38  # below every product, and above those of rows that may not be found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,32 +32,25 @@ class Tile:
 
     Attributes:
         rows: (t,) int64 row numbers.
-        vectors: (t, dim) float32, on any device.
-        lengths: (t,) float32 Euclidean lengths, on the same device.
+        vectors: (t, dim) float32.
+        lengths: (t,) float32 Euclidean lengths.
         allowed: (t,) bool, which of them may be found; None for all.
     """
 
     rows: Rows
-    vectors: Tensor
-    lengths: Tensor
-    allowed: Tensor | None = None
+    vectors: Floats
+    lengths: Floats
+    allowed: NDArray[np.bool_] | None = None
 
 
 def width(queries: int) -> int:
     """Return how many vectors a tile should have when so many queries are asked together."""
-    return max(1024, PRODUCTS // max(1, min(queries, _QUERIES)))
-
-
-def tensor(array: NDArray[Any]) -> Tensor:
-    """View an array as a tensor; torch warns of read-only memory, but nothing here writes to it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(array)
+    return max(_ROWS, _PRODUCTS // max(1, min(queries, _QUERIES)))
 
 
 def measured(rows: Rows, vectors: Floats) -> Tile:
     """Make a tile of vectors whose lengths are not known yet."""
-    return Tile(rows, tensor(vectors), tensor(euclidean(vectors)))
+    return Tile(rows, vectors, euclidean(vectors))
 
 
 def best(metric: Metric, queries: Floats, tiles: Iterable[Tile], k: int) -> tuple[Floats, Rows]:
@@ -69,7 +58,7 @@ def best(metric: Metric, queries: Floats, tiles: Iterable[Tile], k: int) -> tupl
 
     Args:
         metric: what larger is better means; l2 gives minus the squared distance.
-        queries: (q, dim) float32, finite, writable.
+        queries: (q, dim) float32, finite.
         tiles: disjoint parts of the vectors.
         k: how many; tiles that allow fewer leave row -1 and score -inf at the end.
 
@@ -135,8 +124,8 @@ class _Block:
     def __init__(self, metric: Metric, queries: Floats, k: int) -> None:
         self.metric: Metric = metric
         self.exact = prepared(metric, queries)
-        self.asked = torch.from_numpy(self.exact.astype(np.float32))
-        self.length = torch.from_numpy(np.sqrt(np.square(self.exact).sum(1)).astype(np.float32))
+        self.asked: Floats = self.exact.astype(np.float32)
+        self.square: Doubles = np.square(self.exact).sum(1)
         self.scores: Floats = np.full((len(queries), k), -np.inf, np.float32)
         self.rows: Rows = np.full((len(queries), k), -1, np.int64)
 
@@ -145,76 +134,82 @@ class _Block:
         if not len(tile.rows):
             return
         query, position = self._candidates(tile)
-        found = self._settle(tile, query, position)
+        found = settled(self.metric, self.exact, tile.vectors, query=query, place=position)
         old_query, old_rank = np.nonzero(self.rows >= 0)
         self.scores, self.rows = ranked(
-            np.concatenate([old_query, query.cpu().numpy()]),
+            np.concatenate([old_query, query]),
             np.concatenate([self.scores[old_query, old_rank], found]),
-            np.concatenate([self.rows[old_query, old_rank], tile.rows[position.cpu().numpy()]]),
+            np.concatenate([self.rows[old_query, old_rank], tile.rows[position]]),
             self.scores.shape,
         )
 
-    def _candidates(self, tile: Tile) -> tuple[Tensor, Tensor]:
+    def _candidates(self, tile: Tile) -> tuple[Rows, Rows]:
         """Return (c,) query numbers and (c,) positions in the tile that may be among the k best."""
-        product = self._product(tile)
-        k, size = min(self.scores.shape[1], len(tile.rows)), len(tile.rows)
-        top = product.topk(min(k + _SPARE, size), dim=1)
-        floor = torch.maximum(top.values[:, k - 1], self._reached(product.device)) - self._slack(tile)
-        near = (top.values >= floor[:, None]) & top.values.isfinite()
-        # Where even the last of the spare ones is near, there may be more: ties, or vectors much alike.
-        crowded = near[:, -1] if top.values.shape[1] < size else torch.zeros_like(near[:, -1])
-        query, rank = (near & ~crowded[:, None]).nonzero(as_tuple=True)
-        position = top.indices[query, rank]
-        if not crowded.any():
-            return query, position
-        again = crowded.nonzero()[:, 0]
-        wide = product[again]
-        line, place = ((wide >= floor[again, None]) & wide.isfinite()).nonzero(as_tuple=True)
-        return torch.cat([query, again[line]]), torch.cat([position, place])
+        product, slack = self._product(tile), self._slack(tile)
+        k, (count, size) = self.scores.shape[1], product.shape
+        floor = self._reached() - slack
+        if size > k and (self.rows[:, -1] < 0).any():  # as before the first tile
+            floor = np.maximum(floor, _kth(product, k) - slack)
+        near = self._near(product, floor)
+        if size > k and len(near) > count * (4 * k + _SPARE):
+            near = self._near(product, np.maximum(floor, _kth(product, k) - slack))
+        query, position = np.divmod(near, size)
+        return query, position
 
-    def _product(self, tile: Tile) -> Tensor:
+    def _near(self, product: Floats, floor: Doubles) -> Rows:
+        """Return the flat positions of products that reach the (q,) floor of their query."""
+        least = np.nextafter(np.maximum(floor, _LEAST).astype(np.float32), np.float32(-np.inf))
+        return np.flatnonzero(product >= least[:, None])
+
+    def _product(self, tile: Tile) -> Floats:
         """Return (q, t) float32 that orders the vectors as their scores do, -inf for those not allowed."""
-        asked = self.asked.to(tile.vectors.device)
         if self.metric == "l2":  # without the query's own square, which changes no order
-            product = torch.addmm(-tile.lengths.square(), asked, tile.vectors.T, alpha=2)
+            product = (2 * self.asked) @ tile.vectors.T
+            product -= np.square(tile.lengths)
         elif self.metric == "dot":
-            product = asked @ tile.vectors.T
+            product = self.asked @ tile.vectors.T
         else:
             product = self._cosine(tile)
-        return product if tile.allowed is None else product.masked_fill_(~tile.allowed, -torch.inf)
-
-    def _cosine(self, tile: Tile) -> Tensor:
-        """Return (q, t) float32 products with vectors of unit length."""
-        lengths = tile.lengths
-        if bool(((lengths > 0) & (lengths < FAINT)).any()):  # products of float32 would underflow
-            vectors = tile.vectors.double()
-            exact = torch.from_numpy(self.exact).to(vectors.device)
-            size = torch.linalg.vector_norm(vectors, dim=1)
-            return (exact @ (vectors / torch.where(size > 0, size, 1.0)[:, None]).T).float()
-        product = self.asked.to(tile.vectors.device) @ tile.vectors.T
-        product *= torch.where(lengths > 0, 1 / lengths, 0.0)
+        if tile.allowed is not None:
+            np.copyto(product, -np.inf, where=~tile.allowed)
         return product
 
-    def _reached(self, device: torch.device) -> Tensor:
-        """Return (q,) what a product must reach to change the answer so far."""
-        worst = torch.from_numpy(self.scores[:, -1].copy())
-        return (worst + self.length.square() if self.metric == "l2" else worst).to(device)
+    def _cosine(self, tile: Tile) -> Floats:
+        """Return (q, t) float32 products with vectors of unit length."""
+        lengths = tile.lengths
+        if ((lengths > 0) & (lengths < FAINT)).any():  # products of float32 would underflow
+            vectors = tile.vectors.astype(np.float64)
+            size = np.sqrt(np.square(vectors).sum(1))
+            return np.asarray(self.exact @ (vectors / (size + (size == 0))[:, None]).T, np.float32)
+        product = self.asked @ tile.vectors.T
+        product *= np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        return product
 
-    def _slack(self, tile: Tile) -> Tensor:
+    def _reached(self) -> Doubles:
+        """Return (q,) what a product must reach to change the answer so far."""
+        worst = self.scores[:, -1].astype(np.float64)
+        return worst + self.square if self.metric == "l2" else worst
+
+    def _slack(self, tile: Tile) -> Doubles:
         """Return (q,) twice the largest error a product may have: 2 E of ``_bounds``."""
-        width = tile.vectors.shape[1]
-        unit = gamma(width + 8) + _ROUNDING[torch.get_float32_matmul_precision()]
-        length, longest = self.length.to(tile.vectors.device), tile.lengths.max()
+        dim = tile.vectors.shape[1]
+        unit, length, longest = gamma(dim + 8), np.sqrt(self.square), float(tile.lengths.max())
         if self.metric == "cosine":
             return 2 * unit * length
-        lost = 4 * faint(width) * (1 + length + longest)
+        lost = 4 * faint(dim) * (1 + length + longest)
         if self.metric == "l2":
-            return 4 * unit * (length + longest).square() + lost
+            return 4 * unit * np.square(length + longest) + lost
         return 2 * unit * length * longest + lost
 
-    def _settle(self, tile: Tile, query: Tensor, position: Tensor) -> Floats:
-        if tile.vectors.is_cuda:
-            exact = torch.from_numpy(self.exact).to(tile.vectors.device)
-            return settled_on(self.metric, exact[query], tile.vectors[position])
-        held = tile.vectors.numpy()
-        return settled(self.metric, self.exact, held, query=query.numpy(), place=position.numpy())
+
+def _kth(product: Floats, k: int) -> Doubles:
+    """Return (q,) no more than the k-th largest product of each query, of more than k.
+
+    Where there are many, by the k-th largest of the largest of blocks: fewer numbers to sort.
+    """
+    count, size = product.shape
+    if size >= 4 * k * _BLOCK:
+        whole = size // _BLOCK * _BLOCK
+        product = product[:, :whole].reshape(count, -1, _BLOCK).max(2)
+    place = product.shape[1] - k
+    return np.partition(product, place, axis=1)[:, place].astype(np.float64)

@@ -58,7 +58,8 @@ def test_tiles_and_batches_change_nothing(metric: Metric, monkeypatch: pytest.Mo
     index = exact.build(vectors(rng.normal(size=(5000, 8)).round(1), metric))  # rounded, so that some tie
     queries = rng.normal(size=(300, 8)).round(1).astype(np.float32)
     whole = index.search(queries, 20)
-    monkeypatch.setattr(_topk, "PRODUCTS", 1)  # tiles of 1,024
+    monkeypatch.setattr(_topk, "_ROWS", 1000)
+    monkeypatch.setattr(_topk, "_PRODUCTS", 1)
     monkeypatch.setattr(_topk, "_QUERIES", 7)
     parts = index.search(queries, 20)
     assert (whole[0] == parts[0]).all() and (whole[1] == parts[1]).all()
@@ -124,7 +125,7 @@ def test_memory_mapped_vectors_are_searched_where_they_lie(tmp_path: Path) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         index = exact.build(Vectors(Space("made", 16, "l2", "c0ffee"), np.arange(200), mapped), device="cpu")
-    assert np.shares_memory(index.data.numpy(), mapped)
+    assert np.shares_memory(index.data, mapped)
     assert (index.search(data[:9], 1)[1][:, 0] == np.arange(9)).all()
 
 

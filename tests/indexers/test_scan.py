@@ -42,7 +42,7 @@ def _small() -> Iterator[None]:
         patch.setattr(exact, "_WORTH", 0)
         patch.setattr(exact, "_FEW", 0)
         patch.setattr(exact, "_PATIENCE", 0)
-        patch.setattr(exact, "swift", lambda width: True)
+        patch.setattr(_query, "swift", lambda width: True)
         if not _query.multiplies_exactly(64):
             patch.setattr(torch, "_int_mm", multiplied)
         yield
@@ -124,7 +124,7 @@ def test_answers_are_those_of_comparing_everything(
         patch.setattr(_scan, "_PRODUCTS", 1)  # stretches as short as k allows
         patch.setattr(_scan, "_BYTES", 1)
         patch.setattr(_scan, "_QUERIES", 16)
-        patch.setattr(exact, "MOST", 9 if lone else 0)
+        patch.setattr(_lone, "MOST", 9 if lone else 0)
         patch.setattr(_lone, "_SPARE", 1)  # so that more has to be asked for
         found = build(data, metric, rows).search(queries, k, allow=allow)
     check(found, rows[kept], brute(data[kept], metric, queries), k)
@@ -167,7 +167,7 @@ def test_whole_numbers_need_no_second_look() -> None:
 def test_pass_is_widened_where_the_bound_tells_nothing_apart_and_only_there(
     together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "MOST", 0 if together else 3)
+    monkeypatch.setattr(_lone, "MOST", 0 if together else 3)
     data = np.concatenate([np.ones((5000, 64), np.float32), made("normal", 5000, 64, 8)])
     index = build(data, "cosine", np.random.default_rng(0).permutation(10_000))
     queries = np.stack([np.ones(64), np.zeros(64), -np.ones(64)]).astype(np.float32)
@@ -194,7 +194,7 @@ def test_without_faiss_lone_queries_get_the_same_answers(metric: Metric, monkeyp
     data = made("normal", 9000, 40, 17)
     index, queries = build(data, metric), made("normal", 2, 40, 18)
     wanted = index.search(queries, 10)
-    monkeypatch.setattr(exact, "able", lambda width: False)
+    monkeypatch.setattr(_lone, "able", lambda width: False)
     found = index.search(queries, 10)
     assert index.last.widened == 0
     assert (found[0] == wanted[0]).all() and (found[1] == wanted[1]).all()
@@ -282,7 +282,7 @@ def test_vectors_stay_on_disk(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "data.npy", mmap_mode="r")
     index = build(mapped, "l2")
     found, wanted = index.search(data[:20], 7), build(data, "l2").search(data[:20], 7)
-    assert index.last is not None and np.shares_memory(index.data.numpy(), mapped)
+    assert index.last is not None and np.shares_memory(index.data, mapped)
     assert (found[0] == wanted[0]).all() and (found[1] == wanted[1]).all()
 
 
