@@ -62,9 +62,6 @@ def _index(collection: Any, variant: Variant) -> None:
 
 def open(folder: Path, variant: Variant, shape: Shape) -> "Planned":
     """Open the collection."""
-    import torch
-
-    torch.set_num_threads(shape.threads)
     return Planned(quiver.open(folder / "collection"), variant.options.get("index"), shape)
 
 

@@ -30,9 +30,6 @@ def space(shape: Shape) -> Space:
 
 def build(given: Given, variant: Variant) -> None:
     """Build and save."""
-    import torch
-
-    torch.set_num_threads(given.shape.threads)
     options = {name: value for name, value in variant.options.items() if name != "kind"}
     vectors = Vectors(space(given.shape), np.arange(given.shape.rows, dtype=np.int64), given.vectors)
     index = registry.module("indexers", variant.options["kind"]).build(vectors, **options)
@@ -42,9 +39,6 @@ def build(given: Given, variant: Variant) -> None:
 
 def open(folder: Path, variant: Variant, shape: Shape) -> "Indexed":
     """Open what was saved."""
-    import torch
-
-    torch.set_num_threads(shape.threads)
     kind = variant.options["kind"]
     return Indexed(registry.module("indexers", kind).open(folder / "index", space(shape)), kind)
 

@@ -344,6 +344,6 @@ class Resident:
 
 
 def _scan(vectors: Vectors) -> Index:
-    """Build the exact index; it brings torch, which those who only add or look things up can do without."""
+    """Build the exact index."""
     index: Index = registry.module("indexers", "exact").build(vectors)
     return index

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from quiver.cli import show
+from quiver.errors import explained
 
 #: Distribution by module.
 _LIBRARIES = {
     "numpy": "numpy",
     "pyarrow": "pyarrow",
     "lance": "pylance",
-    "faiss": "faiss-gpu",
+    "faiss": "faiss-cpu",
     "torch": "torch",
     "timm": "timm",
     "open_clip": "open_clip_torch",
@@ -81,9 +82,11 @@ def _check(module: str, name: str) -> dict[str, str | None]:
     problem = None
     try:
         importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        problem = str(explained(error))
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-    for distribution in (name, name.replace("gpu", "cpu")):
+    for distribution in (name, name.replace("cpu", "gpu")):
         try:
             return {"version": importlib.metadata.version(distribution), "problem": problem}
         except importlib.metadata.PackageNotFoundError:
