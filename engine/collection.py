@@ -9,14 +9,14 @@ import numpy as np
 
 from quiver import registry
 from quiver.engine import source
-from quiver.engine.core.column import Column
+from quiver.engine.core.column import Column, given_space
 from quiver.engine.core.encoder import Loaded, load
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import many_of_both, one_of_both
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.meta_update import update
-from quiver.engine.ingest.options import AddOptions, Options
+from quiver.engine.ingest.options import AddOptions, Options, VectorOptions, known_options
 from quiver.engine.ingest.pipeline import Ingest, take_vectors
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.report import Report
@@ -45,7 +45,7 @@ from quiver.errors import BadCollection, BadSpec
 from quiver.malloc import share_arenas
 from quiver.trust import Reach, accepting, give, remember
 from quiver.trust import check as check_encoder
-from quiver.types import KEYS, Ask, Item, Metric, Query, Space, strings
+from quiver.types import KEYS, Ask, Item, Metric, Query, strings
 
 T = TypeVar("T")
 #: The encoder of a collection that was given none: it needs no weights.
@@ -135,7 +135,7 @@ class Collection:
         roots = roots_of(self._present())
         if paths:
             table_of = None if meta is None else str(meta)
-            origins.append(source.open(paths, meta=table_of, key=key, media=media, roots=roots))
+            origins.append(source.open(paths, meta=table_of, key=key, media=media, roots=roots, **chosen.columns))
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
         encoders = self._loaded(named)
         table = self._writer(create=bool(origins))
@@ -151,7 +151,7 @@ class Collection:
         report.notes[:0] = roots.notes
         if chosen.sync:
             compare(table, roots.used, ingest.seen, report=report, prune=chosen.prune)
-        report.notes += self._settle(table)
+        report.notes += self._settle(table, changed=report.changed)
         return report
 
     def _loaded(self, specs: Iterable[str], *, stored: bool = False) -> list[Loaded]:
@@ -175,10 +175,10 @@ class Collection:
         *,
         space: str,
         ids: Sequence[str] | None = None,
-        key: str = "image",
+        key: str | None = None,
         metric: Metric = "cosine",
         meta: Any = None,
-        progress: bool | None = None,
+        **options: Unpack[VectorOptions],
     ) -> Report:
         """Add ready-made vectors: an array, or files (npy, npz, Parquet, or a folder of them).
 
@@ -188,27 +188,37 @@ class Collection:
             vectors: (n, dim) numbers, or the path of a file or folder.
             space: the name of their space.
             ids: an id for each row of an array. Files bring their own, from a column ``id`` or their row numbers.
-            key: what was embedded: text, image, audio, video or pair.
+            key: what was embedded: text, image, audio, video or pair. By default image; in a folder that clip-retrieval
+                wrote, image and text, as far as both are there.
             metric: how vectors are compared: cosine, dot or l2.
             meta: metadata of each vector, in order. For an array a mapping of columns, a list of dicts, or a data
                 frame (pyarrow, pandas, polars); for files the path of a table.
-            progress: whether to show a progress bar; by default where a terminal is watching.
+            options: how files are read: see ``VectorOptions``.
 
         Raises:
-            BadData: vectors or metadata cannot be read, or contradict the collection.
-            BadSpec: ids are missing or not unique, or numbers of rows differ.
+            BadData: vectors or metadata cannot be read, or the space holds vectors of another width or metric.
+            BadSpec: ids are missing or not unique, numbers of rows differ, or a name cannot be used.
         """
-        if key not in KEYS:
+        if key is not None and key not in KEYS:
             raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
+        read = known_options(options, VectorOptions, "add_vectors")
+        show = read.pop("progress", None)
         share_arenas()
-        origin = source.given_or_stored(vectors, ids, meta)
-        column = Column(key, Space(space, origin.dim, metric, "given"), None)
+        parts = [
+            (source.given_or_stored(vectors, ids, meta, **{**read, "column": column}), part)
+            for part, column in source.vector_parts(vectors, key, read.get("column"))
+        ]
+        columns = [Column(part, given_space(space, origin.dim, metric), None) for origin, part in parts]
         table = self._writer(create=True)
+        table.check_fields([column.field() for column in columns])
         report = Report()
-        taking = take_vectors(table, origin, column, report, quarantine=self._quarantine)
-        for _ in track(taking, total=origin.total, show=progress):
-            pass
-        report.notes += self._settle(table)
+        for (origin, _), column in zip(parts, columns, strict=True):
+            taken = Report()
+            taking = take_vectors(table, origin, column, taken, quarantine=self._quarantine)
+            for _ in track(taking, total=origin.total, show=show):
+                pass
+            report = report.plus(taken)
+        report.notes += self._settle(table, changed=report.changed)
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
@@ -226,7 +236,7 @@ class Collection:
         if absent:
             raise BadSpec(f"no item has the id {min(absent, key=str)!r}")
         changed = update(table, values)
-        self._settle(table)
+        self._settle(table, changed=changed > 0)
         return changed
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: str | None = None) -> int:
@@ -456,11 +466,15 @@ class Collection:
             with self._batcher.alone():
                 self._session().reopen()
 
-    def _settle(self, table: Table) -> tuple[str, ...]:
-        """Index ids and words, and join what many small commits left behind; returns what the user should know."""
+    def _settle(self, table: Table, *, changed: bool) -> tuple[str, ...]:
+        """Index ids and words, and join what many small commits left behind; returns what the user should know.
+
+        Where nothing changed, nothing is joined: joined rows get other numbers, and indexes would be stale.
+        """
         table.index("id", "BTREE")
         notes = index_words(table)
-        table.tidy()
+        if changed:
+            table.tidy()
         self._follow(table)
         return notes
 

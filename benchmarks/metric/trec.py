@@ -95,7 +95,8 @@ def read_qrels(path: str | Path, *, queries: Sequence[str], items: Sequence[str]
     Lines of grade 0 or less judge an item as not relevant, as does no line.
 
     Raises:
-        BadData: a line has not four columns, names an unknown query or item, or judges an item twice.
+        BadData: a line has not four columns, names an unknown query or item, judges an item twice, or gives a grade
+            that is no whole number.
     """
     query, item = ({name: number for number, name in enumerate(names)} for names in (queries, items))
     found: list[dict[int, int]] = [{} for _ in queries]
@@ -104,7 +105,7 @@ def read_qrels(path: str | Path, *, queries: Sequence[str], items: Sequence[str]
         grades, row = found[_known(query, words[0], f"{where}: query")], _known(item, words[2], f"{where}: item")
         if row in grades:
             raise BadData(f"{where}: item {items[row]!r} is judged twice for query {unquote(words[0])!r}")
-        grades[row] = int(_number(words[3], where))
+        grades[row] = _grade(words[3], where)
     found = [{row: grade for row, grade in grades.items() if grade > 0} for grades in found]
     return Judgements(
         ids=list(queries),
@@ -136,6 +137,13 @@ def _known(names: dict[str, int], word: str, what: str) -> int:
     if name not in names:
         raise BadData(f"{what} {name!r} is not known")
     return names[name]
+
+
+def _grade(word: str, where: str) -> int:
+    number = _number(word, where)
+    if number != int(number) or abs(number) >= 2**63:
+        raise BadData(f"{where}: grade {word} is no whole number: multiply all grades until they are")
+    return int(number)
 
 
 def _number(word: str, where: str) -> float:

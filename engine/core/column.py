@@ -3,13 +3,16 @@
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from quiver.errors import BadData
-from quiver.types import Space
+from quiver.errors import BadData, BadSpec
+from quiver.types import Metric, Space
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: Characters of the name of a space.
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,17 @@ class Derived:
 
     def __str__(self) -> str:
         return f"{self.key} in {self.space.name}, computed from {self.stored.space.name}"
+
+
+def given_space(name: Any, dim: int, metric: Metric) -> Space:
+    """Return the space of ready-made vectors.
+
+    Raises:
+        BadSpec: it cannot be called so, or there is no such metric.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST or not name.isprintable():
+        raise BadSpec(f"a space has a name of at most {_LONGEST} characters that can be seen, not {name!r}")
+    return Space(name, dim, metric, "given")
 
 
 def check_same(here: "pa.Field", new: "pa.Field") -> None:

@@ -3,6 +3,7 @@
 It prints, compares and turns into JSON; the command line and the benchmarks run the same plans.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -146,7 +147,10 @@ def describe(stage: Stage) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn dataclasses, tuples, dates and numpy scalars into what json.dumps takes."""
+    """Turn dataclasses, tuples, dates and numpy scalars into JSON values.
+
+    JSON has neither NaN nor infinity: such a number becomes None, which is written as null.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -154,7 +158,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(each) for each in value]
     if hasattr(value, "item"):
-        return value.item()
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

@@ -1,6 +1,8 @@
 """The options of an add, checked before anything is created or changed."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from quiver.engine.ingest.decode_workers import checked_count, limits_of
@@ -21,6 +23,9 @@ class AddOptions(TypedDict, total=False):
         max_pixels: most pixels of a picture as it is decoded, a JPEG after scaling; 268 million by default.
         sync: whether to list stored items whose files are gone from the folders, tables and tars that are added.
         prune: whether to delete those items too.
+        id_column: column of a table that holds the ids; by default ``id``, where it tells all rows apart. ``none``
+            makes ids of paths.
+        path_column: column of a table that holds the paths of files, of whatever medium; by default found by its name.
     """
 
     workers: int | None
@@ -30,6 +35,24 @@ class AddOptions(TypedDict, total=False):
     max_pixels: int | None
     sync: bool
     prune: bool
+    id_column: str | None
+    path_column: str | None
+
+
+class VectorOptions(TypedDict, total=False):
+    """The options of ``Collection.add_vectors`` that say how files are read.
+
+    Attributes:
+        column: the vectors in a file that holds several: the name of an array in an npz, or of a column in a Parquet
+            file; or ``img_emb`` or ``text_emb`` in a folder that clip-retrieval wrote.
+        id_column: column of the table that holds the ids; by default ``id`` or ``key``, where it tells all rows apart.
+            ``none`` makes ids of file names and row numbers.
+        progress: whether to show a progress bar; by default where a terminal is watching.
+    """
+
+    column: str | None
+    id_column: str | None
+    progress: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +65,7 @@ class Options:
         limits: limits on the decoding of one item.
         sync: whether to look for stored items whose files are gone.
         prune: whether to delete those.
+        columns: ``id_column`` and ``path_column``, as given.
     """
 
     workers: int
@@ -49,6 +73,7 @@ class Options:
     limits: Limits
     sync: bool = False
     prune: bool = False
+    columns: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, given: AddOptions) -> "Options":
@@ -57,10 +82,7 @@ class Options:
         Raises:
             BadSpec: one is unknown, or has a value that it cannot have.
         """
-        known = AddOptions.__annotations__
-        if unknown := sorted(set(given) - set(known)):
-            raise BadSpec(f"add has no option {unknown[0]!r}: it has {', '.join(known)}")
-        values: dict[str, Any] = dict(given)
+        values = known_options(given, AddOptions, "add")
         count = checked_count(values.get("workers"))
         limits = limits_of(
             count,
@@ -72,4 +94,29 @@ class Options:
             if not isinstance(values.get(name, False), bool):
                 raise BadSpec(f"{name} must be True or False, not {values[name]!r}")
         prune = values.get("prune", False)
-        return cls(count, values.get("progress"), limits, sync=values.get("sync", False) or prune, prune=prune)
+        columns = {name: _column(values, name) for name in ("id_column", "path_column")}
+        sync = values.get("sync", False) or prune
+        return cls(count, values.get("progress"), limits, sync=sync, prune=prune, columns=columns)
+
+
+def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:
+    """Return options as a plain dict.
+
+    Raises:
+        BadSpec: one is unknown, or a column is not named by text.
+    """
+    if unknown := sorted(set(given) - set(kind.__annotations__)):
+        near = get_close_matches(unknown[0], kind.__annotations__, 1)
+        hint = f"did you mean {near[0]}? It" if near else "it"
+        raise BadSpec(f"{what} has no option {unknown[0]!r}: {hint} has {', '.join(kind.__annotations__)}")
+    values = dict(given)
+    for name in ("column", "id_column", "path_column"):
+        _column(values, name)
+    return values
+
+
+def _column(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise BadSpec(f"{name} is the name of a column, not {value!r}")
+    return value

@@ -41,6 +41,11 @@ class Report:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def changed(self) -> bool:
+        """Whether any row was written."""
+        return bool(self.added or self.updated or self.embedded or self.moved or self.deleted)
+
     def plus(self, other: "Report") -> "Report":
         """Add two reports up."""
         whole = Report(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -21,26 +21,46 @@ from quiver.engine.source.record import Problem, Source, Tally
 from quiver.engine.source.role import Choice, choose
 from quiver.engine.source.roots import Roots, Sample
 from quiver.engine.source.table import SUFFIXES, is_table
-from quiver.engine.source.vector import VectorSource, open_vectors
+from quiver.engine.source.vector import VectorSource, open_vectors, vector_parts
 from quiver.engine.source.walk import Entry, Root, entries, walk
 from quiver.engine.source.webdataset import Shard, open_shards
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind
 
-__all__ = ["GivenVectors", "Problem", "Source", "VectorSource", "chain", "given_or_stored", "open", "open_vectors"]
+__all__ = [
+    "GivenVectors",
+    "Problem",
+    "Source",
+    "VectorSource",
+    "chain",
+    "given_or_stored",
+    "open",
+    "open_vectors",
+    "vector_parts",
+]
 
 Surveyed = tuple[Root, Survey]
 
 
-def given_or_stored(vectors: Any, ids: Sequence[str] | None, meta: Any) -> VectorSource | GivenVectors:
+def given_or_stored(
+    vectors: Any,
+    ids: Sequence[str] | None,
+    meta: Any,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+) -> VectorSource | GivenVectors:
     """Return ready-made vectors as a source: a path is opened, anything else is an array; see the two classes."""
     if not isinstance(vectors, str | os.PathLike):
+        if column or id_column:
+            raise BadSpec("column and id_column name parts of a file; an array has none")
         return GivenVectors.of(vectors, ids, meta)
     if ids is not None:
         raise BadSpec("ids are for an array of vectors; a file's ids come from its column id, or its row numbers")
     if meta is not None and not isinstance(meta, str | os.PathLike):
         raise BadSpec("metadata of a file of vectors is the path of a table with a row for each vector")
-    return open_vectors(os.fspath(vectors), metadata=None if meta is None else os.fspath(meta))
+    table = None if meta is None else os.fspath(meta)
+    return open_vectors(os.fspath(vectors), metadata=table, column=column, id_column=id_column)
 
 
 def open(

@@ -112,7 +112,7 @@ def _open_npz(path: str, member: str | None) -> Array:
     names = [member] if member else [name for name, header in headers.items() if _is_matrix(*header)]
     listed = ", ".join(f"{name} {shape} {kind}" for name, (shape, kind) in headers.items())
     if len(names) != 1 or names[0] not in headers:
-        raise BadData(f"{path}: name the array of vectors with column; it holds {listed}")
+        raise BadData(f"{path}: name the array of vectors with --column (column=); it holds {listed}")
     shape, kind = headers[names[0]]
     _check(f"{path} {names[0]}", shape, kind)
     return Array(path, names[0], *shape)
@@ -140,7 +140,7 @@ def _open_parquet(path: str, member: str | None) -> Array:
         names = [member] if member else [f.name for f in schema if _is_vector(f.type)]
         if len(names) != 1 or names[0] not in schema.names or not _is_vector(schema.field(names[0]).type):
             found = ", ".join(f"{f.name} {f.type}" for f in schema)
-            raise BadData(f"{path}: name the column of vectors with column; it holds {found}")
+            raise BadData(f"{path}: name the column of vectors with --column (column=); it holds {found}")
         return Array(path, names[0], file.metadata.num_rows, _dim(path, file, names[0]))
 
 

@@ -18,11 +18,24 @@ Report = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The columns of a delimited file, the lines they take up, and what stands between them."""
+    """The first line of a delimited file.
+
+    Attributes:
+        names: the columns, each with a name of its own.
+        written: their names as they are written.
+        lines: how many lines they take up.
+        delimiter: the character between two values.
+    """
 
     names: tuple[str, ...]
+    written: tuple[str, ...]
     lines: int
     delimiter: str
+
+    def notes(self) -> list[str]:
+        """Say which columns got another name, since they had none or that of another."""
+        pairs = enumerate(zip(self.written, self.names, strict=True), 1)
+        return [f"column {n}, {old!r}, is called {new}" for n, (old, new) in pairs if old != new]
 
 
 def header(path: str) -> Header:
@@ -44,7 +57,8 @@ def header(path: str) -> Header:
         raise BadData(f"{path}: cannot read the column names: {error}") from error
     if names is None:
         raise BadData(f"{path} is empty: a table starts with a line of column names")
-    return Header(tuple(column.numbered(name.strip() for name in names)), lines, delimiter)
+    written = tuple(name.strip() for name in names)
+    return Header(tuple(column.numbered(written)), written, lines, delimiter)
 
 
 def _delimiter(line: str) -> str:
@@ -54,22 +68,28 @@ def _delimiter(line: str) -> str:
 def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
     """Learn the types of all columns over the whole file, its number of well-formed rows, and notes."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     head = header(path)
     kinds = column.Inference()
     rows = 0
     last = None
+    runs_on = False
     texts = pa.schema([(name, pa.string()) for name in head.names])
     for name in head.names:
         kinds.see_text(name, pa.array([], pa.string()))
     for last in _blocks(path, head, list(head.names), lambda *_: None):
         rows += len(last)
+        runs_on = runs_on or any(pc.any(pc.match_substring(values, "\n")).as_py() for values in last.columns)
         for name, values in zip(texts.names, last.columns, strict=True):
             kinds.see_text(name, values)
-    if last is not None:
-        _check_quotes(path, last)
+    if last is not None and _runs_on(last):
+        _check_quotes(path, head, at_end=True)
+    elif runs_on:
+        _check_quotes(path, head, at_end=False)
     usual = head.delimiter == ("\t" if path.lower().endswith((".tsv", ".tab")) else ",")
-    return kinds.schema(), rows, () if usual else (f"columns are separated by {head.delimiter!r}",)
+    notes = [] if usual else [f"columns are separated by {head.delimiter!r}"]
+    return kinds.schema(), rows, (*notes, *head.notes())
 
 
 def read(path: str, schema: "pa.Schema", report: Report) -> Iterator["pa.RecordBatch"]:
@@ -85,18 +105,21 @@ def read(path: str, schema: "pa.Schema", report: Report) -> Iterator["pa.RecordB
 
 
 def _blocks(path: str, head: Header, names: list[str], report: Report) -> Iterator["pa.RecordBatch"]:
+    """Yield the named columns as strings, without the spaces around values."""
     import pyarrow as pa
+    import pyarrow.compute as pac
     import pyarrow.csv as pc
 
-    name = os.path.basename(path)
+    name, lines = os.path.basename(path), _Lines(path, head)
 
     def skip(row: pc.InvalidRow) -> str:
         found = f"{row.actual_columns} values where the header has {row.expected_columns}"
-        report(f"{name}#line{row.number}", f"row {row.number} has {found}")
+        line = lines.of(row.number)
+        report(f"{name}#line{line}", f"line {line} has {found}")
         return "skip"
 
     try:
-        yield from pc.open_csv(
+        for batch in pc.open_csv(
             path,
             # Threads would lose the numbers of ragged rows, and typed strings are quick to cut.
             pc.ReadOptions(
@@ -106,21 +129,81 @@ def _blocks(path: str, head: Header, names: list[str], report: Report) -> Iterat
             pc.ConvertOptions(
                 include_columns=names, column_types={each: pa.string() for each in names}, strings_can_be_null=False
             ),
-        )
+        ):
+            trimmed = [pac.utf8_trim_whitespace(values) for values in batch.columns]
+            yield pa.RecordBatch.from_arrays(trimmed, schema=batch.schema)
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return
         raise undecodable(path) if "UTF8" in str(error) else BadData(f"{path}: {error}") from error
 
 
-def _check_quotes(path: str, last: "pa.RecordBatch") -> None:
-    """An opening quote that is never closed swallows every row after it, and no parser minds."""
-    if not len(last) or "\n" not in last.columns[-1][-1].as_py():
-        return
-    with open(path, "rb") as file:
-        marks = sum(block.count(b'"') for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
-    if marks % 2:
-        raise BadData(f"{path}: a quote is opened and never closed; the last row read runs over several lines")
+class _Lines:
+    """The lines at which rows begin: a row with quoted line ends takes several, so that its number tells no line."""
+
+    def __init__(self, path: str, head: Header) -> None:
+        self._path = path
+        self._head = head
+        self._starts: Iterator[int] | None = None
+        self._row = head.lines
+
+    def of(self, row: int) -> int:
+        """Return the line of a row; rows are asked for in ascending order, and counted as pyarrow does."""
+        if self._starts is None:
+            self._starts = self._begin()
+        line = row
+        try:
+            while self._row < row:
+                line = next(self._starts)
+                self._row += 1
+        except (StopIteration, csv.Error, UnicodeDecodeError):
+            return row
+        return line
+
+    def _begin(self) -> Iterator[int]:
+        with open(self._path, encoding="utf-8-sig", newline="") as file:
+            for _ in range(self._head.lines):
+                next(file, None)
+            before = self._head.lines
+            rows = csv.reader(file, delimiter=self._head.delimiter)
+            for values in rows:
+                if values:
+                    yield before + 1
+                before = self._head.lines + rows.line_num
+
+
+def _runs_on(batch: "pa.RecordBatch") -> bool:
+    """Tell whether the last value of a batch has a line end in it."""
+    return bool(len(batch)) and "\n" in batch.columns[-1][-1].as_py()
+
+
+def _check_quotes(path: str, head: Header, *, at_end: bool) -> None:
+    """See that quotes are closed: one that is not swallows the rows after it, and no parser minds.
+
+    Args:
+        path: a table some of whose values have line ends.
+        head: its header.
+        at_end: whether the last value has one.
+
+    Raises:
+        BadData: a quote is never closed, or text follows a closing quote.
+    """
+    if at_end:
+        with open(path, "rb") as file:
+            marks = sum(block.count(b'"') for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
+        if marks % 2:
+            raise BadData(f"{path}: a quote is opened and never closed; the last row read runs over several lines")
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=head.delimiter, strict=True)
+        try:
+            for _ in rows:
+                pass
+        except csv.Error as error:
+            if "field limit" in str(error):  # a value of over 128 kB, which is none of our business here
+                return
+            raise BadData(
+                f"{path}: line {rows.line_num}: {error}: a quote is not closed where its value ends, or not doubled"
+            ) from error
 
 
 def undecodable(path: str) -> BadData:

@@ -57,10 +57,13 @@ def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
     kinds = column.Inference()
     count = 0
     nested = False
-    for rows in _parsed(path, lambda *_: None):
+    bad: list[str] = []
+    for rows in _parsed(path, lambda _, reason: bad.append(reason) if not bad else None):
         count += len(rows)
         nested = nested or any(dict in map(type, row.values()) for row in rows)
         observe(kinds, [flatten(row) for row in rows] if nested else rows)
+    if bad and not count:
+        raise BadData(f"{path} has no rows: {bad[0]}")
     notes = ("nested objects are flattened one level, joined by _; deeper ones are kept as JSON text",)
     return kinds.schema(), count, notes if nested else ()
 

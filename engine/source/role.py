@@ -156,8 +156,8 @@ def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Role
         notes.append(f"column {caption} is metadata; media=text={caption} makes it the items' text")
     if not (media or path or vectors):
         raise BadData(
-            f"{table.path}: no column holds media. Name one {', '.join(MEDIA)}, or give path_column; "
-            f"its columns are {', '.join(names)}"
+            f"{table.path}: no column holds media: name it with --media image=COLUMN (media=), or the column of paths "
+            f"with --path-column (path_column=); its columns are {', '.join(names)}"
         )
     ids, id_notes = identity(table, choice, among=("id", "key") if vectors else ("id",))
     used = {path, *media.values(), *(("id",) if ids == "id" else ())}

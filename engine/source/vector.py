@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+#: The folders of vectors that clip-retrieval writes, and what was embedded.
+_EMBEDDED = {"img_emb": "image", "text_emb": "text"}
 _SUFFIXES = (".npy", ".npz", ".parquet", ".pq")
 
 
@@ -84,7 +86,7 @@ class VectorSource:
         import pyarrow as pa
 
         for array in self.arrays:
-            stem = os.path.splitext(os.path.basename(array.path))[0]
+            stem = _stem(array.path)
             row = 0
             for block in array.read():
                 ids = pa.array([f"{stem}#{row + at}" for at in range(len(block))])
@@ -120,6 +122,8 @@ def _lists(block: "NDArray[Any]") -> "pa.Array":
 
 
 def _fault(vector: "NDArray[Any]") -> str:
+    if np.isnan(vector).all():
+        return f"it has no vector of {len(vector)} numbers"
     return f"{int((~np.isfinite(vector)).sum())} of its {len(vector)} numbers are missing or not finite"
 
 
@@ -159,14 +163,44 @@ def open_vectors(
     return VectorSource(arrays, table, roles, arrays[0].dim, roles.metadata(table.schema), told)
 
 
+def vector_parts(vectors: Any, key: str | None, column: str | None) -> list[tuple[str, str | None]]:
+    """Return what is to be read of vectors: keys, and the column of each.
+
+    Args:
+        vectors: a path, or an array.
+        key: what was embedded, or None for what a folder of clip-retrieval says, and image elsewhere.
+        column: the column asked for, or None for all that ``key`` leaves.
+    """
+    found = _embedded(os.path.abspath(os.path.expanduser(vectors))) if isinstance(vectors, str | os.PathLike) else []
+    keys = {name: part for name, part in _EMBEDDED.items() if name in found}
+    if column is None and keys:
+        chosen: list[tuple[str, str | None]] = [(part, name) for name, part in keys.items() if key in (None, part)]
+        return chosen or [(str(key), None)]
+    return [(key or keys.get(str(column), "image"), column)]
+
+
+def _embedded(path: str) -> list[str]:
+    """Return the parts of a folder that clip-retrieval wrote; none for anything else."""
+    return [name for name in _EMBEDDED if glob(os.path.join(escape(path), name, "*.np[yz]"))]
+
+
 def _folder(path: str, column: str | None) -> tuple[str, str | None]:
     """Return the folder that holds the files, and the column to read in them."""
-    found = [name for name in ("img_emb", "text_emb") if glob(os.path.join(escape(path), name, "*.np[yz]"))]
+    found = _embedded(path)
     if not found:
         return path, column
     if column not in found and (column or len(found) > 1):
-        raise BadData(f"{path} holds {' and '.join(found)}: name one as column")
+        raise BadData(f"{path} holds {' and '.join(found)}: name one with --column (column=)")
     return os.path.join(path, column or found[0]), None
+
+
+def _stem(path: str) -> str:
+    """Return what the fallback ids of a file begin with: one row of clip-retrieval is one item, image and text."""
+    folder, name = os.path.split(path)
+    image = name.replace("text_emb", "img_emb")
+    if os.path.basename(folder) == "text_emb" and os.path.exists(os.path.join(folder, os.pardir, "img_emb", image)):
+        name = image
+    return os.path.splitext(name)[0]
 
 
 def _parts(folder: str, suffixes: tuple[str, ...]) -> list[str]:

@@ -31,6 +31,11 @@ def module(kind: str, name: str) -> types.ModuleType:
         BadSpec: no such module; the message lists those there are.
         MissingExtra: a package that the module imports is not installed.
     """
+    if "/" in name or "\\" in name or name.startswith(".") or name.endswith(".") or ".." in name:
+        raise BadSpec(
+            f"{name!r} is a path, and {kind} are named: a trained model is given as 'NAME checkpoint={name}', with NAME"
+            f" one of {', '.join(names(kind))}"
+        )
     path = name if "." in name else f"quiver.{kind}.{name}"
     if "." not in name and name not in names(kind):
         near = get_close_matches(name, names(kind), n=1)

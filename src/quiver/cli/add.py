@@ -27,10 +27,19 @@ def add(
     media: table.Media = None,
     text: table.Text = None,
     image: table.Image = None,
+    id_column: table.IdColumn = None,
+    path_column: table.PathColumn = None,
     space: Annotated[
         str | None, typer.Option(help="Read the paths as ready-made vectors of a space with this name.")
     ] = None,
-    of: Annotated[str, typer.Option(help="With --space: the medium that was embedded.")] = "image",
+    of: Annotated[
+        str | None,
+        typer.Option(help="With --space: the medium that was embedded; by default image, or what a folder says."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="With --space: the array of an npz, or the column of a Parquet file.", metavar="NAME"),
+    ] = None,
     metric: Annotated[
         Metric, typer.Option(help="With --space: how vectors are compared: cosine, dot or l2.")
     ] = "cosine",
@@ -74,13 +83,19 @@ def add(
             max_seconds=max_seconds,
             max_memory=max_memory,
             max_pixels=max_pixels,
+            id_column=id_column,
+            path_column=path_column,
             sync=sync,
             prune=prune,
         )
     else:
         report = Report()
         for path in paths or ():
-            report = report.plus(target.add_vectors(path, space=space, key=of, metric=metric, meta=meta))
+            report = report.plus(
+                target.add_vectors(
+                    path, space=space, key=of, metric=metric, meta=meta, column=column, id_column=id_column
+                )
+            )
     if not target.wait(0):
         show.warn("updating stale indexes; searches keep working, and Ctrl-C is safe")
         target.wait()

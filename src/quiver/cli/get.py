@@ -11,7 +11,7 @@ from quiver.errors import BadSpec
 def get(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     ids: Annotated[list[str], typer.Argument(help="Ids of items.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; numbers that are not finite are null.")] = False,
 ) -> None:
     """Show the media and metadata of items."""
     import quiver
@@ -23,6 +23,6 @@ def get(
         show.write_json(items)
         return
     for item in items:
-        print(item.id)
+        print(show.escaped(item.id))
         for name, value in (*item.media.items(), *item.meta.items()):
-            print(f"  {name}: {value}")
+            print(f"  {show.escaped(name)}: {show.escaped(value)}")

@@ -57,7 +57,7 @@ def search(
         bool, typer.Option("--analyze", help="Search, and print the plan with rows and milliseconds of each stage.")
     ] = False,
     trust: show.Trust = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; numbers that are not finite are null.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write the hits as an HTML page with thumbnails, waveforms and key frames.")
     ] = None,

@@ -1,4 +1,4 @@
-"""How the command line writes things: JSON for programs, aligned columns for people."""
+"""How the command line writes things: JSON or tab-separated lines for programs, aligned columns for people."""
 
 import json
 import sys
@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from quiver.engine.execution.plan import plain
+
+#: What would end a column or a line, and how it is written in a pipe.
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\v": "\\v", "\f": "\\f"}
+_ESCAPES |= {letter: f"\\u{ord(letter):04x}" for letter in "\x1c\x1d\x1e\x85\u2028\u2029"}
 
 #: The option ``--trust`` of commands that load what a collection names.
 Trust = Annotated[
@@ -19,15 +23,16 @@ Trust = Annotated[
 
 
 def write_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(plain(value), ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2))
+    """Print a value as JSON; numbers that are not finite, which JSON does not have, become null."""
+    indent = 2 if sys.stdout.isatty() else None
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent))
 
 
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under titles; in a pipe, columns are parted by tabs and nothing is shortened."""
+    """Print rows under titles; in a pipe, a line for each, with tabs between columns, and nothing is shortened."""
     if not sys.stdout.isatty():
         for row in rows:
-            print("\t".join(map(str, row)))
+            print("\t".join(escaped(value) for value in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -38,14 +43,25 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
-def brief(meta: dict[str, Any], *, width: int = 60) -> str:
-    """Write metadata on one line.
+def brief(meta: dict[str, Any], *, width: int | None = 60) -> str:
+    """Write metadata on one line, cut to a width on a terminal; whole in a pipe, or where the width is None.
 
-    >>> brief({"name": "red dress", "price": 20})
+    >>> brief({"name": "red dress", "price": 20}, width=None)
     'name=red dress price=20'
     """
     line = " ".join(f"{name}={value}" for name, value in meta.items())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    if width is None or len(line) <= width or not sys.stdout.isatty():
+        return line
+    return line[: width - 1] + "…"
+
+
+def escaped(value: Any) -> str:
+    r"""Write a value so that it stays in its column and line: tabs, line ends and backslashes as in JSON.
+
+    >>> print(escaped("two\nlines"))
+    two\nlines
+    """
+    return "".join(_ESCAPES.get(letter, letter) for letter in str(value))
 
 
 def warn(text: str) -> None:

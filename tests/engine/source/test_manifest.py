@@ -136,8 +136,8 @@ def test_ragged_rows_are_problems_with_their_row(tmp_path):
     assert values(stream, "label") == ["x", "two\nlines"]
     assert stream.total == 2
     assert [found.reason for found in stream.problems()] == [
-        "row 3 has 1 values where the header has 2",
-        "row 5 has 3 values where the header has 2",
+        "line 3 has 1 values where the header has 2",
+        "line 6 has 3 values where the header has 2",
     ]
 
 

@@ -108,7 +108,7 @@ def test_ragged_rows_of_a_table_are_problems(tmp_path):
     root = folder(tmp_path / "p", "a.jpg", "b.jpg")
     stream = source.open([root], meta=csv(tmp_path / "m.csv", "file,label\na.jpg,cat\nb.jpg\n"))
     assert labels(stream) == {"p/a.jpg": "cat", "p/b.jpg": None}
-    assert [found.reason for found in stream.problems()] == ["row 3 has 1 values where the header has 2"]
+    assert [found.reason for found in stream.problems()] == ["line 3 has 1 values where the header has 2"]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_folder_of_clip_retrieval_joins_its_three_parts(tmp_path):
 
 
 def test_two_kinds_of_vectors_in_a_folder_must_be_chosen(tmp_path):
-    with pytest.raises(BadData, match="holds img_emb and text_emb: name one as column"):
+    with pytest.raises(BadData, match="holds img_emb and text_emb: name one with --column"):
         open_vectors(clip_retrieval(tmp_path / "out"))
 
 
