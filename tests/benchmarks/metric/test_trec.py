@@ -153,3 +153,12 @@ def test_what_would_not_read_back_is_refused(tmp_path):
     (tmp_path / "qrels").write_text("q 0 a 1\nq 0 a 2\n")
     with pytest.raises(BadData, match="qrels:2: item 'a' is judged twice"):
         read_qrels(tmp_path / "qrels", queries=["q"], items=["a"])
+
+
+@pytest.mark.parametrize("grade", ["0.5", "1e30", "nan", "inf", "one"])
+def test_a_grade_that_is_no_whole_number_is_refused_with_its_line(tmp_path, grade):
+    (tmp_path / "qrels").write_text(f"q 0 a 1\nq 0 b {grade}\n")
+    with pytest.raises(BadData, match="qrels:2: "):
+        read_qrels(tmp_path / "qrels", queries=["q"], items=["a", "b"])
+    (tmp_path / "qrels").write_text("q 0 a 2.0\n")
+    assert read_qrels(tmp_path / "qrels", queries=["q"], items=["a", "b"]).grades.tolist() == [2]
