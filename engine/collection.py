@@ -41,7 +41,7 @@ from quiver.engine.tuning.index_tuning import Want
 from quiver.engine.tuning.maintenance import Upkeep, catch_up, wanted
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
-from quiver.errors import BadCollection, BadSpec
+from quiver.errors import BadSpec, NoCollection
 from quiver.malloc import share_arenas
 from quiver.trust import Reach, accepting, give, remember
 from quiver.trust import check as check_encoder
@@ -443,7 +443,7 @@ class Collection:
         with self._batcher.alone():
             try:
                 self._session()
-            except BadCollection:
+            except NoCollection:
                 if not create or self._version is not None:
                     raise
                 Table.create(f"{self.uri}/items.lance")
@@ -454,7 +454,7 @@ class Collection:
         with self._batcher.alone():
             try:
                 return self._session().table
-            except BadCollection:
+            except NoCollection:
                 return None
 
     def _upkeep(self, work: Callable[[Session], T]) -> T:

@@ -53,7 +53,8 @@ class Known:
         names = [column.name for column in columns if column.name in table.schema.names]
         wanted |= {f"has {name}": f"{name} IS NOT NULL" for name in names}
         where = f"id IN {quoted(ours['id'].to_pylist())}" if len(ours) else "false"
-        found = table.dataset.scanner(columns=wanted, filter=where).to_table()
+        with table.reading(None):
+            found = table.dataset.scanner(columns=wanted, filter=where).to_table()
         order = pc.index_in(ours["id"], found["id"].combine_chunks())
         return cls(ours, found.take(order), table.version)
 

@@ -7,7 +7,7 @@ from quiver.engine.execution.session import Session
 from quiver.engine.serving.answer import answer
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
-from quiver.errors import BadCollection
+from quiver.errors import NoCollection
 from quiver.types import Query
 
 
@@ -35,10 +35,8 @@ class Searcher:
         if self._opened is None:
             try:
                 table = Table(f"{self.uri}/items.lance", version=self.version)
-            except BadCollection as error:
-                if self.version is not None:
-                    raise
-                raise BadCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
+            except NoCollection as error:
+                raise NoCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
             self._opened = Session(table, cache=Cache(self.uri), trusted=self.trusted)
         self._opened.refresh()
         return self._opened

@@ -22,10 +22,12 @@ import pyarrow as pa
 
 from quiver.engine.core.column import Column, check_same
 from quiver.engine.core.metadata import RESERVED, check_names, names_of
-from quiver.engine.storage.lance_errors import first_line, lost_race, reading
+from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lost_race, reading, unreadable
+from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.version_watch import Sight, Watch
 from quiver.engine.storage.write_lock import lock_of
 from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
+from quiver.files import writing
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
 _LOG = logging.getLogger("quiver")
@@ -73,9 +75,10 @@ class Table:
     def __init__(self, uri: str, *, version: int | None = None) -> None:
         try:
             self.dataset = lance.dataset(uri, version=version)
-        except (ValueError, OSError) as error:
-            what = f"version {version} of {uri}" if version is not None else uri
-            raise BadCollection(f"no collection can be read at {what}") from error
+        except BaseException as error:
+            if not is_lance(error):
+                raise
+            raise unreadable(uri, version, error) from error
         self.uri = uri
         self.pinned = version is not None
         self._lock = lock_of(uri.rsplit("/", 1)[0])
@@ -83,6 +86,9 @@ class Table:
         self._newest: Sight | None = None
         self._exclusive = False
         self._check_format()
+        self._seal = Seal(uri)
+        if not self.pinned:
+            self._seal.check(self.dataset)
 
     @classmethod
     def create(cls, uri: str) -> "Table":
@@ -92,14 +98,19 @@ class Table:
         fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
         schema = pa.schema(fields, metadata=header)
         try:
-            lance.write_dataset(schema.empty_table(), uri, mode="create", enable_stable_row_ids=False)
-        except OSError as error:
+            with writing(uri):
+                lance.write_dataset(schema.empty_table(), uri, mode="create", enable_stable_row_ids=False)
+        except (OSError, ValueError) as error:
             if "already exists" not in str(error):
                 raise BadCollection(f"cannot create a collection at {uri}: {first_line(error)}") from error
         return cls(uri)
 
     def _check_format(self) -> None:
-        header = self._header()
+        try:
+            header = self._header()
+            _ = self.columns, [described["keys"].items() for described in header.get("encoders", {}).values()]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadCollection(f"{self.uri} does not describe itself as Quiver does: {error!r:.80}") from error
         if header.get("format", 0) > FORMAT:
             raise BadCollection(f"{self.uri} has format {header['format']}; this Quiver reads {FORMAT}: upgrade it")
         if "format" not in header:
@@ -180,15 +191,20 @@ class Table:
             for attempt in range(_ATTEMPTS):
                 self.dataset.checkout_latest()
                 try:
-                    done = change(self.dataset)
-                except (OSError, RuntimeError) as error:
-                    if not lost_race(error):
+                    with writing(self.uri):
+                        done = change(self.dataset)
+                except BaseException as error:
+                    if not is_lance(error):
                         raise
+                    if not lost_race(error):
+                        raise damaged(self.uri, error) from error
                     if attempt == _ATTEMPTS - 1:
                         raise QuiverError(f"other processes keep writing to {self.uri}: try again later") from error
                     time.sleep(random.random() * min(_LONGEST, 0.05 * 2**attempt))
                 else:
                     self.dataset.checkout_latest()
+                    if self._exclusive:
+                        self._seal.write(self.dataset)
                     return done
         raise AssertionError  # the last attempt raised
 
@@ -261,7 +277,7 @@ class Table:
             options = {"index_names": [index], "retrain": retrain}
             try:
                 self.commit(partial(_optimize, options))
-            except (OSError, RuntimeError) as error:
+            except BadCollection as error:
                 _LOG.info("the index %s of %s cannot be extended: %s", index, self.uri, error)
             else:
                 return
@@ -340,8 +356,8 @@ class Table:
         self.commit(change)
 
     def reading(self, where: str | None) -> AbstractContextManager[None]:
-        """Turn what Lance says of a condition into one clear line."""
-        return reading(where, names=("id", *MEDIA, *self.meta))
+        """Turn what Lance says of a condition or a damaged file into one clear line."""
+        return reading(where, names=("id", *MEDIA, *self.meta), place=self.uri)
 
     def delete(self, where: str) -> int:
         """Delete the rows a condition selects and return how many there were."""
@@ -413,7 +429,8 @@ class Table:
 
     def stream(self, columns: Sequence[str], fragment: Fragment) -> Iterator[pa.RecordBatch]:
         """Stream columns of a fragment, as it was when it was described, with row numbers as ``_rowid``."""
-        yield from self._scanner(columns, None, [fragment.handle]).to_batches()
+        with self.reading(None):
+            yield from self._scanner(columns, None, [fragment.handle]).to_batches()
 
     def rows(self, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
         """Return the row numbers a condition selects, sorted."""
@@ -427,11 +444,12 @@ class Table:
         rows = np.empty(size, dtype=np.int64)
         n = 0
         scanner = self._scanner([name], f"{name} IS NOT NULL", fragments)
-        for batch in scanner.to_batches():
-            end = n + len(batch)
-            rows[n:end] = batch["_rowid"].to_numpy()
-            data[n:end] = batch[name].flatten().to_numpy().reshape(len(batch), -1)
-            n = end
+        with self.reading(None):
+            for batch in scanner.to_batches():
+                end = n + len(batch)
+                rows[n:end] = batch["_rowid"].to_numpy()
+                data[n:end] = batch[name].flatten().to_numpy().reshape(len(batch), -1)
+                n = end
         return Vectors(column.space, rows[:n], data[:n])
 
     def batches(self, columns: Sequence[str], *, where: str | None = None, size: int) -> Iterator[pa.RecordBatch]:

@@ -2,23 +2,105 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from quiver.errors import BadSpec
+import lance
+
+from quiver.engine.storage.write_lock import local_path
+from quiver.errors import BadCollection, BadSpec, NoCollection, is_panic
+
+#: What only a file that is lost or damaged makes Lance say, in a search that has a condition.
+_DAMAGE = re.compile(
+    r"LanceError\(IO\)|not found: |panicked|corrupt|footer|failed to fill|invalid range|overflow|magic|protobuf|decode"
+    r"|invalid seek|too small|unexpected end|checksum|Encountered|Generic \w+ error|External error: Wrapped",
+    re.IGNORECASE,
+)
+_FILE = re.compile(r"[^\s:'\"(]*\.(?:lance|arrow|bin|manifest|idx|txn)\b")
+#: Manifests that are tried to find the newest version that can be read.
+_TRIES = 20
 
 
 @contextmanager
-def reading(where: str | None, *, names: Sequence[str]) -> Iterator[None]:
-    """Turn Lance's complaints about a user's condition into one clear line, with the names it may use."""
+def reading(where: str | None, *, names: Sequence[str], place: str) -> Iterator[None]:
+    """Turn Lance's complaints about a user's condition, or about a damaged file, into one clear line.
+
+    Args:
+        where: the condition.
+        names: columns that it may name.
+        place: the dataset.
+    """
     try:
         yield
-    except (ValueError, OSError) as error:
-        if where is None:
+    except BaseException as error:
+        if not is_lance(error):
             raise
+        if where is None or is_panic(error) or _DAMAGE.search(str(error)):
+            raise damaged(place, error) from error
         text = first_line(error).removeprefix("Invalid user input: ").removeprefix("Schema error: ")
         text, unknown, _ = text.partition(". Valid fields are")
         hint = f"; there are {', '.join(names)}" if unknown else ""
         raise BadSpec(f"cannot filter by {where!r}: {text}{hint}") from error
+
+
+def is_lance(error: BaseException) -> bool:
+    """Tell whether an error can be one of Lance or Arrow, panics included."""
+    return isinstance(error, OSError | ValueError | RuntimeError) or is_panic(error)
+
+
+def damaged(place: str, error: BaseException) -> BadCollection:
+    """Return the error that says that a file of a dataset cannot be read, and what to do."""
+    file = _FILE.search(str(error).split(".rs:")[0])
+    name = f" in {file[0]}" if file else ""
+    return BadCollection(f"{place} cannot be read: {first_line(error)}{name}; {remedy(place)}")
+
+
+def remedy(place: str) -> str:
+    """Say what to do about a damaged file of a dataset."""
+    collection = place.rsplit("/", 1)[0]
+    return f"put its files back from a backup, or open an older version: quiver.open({collection!r}).checkout(VERSION)"
+
+
+def unreadable(place: str, version: int | None, error: BaseException) -> BadCollection:
+    """Return the error for a dataset that cannot be opened: there is none, no such version, or it is damaged."""
+    folder, collection = local_path(place), place.rsplit("/", 1)[0]
+    kept = [] if folder is None else _versions(Path(folder))
+    if version is not None and version not in kept and not (folder is None and _DAMAGE.search(str(error))):
+        return BadCollection(f"there is no version {version} of {collection}: `quiver versions` lists them")
+    if folder is None:
+        gone = isinstance(error, ValueError) and "not found" in str(error).lower()
+        return NoCollection(f"there is no dataset at {place}") if gone else damaged(place, error)
+    if not kept and not any(Path(folder).glob("data/*")):
+        return NoCollection(f"there is no dataset at {place}")
+    if version is not None or not kept:
+        return damaged(place, error)
+    good = next((each for each in kept[1 : _TRIES + 1] if _opens(place, each)), None)
+    advice = (
+        remedy(place) if good is None else f"version {good} can be read: quiver.open({collection!r}).checkout({good})"
+    )
+    return BadCollection(
+        f"{collection} is damaged: the manifest of version {kept[0]}, its newest, cannot be read"
+        f" ({folder}/_versions: {first_line(error)}); {advice}"
+    )
+
+
+def _versions(folder: Path) -> list[int]:
+    """Return the versions of a dataset that have a manifest, newest first."""
+    found = []
+    for path in folder.glob("_versions/*.manifest"):
+        with suppress(ValueError):
+            number = int(path.stem)
+            found.append((1 << 64) - 1 - number if len(path.stem) == 20 else number)
+    return sorted(found, reverse=True)
+
+
+def _opens(place: str, version: int) -> bool:
+    try:
+        return bool(lance.dataset(place, version=version).count_rows() >= 0)
+    except BaseException as error:
+        if isinstance(error, Exception) or is_panic(error):
+            return False
+        raise
 
 
 def first_line(error: BaseException) -> str:
@@ -26,7 +108,7 @@ def first_line(error: BaseException) -> str:
     return re.split(r", \S+\.rs:\d+", str(error), maxsplit=1)[0].split("\n", 1)[0].rstrip(".")
 
 
-def lost_race(error: Exception) -> bool:
+def lost_race(error: BaseException) -> bool:
     """Tell whether a commit failed because another writer came first."""
     text = str(error).lower()
     return "conflict" in text or "already exists" in text or "concurrent" in text

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from quiver.engine.storage.dataset import PRIMARY_KEY, quoted
 from quiver.engine.storage.lance_errors import first_line, lost_race
+from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.write_lock import local_path, lock_of
 from quiver.errors import BadCollection, QuiverError, is_panic
 from quiver.files import writing
@@ -31,6 +32,7 @@ class Quarantine:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._lock = lock_of(uri.rsplit("/", 1)[0])
+        self._seal = Seal(uri)
         self._ids: tuple[int, frozenset[str]] = (0, frozenset())
 
     def add(self, problems: Iterable[tuple[str, str | None, str]]) -> None:
@@ -78,10 +80,13 @@ class Quarantine:
         return [] if dataset is None else self._read(lambda: dataset.to_table().to_pylist())
 
     def _commit(self, change: Callable[[], None]) -> None:
-        with self._lock.hold(), writing(self.uri):
+        with self._lock.hold() as held, writing(self.uri):
             for attempt in range(_ATTEMPTS):
                 try:
-                    return change()
+                    change()
+                    if held and (dataset := self._open()) is not None:
+                        self._seal.write(dataset)
+                    return
                 except (OSError, RuntimeError) as error:  # without a lock, another process may have been first
                     if not lost_race(error) or attempt == _ATTEMPTS - 1:
                         raise
@@ -94,7 +99,11 @@ class Quarantine:
         return self._ids[1]
 
     def _open(self) -> lance.LanceDataset | None:
-        return None if self._absent() else self._read(lambda: lance.dataset(self.uri))
+        if self._absent():
+            return None
+        dataset = self._read(lambda: lance.dataset(self.uri))
+        self._seal.check(dataset)
+        return dataset
 
     def _absent(self) -> bool:
         """Tell whether no item was ever quarantined, or a process died before it had listed the first."""

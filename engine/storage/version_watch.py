@@ -57,16 +57,17 @@ class Watch:
 
     def named(self, version: int) -> bool:
         """Tell whether a version that exists is named as expected, so that its successor will be."""
-        return self._folder is not None and os.path.exists(os.path.join(self._folder, _name(version)))
+        return self._folder is not None and os.path.exists(os.path.join(self._folder, manifest_name(version)))
 
 
-def _name(version: int) -> str:
+def manifest_name(version: int) -> str:
+    """Return the name of the file of a version."""
     return f"{_LAST - version:020}.manifest"
 
 
 def _there(version: int, folder: int) -> bool:
     try:
-        os.stat(_name(version), dir_fd=folder)
+        os.stat(manifest_name(version), dir_fd=folder)
     except FileNotFoundError:
         return False
     return True

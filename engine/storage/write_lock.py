@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from quiver.errors import BadCollection
+from quiver.files import writing
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -58,7 +58,7 @@ class WriteLock:
         """Wait for the lock and hold it; yields whether it is held, which it is not where the store has no locks.
 
         Raises:
-            BadCollection: the folder cannot be written to.
+            CannotWrite: the folder cannot be written to.
         """
         held = not self._refused and self._acquire()
         try:
@@ -73,8 +73,9 @@ class WriteLock:
         folder = self._folder or ""
         while True:
             try:
-                os.makedirs(folder, exist_ok=True)
-                self._lock.acquire(timeout=_PATIENCE, poll_interval=_POLL)
+                with writing(folder):
+                    os.makedirs(folder, exist_ok=True)
+                    self._lock.acquire(timeout=_PATIENCE, poll_interval=_POLL)
             except Timeout:
                 _LOG.warning(
                     "another process writes to %s: waiting for it (lock file %s)", folder, self._lock.lock_file
@@ -82,8 +83,6 @@ class WriteLock:
             except NotImplementedError:  # this disk has no locks
                 self._refused = True
                 return False
-            except OSError as error:
-                raise BadCollection(f"cannot write to {folder}: {error.strerror or error}") from error
             else:
                 return True
 

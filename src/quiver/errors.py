@@ -82,7 +82,11 @@ class SpaceMismatch(QuiverError):
 
 
 class BadCollection(QuiverError):
-    """A collection is missing, newer than this Quiver, or not a collection."""
+    """A collection is missing, damaged, newer than this Quiver, or not a collection."""
+
+
+class NoCollection(BadCollection):
+    """There is no collection here."""
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from quiver.engine.source.given import Given
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.storage.write_lock import local_path, lock_of
-from quiver.errors import BadCollection
+from quiver.errors import CannotWrite
 
 SMALL, LARGE = "classic dim=64", "classic dim=128"
 
@@ -323,5 +323,5 @@ def test_ready_made_vectors_of_two_writers_are_there_once(place):
 
 def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadCollection, match=r"cannot write to .*/file/c"), lock_of(str(tmp_path / "file" / "c")).hold():
+    with pytest.raises(CannotWrite, match=r"cannot write .*/file/c"), lock_of(str(tmp_path / "file" / "c")).hold():
         pass
