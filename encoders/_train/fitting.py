@@ -201,7 +201,7 @@ def _advance(run: _Run, step: int, batch: Batch) -> dict[str, Tensor]:
     torch.manual_seed(run.order.torch_seed(step))
     run.wrapped.train()
     for group in run.stepper.param_groups:
-        group["lr"] = rate(run.loop, step)
+        group["lr"] = rate(run.loop, step) * group["scale"]
     parts = dict(run.loss(run.wrapped, device.move(batch, run.accelerator.device)))
     if not math.isfinite(parts["loss"].item()):
         raise _diverged("loss", parts["loss"].item(), step, run.loop)

@@ -1,5 +1,6 @@
 """Settings of optimisation, and the result of a run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,6 +24,10 @@ class Loop:
         halve_every: updates, for ``halve``.
         halve_epochs: passes over the training set, in place of halve_every.
         optimiser: ``adamw`` (decoupled weight decay), ``adam`` (decay added to the gradient).
+        beta1: of Adam, decay of the running mean of gradients.
+        beta2: of Adam, decay of the running mean of squared gradients.
+        eps: of Adam, added to the denominator.
+        scales: factors of the rate for parameters whose names begin alike, as in "vision.=1e-3,text.=0.1".
         decay: weight decay of matrices and larger tensors; biases, gains and other vectors are never decayed.
         clip: largest norm of the gradient, which is scaled down to it; or none.
         precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 where the processor
@@ -47,6 +52,10 @@ class Loop:
     halve_every: int = instead(0, "halve_epochs")
     halve_epochs: float = instead(0.0, "halve_every")
     optimiser: Literal["adam", "adamw"] = "adamw"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    scales: str = ""
     decay: float = 0.0
     clip: float | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
@@ -65,6 +74,9 @@ class Loop:
         for one, other in _PAIRS:
             if getattr(self, one) and getattr(self, other):
                 raise BadSpec(f"{one} and {other} say the same in two ways: leave one of them at 0")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.eps > 0):
+            raise BadSpec("beta1 and beta2 must be from 0 to below 1, and eps above 0")
+        _ = self.factors  # which checks scales
         if not self.rate > 0 or (self.clip is not None and not self.clip > 0):
             raise BadSpec(f"rate and clip must be positive, not {self.rate} and {self.clip}")
         if self.schedule == "halve" and not (self.halve_every or self.halve_epochs):
@@ -72,6 +84,20 @@ class Loop:
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise BadSpec(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """Factors of the rate by the beginning of a parameter's name."""
+        found = {}
+        for part in filter(None, (part.strip() for part in self.scales.split(","))):
+            prefix, _, text = part.partition("=")
+            try:
+                found[prefix] = float(text)
+            except ValueError:
+                found[prefix] = -1.0
+            if not (prefix and 0 <= found[prefix] < math.inf):
+                raise BadSpec(f"scales={self.scales!r}: {part!r} is not PREFIX=FACTOR, as in vision.=1e-3")
+        return found
 
     def check_steps(self) -> None:
         """Refuse a loop without updates.

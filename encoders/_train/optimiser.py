@@ -7,24 +7,37 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders._train.loop import Loop
-from quiver.errors import BadData
+from quiver.errors import BadData, BadSpec
 
 
 def build(model: nn.Module, loop: Loop) -> torch.optim.Optimizer:
     """Return an optimiser of the parameters that require gradients; those of fewer than 2 dimensions never decay.
 
+    Each of its groups has a ``scale``, the factor of the learning rate.
+
     Raises:
-        BadData: no parameter does.
+        BadData: no parameter requires gradients.
+        BadSpec: ``scales`` names no parameter.
     """
-    learned = [parameter for _, parameter in named(model)]
+    learned = named(model)
     if not learned:
         raise BadData(f"{type(model).__name__} has no parameter to learn: all have requires_grad=False")
-    groups = [
-        {"params": [each for each in learned if each.ndim >= 2], "weight_decay": loop.decay},
-        {"params": [each for each in learned if each.ndim < 2], "weight_decay": 0.0},
-    ]
+    factors = loop.factors
+    if idle := [prefix for prefix in factors if not any(name.startswith(prefix) for name, _ in learned)]:
+        raise BadSpec(f"scales: no trained parameter begins with {idle[0]!r}, such as {learned[0][0]}")
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for decays in (True, False):
+        for name, parameter in learned:
+            if (parameter.ndim >= 2) == decays:
+                longest = max((prefix for prefix in factors if name.startswith(prefix)), key=len, default="")
+                groups.setdefault((loop.decay if decays else 0.0, factors.get(longest, 1.0)), []).append(parameter)
     kind = torch.optim.AdamW if loop.optimiser == "adamw" else torch.optim.Adam
-    return kind([group for group in groups if group["params"]], lr=loop.rate)
+    return kind(
+        [{"params": each, "weight_decay": decay, "scale": scale} for (decay, scale), each in groups.items()],
+        lr=loop.rate,
+        betas=(loop.beta1, loop.beta2),
+        eps=loop.eps,
+    )
 
 
 def named(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -113,8 +113,8 @@ class Recipe:
 
 #: ``paper``: CLIP's batch (over all ranks: set loop.batch=32768/ranks), decay, warmup and learning rate of its ViT-B,
 #: with linear heads and its first temperature; SigLIP's own are loss=sigmoid temperature=0.1 bias=-10 rate=1e-3
-#: decay=1e-4. Their betas (0.9, 0.98 and 0.9, 0.95) are not; 20,000 steps are SigLIP's shortest run, CLIP's are 32
-#: epochs. Both train networks from scratch. ``cpu`` is ours, for a catalogue of thousands on a small machine.
+#: decay=1e-4. Their betas (loop.beta2=0.98 and 0.95) are left out; 20,000 steps are SigLIP's shortest run, CLIP's are
+#: 32 epochs. Both train networks from scratch. ``cpu`` is ours, for a catalogue of thousands on a small machine.
 PRESETS: Mapping[str, Recipe] = {
     "paper": Recipe(),
     "cpu": Recipe(

@@ -3,6 +3,7 @@ import math
 import signal
 import threading
 import traceback
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,57 @@ def test_fit_equals_a_plain_loop_written_out(tmp_path):
     )
     assert torch.equal(ours.weight, plain.weight) and torch.equal(ours.bias, plain.bias)
     assert (outcome.step, outcome.best, outcome.figures) == (7, 7, {}) and not ours.training
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw"])
+def test_parts_may_learn_at_rates_of_their_own_with_other_betas_also_after_a_resume(tmp_path, optimiser):
+    torch.manual_seed(0)
+    x, target = torch.randn(12, 3), torch.randn(12, 2)
+    ours, plain, cut = (nn.ModuleDict({"tower": nn.Linear(3, 4), "head": nn.Linear(4, 2)}) for _ in range(3))
+    for each in (plain, cut):
+        each.load_state_dict(ours.state_dict())
+    weights = [plain["tower"].weight, plain["head"].weight]
+    biases = [plain["tower"].bias, plain["head"].bias]
+    groups = [
+        {"params": [parameter], "lr": 0.1 * scale, "weight_decay": decay}
+        for parameters, decay in ((weights, 0.3), (biases, 0.0))
+        for parameter, scale in zip(parameters, (0.01, 1.0), strict=True)
+    ]
+    kind = torch.optim.AdamW if optimiser == "adamw" else torch.optim.Adam
+    written_out = kind(groups, betas=(0.8, 0.95), eps=1e-3)
+    order = Order.of(12, 4, seed=5)
+
+    def predict(model, x):
+        return model["head"](model["tower"](x))
+
+    for step in range(6):
+        rows = order.rows(step)
+        written_out.zero_grad()
+        (predict(plain, x[rows]) - target[rows]).square().mean().backward()
+        written_out.step()
+    settings = {"beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "scales": "tower.=1e-2", "decay": 0.3, "optimiser": optimiser}
+    loop = Loop(steps=6, batch=4, rate=0.1, schedule="constant", seed=5, device="cpu", **settings)
+
+    def loss(model, batch):
+        return {"loss": (predict(model, batch[0]) - batch[1]).square().mean()}
+
+    given = {"fetch": lambda rows, rng: (x[rows], target[rows]), "count": 12}
+    fit(ours, loss, out=tmp_path / "whole", loop=loop, **given)
+    fit(cut, loss, out=tmp_path / "cut", loop=replace(loop, steps=2), **given)
+    assert fit(cut, loss, out=tmp_path / "cut", loop=loop, **given).resumed == 2
+    for model in (ours, cut):
+        for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_scales_that_make_no_sense_are_refused(tmp_path, bench):
+    for said in ("tower", "tower.=x", "=1", "tower.=-1", "tower.=nan"):
+        with pytest.raises(BadSpec, match="is not PREFIX=FACTOR"):
+            bench().fit(tmp_path, scales=said)
+    with pytest.raises(BadSpec, match=r"no trained parameter begins with 'tower\.', such as 0\.weight"):
+        bench().fit(tmp_path, scales="tower.=0.1")
+    with pytest.raises(BadSpec, match="beta1 and beta2"):
+        bench().fit(tmp_path, beta2=1.0)
 
 
 @pytest.mark.parametrize("stop", [1, 7, 10, 20])
