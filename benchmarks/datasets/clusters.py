@@ -105,16 +105,20 @@ class Model:
         self.share = np.cumsum(weights) / weights.sum()
 
     def rows(self, chunk: int, count: int) -> Floats:
-        """Return the first vectors of a chunk, (count, dim) float32; -1 is the chunk of queries."""
-        rng = np.random.default_rng([self.seed, RECIPE, chunk + 1])
-        home = np.minimum(np.searchsorted(self.share, rng.random(_CHUNK)), len(self.share) - 1)[:count]
+        """Return the first vectors of a chunk, (count, dim) float32; -1 is the chunk of queries.
+
+        A whole chunk is always made: a product of fewer rows may be summed in another order, and differ in last bits.
+        """
         if count > _CHUNK:
             raise BadSpec(f"clusters: at most {_CHUNK} queries can be drawn")
+        rng = np.random.default_rng([self.seed, RECIPE, chunk + 1])
+        home = np.minimum(np.searchsorted(self.share, rng.random(_CHUNK)), len(self.share) - 1)
         mixed = self.centres[home]
-        own = rng.standard_normal((_CHUNK, _OWN), np.float32)[:count] * self.lengths[home]
+        own = rng.standard_normal((_CHUNK, _OWN), np.float32) * self.lengths[home]
         np.put_along_axis(mixed, self.axes[home], np.take_along_axis(mixed, self.axes[home], 1) + own, 1)
         made = mixed @ self.basis
-        made += rng.standard_normal((_CHUNK, self.dim), np.float32)[:count] * np.float32(self.noise / np.sqrt(self.dim))
+        made += rng.standard_normal((_CHUNK, self.dim), np.float32) * np.float32(self.noise / np.sqrt(self.dim))
+        made = made[:count]
         made /= np.linalg.norm(made, axis=1, keepdims=True)
         return np.asarray(made, np.float32)
 
