@@ -186,7 +186,15 @@ class _Folder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="quiver-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(self, _vanish, self.path)
+
+
+def _vanish(path: Path) -> None:
+    """Remove a folder; again where a thread of Lance still wrote to it meanwhile."""
+    for _ in range(5):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
 
 
 def _write(vectors: Vectors, params: Params, path: Path) -> Any:

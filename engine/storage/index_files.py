@@ -129,7 +129,8 @@ class Cache:
         """Remove whatever the note does not name: what was replaced, and what a process left that died."""
         served = self.kinds(column).get(kind, {}).get("folder", _OLD)
         for path in self.path(column, kind).iterdir():
-            if path.name.lstrip(".").startswith("index") and path.name != served:
+            draft = path.name.startswith(".built.")  # of the note, which is written under the same lock
+            if (draft or path.name.lstrip(".").startswith("index")) and path.name != served:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def open(self, column: Column | Derived, kind: str) -> tuple[Index, dict[int, str]] | None:

@@ -83,13 +83,16 @@ def write_open_clip() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Hub that does not answer, and nothing of it on disk."""
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A Hub that does not answer, and nothing of it on disk; what is waited for is noted, and not waited for."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", closed)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    return waits
 
 
 @pytest.fixture(scope="session")

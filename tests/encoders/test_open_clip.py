@@ -1,5 +1,4 @@
 import json
-import time
 
 import numpy as np
 import open_clip
@@ -202,15 +201,13 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
         load(model=f"local-dir:{tmp_path}")
 
 
-@pytest.mark.usefixtures("offline")
-def test_without_a_network_missing_weights_are_told_within_seconds():
-    start = time.perf_counter()
+def test_without_a_network_missing_weights_are_told_without_waiting_long(offline):
     said = r"model=ViT-B-32 pretrained=laion2b_s34b_b79k: .* is not on disk .* give checkpoint=FILE"
     with pytest.raises(MissingWeights, match=said) as caught:
         load(model="ViT-B-32", pretrained="laion2b_s34b_b79k")
     with pytest.raises(MissingWeights, match="owner/name is not on disk"):
         load(model="hf-hub:owner/name")
-    assert time.perf_counter() - start < 5
+    assert sum(offline) < 5
     assert "\n" not in str(caught.value)
 
 

@@ -1,5 +1,4 @@
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -159,12 +158,10 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
         load(model=str(tmp_path / "elsewhere"))
 
 
-@pytest.mark.usefixtures("offline")
-def test_without_a_network_missing_weights_are_told_within_seconds():
-    start = time.perf_counter()
+def test_without_a_network_missing_weights_are_told_without_waiting_long(offline):
     with pytest.raises(MissingWeights, match=r"sentence-transformers/all-MiniLM-L6-v2 is not on disk") as caught:
         load(model="all-MiniLM-L6-v2")
-    assert time.perf_counter() - start < 5
+    assert sum(offline) < 5
     assert "\n" not in str(caught.value)
 
 

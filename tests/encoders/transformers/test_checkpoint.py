@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -71,12 +69,10 @@ def test_a_missing_file_is_one_clear_line(kind, file, said, tmp_path, tiny):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("offline")
-def test_without_a_network_missing_weights_are_told_within_seconds():
-    start = time.perf_counter()
+def test_without_a_network_missing_weights_are_told_without_waiting_long(offline):
     with pytest.raises(MissingWeights, match=r"owner/name is not on disk .* give model=FOLDER") as caught:
         load(model="owner/name")
-    assert time.perf_counter() - start < 5
+    assert sum(offline) < 5
     assert "\n" not in str(caught.value)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -162,34 +161,44 @@ def test_what_does_not_fit_in_memory_is_not_begun(store, monkeypatch):
     assert behind(collection).due
 
 
-CATCH_UP = """
-import sys, quiver
-from quiver.engine.tuning import maintenance
-maintenance.LEAST = 50
-print("here", flush=True)
-while True:
-    quiver.open(sys.argv[1], catch_up=False).index("faiss factory=HNSW8")
+#: Builds and publishes an index, and dies right before the n-th time that something is done below a folder.
+PUBLISH = """
+import os, signal, sys, quiver
+uri, folder, event, number = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+left = number
+
+def die(name, arguments):
+    global left
+    if name == event and arguments and folder in str(arguments[0]):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)
+quiver.open(uri, catch_up=False).index("faiss factory=HNSW8")
+print("done", flush=True)
 """
+#: While the new index is written, before it gets its name, before the note names it, before and amid removing the old.
+MOMENTS = [("open", 3), ("os.rename", 1), ("os.rename", 2), ("shutil.rmtree", 1), ("os.rmdir", 1)]
+EVERY = [(event, n) for event in ("open", "os.mkdir", "os.rename", "os.remove", "shutil.rmtree") for n in range(1, 7)]
 
 
-def test_killed_at_any_moment_the_old_index_serves_and_nothing_is_left_behind(store):
-    """The process publishes one index after the other, so that it dies in every part of building and publishing."""
+def test_killed_at_any_step_of_publishing_an_index_serves_and_nothing_is_left_behind(store):
+    """A process is killed right before a chosen step, in the long form (QUIVER_KILLS) before every one."""
     collection, data, folder = store
     data |= put(collection, folder, "more", 150, seed=2)
-    column, rng = collection._session().graph.columns[0], random.Random(5)
+    column, ended = collection._session().graph.columns[0], []
     place, query = Cache(collection.uri).path(column, "faiss"), np.ones(DIM, np.float32)
-    for _ in range(int(os.environ.get("QUIVER_KILLS", "5"))):
-        process = subprocess.Popen(
-            [sys.executable, "-c", CATCH_UP, collection.uri], start_new_session=True, stdout=subprocess.PIPE
-        )
-        assert process.stdout.readline()
-        time.sleep(rng.uniform(0.3, 1.0))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    for event, number in EVERY if "QUIVER_KILLS" in os.environ else MOMENTS:
+        words = [collection.uri, str(place), event, str(number)]
+        process = subprocess.run([sys.executable, "-c", PUBLISH, *words], capture_output=True, text=True, check=False)
+        assert process.returncode == -signal.SIGKILL or process.stdout == "done\n", process.stderr
+        ended.append(process.returncode == 0)
         note = json.loads((place / "built.json").read_text())
         reader = quiver.open(collection.uri)
         assert held(reader).index is not None and (place / note["folder"]).is_dir()
         assert found(reader, query, k=3) == best(data, query, 3)
+    assert not all(ended) and ("QUIVER_KILLS" in os.environ or not any(ended))
     collection.index("faiss factory=HNSW8")
     left = sorted(path.name for path in place.iterdir() if not path.name.endswith(".lock"))
     assert left == ["built.json", json.loads((place / "built.json").read_text())["folder"]]
