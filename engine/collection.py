@@ -28,6 +28,7 @@ from quiver.engine.serving.batcher import Batcher, each_alone
 from quiver.engine.serving.paging import pages
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.source.given import Given, Stored
+from quiver.engine.source.roots import Roots
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.dataset import Table, quoted
 from quiver.engine.storage.index_files import Cache
@@ -131,15 +132,20 @@ class Collection:
         paths = [str(each) for each in sources if not isinstance(each, Item)]
         if chosen.sync and not paths:
             raise BadSpec("sync compares a collection with its files: name the folders, tables or tars to compare")
-        origins: list[source.Source] = [Given.of(items)] if items else []
-        roots = roots_of(self._present())
-        if paths:
-            table_of = None if meta is None else str(meta)
-            origins.append(source.open(paths, meta=table_of, key=key, media=media, roots=roots, **chosen.columns))
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
+        given: list[source.Source] = [Given.of(items)] if items else []
+        table_of = None if meta is None else str(meta)
+
+        def opened(roots: Roots) -> list[source.Source]:
+            if not paths:
+                return []
+            return [source.open(paths, meta=table_of, key=key, media=media, roots=roots, **chosen.columns)]
+
+        origins = [*given, *opened(roots := roots_of(self._present()))]
         encoders = self._loaded(named)
         table = self._writer(create=bool(origins))
-        keep(table, roots)
+        while not keep(table, roots):  # another process took a name meanwhile
+            origins = [*given, *opened(roots := roots_of(table))]
         encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
         typed = [each.beside(table.schema) if isinstance(each, Given) else each for each in origins]
         origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)

@@ -26,10 +26,15 @@ def roots_of(table: Table | None) -> Roots:
     return Roots([NamedRoot(*each) for each in stored], aliases, evidence=lambda sample: _compare(table, sample))
 
 
-def keep(table: Table, roots: Roots) -> None:
-    """Write the roots down, before the first of their items is committed."""
-    if roots.changed or table.roots[0] is None:
-        table.record_roots(roots.all, before=roots.stored, loose=bool(roots.aliases))
+def keep(table: Table, roots: Roots) -> bool:
+    """Write the roots down, before the first of their items is committed.
+
+    Returns:
+        Whether that is done: False if another writer took the prefix of a new root, so that it needs another one.
+    """
+    if not roots.changed and table.roots[0] is not None:
+        return True
+    return table.record_roots(roots.all, before=roots.stored, loose=bool(roots.aliases))
 
 
 def _compare(table: Table, sample: Sequence[tuple[str, Mapping[str, str]]]) -> Mapping[int, bool]:

@@ -5,6 +5,7 @@ A file below the folder of the manifest has the id it would have if that folder 
 absolute path, and a URI is its own id.
 """
 
+import codecs
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ def read_text(path: str) -> str | None:
     """Return the content of a text file without the space around it, or None if nothing is left.
 
     Raises:
-        BadMedia: it cannot be read, is not UTF-8, or is over 1 MiB and so no caption or passage.
+        BadMedia: it cannot be read, is not UTF-8 (nor UTF-16 or UTF-32 with a mark), or is over 1 MiB and so no caption
+            or passage.
     """
     try:
         with open(path, "rb") as file:
@@ -41,9 +43,16 @@ def read_text(path: str) -> str | None:
     if len(content) > _TEXT_BYTES:
         raise BadMedia(f"{path} is over 1 MiB: split it into passages, one item each")
     try:
-        return content.decode("utf-8-sig").strip() or None
+        return content.decode(_encoding(content[:4])).strip() or None
     except UnicodeDecodeError as error:
         raise BadMedia(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from error
+
+
+def _encoding(first: bytes) -> str:
+    """Return the encoding that a byte-order mark tells, as editors on Windows write it; UTF-8 where there is none."""
+    if first.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    return "utf-16" if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 @dataclass(frozen=True, slots=True)

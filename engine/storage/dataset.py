@@ -26,7 +26,7 @@ from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lo
 from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.version_watch import Sight, Watch
 from quiver.engine.storage.write_lock import lock_of
-from quiver.errors import BadCollection, BadData, BadSpec, QuiverError
+from quiver.errors import BadCollection, BadSpec, QuiverError
 from quiver.files import writing
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
@@ -329,7 +329,7 @@ class Table:
         stored = header.get("roots")
         return None if stored is None else [(path, prefix) for path, prefix in stored], bool(header.get("loose"))
 
-    def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> None:
+    def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> bool:
         """Write down roots, beside those that another writer added meanwhile.
 
         Args:
@@ -337,23 +337,24 @@ class Table:
             before: those that were read when the new ones were chosen.
             loose: whether some items have ids from the time before roots were kept.
 
-        Raises:
-            BadData: another writer took the prefix of a new root.
+        Returns:
+            Whether they were written; False if another writer took the prefix of a new one.
         """
-        new = [list(root) for root in roots if tuple(root) not in {tuple(each) for each in before}]
-        kept = {tuple(root) for root in roots}
+        known, kept = set(map(tuple, before)), set(map(tuple, roots))
+        new = [list(root) for root in roots if tuple(root) not in known]
         gone = [list(root) for root in before if tuple(root) not in kept]
 
-        def change(dataset: lance.LanceDataset) -> None:
+        def change(dataset: lance.LanceDataset) -> bool:
             header = json.loads(dataset.schema.metadata[b"quiver"])
             here = [root for root in header.get("roots") or [list(each) for each in before] if root not in gone]
-            for path, prefix in new:
-                if any(other == prefix and where != path for where, other in here):
-                    raise BadData(f"another process just added items that are called {prefix}...: add {path} again")
+            if any(other == prefix and where != path for path, prefix in new for where, other in here):
+                return False
             header |= {"roots": here + [root for root in new if root not in here], "loose": loose}
             dataset.update_schema_metadata({"quiver": json.dumps(header)})
+            return True
 
-        self.commit(change)
+        done: bool = self.commit(change)
+        return done
 
     def reading(self, where: str | None) -> AbstractContextManager[None]:
         """Turn what Lance says of a condition or a damaged file into one clear line."""

@@ -89,3 +89,10 @@ def test_a_path_that_names_no_file_is_told_what_may_be_meant(tmp_path):
         digest([str(tmp_path / "img_1.jpg")])
     with pytest.raises(BadMedia, match=r"it is a path of Windows, which means nothing here"):
         digest([f"{tmp_path}/C:\\photos\\a.jpg"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_texts_with_a_byte_order_mark_are_read_in_their_encoding(tmp_path, encoding):
+    (tmp_path / "note.txt").write_text("für dich", encoding=encoding)
+    rows = [row for batch in source.open([str(tmp_path)]).batches(9) for row in batch.to_pylist()]
+    assert [row["text"] for row in rows] == ["für dich"]
