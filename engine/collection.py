@@ -128,6 +128,8 @@ class Collection:
             options["max_memory"] = index_choice.parse(memory)
         chosen = Options.of(options)
         share_arenas()
+        if odd := [each for each in sources if not isinstance(each, str | os.PathLike | Item)]:
+            raise BadSpec(f"add takes paths and Items, one by one, as in add(*items), not a {type(odd[0]).__name__}")
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
         if chosen.sync and not paths:
@@ -237,6 +239,8 @@ class Collection:
             BadSpec: an id is not here, or a value is cleared in a column that is not.
             BadData: a column cannot be called so, or a value cannot be stored; nothing is changed then.
         """
+        if not isinstance(values, Mapping) or not all(isinstance(each, Mapping) for each in values.values()):
+            raise BadSpec("update_meta takes new values by id and column, such as {'a.jpg': {'price': 12.5}}")
         table = self._writer()
         absent = set(values).difference(item.id for item in self.get(list(values)))
         if absent:

@@ -1,6 +1,7 @@
 """A vector column: what was embedded, by which encoder, into which space; stored, or made of a stored one."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Characters of the name of a space.
 _LONGEST = 200
+#: The revision of a space of ready-made vectors.
+GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def given_space(name: Any, dim: int, metric: Metric) -> Space:
     """
     if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST or not name.isprintable():
         raise BadSpec(f"a space has a name of at most {_LONGEST} characters that can be seen, not {name!r}")
-    return Space(name, dim, metric, "given")
+    return Space(name, dim, metric, GIVEN)
 
 
 def check_same(here: "pa.Field", new: "pa.Field") -> None:
@@ -127,8 +130,22 @@ def check_same(here: "pa.Field", new: "pa.Field") -> None:
         raise BadData(f"column {new.name} holds {here.type} here and {new.type} in the new data")
 
 
+def check_name(new: Column | None, stored: Iterable[Column]) -> None:
+    """See that no other space has the name of ready-made vectors, by which they are asked for.
+
+    Raises:
+        BadData: one has.
+    """
+    if new is None or new.encoder is not None:
+        return
+    for here in stored:
+        if here.space.name == new.space.name and here.space != new.space:
+            raise BadData(f"vectors of {_told(new.space)} do not go into {_told(here.space)}: give them another space")
+
+
 def _told(space: Space) -> str:
-    return f"the space {space.name!r} ({space.dim} wide, {space.metric})"
+    made = "ready-made" if space.revision == GIVEN else f"revision {space.revision[:8]}"
+    return f"the space {space.name!r} ({space.dim} wide, {space.metric}, {made})"
 
 
 @cache

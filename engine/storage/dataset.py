@@ -20,7 +20,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from quiver.engine.core.column import Column, check_same
+from quiver.engine.core.column import Column, check_name, check_same
 from quiver.engine.core.metadata import RESERVED, check_names, names_of
 from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lost_race, reading, unreadable
 from quiver.engine.storage.seal import Seal
@@ -286,12 +286,14 @@ class Table:
         """See that columns can be added, or are there already as they should be.
 
         Raises:
-            BadData: a column exists with another type or for another space, or metadata cannot be called so.
+            BadData: a column exists with another type or for another space, another space has the name of ready-made
+                vectors, or metadata cannot be called so.
         """
         check_names([field.name for field in fields if Column.of(field) is None], stored=self.meta)
         known = {field.name: field for field in self.schema}
         for field in fields:
             check_same(known.get(field.name, field), field)
+            check_name(Column.of(field), self.columns)
 
     def add_fields(self, fields: Sequence[pa.Field]) -> None:
         """Add empty columns, skipping those that exist.

@@ -1,7 +1,10 @@
 """Vectors from Python arrays: added with ids and metadata, refused in one line where something does not match."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import quiver
@@ -85,3 +88,66 @@ def test_ids_for_a_file_are_refused(shop, tmp_path, vectors):
     np.save(tmp_path / "v.npy", vectors)
     with pytest.raises(BadSpec, match="ids are for an array"):
         shop.add_vectors(tmp_path / "v.npy", ids=IDS, space="mine")
+
+
+@pytest.mark.parametrize(
+    ("space", "data", "options"),
+    [
+        ("mine", np.eye(8), {"metric": "l2"}),
+        ("mine", np.eye(8), {"metric": "dot", "key": "text"}),
+        ("mine", np.eye(5), {}),
+        ("mine", np.eye(5), {"key": "text"}),
+        ("two words", np.eye(8), {}),
+    ],
+)
+def test_vectors_of_another_space_are_refused_and_nothing_changes(shop, space, data, options):
+    shop.add_vectors(np.eye(8), ids=IDS[:8], space="mine", progress=False)
+    shop.add_vectors(np.eye(8), ids=IDS[:8], space="two_words", progress=False)
+    version = shop.info()["version"]
+    with pytest.raises(BadData, match=r"not go into the space '(mine|two_words)' .8 wide, cosine, ready-made.: give"):
+        shop.add_vectors(data, ids=IDS[: len(data)], space=space, meta=[{"new": 1}] * len(data), **options)
+    assert shop.info()["version"] == version
+
+
+@pytest.mark.parametrize("space", ["", " ", "a\nb", "x" * 201, 5, None])
+def test_a_space_has_a_name_that_can_be_seen(shop, space):
+    with pytest.raises(BadSpec, match="a space has a name of at most 200 characters"):
+        shop.add_vectors(np.eye(8), ids=IDS[:8], space=space)
+
+
+@pytest.mark.parametrize(
+    ("metric", "length", "reason"),
+    [
+        ("cosine", 1e30, r"1e\+30 long: at most 1e\+18"),
+        ("dot", 1e19, "at most"),
+        ("l2", 3e38, "at most"),
+        ("cosine", 1e-30, "1e-30 long: at least 1e-18"),
+        ("dot", 1e-39, "at least 1e-18"),
+        ("l2", 1e-20, "at least 1e-18"),
+        ("cosine", 0, "all zeros, which has no direction"),
+        ("l2", 0, None),
+        ("dot", 0, None),
+        ("cosine", 1e17, None),
+        ("l2", 1e-17, None),
+    ],
+)
+@pytest.mark.parametrize("form", ["array", "npy", "parquet"])
+def test_a_vector_that_no_index_can_compare_is_quarantined_and_the_rest_is_found(
+    shop, tmp_path, metric, length, reason, form
+):
+    data = np.eye(8)
+    data[3] *= length
+    names = [f"v#{n}" for n in range(8)]
+    if form == "array":
+        report = shop.add_vectors(data, ids=names, space="mine", metric=metric, progress=False)
+    else:
+        if form == "npy":
+            np.save(tmp_path / "v.npy", data)
+        else:
+            pq.write_table(pa.table({"id": names, "vector": list(data)}), tmp_path / "v.parquet")
+        report = shop.add_vectors(tmp_path / f"v.{form}", space="mine", metric=metric, progress=False)
+    found = shop.info()["quarantine"]
+    assert (report.quarantined, len(found)) == ((1, 1) if reason else (0, 0))
+    if reason:
+        assert found[0]["id"] == "v#3" and re.search(reason, found[0]["reason"])
+    assert shop.search(vectors={"mine": data[5]}, k=1).ids == ("v#5",)
