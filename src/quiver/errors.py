@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 #: Optional packages by the name they are imported by: the name they are installed by, and the extra that installs them.
 EXTRAS = {
@@ -25,6 +26,7 @@ EXTRAS = {
     "soundfile": ("soundfile", "audio"),
     "soxr": ("soxr", "audio"),
     "timm": ("timm", "timm"),
+    "tokenizers": ("tokenizers", "torch"),
     "torch": ("torch", "torch"),
     "torchvision": ("torchvision", "timm"),
     "transformers": ("transformers", "transformers"),
@@ -61,10 +63,12 @@ class MissingExtra(QuiverError):
 
     Args:
         module: the name it is imported by.
+        extra: what to install; by default the extra of that package.
     """
 
-    def __init__(self, module: str) -> None:
-        package, extra = EXTRAS.get(module, (module, ""))
+    def __init__(self, module: str, *, extra: str | None = None) -> None:
+        package, own = EXTRAS.get(module, (module, ""))
+        extra = extra or own
         target = f"'quiver-search[{extra}]'" if extra else package
         super().__init__(f"{package} is not installed: pip install {target}")
 
@@ -103,6 +107,17 @@ def optional() -> Iterator[None]:
         if told is error:
             raise
         raise told from error
+
+
+def require(*modules: str, extra: str) -> None:
+    """See that packages are installed, importing none of them.
+
+    Raises:
+        MissingExtra: one is not; the message names the extra that installs all of them.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, extra=extra)
 
 
 def is_panic(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from quiver.cli import show
+from quiver.errors import require
 
 _COUNTS = {"scenes": 120, "stills": 60, "pairs": 60, "garments": 240}
 #: Films the demo's model learns from, of another world than the one that is searched.
@@ -28,6 +29,7 @@ def demo(
     from quiver.engine.contact_sheet import write
     from quiver.engine.execution.plan import render
 
+    require("av", "soundfile", *(("torch", "accelerate") if steps else ()), extra="all")
     manifests = _render(out / f"world-{seed}", seed)
     learnt = [f"mmv checkpoint={_train(out / 'mmv', seed + 1, steps).resolve()}"] if steps else []
     specs = [*(encoder or _at_hand()), *learnt]

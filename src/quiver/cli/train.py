@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from quiver.cli import show, table
-from quiver.errors import BadData, BadSpec
+from quiver.errors import BadData, BadSpec, require
 
 
 def train(
@@ -40,6 +40,7 @@ def train(
 
     For several GPUs: torchrun --nproc-per-node 4 -m quiver train ...
     """
+    require("torch", "accelerate", extra="train")
     school = _school(model)
     chosen = _choose(school, model, settings or [], preset=preset)
     if recipe:
