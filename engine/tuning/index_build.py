@@ -1,4 +1,4 @@
-"""Build an index of one column and publish it, the old one serving until then; with a promise where one is wanted."""
+"""Build an index of one column, tune it to a recall target if asked, and publish it; the old one serves until then."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ from quiver.errors import BadSpec, QuiverError
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted of an index.
+    """A request for an index.
 
     Attributes:
-        kind: of index; None for the best there is.
-        options: to build it with.
-        want: what it is to promise; None for nothing.
-        memory: bytes that may be used; None for most of what is free.
-        updates: whether vectors come and go often.
+        kind: of index; None chooses the best.
+        options: build options.
+        want: its recall target; None for no target.
+        memory: limit in bytes; None for most of the free memory.
+        updates: how often vectors change.
     """
 
     kind: str | None
@@ -41,10 +41,10 @@ class Order:
 def each(
     session: Session, spaces: Sequence[str], do: Callable[[Session, Column | Derived], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Do something with every column that is searched, or with those in some spaces, and return what came of it.
+    """Apply a function to every searchable column, or to those of some spaces, and return the results.
 
     Raises:
-        BadSpec: there is no such column, or it failed for some; it was done with the others all the same.
+        BadSpec: there is no such column, or it failed for some columns; the others are done all the same.
     """
     columns = session.graph.searched(spaces)
     if not columns:
@@ -64,20 +64,20 @@ def each(
 
 
 def build(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
-    """Build one index as named, and describe it; see ``fill``."""
+    """Build one index of a given kind and describe it; see ``fill``."""
     return fill(session, column, Order(kind, options))
 
 
 def fill(session: Session, column: Column | Derived, order: Order) -> dict[str, Any]:
-    """Build one index and describe it: column, kind, options, vectors, seconds, and the promise where one is made.
+    """Build one index and describe it: column, kind, options, vectors, seconds, and its recall target if it has one.
 
-    An index that takes the place of one that kept a promise promises the same, measured anew.
+    An index that replaces one with a recall target gets the same target, measured again.
 
     Raises:
         BadSpec: there is no such kind, it takes no such option, needs no building, or needs more memory than there is.
     """
     if order.kind == "exact":
-        raise BadSpec("exact needs no building: it reads the vectors themselves")
+        raise BadSpec("exact needs no index: it scans the vectors")
     started = perf_counter()
     chosen = _choose(session, column, order)
     made = {"column": str(column), "kind": chosen.kind, "options": dict(chosen.options), "why": chosen.why}
@@ -113,7 +113,7 @@ def _promise(
 def renew(
     session: Session, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool
 ) -> Promise:
-    """Measure an index and keep the promise it can make, with the queries it was given for the next time."""
+    """Measure an index; store its recall curves, and the given queries for the next measurement."""
     made, sample = measure(session, column, kind, want, options=options, exact=exact)
     path = session.cache.queries(column, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,13 +127,13 @@ def renew(
 
 
 def again(session: Session, column: Column | Derived, before: Promise, *, seed: int) -> Want:
-    """Return what a promise wanted, to be measured anew with the queries it was given, or other stored ones."""
+    """Return the recall target of an index, to be measured again with the stored queries or with new ones."""
     kept = session.cache.queries(column, before.kind)
     return Want(before.recall, before.k, kept if kept.exists() else None, before.asked, seed)
 
 
 def brief(made: Promise) -> dict[str, Any]:
-    """Describe a promise: what it is, what it rests on, whether it holds, and the setting for each selectivity."""
+    """Describe a recall target: value, evidence, state, and the settings for each selectivity."""
     settings = []
     for curve in made.curves:
         offer = made.offer(curve.depth, curve.selectivity)
@@ -164,7 +164,7 @@ def brief(made: Promise) -> dict[str, Any]:
 
 def _build_lance(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:
     if isinstance(column, Derived):
-        raise BadSpec(f"{column}: lance indexes what is stored only; use faiss")
+        raise BadSpec(f"{column}: lance indexes stored columns only, and a bridge computes this one: use faiss")
     module = registry.module("indexers", kind)
     values = registry.convert(module.over, dict(options), name=kind)
     session.table.commit(lambda dataset: module.over(dataset, column.name, column.space, **values), alone=False)
@@ -186,7 +186,7 @@ def _build_file(session: Session, column: Column | Derived, kind: str, options: 
 
 
 def covered(version: int, fragments: Mapping[int, Fragment]) -> dict[str, Any]:
-    """Note what an index holds: the version it was read at, and the files and rows of each fragment."""
+    """Describe the contents of an index: the version it was built from, and the files and rows of each fragment."""
     return {
         "version": version,
         "files": {number: fragment.files for number, fragment in fragments.items()},

@@ -1,11 +1,11 @@
-"""Which index to build: by how many vectors there are, how wide, how much memory there is, and how often they change.
+"""Choose an index by number of vectors, dimension, memory and update rate.
 
-Small collections stay exact. Larger ones are parted into the square root of n lists of codes of 4 bits, which are
-scanned fast, and the best rescored from the vectors; what memory does not hold is searched on disk. Autofaiss
-(https://github.com/criteo/autofaiss, Apache-2.0), whose rules these were, builds graphs where memory allows, and 4
-times as many lists. On 100,000 x 128 and 50,000 x 784 real vectors our lists took half the time of a graph at recall
-0.95 and 0.99, alone and in batches, and a third of the time to build; with 4 times as many it was 1.5 times as long.
-Graphs are left for widths that cannot be cut into codes.
+Small collections stay exact. Larger ones get an inverted file with sqrt(n) lists of 4-bit product quantisation codes,
+which are scanned fast, and the best candidates are rescored exactly. Collections that do not fit into memory are
+searched on disk. The rules began as those of autofaiss (https://github.com/criteo/autofaiss, Apache-2.0), which builds
+graphs if memory allows, and 4 times as many lists. On 100,000 x 128 and 50,000 x 784 real vectors these lists took half
+the time of a graph at recall 0.95 and 0.99, single and batched, and a third of the build time; with 4 times as many
+lists search took 1.5 times as long. Graphs remain for dimensions that cannot be divided into codes.
 """
 
 import inspect
@@ -21,34 +21,34 @@ from quiver.types import Space
 
 Updates = Literal["rare", "often"]
 
-#: An exact scan that takes so many milliseconds at most is hardly more than the rest of a search: 0.2 ms.
+#: Exact scans up to this many milliseconds are not worth an index: the rest of a search takes 0.2 ms.
 _CHEAP = 0.5
-#: So few vectors are scanned whatever the machine seemed to take: autofaiss's rule for Flat.
+#: Up to this many vectors are always scanned exactly: autofaiss's rule for Flat.
 _FEW = 1_000
-#: Graphs are built for so many numbers (rows x width) at most: the time they take to build grows faster than the rows.
+#: Largest rows x dimension for a graph: its build time grows faster than the number of rows.
 _GRAPH = 1 << 26
-#: Links of a graph's node: below the least it finds too little, above the most nothing is gained.
+#: Links per node of a graph: fewer lose recall, more gain nothing.
 _LEAST, _MOST = 8, 32
-#: Vectors to train on, per list.
+#: Training vectors per list.
 _TRAIN = 128
-#: Up to this width a code stands for two numbers, above it for four.
+#: Up to this dimension a code encodes two numbers, above it four.
 _NARROW = 128
-#: Share of the free memory that is used unless told otherwise.
+#: Default fraction of the free memory to use.
 _SHARE = 0.8
-#: Bytes a second copy of the vectors takes, of one byte a number, that exact scans go by; and of two row numbers each.
+#: Bytes per dimension of the int8 copy used by exact scans; bytes per row of the row-id maps.
 _COPY, _ROW = 1, 24
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An index that may be built.
+    """An index that could be built.
 
     Attributes:
         kind: of index.
-        options: to build it with.
-        held: bytes in memory once it serves, the vectors themselves included where they have to be there.
-        build: bytes at most while it is built and measured.
-        why: what speaks for it.
+        options: build options.
+        held: bytes of memory while it serves, including the vectors if they must be in memory.
+        build: peak bytes while it is built and measured.
+        why: reason for this choice.
     """
 
     kind: str
@@ -68,13 +68,13 @@ def choose(
 
     Args:
         space: of the vectors.
-        rows: how many there are.
-        machine: what it takes to scan them.
-        memory: bytes that may be used; None for four fifths of what is free.
-        updates: whether vectors come and go often, so that an index is built again and again.
+        rows: number of vectors.
+        machine: measured scan costs.
+        memory: limit in bytes; None for four fifths of the free memory.
+        updates: how often vectors change; ``often`` prefers indexes that are cheap to rebuild.
 
     Raises:
-        BadSpec: memory allows none.
+        BadSpec: no index fits into memory.
     """
     budget = free() if memory is None else memory
     every = list(_choices(space, rows, machine, budget, updates))
@@ -83,17 +83,18 @@ def choose(
             return choice
     least = min(every, key=lambda choice: choice.build)
     raise BadSpec(
-        f"{size(budget)} of memory allow no index of {_named(space, rows)}: {least} needs {size(least.build)}"
+        f"{size(budget)} of memory are too little for any index of {_named(space, rows)}: "
+        f"{least} needs {size(least.build)}"
     )
 
 
 def admit(
     space: Space, rows: int, kind: str, options: Mapping[str, str], *, memory: int | None, machine: Machine
 ) -> Choice:
-    """Return an index that was named with what it takes.
+    """Return an index of a named kind with its memory needs.
 
     Raises:
-        BadSpec: it takes more memory than there is; the message says what would fit.
+        BadSpec: it needs more memory than there is; the message names an index that fits.
     """
     budget = free() if memory is None else memory
     named = _sized(space, rows, kind, options, "as asked")
@@ -112,12 +113,12 @@ def admit(
 
 
 def resident(space: Space, rows: int, memory: int | None) -> bool:
-    """Say whether memory allows an exact scan."""
+    """Whether the vectors fit into memory for an exact scan."""
     return _exact(space, rows) <= (free() if memory is None else memory)
 
 
 def free() -> int:
-    """Return bytes of memory that may be used: most of what the system and the container have left."""
+    """Return the usable bytes of memory: most of the free memory of the system or container."""
     import psutil
 
     left = [psutil.virtual_memory().available, *_contained()]
@@ -125,13 +126,13 @@ def free() -> int:
 
 
 def parse(text: str) -> int:
-    """Read an amount of memory.
+    """Parse an amount of memory.
 
     >>> parse("8GB"), parse("1.5 GiB"), parse("250M")
     (8000000000, 1610612736, 250000000)
 
     Raises:
-        BadSpec: it is none.
+        BadSpec: the text is not an amount of memory.
     """
     units = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
     units |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -140,11 +141,11 @@ def parse(text: str) -> int:
     try:
         return int(float(number) * units[unit])
     except (ValueError, KeyError):
-        raise BadSpec(f"memory is given as 8GB or 500MiB, not {text!r}") from None
+        raise BadSpec(f"memory must look like 8GB or 500MiB, not {text!r}") from None
 
 
 def size(amount: float) -> str:
-    """Write bytes for people.
+    """Format bytes for people.
 
     >>> size(1_234_000_000)
     '1.23 GB'
@@ -156,7 +157,7 @@ def size(amount: float) -> str:
 
 
 def _choices(space: Space, rows: int, machine: Machine, budget: int, updates: Updates) -> Iterator[Choice]:
-    """Yield what may be built, the best first."""
+    """Yield the indexes that could be built, best first."""
     scan = machine.scanning(rows, space.dim).alone
     need = _exact(space, rows)
     if scan <= _CHEAP or rows <= _FEW:
@@ -199,7 +200,7 @@ def _lists(rows: int) -> int:
 
 
 def _parts(dim: int) -> int:
-    """Return how many codes of 4 bits stand for a vector; 0 where its width allows no parts."""
+    """Return the number of 4-bit codes per vector; 0 if the dimension cannot be divided."""
     most = dim // (2 if dim <= _NARROW else 4)
     return next((parts for parts in range(most, dim // 8, -1) if dim % parts == 0), 0)
 
@@ -209,7 +210,7 @@ def _named(space: Space, rows: int) -> str:
 
 
 def _contained() -> Iterator[int]:
-    """Yield what the container has left, where it has a limit."""
+    """Yield the free memory of the container, if it has a limit."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text().strip()

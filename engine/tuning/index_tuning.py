@@ -1,12 +1,13 @@
-"""Measure what settings of an index find and take, and make a promise of it.
+"""Measure recall and latency of index settings, and choose those that reach a recall target.
 
-Queries are parted into two halves. With the first, settings are tried from cheap to dear and the worthwhile ones are
-kept; with the second, these are measured again, and that is what a promise says. A setting keeps a promise if the
-lower end of what the first half found (95 %, one-sided) and the mean of the second reach it.
+Queries are split in two halves. The first half selects settings, from cheap to expensive; the second half measures the
+selected ones again, and those figures are reported. A setting reaches a target if both the lower confidence bound of
+the first half (95 %, one-sided) and the mean of the second half reach it.
 
-Recall is measured under conditions that leave 1, 0.1, 0.01 and 0.001 of the rows, of two sorts: rows drawn at random,
-and rows that are alike (the far end of some direction), to which most queries do not belong. The worse sort counts.
-Rows no further than the k-th true neighbour count as found, so that equal vectors stand for one another.
+Recall is measured without a filter and with filters that keep 10 %, 1 % and 0.1 % of the rows. Filters are of two
+sorts: random rows, and correlated rows (the top of a random projection), which are out of distribution for most
+queries. The lower recall is reported. A row at most as far as the k-th true neighbour counts as found, so ties do not
+matter.
 
 Shapes: q queries, k hits, dim the width of the space.
 """
@@ -32,9 +33,9 @@ from quiver.errors import BadSpec
 from quiver.indexers._tune import calm, climb, frontier
 from quiver.types import Floats, Rows
 
-#: Queries that settings are first tried with.
+#: Queries of the first, coarse try of a setting.
 _TRIED = 200
-#: Standard errors below the mean that 95 % of means stay above.
+#: One-sided 95 % confidence bound, in standard errors.
 SURE = 1.645
 _SLACK = 1e-6  # share of a score within which two are equal
 _CHUNK = 1 << 16  # vectors projected together
@@ -44,12 +45,12 @@ Shares = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What measuring may take.
+    """Effort of a measurement.
 
     Attributes:
-        asked: queries drawn, unless told otherwise.
-        kept: settings measured at each depth and selectivity.
-        alone: queries timed alone.
+        asked: default number of queries.
+        kept: settings measured per depth and selectivity.
+        alone: queries timed one by one.
         batches: batches timed.
     """
 
@@ -59,22 +60,22 @@ class Effort:
     batches: int = 2
 
 
-#: By kind of index: a search of Lance takes fifty times as long as one of FAISS.
+#: By kind of index: a Lance search takes fifty times as long as a FAISS search.
 EFFORT = {"lance": Effort(200, 5, 5, 1)}
-#: What timing an exact scan may take that reads every vector from disk.
+#: Effort of timing an exact scan that reads all vectors from disk.
 _SLOW = Effort(alone=2, batches=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What is to be promised.
+    """A recall target.
 
     Attributes:
-        recall: the mean share of the true k best that is found.
-        k: how many hits.
-        queries: what will be asked; see ``quiver.engine.tuning.sample_queries``.
-        sample: how many of them are used; None for as many as the kind of index is worth.
-        seed: other seeds, other queries and conditions.
+        recall: mean fraction of the true top k to find.
+        k: number of hits.
+        queries: sample queries; see ``quiver.engine.tuning.sample_queries``.
+        sample: number of queries to use; None for the default of the kind of index.
+        seed: random seed of queries and filters.
 
     Raises:
         BadSpec: the recall is not above 0 and at most 1, or k or sample are too small.
@@ -97,15 +98,15 @@ class Want:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """Queries under one condition, with the right answer.
+    """Queries under one filter, with the true neighbours.
 
     Attributes:
         queries: (q, dim).
-        own: (q,) rows they are themselves, or None.
-        allow: rows that may be found, or None.
-        sort: of the condition.
-        truth: (q, w) the best rows.
-        least: (q,) the score of the last of them.
+        own: (q,) the row that each query is, or None.
+        allow: rows that pass the filter, or None for all.
+        sort: of the filter: random or correlated.
+        truth: (q, w) the true nearest rows.
+        least: (q,) the score of the last true neighbour.
     """
 
     queries: Floats
@@ -116,7 +117,7 @@ class Case:
     least: Floats
 
     def first(self, count: int) -> "Case":
-        """Return the same with the first so many queries."""
+        """Return the case with its first ``count`` queries."""
         own = None if self.own is None else self.own[:count]
         return replace(self, queries=self.queries[:count], own=own, truth=self.truth[:count], least=self.least[:count])
 
@@ -124,15 +125,15 @@ class Case:
 def measure(
     session: Session, column: Column | Derived, kind: str, want: Want, *, options: Mapping[str, str], exact: bool = True
 ) -> tuple[Promise, SampleQueries]:
-    """Measure an index that is built; return the promise it can keep, and the queries it was measured with.
+    """Measure an index; return its recall curves and target, and the queries.
 
     Args:
         session: the collection.
-        column: what is indexed.
+        column: the indexed column.
         kind: of index.
-        want: what is to be promised.
-        options: what the index was built with.
-        exact: whether memory allows an exact scan; else the truth is read from disk.
+        want: the recall target.
+        options: build options of the index.
+        exact: whether an exact scan fits into memory; otherwise the truth is read from disk.
 
     Raises:
         BadSpec: there are too few queries.
@@ -140,7 +141,7 @@ def measure(
     count = want.sample or EFFORT.get(kind, Effort()).asked
     sample = draw(session, column, want.queries, count=count, seed=want.seed)
     if len(sample) < 2:
-        raise BadSpec(f"a promise for {column} needs two queries at least, and {len(sample)} are here")
+        raise BadSpec(f"a recall target for {column} needs at least two sample queries, and there are {len(sample)}")
     bench = Measurement(session.resident(column), kind, sample, exact=exact, seed=want.seed)
     curves = [curve for depth in depths(want.k) for curve in bench.curves(depth)]
     made = Promise(
@@ -163,12 +164,12 @@ def measure(
 
 
 def depths(k: int) -> tuple[int, ...]:
-    """Return the depths that are measured for a promise at k: that, and how deep lists go that are to be fused."""
+    """Return the depths to measure for a target at k: k itself, and the depth of lists for fusion."""
     return (k,) if k >= FUSE_DEPTH else (k, FUSE_DEPTH)
 
 
 class Measurement:
-    """An index on the bench: queries in two halves, conditions, and the truth."""
+    """An index under test: queries in two halves, filters, and true neighbours."""
 
     def __init__(self, resident: Resident, kind: str, sample: SampleQueries, *, exact: bool, seed: int) -> None:
         self.resident, self.kind, self.exact = resident, kind, exact
@@ -192,7 +193,7 @@ class Measurement:
             yield Curve(depth, share, self._cost(held_out[0], depth, None), _calm(points))
 
     def points(self, depth: int, share: float, spends: Sequence[Spend]) -> list[Point]:
-        """Measure some settings at one depth and selectivity, by all queries alike."""
+        """Measure some settings at one depth and selectivity with all queries."""
         cases = [case for half in self.halves for case in self._cases(half, depth, share)]
         return [self._point(spend, cases, cases, depth) for spend in spends]
 
@@ -201,7 +202,7 @@ class Measurement:
         return list(index.ladders(depth)) if hasattr(index, "ladders") else [[{}]]
 
     def _conditions(self, share: float) -> Iterator[tuple[Rows | None, str]]:
-        """Return the conditions of a selectivity: rows they leave, and their sort."""
+        """Return the filters of a selectivity: their rows and their sort."""
         if share == 1.0:
             yield None, "none"
             return
@@ -212,13 +213,13 @@ class Measurement:
             yield np.sort(self.rows[np.argpartition(-self._along(), count - 1)[:count]]), "alike"
 
     def _along(self) -> Floats:
-        """Return how far each row lies along a random direction."""
+        """Return the projection of each row on a random direction."""
         direction = self._rng.standard_normal(self.resident.column.space.dim).astype(np.float32)
         parts = (self.rows[at : at + _CHUNK] for at in range(0, len(self.rows), _CHUNK))
         return np.concatenate([self.resident.take(part).data @ direction for part in parts])
 
     def _cases(self, half: SampleQueries, depth: int, share: float) -> list[Case]:
-        """Part queries over the conditions of a selectivity, and find the right answers."""
+        """Distribute queries over the filters of a selectivity, and find the true neighbours."""
         allowed = self._allowed[share]
         found = []
         for n, (allow, sort) in enumerate(allowed):
@@ -232,7 +233,7 @@ class Measurement:
     def _answer(
         self, queries: Floats, own: Rows | None, allow: Rows | None, depth: int, spend: Spend | None
     ) -> tuple[Floats, Rows]:
-        """Search by some settings, exactly where there are none; a query's own row is left out."""
+        """Search with some settings, or exactly without settings; a query never finds its own row."""
         kind, how = (self.kind, spend) if spend is not None else self._truly()
         scores, rows = self.resident.search(kind, queries, depth + (own is not None), allow=allow, spend=how)
         if own is None:
@@ -246,7 +247,7 @@ class Measurement:
         return ("exact", {}) if self.exact else ("lance", {"scan": len(self.rows)})
 
     def _tried(self, cases: Sequence[Case], spend: Spend, depth: int) -> tuple[float, float]:
-        """Return mean recall and milliseconds per query of a setting, without a condition."""
+        """Return mean recall and milliseconds per query of a setting, without a filter."""
         case = cases[0].first(_TRIED)
         self._answer(case.queries[:1], None, None, depth, spend)
         started = perf_counter()
@@ -255,17 +256,17 @@ class Measurement:
         return float(self._shares(case, rows).mean()), ms
 
     def _recalls(self, case: Case, spend: Spend, depth: int) -> Shares:
-        """Return (q,) shares of the right answers that a setting finds."""
+        """Return (q,) recall of a setting."""
         return self._shares(case, self._answer(case.queries, case.own, case.allow, depth, spend)[1])
 
     def _shares(self, case: Case, rows: Rows) -> Shares:
-        """Return (q,) shares of the right answers among some rows."""
+        """Return (q,) recall of some rows."""
         found = (rows[:, :, None] == case.truth[:, None, :]).any(axis=2) & (rows >= 0)
         found |= self._equal(case, rows, ~found & (rows >= 0))
         return found.sum(axis=1) / np.maximum(1, (case.truth >= 0).sum(axis=1))
 
     def _equal(self, case: Case, rows: Rows, doubtful: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which of some doubtful rows are as good as the last of the truth."""
+        """Return which of some rows tie with the last true neighbour."""
         equal = np.zeros(rows.shape, bool)
         query, place = np.nonzero(doubtful)
         if self.exact and len(query):
@@ -287,7 +288,7 @@ class Measurement:
         )
 
     def _cost(self, case: Case, depth: int, spend: Spend | None) -> Cost:
-        """Time a setting, or an exact scan: each of some queries alone, and a batch."""
+        """Time a setting, or an exact scan: some queries one by one, and a batch."""
         alone, together = [], []
         effort = self.effort if self.exact or spend is not None else _SLOW
         for n in range(-1, min(effort.alone, len(case.queries))):  # the first one warms up
@@ -304,7 +305,7 @@ class Measurement:
 
 
 def _calm(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Take from the times of settings what others on the machine added to them."""
+    """Remove from the measured times the noise of other work on the machine."""
     spends = [point.spend for point in points]
     alone, together = (calm(spends, [getattr(point.cost, name) for point in points]) for name in ("alone", "together"))
     return tuple(replace(point, cost=Cost(*each)) for point, *each in zip(points, alone, together, strict=True))
@@ -315,7 +316,7 @@ def _error(recalls: Shares) -> float:
 
 
 def _worse(cases: Sequence[Case], recalls: Sequence[Shares]) -> Shares:
-    """Return the recalls under the sort of condition that has the lower mean."""
+    """Return the recalls under the sort of filter with the lower mean."""
     sorts = dict.fromkeys(case.sort for case in cases)
     joined = [
         np.concatenate([r for case, r in zip(cases, recalls, strict=True) if case.sort == sort]) for sort in sorts

@@ -1,8 +1,8 @@
-"""Indexes brought up to date beside the searches, the old one serving until the new one is published.
+"""Update stale indexes in the background; the old index serves until the new one is published.
 
-An answer is never stale: what changed since an index was built is scanned exactly. That costs more the more it is, so
-once a quarter of an index is dead or missing, what it lacks is added to a copy of it, or it is built anew where too
-much of it is dead. One process does that at a time; one that dies leaves the index that was there.
+An answer is never stale: rows that changed since an index was built are scanned exactly. Scanning costs more as changes
+accumulate, so once a quarter of an index is deleted or missing, the missing rows are added to a copy of it, or it is
+rebuilt if too much of it is deleted. One process does that at a time; if it dies, the old index stays.
 """
 
 import logging
@@ -25,21 +25,21 @@ from quiver.engine.tuning.recall_check import TAKES_IN, check, questioned
 from quiver.errors import QuiverError, explained
 from quiver.protocols import Index
 
-#: Rows that may be scanned beside any index, and the share of an index that may be dead and is still carried along.
+#: Rows that may be scanned beside any index, and the largest fraction of deleted rows before a rebuild.
 LEAST, DEAD = 1_000, 0.1
-#: An index that has grown to so many times what it was trained on is trained anew.
+#: An index that has grown to this many times its training size is trained again.
 GROWTH = 2.0
 _LOG = logging.getLogger("quiver")
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far an index is behind its column, in rows of the table.
+    """How stale an index is, in rows of the table.
 
     Attributes:
-        rows: it holds, dead ones included.
-        tail: added or rewritten since it was built: scanned beside it.
-        dead: deleted or rewritten since: left out of what it finds.
+        rows: rows in the index, including deleted ones.
+        tail: rows added or rewritten since it was built; they are scanned.
+        dead: rows deleted or rewritten since; they are filtered from its hits.
     """
 
     rows: int
@@ -48,17 +48,17 @@ class Lag:
 
     @property
     def share(self) -> float:
-        """How much of the index changed."""
+        """Fraction of the index that changed."""
         return (self.tail + self.dead) / max(1, self.rows)
 
     @property
     def due(self) -> bool:
-        """Whether it should catch up."""
+        """Whether it should be updated."""
         return self.tail + self.dead >= LEAST and self.share > FOLD
 
 
 def lag(session: Session, column: Column | Derived, kind: str) -> Lag | None:
-    """Say how far an index file is behind, from its note and the fragments alone; None where that is unknown."""
+    """Return how stale an index file is, from its note and the fragments alone; None if unknown."""
     note = session.cache.kinds(column).get(kind)
     if note is None or "counts" not in note:
         return None
@@ -72,15 +72,15 @@ def lag(session: Session, column: Column | Derived, kind: str) -> Lag | None:
 
 
 def catch_up(session: Session) -> list[dict[str, Any]]:
-    """Bring every index that is due up to date, and check promises that are in question.
+    """Update every stale index, and check recall targets that are in doubt.
 
-    An index that another process is at is left to it.
+    An index that another process is updating is skipped.
 
     Returns:
-        What was done: column, kind, how, vectors, seconds.
+        A description of each update: column, kind, how, vectors, seconds.
 
     Raises:
-        QuiverError: an index cannot be built any more, or there is no memory for it; the others are done first.
+        QuiverError: an index cannot be rebuilt, or does not fit into memory; the others are updated first.
     """
     done, problems = [], []
     for column, kind in due(session):
@@ -101,12 +101,12 @@ def catch_up(session: Session) -> list[dict[str, Any]]:
 
 
 def wanted(session: Session) -> bool:
-    """Whether there is anything to do for ``catch_up``."""
+    """Whether ``catch_up`` has anything to do."""
     return any(True for _ in due(session)) or bool(questioned(session))
 
 
 def due(session: Session) -> Iterator[tuple[Column | Derived, str]]:
-    """List the indexes that should catch up."""
+    """List the stale indexes."""
     for column in session.graph.ends:
         for kind in session.cache.kinds(column):
             state = lag(session, column, kind)
@@ -128,22 +128,23 @@ def _renew(session: Session, column: Column | Derived, kind: str, state: Lag) ->
 
 
 def _admit(session: Session, column: Column | Derived, state: Lag) -> None:
-    """Refuse what would not fit beside what is served: the vectors twice, as they are read and as they are indexed.
+    """Refuse an update that does not fit beside the served index: it needs the vectors twice, as read and as indexed.
 
     Raises:
-        QuiverError: there is not so much memory.
+        QuiverError: there is too little memory.
     """
     need = 2 * 4 * column.space.dim * (state.rows + state.tail)
     if need > (room := index_choice.free()):
         raise QuiverError(
-            f"catching up takes {index_choice.size(need)} of memory, and {index_choice.size(room)} can be used here"
+            f"updating this index needs {index_choice.size(need)} of memory, and only {index_choice.size(room)}"
+            " are available"
         )
 
 
 def _extend(session: Session, column: Column | Derived, kind: str, state: Lag) -> int | None:
-    """Add to a copy of an index what it lacks, and publish it: how many vectors it holds then.
+    """Add the missing rows to a copy of an index, publish it, and return its number of vectors.
 
-    None where it cannot be extended: its kind does not grow, it has grown out of what it was trained on, or rows were
+    Returns None if it cannot be extended: its kind does not support adding, it has outgrown its training, or rows were
     rewritten in place.
     """
     stamp, opened = session.cache.stamp(column, kind), session.cache.open(column, kind)
@@ -174,7 +175,7 @@ def _extend(session: Session, column: Column | Derived, kind: str, state: Lag) -
 
 
 class Upkeep:
-    """A thread that catches up after changes; it ends when there is nothing left to do, or with the process."""
+    """A thread that updates stale indexes after changes; it ends when nothing is left to do, or with the process."""
 
     def __init__(self, uri: str, *, trusted: bool = False) -> None:
         self.uri = uri
@@ -184,7 +185,7 @@ class Upkeep:
         self._again = False
 
     def start(self) -> None:
-        """See to the indexes in a while; at once if nothing is being done."""
+        """Schedule an update: at once if none is running, else after it."""
         with self._lock:
             self._again = True
             if self._thread is None:
@@ -192,7 +193,7 @@ class Upkeep:
                 self._thread.start()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until nothing is left to do; returns whether that is so."""
+        """Wait until nothing is left to do; returns False on timeout."""
         thread = self._thread
         if thread is not None:
             thread.join(seconds)

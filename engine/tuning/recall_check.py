@@ -1,4 +1,4 @@
-"""Check a promise: ask fresh queries by the settings that plans use, and tune the index anew where it falls short."""
+"""Check a recall target with fresh queries and the settings that plans use; tune the index again if it misses."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +12,14 @@ from quiver.engine.tuning.index_build import again, brief, renew
 from quiver.engine.tuning.index_tuning import SURE, Measurement
 from quiver.engine.tuning.sample_queries import draw
 
-#: The kind of index that takes rows in when they are added; others are built anew.
+#: The kind of index that absorbs rows when they are added; others are rebuilt.
 TAKES_IN = "lance"
 
 
 def check(session: Session, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Check the promises of a column, or of some kinds of index.
+    """Check the recall targets of a column, or of some kinds of index.
 
-    A promise counts as broken where the recall found is below it by more than chance allows (95 %, one-sided).
+    A target is missed if the measured recall is significantly below it (95 %, one-sided).
 
     Returns:
         For each index: column, kind, recall promised, recall found for each depth and selectivity, whether the promise
@@ -30,7 +30,7 @@ def check(session: Session, column: Column | Derived, *, kinds: Sequence[str] = 
 
 
 def questioned(session: Session) -> list[Column]:
-    """Return the columns whose index took in so many rows as they came that its promise is in question."""
+    """Return the columns whose index absorbed so many rows that its recall target is in doubt."""
     kept = ((column, session.promises(column).get(TAKES_IN)) for column in session.graph.columns)
     return [column for column, promise in kept if promise is not None and promise.changed > DRIFT]
 

@@ -1,8 +1,8 @@
-"""Queries to measure an index with: of the kind that will be asked where there are any, else stored vectors.
+"""Sample queries for measuring an index: given ones, else stored vectors.
 
-Words asked of pictures lie elsewhere than pictures asked of pictures, and settings that suit the second miss the
-first. So queries that were given come first, then vectors of another key in the same space, and only then vectors of
-the column itself, each of which is left out of what it finds.
+Text queries on images are distributed differently from image queries on images, and settings tuned on the second miss
+the first. So given queries are preferred, then vectors of another medium in the same space, then vectors of the column
+itself, each of which is excluded from its own hits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from quiver.engine.execution.session import Session
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import Floats, Rows, keys_of, source_of
 
-#: What ``--queries`` takes as vectors, and as one text per line.
+#: File types of ``--queries``: vectors, and one text per line.
 _ARRAYS, _LINES = (".npy", ".npz"), ".txt"
 _TOGETHER = 64  # items embedded together
 
@@ -29,8 +29,8 @@ class SampleQueries:
 
     Attributes:
         vectors: (q, dim) float32.
-        source: what they are, for people.
-        own: (q,) the rows that they are themselves; None where they are none.
+        source: their description, for people.
+        own: (q,) the stored row that each query is; None if they are not stored rows.
     """
 
     vectors: Floats
@@ -42,18 +42,18 @@ class SampleQueries:
 
 
 def draw(session: Session, column: Column | Derived, given: Any, *, count: int, seed: int) -> SampleQueries:
-    """Draw up to so many queries for a column, in random order.
+    """Draw up to ``count`` queries for a column, in random order.
 
     Args:
         session: the collection.
-        column: what will be searched.
-        given: (q, dim) vectors, a file of them, a file of texts, or files of media; None for what is stored.
-        count: how many at most.
-        seed: another seed, other queries.
+        column: the column to search.
+        given: (q, dim) vectors, a file of vectors, a file of texts, or media files; None for stored vectors.
+        count: maximum number of queries.
+        seed: random seed.
 
     Raises:
-        BadSpec: what is given is nothing that an encoder here takes to the column's space.
-        SpaceMismatch: the vectors given have another width.
+        BadSpec: no encoder here embeds the given queries into the space of the column.
+        SpaceMismatch: the given vectors have another dimension.
     """
     rng = np.random.default_rng(seed)
     if given is not None:
@@ -82,7 +82,7 @@ def _some(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
 
 
 def _given(session: Session, column: Column | Derived, given: Any, count: int) -> Floats:
-    """Return given queries as vectors; of media, only the first ones are embedded."""
+    """Return given queries as vectors; only the first media files are embedded."""
     if isinstance(given, str | Path) and not str(given).lower().endswith(_ARRAYS):
         parts = list(_embedded(session, column, str(given), count))
         vectors = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
@@ -95,12 +95,12 @@ def _given(session: Session, column: Column | Derived, given: Any, count: int) -
     if not len(vectors):
         raise BadSpec(f"{given} holds no queries for {column}")
     if vectors.shape[1] != column.space.dim:
-        raise SpaceMismatch(f"{column.space} takes queries {column.space.dim} wide, not {vectors.shape[1]}")
+        raise SpaceMismatch(f"{column.space} has dimension {column.space.dim}, and the queries have {vectors.shape[1]}")
     return np.ascontiguousarray(vectors, np.float32)
 
 
 def _embedded(session: Session, column: Column | Derived, path: str, count: int) -> Iterator[Floats]:
-    """Embed texts or media, by the first encoder that leads from there to the column's space."""
+    """Embed texts or media with the first encoder that leads to the space of the column."""
     left = count
     for records in _records(path):
         some, left = records[:left], left - len(records)
@@ -120,12 +120,14 @@ def _leads(session: Session, space: Any, column: Column | Derived) -> bool:
 
 
 def _asked(session: Session, column: Column | Derived, record: dict[str, Any]) -> str:
-    """Return the key of a record to ask by: another than what is searched, where there is a choice."""
+    """Return the medium of a record to query with: preferably another one than the searched medium."""
     keys = sorted(keys_of(record), key=lambda key: key == column.key)
     for key in keys:
         if any(arrow.key == key and _leads(session, arrow.space, column) for arrow in session.graph.arrows):
             return key
-    raise BadSpec(f"no encoder here takes {' or '.join(keys) or 'nothing'} to {column.space}: give vectors as .npy")
+    raise BadSpec(
+        f"no encoder here embeds {' or '.join(keys) or 'this'} into {column.space}: give query vectors as .npy"
+    )
 
 
 def _records(path: str) -> Iterator[Sequence[dict[str, Any]]]:

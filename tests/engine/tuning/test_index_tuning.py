@@ -221,8 +221,8 @@ def test_what_memory_does_not_hold_is_measured_and_scanned_on_disk(tmp_path):
         ({"recall": 1.2}, "above 0 and at most 1"),
         ({"recall": 0.9, "k": 0}, "k must be at least 1"),
         ({"recall": 0.9, "memory": "1 apple"}, "8GB or 500MiB"),
-        ({"recall": 0.9, "queries": np.zeros((5, 3), np.float32)}, "queries 32 wide, not 3"),
-        ({"recall": 0.9, "queries": np.zeros((1, 32), np.float32)}, "needs two queries at least"),
+        ({"recall": 0.9, "queries": np.zeros((5, 3), np.float32)}, "has dimension 32, and the queries have 3"),
+        ({"recall": 0.9, "queries": np.zeros((1, 32), np.float32)}, "needs at least two sample queries"),
         ({"spec": "faiss factory=HNSW32", "memory": "100kB"}, "takes about .* and 100 kB of memory are"),
     ],
 )
@@ -249,5 +249,5 @@ def test_queries_may_be_lines_of_text_or_pictures(tmp_path, photos, lab):
     assert built["promise"]["source"] == "3 queries (asked.txt)"
     # Four directions, ten rows each: whichever of equal rows comes back counts.
     assert all(each["recall"] == 1 for each in built["promise"]["settings"])
-    with pytest.raises(BadSpec, match="no encoder here takes image to made"):
+    with pytest.raises(BadSpec, match="no encoder here embeds image into made"):
         collection.index("faiss factory=Flat", recall=0.9, queries=photos)

@@ -156,7 +156,7 @@ def test_what_does_not_fit_in_memory_is_not_begun(store, monkeypatch):
     collection, _, folder = store
     put(collection, folder, "more", 150, seed=2)
     monkeypatch.setattr(index_choice, "free", lambda: 100_000)
-    with pytest.raises(quiver.QuiverError, match=r"catching up takes .* of memory, and .* can be used here"):
+    with pytest.raises(quiver.QuiverError, match=r"updating this index needs .* of memory, and only .* are available"):
         collection.catch_up()
     assert behind(collection).due
 
