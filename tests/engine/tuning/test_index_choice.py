@@ -61,7 +61,9 @@ def test_what_is_too_large_is_refused_with_what_would_fit():
 
 
 def test_what_nothing_fits_into_is_said():
-    with pytest.raises(BadSpec, match="10 MB of memory are too little for any index of 1,000,000 vectors of 512: lance"):
+    with pytest.raises(
+        BadSpec, match="10 MB of memory are too little for any index of 1,000,000 vectors of 512: lance"
+    ):
         chosen(1_000_000, 512, memory=10**7)
 
 
