@@ -121,16 +121,23 @@ def loader(
         return task(source, spelled, entries, target=target, key=key, duplicates=duplicates)
 
     load.__doc__ = f"Read one split of {home.name}."
-    words: Any = Literal  # of values that are known only here
-    one_of = {"split": words[splits], "track": words[tracks], **{name: words[each] for name, each in options.items()}}
-    plain = inspect.signature(load, eval_str=True).parameters
-    kept = [each.replace(annotation=one_of.get(name, each.annotation)) for name, each in plain.items()][:-1]
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=values[0], annotation=one_of[name])
-        for name, values in options.items()
-    ]
-    load.__signature__ = inspect.Signature([*kept, *more], return_annotation=Task)  # type: ignore[attr-defined]
+    one_of = {"split": splits, "track": tracks, **options}
+    load.__signature__ = _signature(load, one_of, options)  # type: ignore[attr-defined]
     return load
+
+
+def _signature(
+    load: Callable[..., Task], one_of: Mapping[str, tuple[str, ...]], options: Mapping[str, tuple[str, ...]]
+) -> inspect.Signature:
+    """Return the signature of a ``load`` with the values that settings may have, and with its further options."""
+    literal: Any = Literal  # of values that are known only here
+    kinds = {name: literal[values] for name, values in one_of.items()}
+    plain = list(inspect.signature(load, eval_str=True).parameters.values())[:-1]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=values[0]) for name, values in options.items()
+    ]
+    typed = [each.replace(annotation=kinds.get(each.name, each.annotation)) for each in (*plain, *more)]
+    return inspect.Signature(typed, return_annotation=Task)
 
 
 def caption_id(entry: str, number: int) -> str:

@@ -6,6 +6,7 @@ Reference: alibaba/EasyTransfer, ``scripts/fashion_bert``, Apache-2.0.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,43 +85,28 @@ def _learn(
     out: Path,
     validate: Callable[[nn.Module], Mapping[str, float]] | None,
 ) -> Outcome:
-    """Go through the phases that the recipe has; return what came of the last."""
-    pieces, outcome = cast(Pieces, pupil.model.pieces), None
+    """Go through the phases that the recipe has; return the result of the last."""
+    pieces, data, outcome = cast(Pieces, pupil.model.pieces), recipe.data, None
+    run = partial(fit, pupil, count=len(pairs), out=out)
     main = bool(recipe.loop.steps or recipe.loop.epochs)
-    sides = Fetch(pairs, features, pieces, recipe.model.max_text, recipe.data.hide)
+    sides = Fetch(pairs, features, pieces, recipe.model.max_text, data.hide)
     if pupil.model.align is not None:
-        outcome = fit(
-            pupil,
+        outcome = run(
             lambda model, batch: phase.aligned(model(batch), batch.known),
             fetch=sides,
-            count=len(pairs),
-            out=out,
             loop=recipe.align.loop(recipe.loop),
             validate=None if main or recipe.rank.steps else validate,
             phase="align",
         )
     if main:
-        data = recipe.data
         negatives = Negatives.of(pairs, data.negatives, recall=data.recall, cache=data.folder or out / "patches")
-        lessons = Lessons(
-            negatives, features, pieces, recipe.model.max_text, data.word_rate, data.patch_rate, data.rivals
-        )
-        outcome = fit(
-            pupil,
-            _loss(pupil, recipe),
-            fetch=lessons.fetch,
-            count=len(pairs),
-            out=out,
-            loop=recipe.loop,
-            validate=validate,
-        )
+        shares = data.word_rate, data.patch_rate, data.rivals
+        lessons = Lessons(negatives, features, pieces, recipe.model.max_text, *shares)
+        outcome = run(_loss(pupil, recipe), fetch=lessons.fetch, loop=recipe.loop, validate=validate)
     if recipe.rank.steps:
-        outcome = fit(
-            pupil,
+        outcome = run(
             lambda model, batch: phase.ranked(model(batch), batch.known),
             fetch=replace(sides, near=phase.hard(pupil.model, sides), group=recipe.rank.group),
-            count=len(pairs),
-            out=out,
             loop=recipe.rank.loop(recipe.loop),
             validate=validate,
             phase="rank",
