@@ -213,10 +213,13 @@ def _caption(content: str | None, path: str) -> str | None:
     """Return the caption in a JSON file beside a medium; a file without one is about something else."""
     try:
         value: Any = json.loads(content or "null")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadMedia(f"{path} is not JSON: {error}") from error
     found = [value.get(name) for name in ("caption", "text")] if isinstance(value, dict) else []
-    return next((text.strip() for text in found if isinstance(text, str) and text.strip()), None)
+    text = next((text.strip() for text in found if isinstance(text, str) and text.strip()), None)
+    if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise BadMedia(f"{path}: its caption has half a surrogate pair, such as half an emoji, which is no text")
+    return text
 
 
 def open_files(roots: Sequence[Root], surveys: Sequence[Survey], *, only: frozenset[str], join: Join | None) -> Files:

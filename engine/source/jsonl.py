@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LINES = 8192  # parsed at a time
+_DEPTH = 200
 _START = re.compile(r"[^\s,]")  # of a value; a comma between two is forgiven
 
 
@@ -96,14 +97,28 @@ def _lines(lines: Iterable[str], name: str, report: Report) -> Iterator[dict[str
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            report(f"{name}#line{number}", f"line {number} is not JSON: {_told(error)}")
-            continue
-        if reason := _fault(row, line):
-            report(f"{name}#line{number}", f"line {number} {reason}")
+            row = parse(line)
+        except BadData as error:
+            report(f"{name}#line{number}", f"line {number} {error}")
         else:
             yield row
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        BadData: it is none, it is nested too deeply, or a text in it has half a surrogate pair; the message has no
+            subject.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"is not JSON: {_told(error)}") from error
+    if reason := _fault(value, text):
+        raise BadData(reason)
+    found: dict[str, Any] = value
+    return found
 
 
 def _spread_out(file: TextIO, path: str, report: Report) -> Iterator[dict[str, Any]] | None:
@@ -153,6 +168,8 @@ def _fault(row: Any, written: str) -> str | None:
     """Say why a value is no row."""
     if not isinstance(row, dict):
         return f"holds a {type(row).__name__}, not an object"
+    if written.count("[") + written.count("{") > _DEPTH and _is_deep(row):
+        return f"is nested more than {_DEPTH} deep"
     if "\\u" not in written:
         return None
     try:
@@ -160,6 +177,15 @@ def _fault(row: Any, written: str) -> str | None:
     except UnicodeEncodeError:
         return "has half a surrogate pair, such as half an emoji, which is no text"
     return None
+
+
+def _is_deep(row: Any) -> bool:
+    """Tell whether a value is nested more deeply than any record, so that writing it as text could fail."""
+    level: list[Any] = [row]
+    for _ in range(_DEPTH):
+        parts = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for part in parts for value in part if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def _told(error: Exception) -> str:

@@ -6,7 +6,6 @@ its last dot instead, and sidecars that only fit the shorter stem are shared. No
 reference is its span of bytes in the tar.
 """
 
-import json
 import os
 import tarfile
 from collections import Counter
@@ -147,7 +146,7 @@ class _Reader:
         """Put a member into its sample, a later text or field over an earlier one; False if it has no place there."""
         end = member.suffix.rpartition(".")[2]
         if end == "json":
-            sample.meta.update(jsonl.flatten(_parse(self._content(member.info))))
+            sample.meta.update(jsonl.flatten(jsonl.parse(self._content(member.info))))
         elif end == "cls":
             text = self._content(member.info).strip()
             sample.meta["cls"] = int(text) if text.removeprefix("-").isdecimal() else text
@@ -169,16 +168,6 @@ class _Reader:
             return self.file.read(info.size).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise BadData(f"is not UTF-8 at its byte {error.start}") from error
-
-
-def _parse(content: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise BadData(f"is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise BadData(f"holds a {type(value).__name__}, not an object")
-    return value
 
 
 def members(file: IO[bytes], report: Report, tally: Tally) -> Iterator[tarfile.TarInfo]:

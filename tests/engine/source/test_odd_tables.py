@@ -143,9 +143,10 @@ def test_json_without_rows_says_what_is_there(tmp_path, text, says):
             "line 2 is not JSON: it is nested",
         ),
         ('{"file": "b.jpg", "n": ' + "9" * 5000 + "}", "line 2 is not JSON: Exceeds the limit"),
+        ('{"file": "b.jpg", "n": ' + "[" * 300 + "]" * 300 + "}", "line 2 is nested more than 200 deep"),
         ("{oops", "line 2 is not JSON"),
     ],
-    ids=["half an emoji", "half in a name", "deep", "huge", "no JSON"],
+    ids=["half an emoji", "half in a name", "deep", "huge", "rather deep", "no JSON"],
 )
 def test_one_bad_line_is_turned_away_and_the_rest_goes_on(tmp_path, line, says):
     text = f'{{"file": "a.jpg", "n": "x"}}\n{line}\n{{"file": "c.jpg", "n": "whole \\ud83d\\ude00"}}\n'

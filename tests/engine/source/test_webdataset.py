@@ -213,3 +213,20 @@ def test_what_is_no_tar_is_refused(tmp_path):
         source.open([str(tmp_path / "s.tar")])
     with pytest.raises(BadData, match="holds no samples"):
         source.open([shard(tmp_path / "t.tar")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"c": "cut \\ud83d"}', '{"c": ' + "[" * 90_000 + "]" * 90_000 + "}", '{"c": ' + "9" * 5000 + "}", "{oops", "[1]"],
+)
+def test_one_bad_json_member_leaves_out_its_sample_alone(tmp_path, text):
+    members = {"a.jpg": b"x", "a.json": text.encode(), "b.jpg": b"x", "b.json": b'{"c": 1}'}
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    stream = source.open([str(tmp_path / "t.tar")])
+    assert [row["c"] for batch in stream.batches(9) for row in batch.to_pylist()] == [1]
+    (problem,) = stream.problems()
+    assert "a.json" in problem.reason and "its sample is left out" in problem.reason
