@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import lance
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -189,10 +191,67 @@ def test_an_index_lies_beside_its_note_and_nowhere_else(tmp_path, folder):
     shop = texts(tmp_path / "c", count=300)
     shop.index("faiss factory=Flat", recall=None)
     (note,) = (tmp_path / "c" / "cache").glob("*/faiss/built.json")
-    note.write_text(json.dumps({**json.loads(note.read_text()), "folder": folder}))
+    known = {name: value for name, value in json.loads(note.read_text()).items() if name != "sum"}
+    note.write_text(json.dumps({**known, "folder": folder}))
     again = quiver.open(tmp_path / "c", catch_up=False)
     assert again.info()["columns"][0]["indexes"] == ["exact"]
     assert len(again.search(text="thing 3", target="text", k=3)) == 3
+
+
+@pytest.mark.parametrize("changed", ["note", "header", "column"])
+def test_an_index_whose_note_header_or_column_was_changed_is_not_used(tmp_path, changed):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    for key in ("image", "text"):
+        shop.add_vectors(np.eye(64), ids=[str(n) for n in range(64)], space="made", key=key)
+    shop.index("faiss factory=HNSW8", recall=None)
+    note, other = sorted((tmp_path / "c" / "cache").glob("*/faiss/built.json"))
+    held = json.loads(note.read_text())
+    if changed == "note":
+        note.write_text(json.dumps({**held, "vectors": held["vectors"] + 1}))
+    elif changed == "header":
+        header = note.parent / held["folder"] / "header.json"
+        header.write_text(header.read_text().replace('"ef": 6', '"ef": 5').replace('"ef":', '"ef" :'))
+    else:
+        shutil.rmtree(note.parent)
+        shutil.copytree(other.parent, note.parent)
+    again = quiver.open(tmp_path / "c", catch_up=False)
+    assert sorted(each["indexes"] for each in again.info()["columns"]) == [["exact"], ["exact", "faiss"]]
+    again.index("faiss factory=HNSW8", recall=None)
+    assert [each["indexes"] for each in again.info()["columns"]] == [["exact", "faiss"]] * 2
+
+
+@pytest.mark.parametrize(
+    "place", ["cache", "items.lance", "cache/some/faiss", "items.lance/data/x.lance", "write.lock"]
+)
+def test_a_link_out_of_a_collection_is_asked_about_and_nothing_is_written_through_it(tmp_path, place):
+    texts(tmp_path / "c")
+    outside, link = tmp_path / "outside", tmp_path / "c" / place
+    if link.exists() and not place.endswith("lock"):
+        shutil.move(link, outside)
+    else:
+        outside.mkdir()
+        link.unlink(missing_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    for attempt in (
+        lambda shop: shop.search(text="thing 3"),
+        lambda shop: shop.delete(["1"]),
+        lambda shop: shop.index(),
+    ):
+        with pytest.raises(Untrusted, match=r"is a link to .*/outside.*--trust"):
+            attempt(quiver.open(tmp_path / "c", catch_up=False))
+    assert sorted(outside.rglob("*")) == before
+    if place == "items.lance":
+        assert quiver.open(tmp_path / "c", trust=True).search(text="thing 3", target="text", k=1).ids == ("3",)
+        assert len(quiver.open(tmp_path / "c")) == 5
+
+
+def test_links_within_a_collection_and_a_collection_behind_a_link_need_no_trust(tmp_path):
+    texts(tmp_path / "c")
+    (tmp_path / "c" / "inner").symlink_to(tmp_path / "c" / "items.lance")
+    (tmp_path / "away").symlink_to(tmp_path / "c")
+    assert len(quiver.open(tmp_path / "away")) == 5
 
 
 def picture(path, colour=(200, 10, 10)):

@@ -7,7 +7,9 @@ from quiver.engine.execution.session import Session
 from quiver.engine.serving.answer import answer
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.write_lock import local_path
 from quiver.errors import NoCollection
+from quiver.trust import accepting, check_links
 from quiver.types import Query
 
 
@@ -33,6 +35,9 @@ class Searcher:
             BadCollection: there is nothing here yet, or no such version.
         """
         if self._opened is None:
+            if (folder := local_path(self.uri)) is not None:
+                with accepting(self.trusted):
+                    check_links(folder)
             try:
                 table = Table(f"{self.uri}/items.lance", version=self.version)
             except NoCollection as error:

@@ -1,6 +1,7 @@
 """Index files beside a collection: caches, named by what they were made from, rebuilt when they do not match."""
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ import msgspec
 from quiver import registry, trust
 from quiver.engine.core.column import Column, Derived
 from quiver.errors import BadCollection
-from quiver.files import cache_home, write_json, writing
+from quiver.files import cache_home, sha256, write_json, writing
 from quiver.protocols import Index
 
 _LOG = logging.getLogger("quiver")
@@ -64,7 +65,7 @@ class Cache:
         A folder counts only where it is named after a kind of Quiver's own, or one that this user has named.
         """
         found = {path.parent.name: path for path in self.root.glob(f"{column.name}/*/built.json")}
-        notes = {kind: _note(path) for kind, path in found.items() if _known(kind)}
+        notes = {kind: _note(path, column.name) for kind, path in found.items() if _known(kind)}
         return {kind: note for kind, note in notes.items() if note is not None}
 
     def stamp(self, column: Column | Derived, kind: str) -> str | None:
@@ -121,7 +122,7 @@ class Cache:
             if instead is None or instead == self.stamp(column, kind):
                 if instead is None:
                     self.promise(column, kind).unlink(missing_ok=True)
-                write_json(folder / "built.json", {**note, "folder": name})
+                write_json(folder / "built.json", _sealed({**note, "folder": name, "column": column.name}, folder))
             self._sweep(column, kind)
             return (folder / name).exists()
 
@@ -149,13 +150,47 @@ class Cache:
             return index, {int(number): files for number, files in note["files"].items()}
 
 
-def _note(path: Path) -> dict[str, Any] | None:
+def _sealed(note: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Add the checksum of the index's own header to a note, and then that of the note.
+
+    The header has the checksums of the other files, so that together they cover all of the index, its settings, its
+    space and its column.
+    """
+    header = folder / note["folder"] / "header.json"
+    whole = {name: value for name, value in note.items() if name != "sum"}
+    whole = json.loads(json.dumps({**whole, "header": sha256(header) if header.exists() else ""}))  # all keys are text
+    return {**whole, "sum": _sum(whole)}
+
+
+def _sum(note: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
+
+
+def _check(path: Path, note: dict[str, Any], column: str) -> None:
+    """See that a note is whole, and that its index is the one it was written with; older notes have no checksum.
+
+    Raises:
+        ValueError: it is not.
+    """
+    known = msgspec.convert(note, _Note, strict=False)  # keys of JSON are text, numbers of fragments here
+    if not _FOLDER.fullmatch(known.folder):
+        raise ValueError(f"{known.folder!r} is no folder of an index")
+    if "sum" not in note:
+        return
+    if _sum({name: value for name, value in note.items() if name != "sum"}) != note["sum"]:
+        raise ValueError("its checksum does not match")
+    if note.get("column") != column:
+        raise ValueError(f"it is the index of {note.get('column')}")
+    header = path.parent / known.folder / "header.json"
+    if note.get("header") and header.exists() and sha256(header) != note["header"]:
+        raise ValueError(f"{header} is not the file that was written")
+
+
+def _note(path: Path, column: str) -> dict[str, Any] | None:
     """Read the note of an index; None where it is gone or damaged, as if the index were not there."""
     try:
         note = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-        known = msgspec.convert(note, _Note, strict=False)  # keys of JSON are text, numbers of fragments here
-        if not _FOLDER.fullmatch(known.folder):
-            raise ValueError(f"{known.folder!r} is no folder of an index")
+        _check(path, note, column)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:

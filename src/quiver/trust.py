@@ -138,6 +138,30 @@ def check(spec: str, *, place: str | os.PathLike[str], within: Path | None = Non
     give(spec)
 
 
+def check_links(folder: str) -> None:
+    """See that no link in the folder of a collection leads out of it, where files would be read and written.
+
+    Raises:
+        Untrusted: one does, and the user has to be asked.
+    """
+    whole = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            link = os.path.join(place, name)
+            if not os.path.islink(link):
+                continue
+            target = os.path.realpath(link)
+            what = ("link", whole, os.path.relpath(link, folder), target)
+            if target == whole or target.startswith(whole + os.sep) or remembers(*what):
+                continue
+            if not _accepting.get():
+                raise Untrusted(
+                    f"{link} is a link to {target}, outside of the collection, where files would be read and written:"
+                    " if you trust it, say so once by --trust (trust=True in Python)"
+                )
+            remember(*what)
+
+
 def _parts(spec: str) -> list[str]:
     return [part.strip() for part in spec.split(" + ") if part.strip()]
 
