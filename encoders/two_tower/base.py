@@ -59,13 +59,13 @@ def parse(text: str) -> tuple[str, bool]:
     return " + ".join(registry.canonical(part) for part in parts if part != WORDS), WORDS in parts
 
 
-def reopen(base: Base, key: str, *, folder: Path, buckets: int, device: str) -> Ground:
+def reopen(base: Base, key: str, *, folder: Path | None, buckets: int, device: str) -> Ground:
     """Load the encoders below a saved tower.
 
     Args:
         base: as it was saved.
         key: of KEYS, embedded by the tower.
-        folder: of the model.
+        folder: of the model, in which the files of the spec are looked up; None takes the spec as it is.
         buckets: of its table of n-grams.
         device: of the encoders that say none and take one.
 

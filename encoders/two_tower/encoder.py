@@ -32,7 +32,13 @@ def build(checkpoint: Path, *, device: str, place: torch.device, moved: Mapping[
     model = TwoTower.open(checkpoint).to(place).requires_grad_(False)
     config = model.config
     grounds = {
-        key: base.reopen(_moved(each, moved.get(key)), key, folder=checkpoint, buckets=config.buckets, device=device)
+        key: base.reopen(
+            _moved(each, moved.get(key)),
+            key,
+            folder=None if key in moved else checkpoint,  # specs of the caller are not the folder's
+            buckets=config.buckets,
+            device=device,
+        )
         for key, each in config.towers.items()
     }
     return assemble(model, grounds)

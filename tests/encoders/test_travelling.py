@@ -14,6 +14,7 @@ from PIL import Image
 
 from quiver import registry, trust
 from quiver.encoders._settings import changed
+from quiver.errors import BadSpec
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 
@@ -127,3 +128,19 @@ def test_a_model_on_top_of_a_model_takes_it_along(here: Path, monkeypatch: pytes
     after, same = embedded("two_tower checkpoint=received", "image", ref)
     assert same == space
     np.testing.assert_array_equal(after, before)
+
+
+def test_encoders_below_may_be_named_anew_but_not_exchanged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from quiver.encoders.two_tower import load
+    from quiver.encoders.two_tower.train import PRESETS, train
+
+    task = asked(shop(here / "shop"), "two_tower")
+    train(task, None, Path("run"), recipe=changed(PRESETS["cpu"], OFTEN | SETTINGS["two_tower"]))
+    as_somebody_else(monkeypatch, here)
+    (here / "other").mkdir()
+    shutil.move("files/eye.onnx", here / "other/eye.onnx")
+    shutil.rmtree("run/model/encoders")
+    encoder = load(checkpoint=Path("run/model"), image=f"onnx file={here}/other/eye.onnx input=image size=16 + classic")
+    assert {"text", "image"} <= set(encoder.keys)
+    with pytest.raises(BadSpec, match="gives other image vectors than those this two_tower model has learnt from"):
+        load(checkpoint=Path("run/model"), image="classic")

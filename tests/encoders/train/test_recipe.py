@@ -9,6 +9,7 @@ from torch import nn
 
 from quiver.encoders._settings import changed, flat, former_names
 from quiver.encoders._train import Loop, Phase, checkpoint, forget, write_recipe
+from quiver.encoders._train.order import Order
 from quiver.errors import BadSpec
 
 
@@ -98,6 +99,13 @@ def test_steps_may_be_counted_in_epochs():
         Loop(steps=1, epochs=1.0, batch=1, rate=1.0)
     with pytest.raises(BadSpec, match="steps or epochs must be above 0"):
         Loop(batch=1, rate=1.0).check_steps()
+
+
+def test_epochs_are_passes_of_all_ranks_together():
+    loop = Loop(epochs=50.0, batch=10, rate=1.0, halve_epochs=10.0)
+    alone, eight = (Order.of(800, 10, seed=0, ranks=ranks).steps for ranks in (1, 8))
+    assert (loop.counted(alone).steps, loop.counted(alone).halve_every) == (4000, 800)
+    assert (loop.counted(eight).steps, loop.counted(eight).halve_every) == (500, 100)
 
 
 def test_a_phase_has_settings_of_its_own_and_shares_the_others():
