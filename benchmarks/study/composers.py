@@ -37,7 +37,7 @@ from quiver.encoders.artemis import probe, train
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.score import Arrays, scan
 from quiver.encoders.artemis.triplet import Triplets, gather, pictures
-from quiver.encoders.artemis.validate import Exam
+from quiver.encoders.artemis.validate import Validation
 from quiver.task import Task
 from quiver.types import Floats, Rows
 
@@ -106,15 +106,15 @@ class Line:
 
 def ask(model: Model, part: Part, cache: Path) -> tuple[Scores, dict[str, Doubles]]:
     """Ask a model everything exactly, and what each of its ways to recall keeps of that."""
-    exam = Exam.of(part.task, model, cache=cache)
-    stored = exam.stored(model)
+    questions = Validation.of(part.task, model, cache=cache)
+    stored = questions.stored(model)
     lists, shares = [], []
-    for block, terms in exam.asked(model):
-        best = _ranked(exam.triplets, block, np.sum(list(scan(terms, stored).values()), axis=0))
+    for block, terms in questions.asked(model):
+        best = _ranked(questions.triplets, block, np.sum(list(scan(terms, stored).values()), axis=0))
         lists.append(best)
         if any(energy is not None for _, energy in terms.values()):
             typical = dict(zip(sorted(terms), model.typical.tolist(), strict=True))
-            shares.append(_kept(exam.triplets, block, terms, stored, typical, best.rows[:, :_BEST]))
+            shares.append(_kept(questions.triplets, block, terms, stored, typical, best.rows[:, :_BEST]))
     scores = evaluate(_joined(lists), part.judgements, MEASURES)
     return scores, {name: np.concatenate([each[name] for each in shares]) for name in (shares[0] if shares else ())}
 

@@ -24,7 +24,7 @@ from quiver.encoders.artemis.data import Lessons, Pixels, Sentences, Silence, Ta
 from quiver.encoders.artemis.model import Batch, Model
 from quiver.encoders.artemis.recipe import PRESETS, Recipe
 from quiver.encoders.artemis.triplet import Triplets, gather, pictures
-from quiver.encoders.artemis.validate import Exam
+from quiver.encoders.artemis.validate import Validation
 from quiver.encoders.artemis.word import Vocabulary, collect
 from quiver.task import Task
 from quiver.types import Floats
@@ -52,13 +52,13 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         BadSpec: the run in ``out`` was begun with another recipe, or an encoder cannot be loaded.
     """
     lessons, model = _prepare(learn, recipe, out)
-    exam = None if validation is None else _examine(validation, recipe, out, like=lessons)
+    questions = None if validation is None else _held_out(validation, recipe, out, like=lessons)
     if first():
         print(f"training on {lessons.triplets.describe()}")
-    outcome = _phases(model, lessons, exam, out, recipe)
+    outcome = _phases(model, lessons, questions, out, recipe)
     if first():
-        if exam is not None:
-            exam.settle(model)
+        if questions is not None:
+            questions.settle(model)
         if isinstance(lessons.look, Table):
             lessons.look.fold(cast(text.Feature, model.image).first)
         place, config = out / "model", model.config
@@ -67,7 +67,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     return outcome
 
 
-def _phases(model: Model, lessons: Lessons, exam: Exam | None, out: Path, recipe: Recipe) -> Outcome:
+def _phases(model: Model, lessons: Lessons, questions: Validation | None, out: Path, recipe: Recipe) -> Outcome:
     count = len(lessons.triplets)
 
     def run(phase: str, loop: Loop, validate: Callable[[nn.Module], Mapping[str, float]] | None) -> Outcome:
@@ -77,7 +77,9 @@ def _phases(model: Model, lessons: Lessons, exam: Exam | None, out: Path, recipe
         model.freeze()
         run("first", recipe.first.loop(recipe.loop), None)
         model.freeze(False)
-    return run("second", recipe.loop, None if exam is None else lambda model: exam.take(cast(Model, model)))
+    return run(
+        "second", recipe.loop, None if questions is None else lambda model: questions.measure(cast(Model, model))
+    )
 
 
 def _loss(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
@@ -113,7 +115,7 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
     return Lessons(triplets, look, words, known=recipe.data.negatives == "known"), model
 
 
-def _examine(validation: Task, recipe: Recipe, out: Path, *, like: Lessons) -> Exam:
+def _held_out(validation: Task, recipe: Recipe, out: Path, *, like: Lessons) -> Validation:
     """Read what is validated on, in the same terms as what is learnt from."""
     triplets, features = _read(validation, recipe, out)
     look, hear = like.look, like.hear
@@ -123,7 +125,7 @@ def _examine(validation: Task, recipe: Recipe, out: Path, *, like: Lessons) -> E
         look = replace(cast(Pixels, look), pictures=triplets.pictures)
     if isinstance(hear, Tokens):
         hear = replace(hear, wishes=triplets.wishes)
-    return Exam(triplets, look, _sentences(triplets, recipe, out) or hear)
+    return Validation(triplets, look, _sentences(triplets, recipe, out) or hear)
 
 
 def _read(task: Task, recipe: Recipe, out: Path) -> tuple[Triplets, Floats | None]:

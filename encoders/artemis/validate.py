@@ -32,16 +32,16 @@ BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exam:
-    """Questions that were not learnt from."""
+class Validation:
+    """Questions and pictures of the validation part."""
 
     triplets: Triplets
     look: Looked
     hear: Heard
 
     @classmethod
-    def of(cls, task: Task, model: Model, *, cache: Path | None = None) -> "Exam":
-        """Read what a trained model is examined on; features of frozen encoders are kept in ``cache``.
+    def of(cls, task: Task, model: Model, *, cache: Path | None = None) -> "Validation":
+        """Read the questions of a task for a trained model; features of frozen encoders are kept in ``cache``.
 
         Raises:
             BadData: no question of the task is a triplet.
@@ -66,7 +66,7 @@ class Exam:
 
         return cls(triplets, look, Sentences.of(triplets.wishes, embed))
 
-    def take(self, model: Model) -> dict[str, float]:
+    def measure(self, model: Model) -> dict[str, float]:
         """Measure a model in eval mode.
 
         Returns:
@@ -90,7 +90,7 @@ class Exam:
         return ranks
 
     def stored(self, model: Model) -> Floats:
-        """Return what the model stores of the gallery, in its order: (g, D)."""
+        """Return the stored vectors of the gallery, in its order: (g, D)."""
         with torch.no_grad():
             return encode(model, self.look, self.triplets.gallery).float().cpu().numpy()
 

@@ -26,7 +26,7 @@ from quiver.encoders.fashionbert.model import FashionBert, Output
 from quiver.encoders.fashionbert.phase import Fetch, Groups, Sides
 from quiver.encoders.fashionbert.recipe import PRESETS, Recipe
 from quiver.encoders.fashionbert.token import Pieces
-from quiver.encoders.fashionbert.validate import Exam, draw
+from quiver.encoders.fashionbert.validate import Validation, draw
 from quiver.errors import BadSpec
 from quiver.task import Task
 
@@ -65,8 +65,8 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         held, seen = _read(validation, replace(recipe, data=replace(recipe.data, fields="")), source, folder)
         size = (recipe.data.validate_on, recipe.data.validate_among)
         pieces = cast(Pieces, model.pieces)
-        exam = draw(held, seen, pieces, limit=recipe.model.max_text, size=size, seed=recipe.loop.seed)
-        validate = _validate(exam)
+        questions = draw(held, seen, pieces, limit=recipe.model.max_text, size=size, seed=recipe.loop.seed)
+        validate = _validate(questions)
     pupil = Pupil(model, recipe.rank.group)
     outcome = _learn(pupil, pairs, features, recipe=recipe, out=out, validate=validate)
     if first():
@@ -220,8 +220,8 @@ def _loss(pupil: Pupil, recipe: Recipe) -> Callable[[nn.Module, Any], Mapping[st
     return loss
 
 
-def _validate(exam: Exam) -> Callable[[nn.Module], Mapping[str, float]]:
+def _validate(questions: Validation) -> Callable[[nn.Module], Mapping[str, float]]:
     def validate(pupil: nn.Module) -> Mapping[str, float]:
-        return exam.take(cast(Pupil, pupil).model)  # fit hands over what it was given
+        return questions.measure(cast(Pupil, pupil).model)  # fit hands over what it was given
 
     return validate

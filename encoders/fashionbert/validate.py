@@ -27,7 +27,7 @@ AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exam:
+class Validation:
     """Questions drawn once: each row of pairs has its answer first, then its rivals.
 
     Attributes:
@@ -40,7 +40,7 @@ class Exam:
     features: Floats
     pairs: dict[Way, Rows]
 
-    def take(self, model: FashionBert) -> dict[str, float]:
+    def measure(self, model: FashionBert) -> dict[str, float]:
         """Return the figures by which a state is selected, the mean reciprocal rank over both ways first."""
         found = self.score(model)
         rank = {way: ranks(scores) for way, scores in found.items()}
@@ -73,8 +73,8 @@ def ranks(scores: Floats) -> NDArray[np.float64]:
     return 1 + (others > own).sum(axis=1) + 0.5 * (others == own).sum(axis=1)
 
 
-def draw(pairs: Pairs, features: Halves, pieces: Pieces, *, limit: int, size: tuple[int, int], seed: int) -> Exam:
-    """Draw an exam.
+def draw(pairs: Pairs, features: Halves, pieces: Pieces, *, limit: int, size: tuple[int, int], seed: int) -> Validation:
+    """Draw the questions.
 
     Args:
         pairs: of the validation part.
@@ -98,7 +98,7 @@ def draw(pairs: Pairs, features: Halves, pieces: Pieces, *, limit: int, size: tu
         chosen[way][..., 1] = part.reshape(chosen[way].shape[:2])
     start, end = pieces.id("[CLS]"), pieces.id("[SEP]")
     texts = [[start, *ids[: limit - 2], end] for ids in pieces.split(pairs.texts)]
-    return Exam(texts, features[seen].astype(np.float32), chosen)
+    return Validation(texts, features[seen].astype(np.float32), chosen)
 
 
 def _question(pairs: Pairs, row: int, way: Way, rivals: int, rng: np.random.Generator) -> Rows:

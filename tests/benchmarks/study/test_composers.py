@@ -9,7 +9,7 @@ from quiver.benchmarks.metric import judge
 from quiver.benchmarks.study import composers
 from quiver.encoders.artemis import train
 from quiver.encoders.artemis.model import Model
-from quiver.encoders.artemis.validate import Exam
+from quiver.encoders.artemis.validate import Validation
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_model_is_asked_as_its_training_examines_it(shelf, part, given):
     assert len(line.runs) == 2 and line.runs[0].mean("Success@1") > 0.5
     folder = next(Path(given.out).glob("artemis*-0"))
     model = Model.open(folder / "model")
-    figures = Exam.of(shelf, model, cache=given.out / "features").take(model)
+    figures = Validation.of(shelf, model, cache=given.out / "features").measure(model)
     assert [line.runs[0].mean(f"Success@{k}") for k in (1, 10)] == pytest.approx([figures["R@1"], figures["R@10"]])
     shares = {name: share.mean() for name, share in line.kept.items()}
     assert shares["single@50"] == shares["union@50"] == shares["lifted@50"] == 1  # the gallery holds 24

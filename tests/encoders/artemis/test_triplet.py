@@ -8,7 +8,7 @@ from torch import nn
 from quiver.encoders.artemis import data, triplet
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.model import Model
-from quiver.encoders.artemis.validate import Exam
+from quiver.encoders.artemis.validate import Validation
 from quiver.encoders.artemis.word import Vocabulary
 from quiver.errors import BadData
 from quiver.task import Question, Task
@@ -151,13 +151,13 @@ def looker() -> Model:
 )
 def test_ranks_by_hand(asked, rank):
     look = line(3, 9, 3, 4) if asked.id == "ties are lost" else line(1, 2, 3, 4)
-    assert Exam(triplet.gather(task(asked)), look, data.Silence()).ranks(looker()).tolist() == [rank]
+    assert Validation(triplet.gather(task(asked)), look, data.Silence()).ranks(looker()).tolist() == [rank]
 
 
 def test_figures_are_averaged_within_groups_first():
     many = [question(f"{n}", right=("d",), group="colour") for n in range(3)]
     of = triplet.gather(task(*many, question("4", right=("b",), group="type")))
-    figures = Exam(of, line(1, 2, 3, 4), data.Silence()).take(looker())
+    figures = Validation(of, line(1, 2, 3, 4), data.Silence()).measure(looker())
     assert list(figures) == ["score", "R@1", "R@10", "R@50"]
     assert figures["R@1"] == pytest.approx(0.5)  # 1 of colour, 0 of type
     assert figures["R@10"] == 1

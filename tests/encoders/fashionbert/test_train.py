@@ -137,9 +137,9 @@ def test_random_weights_are_wide_enough_for_attention_to_tell(shop):
 
 def test_exam_has_one_answer_and_rivals_of_its_category_that_are_wrong(shop, pieces):
     pairs = gather(shop)
-    exam = validate.draw(pairs, np.zeros((12, 4, 3), np.float16), pieces, limit=8, size=(5, 3), seed=0)
+    questions = validate.draw(pairs, np.zeros((12, 4, 3), np.float16), pieces, limit=8, size=(5, 3), seed=0)
     for way, changing in (("text_to_image", 1), ("image_to_text", 0)):
-        found = exam.pairs[way]
+        found = questions.pairs[way]
         assert found.shape == (5, 4, 2)
         assert (found[:, :, 1 - changing] == found[:, :1, 1 - changing]).all()
         assert all(len(set(row)) == 4 for row in found[:, :, changing].tolist())
