@@ -29,6 +29,7 @@ T = TypeVar("T")
 EXCLUDED = 64
 #: What is remembered of conditions, and plans, for the version in view.
 _CONDITIONS = 64
+_UNREAD = object()
 
 
 class QueryCache(Protocol):
@@ -237,11 +238,13 @@ class Session:
 
     def _once(self, what: str, of: Any, read: Callable[[], Any]) -> Any:
         known = self._known if of is None or isinstance(of, Column | Derived) else self._asked
-        if (what, of) not in known:
+        found = known.get((what, of), _UNREAD)
+        if found is _UNREAD:
+            found = read()
             if len(known) > _CONDITIONS and known is self._asked:
                 known.clear()
-            known[what, of] = read()
-        return known[what, of]
+            known[what, of] = found
+        return found
 
 
 def restricted(query: Query) -> bool:
