@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from quiver.engine.core.ranking import Ranked
+from quiver.engine.core.ranking import Ranked, Scores
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.executor import run_stages
 from quiver.engine.execution.left_out import without_references
@@ -14,6 +14,7 @@ from quiver.engine.execution.stages.encode import Encode
 from quiver.engine.execution.stages.filter import Filter
 from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.storage.groups import Groups
+from quiver.types import Rows
 
 #: How many times deeper the lists are made where they hold too few groups.
 _DEEPER = 4
@@ -54,18 +55,26 @@ class Group:
         return f"group {self.column}"
 
     def run(self, context: Context) -> int:
-        """Choose, and search deeper while there are too few groups and more rows."""
-        groups, depth, seen = context.session.groups(self.column), self.depth, -1
+        """Choose, and search deeper while there are too few groups and more rows.
+
+        A query is done with the first list that suffices for it, so that others of its batch change nothing for it.
+        """
+        groups, depth = context.session.groups(self.column), self.depth
         ranked, places, short = self._choose(context, groups)
+        kept = [(ranked.scores[n, own], ranked.rows[n, own]) for n, own in enumerate(places)]
         if short and any(getattr(stage, "budget_ms", None) is not None for stage in context.done):
             for n in short:
                 context.cut_short(n, f"{self.label}: there may be more; no time is left to search deeper")
             short = []
-        while short and depth < self.most and ranked.count > seen:
-            seen, depth = ranked.count, min(depth * _DEEPER, self.most)
+        seen = np.full(len(kept), -1)
+        while (short := [n for n in short if _count(ranked)[n] > seen[n]]) and depth < self.most:
+            seen, depth = _count(ranked), min(depth * _DEEPER, self.most)
             self._search_deeper(context, depth)
-            ranked, places, short = self._choose(context, groups)
-        grouped = self._keep(ranked, places)
+            ranked, places, wanting = self._choose(context, groups)
+            for n in short:
+                kept[n] = ranked.scores[n, places[n]], ranked.rows[n, places[n]]
+            short = [n for n in short if n in wanting]
+        grouped = self._keep(ranked, kept)
         context.lists = [grouped]
         context.trail.append(grouped)
         return grouped.count
@@ -112,10 +121,15 @@ class Group:
                 places.append(place)
         return places, counts
 
-    def _keep(self, ranked: Ranked, places: list[list[int]]) -> Ranked:
-        width = max(map(len, places), default=0)
-        scores = np.full((len(places), width), -np.inf, ranked.scores.dtype)
-        rows = np.full((len(places), width), -1, np.int64)
-        for n, kept in enumerate(places):
-            scores[n, : len(kept)], rows[n, : len(kept)] = ranked.scores[n, kept], ranked.rows[n, kept]
+    def _keep(self, ranked: Ranked, kept: list[tuple[Scores, Rows]]) -> Ranked:
+        width = max(len(rows) for _, rows in kept)
+        scores = np.full((len(kept), width), -np.inf, ranked.scores.dtype)
+        rows = np.full((len(kept), width), -1, np.int64)
+        for n, (theirs, names) in enumerate(kept):
+            scores[n, : len(names)], rows[n, : len(names)] = theirs, names
         return replace(ranked, label=self.label, scores=scores, rows=rows)
+
+
+def _count(ranked: Ranked) -> Rows:
+    """Return (q,) how many candidates each query has."""
+    return np.count_nonzero(ranked.rows >= 0, axis=1)
