@@ -138,7 +138,7 @@ def test_computed_vectors_can_be_indexed_where_their_space_is_named(tmp_path, so
     query = Query({"text": "rain"}, target="audio", k=20)
     asked = computed.search(Query({"text": "rain"}, target="audio", k=20, index="faiss"))
     assert [hit.id for hit in asked] == [hit.id for hit in stored.search(query)]
-    with pytest.raises(BadSpec, match="lance indexes what is stored only; use faiss"):
+    with pytest.raises(BadSpec, match="lance indexes stored columns only"):
         computed.index("lance", spaces=["coarse"])
 
 
