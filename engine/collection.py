@@ -145,7 +145,7 @@ class Collection:
 
         origins = [*given, *opened(roots := roots_of(self._present()))]
         encoders = self._loaded(named)
-        table = self._writer(create=bool(origins))
+        table = self._writer(create=bool(origins), roots=roots)
         while not keep(table, roots):  # another process took a name meanwhile
             origins = [*given, *opened(roots := roots_of(table))]
         encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
@@ -448,7 +448,7 @@ class Collection:
         """
         return self._searcher.session()
 
-    def _writer(self, *, create: bool = False) -> Table:
+    def _writer(self, *, create: bool = False, roots: Roots | None = None) -> Table:
         """Open the table anew for a change, so that what searches read does not move under them."""
         with self._batcher.alone():
             try:
@@ -456,7 +456,7 @@ class Collection:
             except NoCollection:
                 if not create or self._version is not None:
                     raise
-                Table.create(f"{self.uri}/items.lance")
+                Table.create(f"{self.uri}/items.lance", roots=roots.all if roots else ())
         return Table(f"{self.uri}/items.lance", version=self._version)
 
     def _present(self) -> Table | None:

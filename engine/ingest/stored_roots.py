@@ -32,7 +32,8 @@ def keep(table: Table, roots: Roots) -> bool:
     Returns:
         Whether that is done: False if another writer took the prefix of a new root, so that it needs another one.
     """
-    if not roots.changed and table.roots[0] is not None:
+    stored, _ = table.roots
+    if stored is not None and set(stored) == set(roots.all):
         return True
     return table.record_roots(roots.all, before=roots.stored, loose=bool(roots.aliases))
 

@@ -99,11 +99,6 @@ class Roots:
         """The stored roots and the new ones; a root that moved is at its new place alone."""
         return [NamedRoot(path, prefix) for path, prefix in self._all.items()]
 
-    @property
-    def changed(self) -> bool:
-        """Whether there is something new to store."""
-        return self._all != dict(self.stored)
-
     def name(self, path: str, kind: str, *, sample: Callable[[], Sample] | None = None) -> str:
         """Return the prefix of the ids below a root, and remember the root.
 

@@ -91,9 +91,9 @@ class Table:
             self._seal.check(self.dataset)
 
     @classmethod
-    def create(cls, uri: str) -> "Table":
-        """Create an empty dataset, or open the one that somebody else created meanwhile."""
-        header = {"quiver": json.dumps({"format": FORMAT, "encoders": {}})}
+    def create(cls, uri: str, *, roots: Sequence[tuple[str, str]] = ()) -> "Table":
+        """Create an empty dataset with some roots, or open the one that somebody else created meanwhile."""
+        header = {"quiver": json.dumps({"format": FORMAT, "encoders": {}, "roots": list(map(list, roots))})}
         fields = [pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY)]
         fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
         schema = pa.schema(fields, metadata=header)

@@ -201,7 +201,7 @@ def forget_roots(collection):
     """Make a collection what it was before roots were kept."""
     table = Table(f"{collection.uri}/items.lance")
     header = json.loads(table.dataset.schema.metadata[b"quiver"])
-    header.pop("roots"), header.pop("loose")
+    header.pop("roots"), header.pop("loose", None)
     table.dataset.update_schema_metadata({"quiver": json.dumps(header)})
 
 
