@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-import numpy as np
-
 from quiver import registry
+from quiver.conditions import condition_of
 from quiver.engine import source
 from quiver.engine.core.column import Column, given_space
 from quiver.engine.core.encoder import Loaded, load
+from quiver.engine.core.sql import among
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import many_of_both, one_of_both
 from quiver.engine.execution.results import Results
@@ -30,7 +30,7 @@ from quiver.engine.serving.searcher import Searcher
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.source.roots import Roots
 from quiver.engine.statistics.scorer_recall import Measured
-from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.pruning import Pruned, prune
 from quiver.engine.storage.quarantine import Quarantine
@@ -249,15 +249,47 @@ class Collection:
         self._settle(table, changed=changed > 0)
         return changed
 
-    def delete(self, ids: str | Iterable[str] | None = None, *, where: str | None = None) -> int:
-        """Delete items by id or by condition; returns how many."""
-        if (ids is None) == (where is None):
-            raise BadSpec("delete takes either ids or a condition")
-        named = strings(ids, "delete") if ids is not None else ()
+    def delete(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        where: str | None = None,
+        params: Mapping[str, Any] | Sequence[Any] = (),
+        expect: int | None = None,
+    ) -> int:
+        """Delete items by id or by condition. Earlier versions still have them.
+
+        Args:
+            ids: one id or several; those that are not here are skipped.
+            where: an SQL condition, as in ``search``; it must name a column.
+            params: values of its parameters: by name for ``:name``, or in order for ``?``.
+            expect: how many items this must delete; ``count`` tells beforehand.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            BadSpec: the condition cannot be read, or another number of items than expected matches; then nothing is
+                deleted.
+        """
+        condition = condition_of(where, params)
+        if (ids is None) == (condition is None):
+            raise BadSpec("delete takes either ids or a condition: delete(['a', 'b']) or delete(where=\"price > 9\")")
+        selected = condition or among("id", strings(ids, "delete"))
         table = self._writer()
-        count = table.delete(where if where is not None else f"id IN {quoted(named)}") if named or where else 0
+        count = table.delete(selected, expect=expect)
         self._follow(table)
         return count
+
+    def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
+        """Count items, or those that meet an SQL condition, exactly; ``params`` as in ``delete``.
+
+        Raises:
+            BadSpec: the condition cannot be read.
+        """
+        condition = condition_of(where, params)
+        with self._batcher.alone():
+            return self._session().count(condition)
 
     def index(
         self,
@@ -405,7 +437,7 @@ class Collection:
         named = strings(ids, "get")
         with self._batcher.alone():
             session = self._session()
-            rows = session.table.rows(f"id IN {quoted(named)}") if named else np.empty(0, np.int64)
+            rows = session.table.rows(among("id", named))
             found = {item["id"]: Item(**item) for item in session.items(rows).values()}
         return [found[id] for id in named if id in found]
 

@@ -125,7 +125,7 @@ def _title(query: Query) -> str:
     held += [f"like {id}" for id in query.like] + [f"a vector of {name}" for name in query.vectors]
     wanted = f" → {query.target}" if query.target else ""
     away = "".join(f" - like {id}" for id in query.unlike)
-    return " + ".join(held) + away + wanted + (f" where {query.where}" if query.where else "")
+    return " + ".join(held) + away + wanted + (f" where {query.condition}" if query.where else "")
 
 
 def _query(query: Query, items: Mapping[str, Item]) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from quiver.engine.core.column import Column
+from quiver.engine.core.sql import present
 from quiver.engine.execution.session import Session
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.tuning.index_build import brief
@@ -13,7 +14,7 @@ from quiver.types import MEDIA
 def summary(uri: str, session: Session, quarantine: Quarantine) -> dict[str, Any]:
     """Tell items by key, spaces, encoders, metadata, indexes with their promises, and quarantine."""
     table = session.table
-    media = {name: session.count(f"{name} IS NOT NULL") for name in MEDIA}
+    media = {name: session.count(present(name)) for name in MEDIA}
     return {
         "uri": uri,
         "version": table.version,

@@ -240,7 +240,7 @@ def shape(question: Question) -> Shape:
     query = question.query
     sampled, weights = question.candidates is not None, tuple(sorted(query.weights.items()))
     held = (keys_of(query.media), bool(query.like), tuple(sorted(query.vectors)), weights)
-    return held, query.where, query.spaces, query.scorer, sampled
+    return held, query.condition, query.spaces, query.scorer, sampled
 
 
 def _key(name: str) -> str:

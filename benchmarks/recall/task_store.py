@@ -18,6 +18,7 @@ from quiver.benchmarks.recall.slug import slug
 from quiver.benchmarks.recall.task_session import TaskSession
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import load
+from quiver.engine.core.sql import either, present
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.errors import BadData, NoRoute
@@ -112,7 +113,7 @@ def _look_up(task: Task, uri: str, specs: tuple[str, ...], bad: Mapping[str, str
     if not wanted:
         why = f", such as {min(bad)}: {bad[min(bad)]}" if bad else ""
         raise BadData(f"{task.name}: not one {task.target} of its {len(task.items)} items could be embedded{why}")
-    found = table.read(["id"], where=" OR ".join(f"{name} IS NOT NULL" for name in wanted))
+    found = table.read(["id"], where=either(*map(present, wanted)))
     at = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
     places = {at[item.id]: place for place, item in enumerate(task.items) if item.id in at}
     ordered = np.array(sorted(places), np.int64)

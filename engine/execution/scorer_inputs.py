@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from quiver.engine.core.graph import Composition
+from quiver.engine.core.sql import numbered
 from quiver.engine.storage.dataset import Example, Table
 from quiver.errors import Untrusted
 from quiver.protocols import ScorerInput
@@ -77,6 +78,6 @@ def _originals(stands: str | None, examples: Mapping[str, Example], table: Table
     """Return what the example items hold of what they stand for: by name of MEDIA, then by id."""
     if not examples or stands is None:
         return {}
-    rows = ", ".join(str(example.row) for example in examples.values())
-    found = table.read(["id", *_names(stands)], where=f"_rowid IN ({rows})").to_pylist()
+    rows = [example.row for example in examples.values()]
+    found = table.read(["id", *_names(stands)], where=numbered(rows)).to_pylist()
     return {name: {row["id"]: row[name] for row in found} for name in _names(stands)}

@@ -7,9 +7,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from quiver import trust
+from quiver.conditions import Condition
 from quiver.engine.core.column import Column, Crossing, Derived
 from quiver.engine.core.encoder import Loaded, cross, load_checked
 from quiver.engine.core.graph import Composition, Graph
+from quiver.engine.core.sql import Sql, among, present
 from quiver.engine.statistics import fusion_weights, machine, recall_curves, rerank_weights, scorer_recall
 from quiver.engine.statistics.cost_model import Machine
 from quiver.engine.statistics.facts import Facts
@@ -17,7 +19,7 @@ from quiver.engine.statistics.recall_curves import Promise
 from quiver.engine.statistics.scorer_latency import Pace
 from quiver.engine.storage import full_text, groups
 from quiver.engine.storage.column_index import Resident
-from quiver.engine.storage.dataset import Example, Table, quoted
+from quiver.engine.storage.dataset import Example, Table
 from quiver.engine.storage.groups import Groups
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.item_cache import Shelf, View
@@ -115,9 +117,18 @@ class Session:
         """Take vectors (n, dim) over bridges, one after the other."""
         return cross([self.encoder(crossing.encoder).bridge(crossing) for crossing in crossings], vectors)
 
-    def matching(self, where: str) -> Rows:
+    def sql(self, condition: Condition) -> Sql:
+        """A user's condition, checked against the columns in view.
+
+        Raises:
+            BadSpec: it cannot be read, or does not fit the columns.
+        """
+        sql: Sql = self._once("sql", condition, lambda: self.table.compiled(condition).sql)
+        return sql
+
+    def matching(self, condition: Condition) -> Rows:
         """Row numbers a condition selects, sorted; not to be written to, so that indexes know them again."""
-        rows: Rows = self._once("rows", where, lambda: self.table.rows(where))
+        rows: Rows = self._once("rows", condition, lambda: self.table.rows(self.sql(condition)))
         rows.flags.writeable = False
         return rows
 
@@ -126,7 +137,7 @@ class Session:
         names = sorted(set(ids))
         if not names:
             return {}
-        found = self.table.read(["id"], where=f"id IN {quoted(names)}")
+        found = self.table.read(["id"], where=among("id", names))
         return dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
 
     def allowed(self, query: Query) -> Rows:
@@ -134,23 +145,28 @@ class Session:
 
         Not to be written to, so that indexes recognise the array.
         """
-        key = (query.where, query.candidates, query.exclude if len(query.exclude) > EXCLUDED else ())
+        key = (query.condition, query.candidates, query.exclude if len(query.exclude) > EXCLUDED else ())
         rows: Rows = self._once("allowed", key, lambda: self._allowed(*key))
         rows.flags.writeable = False
         return rows
 
-    def _allowed(self, where: str | None, candidates: tuple[str, ...] | None, exclude: tuple[str, ...]) -> Rows:
+    def _allowed(
+        self, condition: Condition | None, candidates: tuple[str, ...] | None, exclude: tuple[str, ...]
+    ) -> Rows:
         if candidates is None:
-            rows = self._once("all rows", None, self.table.rows) if where is None else self.matching(where)
+            rows = self._once("all rows", None, self.table.rows) if condition is None else self.matching(condition)
         else:
             rows = np.array(sorted(self.numbers(candidates).values()), np.int64)
-            rows = rows if where is None else np.intersect1d(rows, self.matching(where), assume_unique=True)
+            rows = rows if condition is None else np.intersect1d(rows, self.matching(condition), assume_unique=True)
         return np.setdiff1d(rows, list(self.numbers(exclude).values()), assume_unique=True) if exclude else rows
 
-    def count(self, where: str | None) -> int:
+    def count(self, where: Sql | Condition | None) -> int:
         """How many rows a condition selects, exactly."""
-        count: int = self._once("count", where, lambda: self.table.count(where))
+        count: int = self._once("count", where, lambda: self._counted(where))
         return count
+
+    def _counted(self, where: Sql | Condition | None) -> int:
+        return self.table.count(self.sql(where) if isinstance(where, Condition) else where)
 
     @property
     def graph(self) -> Graph:
@@ -188,7 +204,7 @@ class Session:
 
     def rows(self, column: Column | Derived) -> int:
         """How many vectors a column holds."""
-        return self.count(f"{column.stored.name} IS NOT NULL")
+        return self.count(present(column.stored.name))
 
     def fragments(self, column: Column | Derived) -> dict[str, tuple[str, int]]:
         """The files and the number of rows of each fragment, by its number, to tell later what has changed."""

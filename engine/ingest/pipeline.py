@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
+from quiver.engine.core.sql import among
 from quiver.engine.core.vector_check import faults
 from quiver.engine.ingest.decode import Decoded, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
@@ -24,7 +25,7 @@ from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.ingest.sync import Seen
 from quiver.engine.source import GivenVectors, Problem, Source, VectorSource
 from quiver.engine.source.roots import real_file
-from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import SpaceMismatch, is_panic
 from quiver.trust import Reach, folders_of
@@ -283,7 +284,7 @@ def _unlike_stored(table: Table, known: Known, column: Column, data: Floats) -> 
     if not len(held):
         return list(range(len(data)))
     ids = known.batch["id"].take(held)
-    found = table.read(["id", column.name], where=f"id IN {quoted(ids.to_pylist())}")
+    found = table.read(["id", column.name], where=among("id", ids.to_pylist()))
     order = pc.index_in(ids, found["id"].combine_chunks())
     stored = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), -1)[order.to_numpy()]
     same = held[(stored == data[held]).all(axis=1)]

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from quiver.engine.core.column import Column
 from quiver.engine.core.metadata import RESERVED, as_stored, names_of
+from quiver.engine.core.sql import among, present
 from quiver.engine.ingest.words import words
 from quiver.engine.source.record import first_reference
 from quiver.engine.source.roots import same_place
-from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.dataset import Table
 from quiver.types import MEDIA, Floats, Item
 
 #: Vectors by column name: which rows of the batch have one, ascending, and (len(rows), dim) float32.
@@ -51,8 +52,8 @@ class Known:
         ours = as_stored(pa.table({name: batch[name] for name in shared}), table.schema)
         wanted = {name: f"`{name}`" for name in ("id", "sha256", *MEDIA, *table.meta)}
         names = [column.name for column in columns if column.name in table.schema.names]
-        wanted |= {f"has {name}": f"{name} IS NOT NULL" for name in names}
-        where = f"id IN {quoted(ours['id'].to_pylist())}" if len(ours) else "false"
+        wanted |= {f"has {name}": present(name) for name in names}
+        where = among("id", ours["id"].to_pylist())
         with table.reading(None):
             found = table.dataset.scanner(columns=wanted, filter=where).to_table()
         order = pc.index_in(ours["id"], found["id"].combine_chunks())

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quiver.engine.core.sql import Sql, among
 from quiver.engine.ingest.decode import content_hash
 from quiver.engine.source.roots import NamedRoot, Roots, real, real_file
-from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.dataset import Table
 from quiver.errors import QuiverError
 from quiver.media import locate
 from quiver.types import MEDIA
@@ -40,7 +41,7 @@ def keep(table: Table, roots: Roots) -> bool:
 
 def _compare(table: Table, sample: Sequence[tuple[str, Mapping[str, str]]]) -> Mapping[int, bool]:
     """Say which items of a sample are stored, by position, and whether their content is the same."""
-    found = table.read(["id", "sha256", "text"], where=f"id IN {quoted([id for id, _ in sample])}").to_pylist()
+    found = table.read(["id", "sha256", "text"], where=among("id", [id for id, _ in sample])).to_pylist()
     stored = {row["id"]: row for row in found if row["sha256"] is not None}
     here = [n for n, (id, _) in enumerate(sample) if id in stored]
     chosen = here[:: max(1, len(here) // _COMPARED)][:_COMPARED]
@@ -81,11 +82,11 @@ def _tar(id: str, path: str) -> str:
 
 
 def _loose(table: Table) -> dict[str, str]:
-    pairs = ((id, locate(reference)[0]) for id, reference in _references(table, where="id NOT LIKE '%/%'"))
+    pairs = ((id, locate(reference)[0]) for id, reference in _references(table, where=Sql("id NOT LIKE '%/%'")))
     return {real_file(path): id for id, path in pairs if path.endswith(f"/{id}")}
 
 
-def _references(table: Table, where: str | None = None) -> Any:
+def _references(table: Table, where: Sql | None = None) -> Any:
     for batch in table.batches(["id", *MEDIA[1:]], where=where, size=8192):
         for row in batch.to_pylist():
             id = row.pop("id")

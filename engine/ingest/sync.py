@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from quiver.engine.core.sql import among
 from quiver.engine.ingest.report import Report
 from quiver.engine.source.roots import Used, real_file
-from quiver.engine.storage.dataset import Table, quoted
+from quiver.engine.storage.dataset import Table
 from quiver.media import kind, locate
 from quiver.types import MEDIA
 
@@ -77,7 +78,7 @@ def compare(table: Table, used: Iterable[Used], seen: Seen, *, report: Report, p
 def delete(table: Table, ids: list[str]) -> int:
     """Delete items by id; returns how many."""
     parts = (ids[start : start + _DELETED] for start in range(0, len(ids), _DELETED))
-    return sum(table.delete(f"id IN {quoted(part)}") for part in parts)
+    return sum(table.delete(among("id", part)) for part in parts)
 
 
 def _is_gone(id: str, media: Mapping[str, str], root: Used, seen: Seen) -> bool:

@@ -71,7 +71,7 @@ def narrow(query: Query, facts: Facts) -> list[Stage]:
     if facts.matching is None:
         return []
     share = facts.rows / facts.items if facts.items else 0.0
-    by = [query.where] if query.where is not None else []
+    by = [str(query.condition)] if query.condition is not None else []
     by += [f"{len(query.candidates):,} candidates given"] if query.candidates is not None else []
     by += [f"{len(query.exclude):,} excluded"] if len(query.exclude) > EXCLUDED else []
     why = f"{', '.join(by)}: {facts.rows:,} of {facts.items:,} items match ({share:.1%}, counted)"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from quiver import registry
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.core.ranking import combine
+from quiver.engine.core.sql import both, numbered, present
 from quiver.engine.storage.dataset import Fragment, Table, fragment_of
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.live_vectors import Live
@@ -321,8 +322,7 @@ class Resident:
         name, dim = self.column.stored.name, self.column.stored.space.dim
         found = np.empty((0, dim), np.float32)
         if len(rows):
-            where = f"_rowid IN ({', '.join(map(str, rows.tolist()))}) AND {name} IS NOT NULL"
-            table = self.table.read([name], where=where)
+            table = self.table.read([name], where=both(numbered(rows.tolist()), present(name)))
             order = np.argsort(table["_rowid"].to_numpy())
             rows = table["_rowid"].to_numpy()[order].astype(np.int64)
             found = table[name].combine_chunks().flatten().to_numpy().reshape(len(rows), dim)[order]

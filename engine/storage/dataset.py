@@ -20,8 +20,11 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from quiver.conditions import Condition
 from quiver.engine.core.column import Column, check_name, check_same
+from quiver.engine.core.condition import Compiled, compile
 from quiver.engine.core.metadata import RESERVED, check_names, names_of
+from quiver.engine.core.sql import Sql, among, present
 from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lost_race, reading, unreadable
 from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.version_watch import Sight, Watch
@@ -358,43 +361,76 @@ class Table:
         done: bool = self.commit(change)
         return done
 
-    def reading(self, where: str | None) -> AbstractContextManager[None]:
+    def reading(self, where: Sql | None) -> AbstractContextManager[None]:
         """Turn what Lance says of a condition or a damaged file into one clear line."""
-        return reading(where, names=("id", *MEDIA, *self.meta), place=self.uri)
+        return reading(where, place=self.uri)
 
-    def delete(self, where: str) -> int:
-        """Delete the rows a condition selects and return how many there were."""
+    def compiled(self, condition: Condition) -> Compiled:
+        """Check a user's condition against the columns in view, and write it in Lance's SQL.
+
+        Raises:
+            BadSpec: it cannot be read, or does not fit the columns.
+        """
+        return compile({name: self.schema.field(name).type for name in ("id", *MEDIA, *self.meta)}, condition)
+
+    def delete(self, where: Sql | Condition, *, expect: int | None = None) -> int:
+        """Delete the rows that a condition selects, in one commit.
+
+        Args:
+            where: which.
+            expect: how many there must be, or None for any number.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            BadSpec: the condition cannot be read or names no column, or another number of rows matches; then nothing
+                is deleted.
+        """
 
         def change(dataset: lance.LanceDataset) -> int:
-            before = self.count(where)
-            dataset.delete(where)
-            return before
+            sql = self._deletes(where) if isinstance(where, Condition) else where
+            found = self.count(sql)
+            if expect is not None and found != expect:
+                raise BadSpec(f"{found:,} items match, and {expect:,} were expected: nothing is deleted")
+            if found:
+                dataset.delete(sql, conflict_retries=0)  # another version, another count
+            return found
 
         done: int = self.commit(change)
         return done
 
-    def count(self, where: str | None = None) -> int:
+    def _deletes(self, condition: Condition) -> Sql:
+        compiled = self.compiled(condition)
+        if not compiled.columns:
+            raise BadSpec(
+                f"cannot delete by {condition.text!r}: it names no column, so it selects all items or none; to delete"
+                " all, write id IS NOT NULL"
+            )
+        return compiled.sql
+
+    def count(self, where: Sql | None = None) -> int:
         """Count rows, exactly.
 
         Raises:
-            BadSpec: the condition cannot be read, or names a column that does not exist.
+            BadSpec: a value cannot be computed.
         """
         with self.reading(where):
             return int(self.dataset.count_rows(where))
 
-    def any(self, where: str) -> bool:
+    def any(self, where: Sql) -> bool:
         """Say whether a condition selects any row; reads no further than to the first one."""
         with self.reading(where):
             return self.dataset.scanner(columns=[], filter=where, with_row_id=True, limit=1).to_table().num_rows > 0
 
     def read(
-        self, columns: Sequence[str], *, where: str | None = None, fragments: Sequence[Any] | None = None
+        self, columns: Sequence[str], *, where: Sql | None = None, fragments: Sequence[Any] | None = None
     ) -> pa.Table:
         """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
         with self.reading(where):
             return self._scanner(columns, where, fragments).to_table()
 
-    def _scanner(self, columns: Sequence[str], where: str | None, fragments: Sequence[Any] | None) -> Any:
+    def _scanner(self, columns: Sequence[str], where: Sql | None, fragments: Sequence[Any] | None) -> Any:
         chosen = None if fragments is None else list(fragments)
         return self.dataset.scanner(columns=list(columns), filter=where, with_row_id=True, fragments=chosen)
 
@@ -405,7 +441,7 @@ class Table:
             BadSpec: an item does not exist.
         """
         names = [column.name for column in self.columns]
-        found = self.read(["id", *names], where=f"id IN {quoted(ids)}")
+        found = self.read(["id", *names], where=among("id", ids))
         vectors = {name: list(found[name]) for name in names}
         examples = {
             id: Example(row, {name: v[n].values.to_numpy() for name, v in vectors.items() if v[n].is_valid})
@@ -435,7 +471,7 @@ class Table:
         with self.reading(None):
             yield from self._scanner(columns, None, [fragment.handle]).to_batches()
 
-    def rows(self, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
+    def rows(self, where: Sql | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
         """Return the row numbers a condition selects, sorted."""
         return np.sort(self.read([], where=where, fragments=fragments)["_rowid"].to_numpy().astype(np.int64))
 
@@ -446,7 +482,7 @@ class Table:
         data = np.empty((size, column.space.dim), dtype=np.float32)
         rows = np.empty(size, dtype=np.int64)
         n = 0
-        scanner = self._scanner([name], f"{name} IS NOT NULL", fragments)
+        scanner = self._scanner([name], present(name), fragments)
         with self.reading(None):
             for batch in scanner.to_batches():
                 end = n + len(batch)
@@ -455,7 +491,7 @@ class Table:
                 n = end
         return Vectors(column.space, rows[:n], data[:n])
 
-    def batches(self, columns: Sequence[str], *, where: str | None = None, size: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], *, where: Sql | None = None, size: int) -> Iterator[pa.RecordBatch]:
         """Stream columns of the rows a condition selects."""
         with self.reading(where):
             yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
@@ -466,23 +502,6 @@ def _ids(field: Any) -> Iterator[int]:
     yield field.id()
     for child in field.children():
         yield from _ids(child)
-
-
-def quoted(values: Sequence[str]) -> str:
-    """Write strings as an SQL list.
-
-    >>> quoted(["a", "it's"])
-    "('a', 'it''s')"
-
-    Raises:
-        BadSpec: a string holds half a surrogate pair, which no UTF-8 text can.
-    """
-    written = "(" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + ")"
-    try:
-        written.encode()
-    except UnicodeEncodeError as error:
-        raise BadSpec(f"{written[max(error.start - 20, 0) : error.end]!r} holds half a character: no id does") from None
-    return written
 
 
 def fragment_of(rows: Rows) -> Rows:

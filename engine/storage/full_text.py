@@ -8,6 +8,7 @@ it splits at spaces and punctuation. Words are stemmed as English ones, and acce
 import pyarrow as pa
 from lance.query import MatchQuery
 
+from quiver.engine.core.sql import Sql
 from quiver.engine.storage.dataset import Table
 
 #: The column that full-text search sees.
@@ -29,7 +30,7 @@ def index(table: Table) -> bool:
 
 def any_words(table: Table) -> bool:
     """Say whether any item has a word; reads no further than to the first one."""
-    return table.any(f"btrim({WORDS}) <> ''")
+    return table.any(Sql(f"btrim({WORDS}) <> ''"))
 
 
 def outdated(table: Table) -> bool:
@@ -38,7 +39,7 @@ def outdated(table: Table) -> bool:
     return any(each.details.get("base_tokenizer") != TOKENIZER for each in held)
 
 
-def search(table: Table, text: str, k: int, *, where: str | None = None) -> pa.Table:
+def search(table: Table, text: str, k: int, *, where: Sql | None = None) -> pa.Table:
     """Search by words: ``_score`` and ``_rowid`` of the best k, rows newer than the index included.
 
     Quotes, operators and punctuation in the text have no meaning; a text without a word finds nothing.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from quiver.engine.core.sql import numbered
 from quiver.engine.storage.dataset import Fragment, Table, fragment_of
 from quiver.types import MEDIA, Rows
 
@@ -231,9 +232,8 @@ class Shelf:
         """Read some columns of rows from disk."""
         if not len(rows):
             return {}
-        where = f"_rowid IN ({', '.join(map(str, rows.tolist()))})"
         handles = [view.fragments[number].handle for number in np.unique(fragment_of(rows)).tolist()]
-        found = self.table.read(columns, where=where, fragments=handles).to_pylist()
+        found = self.table.read(columns, where=numbered(rows.tolist()), fragments=handles).to_pylist()
         return {row["_rowid"]: {name: row[name] for name in columns if row[name] is not None} for row in found}
 
     def _tidy(self, view: View) -> None:

@@ -1,12 +1,13 @@
 """What Lance says when something goes wrong, in one line each."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lance
 
+from quiver.engine.core.sql import Sql
 from quiver.engine.storage.write_lock import local_path
 from quiver.errors import BadCollection, BadSpec, NoCollection, is_panic
 
@@ -21,26 +22,33 @@ _FILE = re.compile(r"[^\s:'\"(]*\.(?:lance|arrow|bin|manifest|idx|txn)\b")
 _TRIES = 20
 
 
+#: How Lance begins to say that a value of a condition cannot be computed, such as a sum of too many digits.
+_COMPUTED = re.compile(r"Error applying filter expression to batch: Arrow error: ([^\n]*)")
+
+
 @contextmanager
-def reading(where: str | None, *, names: Sequence[str], place: str) -> Iterator[None]:
-    """Turn Lance's complaints about a user's condition, or about a damaged file, into one clear line.
+def reading(where: Sql | None, *, place: str) -> Iterator[None]:
+    """Turn what Lance says of a condition, or of a damaged file, into one clear line.
 
     Args:
         where: the condition.
-        names: columns that it may name.
         place: the dataset.
+
+    Raises:
+        BadSpec: a value of the condition cannot be computed.
+        BadCollection: a file is damaged, or Lance panicked.
     """
     try:
         yield
     except BaseException as error:
         if not is_lance(error):
             raise
+        computed = _COMPUTED.search(str(error)) if where is not None else None
+        if computed is not None:
+            raise BadSpec(f"the condition cannot be computed: {first_line(ValueError(computed[1]))}") from error
         if where is None or is_panic(error) or _DAMAGE.search(str(error)):
             raise damaged(place, error) from error
-        text = first_line(error).removeprefix("Invalid user input: ").removeprefix("Schema error: ")
-        text, unknown, _ = text.partition(". Valid fields are")
-        hint = f"; there are {', '.join(names)}" if unknown else ""
-        raise BadSpec(f"cannot filter by {where!r}: {text}{hint}") from error
+        raise BadSpec(f"Lance cannot filter by {where[:200]}: {first_line(error)}") from error
 
 
 def is_lance(error: BaseException) -> bool:

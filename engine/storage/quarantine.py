@@ -8,7 +8,8 @@ from typing import Any
 import lance
 import pyarrow as pa
 
-from quiver.engine.storage.dataset import PRIMARY_KEY, quoted
+from quiver.engine.core.sql import among
+from quiver.engine.storage.dataset import PRIMARY_KEY
 from quiver.engine.storage.lance_errors import first_line, lost_race
 from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.write_lock import local_path, lock_of
@@ -66,7 +67,7 @@ class Quarantine:
             dataset = self._open()
             cured = self._held(dataset).intersection(ids) if dataset is not None else frozenset()
             if dataset is not None and cured:
-                dataset.delete(f"id IN {quoted(sorted(cured))}")
+                dataset.delete(among("id", sorted(cured)))
 
         self._commit(change)
 

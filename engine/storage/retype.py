@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from quiver.engine.core.metadata import TEMPORARY, common, convert
+from quiver.engine.core.sql import absent, both, present
 from quiver.engine.storage.dataset import Table
 
 _NEW, _OLD = f"{TEMPORARY}new", f"{TEMPORARY}old"
@@ -36,12 +37,12 @@ def is_empty(table: Table, name: str) -> bool:
     """Tell whether a column has no value in any row, and so may take any type."""
     if pt.is_null(table.schema.field(name).type):
         return True
-    return not table.dataset.count_rows(f"`{name}` IS NOT NULL")
+    return not table.dataset.count_rows(present(name))
 
 
 def _retype(dataset: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
     here = dataset.schema.field(name).type
-    empty = not dataset.count_rows(f"`{name}` IS NOT NULL")
+    empty = not dataset.count_rows(present(name))
     kind = kind if empty else common(here, kind)  # another writer may have widened it meanwhile
     if here == kind:
         return
@@ -71,7 +72,7 @@ def _write(dataset: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
 
 def _adopt(dataset: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
     """Take over the values that another writer put into the old column meanwhile."""
-    late = dataset.to_table(columns=["id", _OLD], filter=f"`{_OLD}` IS NOT NULL AND `{name}` IS NULL")
+    late = dataset.to_table(columns=["id", _OLD], filter=both(present(_OLD), absent(name)))
     if len(late):
         values = convert(late[_OLD], kind)
         rows = pa.table({"id": late["id"], name: values})

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.engine.core.column import Column, Derived
+from quiver.engine.core.sql import present
 from quiver.engine.execution.session import Session
 from quiver.engine.planning.planner import FUSE_DEPTH
 from quiver.engine.statistics.cost_model import TOGETHER, Cost
@@ -174,7 +175,7 @@ class Measurement:
     def __init__(self, resident: Resident, kind: str, sample: SampleQueries, *, exact: bool, seed: int) -> None:
         self.resident, self.kind, self.exact = resident, kind, exact
         self.effort = EFFORT.get(kind, Effort())
-        self.rows = resident.rows() if exact else resident.table.rows(f"{resident.column.stored.name} IS NOT NULL")
+        self.rows = resident.rows() if exact else resident.table.rows(present(resident.column.stored.name))
         self.halves = tuple(
             SampleQueries(sample.vectors[half::2], sample.source, None if sample.own is None else sample.own[half::2])
             for half in (0, 1)

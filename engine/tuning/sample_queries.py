@@ -14,6 +14,7 @@ import numpy as np
 
 from quiver.engine import source
 from quiver.engine.core.column import Column, Derived
+from quiver.engine.core.sql import present
 from quiver.engine.execution.session import Session
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import Floats, Rows, keys_of, source_of
@@ -63,15 +64,13 @@ def draw(session: Session, column: Column | Derived, given: Any, *, count: int, 
         return SampleQueries(vectors[chosen], f"{len(chosen):,} queries ({name})")
     for other in session.graph.columns:
         if other.space == column.space and other.key != column.key:
-            vectors = (
-                session.resident(other).take(_some(session.table.rows(f"{other.name} IS NOT NULL"), count, rng)).data
-            )
+            vectors = session.resident(other).take(_some(session.table.rows(present(other.name)), count, rng)).data
             if len(vectors):
                 vectors = vectors[rng.permutation(len(vectors))]
                 return SampleQueries(
                     vectors, f"{len(vectors):,} stored {other.key} vectors, asked of {column.key} vectors"
                 )
-    rows = _some(session.table.rows(f"{column.stored.name} IS NOT NULL"), count, rng)
+    rows = _some(session.table.rows(present(column.stored.name)), count, rng)
     found = session.resident(column).take(rows)
     order = rng.permutation(len(found))
     return SampleQueries(found.data[order], f"{len(found):,} stored vectors, not queries", found.rows[order])

@@ -13,6 +13,7 @@ import numpy as np
 
 from quiver.engine.core.graph import Recipe
 from quiver.engine.core.ranking import Ranked
+from quiver.engine.core.sql import among
 from quiver.engine.execution.context import Context, Reranked
 from quiver.engine.execution.executor import run_stages
 from quiver.engine.execution.plan import Stage
@@ -33,7 +34,7 @@ from quiver.engine.statistics.fusion_weights import Balance
 from quiver.engine.statistics.rerank_weights import SCORER, Blend
 from quiver.engine.statistics.scorer_latency import SIZES, Pace
 from quiver.engine.statistics.scorer_recall import Measured, RecipeRecall
-from quiver.engine.storage.dataset import Example, quoted
+from quiver.engine.storage.dataset import Example
 from quiver.errors import BadSpec
 from quiver.types import Query, Rows, keys_of
 
@@ -107,7 +108,7 @@ def fit(
     if len(answers) != len(queries):
         raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
     ids = sorted({id for each in answers for id in each})
-    found = session.table.read(["id"], where=f"id IN {quoted(ids)}") if ids else None
+    found = session.table.read(["id"], where=among("id", ids)) if ids else None
     rows = {} if found is None else dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
     right = [[rows[id] for id in each if id in rows] for each in answers]
     if scorer is None and (lists := _fused(session, queries, depth)):
@@ -150,7 +151,7 @@ def _plain(queries: Sequence[Query]) -> list[Query]:
     """
     if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
         raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
-    return [replace(query, where=None, index=None, budget_ms=None) for query in queries]
+    return [replace(query, where=None, params=(), index=None, budget_ms=None) for query in queries]
 
 
 def _examples(session: Session, queries: Sequence[Query]) -> Mapping[str, Example]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver.conditions import NO_PARAMS, Condition, condition_of
 from quiver.errors import BadSpec, SpaceMismatch
 
 Metric = Literal["cosine", "dot", "l2"]
@@ -198,7 +199,8 @@ class Query:
         group: keep the best ``per_group`` hits for each value of this metadata column, such as the film of a frame; an
             item without a value is a group of its own.
         per_group: see ``group``.
-        where: SQL condition on metadata columns, or None.
+        where: an SQL condition on the metadata, id and media of items, or None. See ``quiver.engine.core.condition``.
+        params: values of its parameters: by name for ``:name``, or in order for ``?``.
         spaces: names of the spaces to answer in; empty for every space that can.
         index: the kind of index to use; None lets the planner choose.
         weights: of the inputs, by key of KEYS or ``like``, ``unlike`` or ``words``; 1 where it is not named.
@@ -243,8 +245,11 @@ class Query:
     candidates: tuple[str, ...] | None = None
     depth: int | None = None
     recall: str | None = None
+    params: Any = NO_PARAMS
 
     def __post_init__(self) -> None:
+        if self.where is not None or self.params is not NO_PARAMS:
+            self._take_condition()
         if (self.like, self.unlike, self.spaces, self.exclude, self.candidates) != ((), (), (), (), None):
             self._take_strings()
         if self.target is not None and self.target not in KEYS:
@@ -281,6 +286,15 @@ class Query:
     def examples(self) -> tuple[str, ...]:
         """Ids of all stored items it names, which are left out of the answer."""
         return (*self.like, *self.unlike)
+
+    @property
+    def condition(self) -> Condition | None:
+        """Its condition with the parameters, where it has one."""
+        return None if self.where is None else Condition(self.where, self.params)
+
+    def _take_condition(self) -> None:
+        checked = condition_of(self.where, self.params)
+        object.__setattr__(self, "params", NO_PARAMS if checked is None else checked.params)
 
     def _take_strings(self) -> None:
         for name in (LIKE, UNLIKE, "spaces", "exclude"):
@@ -395,6 +409,7 @@ class Ask(TypedDict, total=False):
     group: str | None
     per_group: int
     where: str | None
+    params: Mapping[str, Any] | Sequence[Any]
     spaces: str | Sequence[str]
     index: str | None
     weights: Mapping[str, float]

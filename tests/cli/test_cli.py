@@ -1,4 +1,6 @@
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -94,6 +96,50 @@ def test_info_get_versions_and_delete_tell_the_same_story(shop):
     assert json.loads(run("versions", shop, "--json").stdout)[-1]["items"] == 23
 
 
+def test_delete_by_a_condition_needs_a_yes_or_the_number_where_nobody_can_be_asked(shop):
+    def refused(*options):
+        done = CliRunner().invoke(app, ["delete", str(shop), "--where", "price < :most", "--param", "most=5", *options])
+        return str(done.exception)
+
+    assert refused() == "5 of 24 items match: add --yes to delete them, or --expect 5"
+    assert refused("--expect", "4") == "5 items match, and 4 were expected: nothing is deleted"
+    assert run("delete", shop, "--where", "price < -1").stdout.startswith("none of 24 items matches")
+    assert len(quiver.open(shop)) == 24
+    assert run("delete", shop, "--where", "price < 5", "--expect", "5").stdout == "5 deleted\n"
+    several = ["--param", "c=blue", "--param", "c=red", "--yes"]
+    assert run("delete", shop, "--where", "colour IN :c", *several).stdout == "11 deleted\n"
+    assert len(quiver.open(shop)) == 8
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 16), ("n", 24), ("", 24)])
+def test_delete_by_a_condition_asks_whoever_sits_at_the_terminal(shop, monkeypatch, answer, left):
+    console, typed = pty.openpty()
+    os.write(console, f"{answer}\n".encode())
+    with os.fdopen(typed) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys, "argv", ["quiver", "delete", str(shop), "--where", "colour = 'blue'"])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    os.close(console)
+    assert stopped.value.code == 0 and len(quiver.open(shop)) == left
+
+
+def test_parameters_of_a_search_are_typed_by_the_columns(shop):
+    options = [
+        "--where",
+        "price < :most AND colour IN :c",
+        "--param",
+        "most=9.5",
+        "--param",
+        "c=blue",
+        "--param",
+        "c=red",
+    ]
+    found = json.loads(run("search", shop, "--id", "photos/blue3.png", "--json", "-k", "30", *options).stdout)
+    ask = {"where": "price < 9.5 AND colour IN ('blue', 'red')", "k": 30}
+    assert [hit["id"] for hit in found["hits"]] == list(quiver.open(shop).search(like="photos/blue3.png", **ask).ids)
+
+
 def test_index_builds_what_a_spec_says(shop):
     (built,) = json.loads(run("index", shop, "faiss factory=HNSW16", "--json").stdout)
     assert built["kind"] == "faiss" and built["vectors"] == 24
@@ -121,6 +167,10 @@ def test_a_page_shows_the_query_the_hits_and_the_plan(shop, photos, tmp_path):
         (["index", "{shop}", "exact"], "needs no building"),
         (["index", "{shop}", "faiss factory=Nonsense"], "Nonsense"),
         (["delete", "{shop}"], "either ids or a condition"),
+        (["delete", "{shop}", "--where", "price >= 0 LIMIT 1"], "'LIMIT' is not understood"),
+        (["delete", "{shop}", "--where", "1 = 1", "--yes"], "names no column"),
+        (["search", "{shop}", "--text", "a", "--where", "price < :x", "--param", "x"], "--param x: give a name"),
+        (["search", "{shop}", "--text", "a", "--where", "price < :x", "--param", "x=cheap"], "'cheap' is no number"),
     ],
 )
 def test_what_a_user_can_put_right_is_one_line_without_a_traceback(shop, arguments, problem, monkeypatch, capsys):

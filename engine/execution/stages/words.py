@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from quiver.engine.core.ranking import Ranked
+from quiver.engine.core.sql import Sql, among, both, none_of, present
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import record, spare
 from quiver.engine.execution.session import EXCLUDED
 from quiver.engine.storage import full_text
-from quiver.engine.storage.dataset import quoted
 from quiver.types import WORDS, Floats, Rows, values_of
 
 _NONE = (np.empty(0, np.float32), np.empty(0, np.int64))
@@ -45,12 +45,12 @@ class Words:
     def _search(self, context: Context, text: str, k: int) -> tuple[Floats, Rows]:
         """Return scores and row numbers of one query, best first, the lower row number first among equals."""
         query = context.query
-        conditions = [condition for condition in (_has(self.target), query.where) if condition]
-        if query.candidates is not None:
-            conditions.append(f"id IN {quoted(query.candidates)}")
-        if len(query.exclude) > EXCLUDED:
-            conditions.append(f"id NOT IN {quoted(query.exclude)}")
-        where = " AND ".join(f"({condition})" for condition in conditions) or None
+        where = both(
+            _has(self.target),
+            None if query.condition is None else context.session.sql(query.condition),
+            None if query.candidates is None else among("id", query.candidates),
+            none_of("id", query.exclude) if len(query.exclude) > EXCLUDED else None,
+        )
         table = full_text.search(context.session.table, text, k, where=where)
         scores = table["_score"].to_numpy().astype(np.float32)
         rows = table["_rowid"].to_numpy().astype(np.int64)
@@ -58,8 +58,8 @@ class Words:
         return scores[order], rows[order]
 
 
-def _has(target: str | None) -> str | None:
+def _has(target: str | None) -> Sql | None:
     """Return the condition that an item has something of the target key."""
     if target is None:
         return None
-    return "before IS NOT NULL AND after IS NOT NULL" if target == "pair" else f"{target} IS NOT NULL"
+    return present("before", "after") if target == "pair" else present(target)

@@ -29,6 +29,10 @@ def search(
     ] = None,
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, such as \"price < 50 AND colour = 'Red'\".")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="Value of a :name in --where, such as most=50; a name repeated is a list for IN."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits, or of groups with --group.")] = 10,
     offset: Annotated[int, typer.Option(help="Skip this many top results (pagination).")] = 0,
     min_score: Annotated[float | None, typer.Option(help="Score threshold: drop hits below it.")] = None,
@@ -80,6 +84,7 @@ def search(
         target=target,
         k=k,
         where=where,
+        params=show.params(param),
         spaces=tuple(space or ()),
         index=index,
         weights=dict(map(_weight, weight or ())),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from quiver.engine.execution.plan import plain
+from quiver.errors import BadSpec
 
 #: What would end a column or a line, and how it is written in a pipe.
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\v": "\\v", "\f": "\\f"}
@@ -67,3 +68,23 @@ def escaped(value: Any) -> str:
 def warn(text: str) -> None:
     """Print what the user should know, beside the answer."""
     print(f"note: {text}", file=sys.stderr)
+
+
+def params(given: Sequence[str] | None) -> dict[str, Any]:
+    """Read the values of parameters from ``name=value``; what stands more than once is a list.
+
+    Values stay text: the column that they are compared with says what they are.
+
+    >>> params(["most=50", "id=a", "id=b"])
+    {'most': '50', 'id': ['a', 'b']}
+
+    Raises:
+        BadSpec: a name is missing.
+    """
+    found: dict[str, list[str]] = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise BadSpec(f"--param {each}: give a name and a value, such as most=50 for :most")
+        found.setdefault(name.removeprefix(":"), []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
