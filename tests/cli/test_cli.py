@@ -164,7 +164,7 @@ def test_a_page_shows_the_query_the_hits_and_the_plan(shop, photos, tmp_path):
         (["add", "{shop}", "nothing-here"], "nothing-here"),
         (["add", "{shop}", "--encoder", "tim model=x"], "did you mean timm?"),
         (["get", "{shop}", "nobody"], "no item has the id 'nobody'"),
-        (["index", "{shop}", "exact"], "needs no building"),
+        (["index", "{shop}", "exact"], "needs no index"),
         (["index", "{shop}", "faiss factory=Nonsense"], "Nonsense"),
         (["delete", "{shop}"], "either ids or a condition"),
         (["delete", "{shop}", "--where", "price >= 0 LIMIT 1"], "'LIMIT' is not understood"),
