@@ -247,6 +247,17 @@ def test_a_link_out_of_a_collection_is_asked_about_and_nothing_is_written_throug
         assert len(quiver.open(tmp_path / "c")) == 5
 
 
+def test_rows_in_another_place_are_asked_about(tmp_path):
+    texts(tmp_path / "c")
+    (tmp_path / "elsewhere").mkdir()
+    base = lance.DatasetBasePath(str(tmp_path / "elsewhere"), name="other")
+    lance.dataset(f"{tmp_path}/c/items.lance").add_bases([base])
+    with pytest.raises(Untrusted, match=r"some of its rows are in .*elsewhere.*--trust"):
+        quiver.open(tmp_path / "c").info()
+    assert quiver.open(tmp_path / "c", trust=True).info()["items"] == 5
+    assert quiver.open(tmp_path / "c").info()["items"] == 5
+
+
 def test_links_within_a_collection_and_a_collection_behind_a_link_need_no_trust(tmp_path):
     texts(tmp_path / "c")
     (tmp_path / "c" / "inner").symlink_to(tmp_path / "c" / "items.lance")

@@ -9,7 +9,7 @@ from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.write_lock import local_path
 from quiver.errors import NoCollection
-from quiver.trust import accepting, check_links
+from quiver.trust import accepting, check_links, check_places
 from quiver.types import Query
 
 
@@ -42,6 +42,8 @@ class Searcher:
                 table = Table(f"{self.uri}/items.lance", version=self.version)
             except NoCollection as error:
                 raise NoCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
+            with accepting(self.trusted):
+                check_places(self.uri, (base.path for base in table.dataset.base_paths().values()))
             self._opened = Session(table, cache=Cache(self.uri), trusted=self.trusted)
         self._opened.refresh()
         return self._opened

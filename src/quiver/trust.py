@@ -162,6 +162,24 @@ def check_links(folder: str) -> None:
             remember(*what)
 
 
+def check_places(folder: str, places: Iterable[str]) -> None:
+    """See that a collection keeps its rows in no other place, from which they would be read.
+
+    Raises:
+        Untrusted: it does, and the user has to be asked.
+    """
+    for place in places:
+        what = ("place", folder, place)
+        if remembers(*what):
+            continue
+        if not _accepting.get():
+            raise Untrusted(
+                f"{folder} says that some of its rows are in {place}: if you trust it, say so once by --trust"
+                " (trust=True in Python)"
+            )
+        remember(*what)
+
+
 def _parts(spec: str) -> list[str]:
     return [part.strip() for part in spec.split(" + ") if part.strip()]
 
