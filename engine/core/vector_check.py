@@ -9,6 +9,8 @@ from quiver.types import Floats, Metric
 
 #: Longer vectors overflow float32 when squared, and shorter ones vanish: all scores would be equal.
 LONGEST, SHORTEST = 1e18, 1e-18
+#: Squares of lengths that float32 surely holds: such vectors are not looked at twice.
+_LOW, _HIGH = 1e-30, 1e30
 #: Vectors measured together.
 _TOGETHER = 1 << 14
 
@@ -23,13 +25,20 @@ def faults(vectors: Floats, metric: Metric) -> dict[int, str]:
     Returns:
         By position, why: not finite, longer than 1e18, shorter than 1e-18 though not zero, or zero for cosine.
     """
+    if len(vectors) == 1 and _LOW < float(np.einsum("d,d", vectors[0], vectors[0])) < _HIGH:
+        return {}
     found: dict[int, str] = {}
     for start in range(0, len(vectors), _TOGETHER):
         part = vectors[start : start + _TOGETHER]
-        lengths = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
-        good = (lengths <= LONGEST) & (lengths >= SHORTEST)  # NaN is neither
+        squares = np.einsum("nd,nd->n", part, part)
+        odd = np.flatnonzero(~((squares > _LOW) & (squares < _HIGH)))  # NaN is neither
+        lengths = np.sqrt(np.einsum("nd,nd->n", part[odd], part[odd], dtype=np.float64))
+        good = (lengths <= LONGEST) & (lengths >= SHORTEST)
         wrong = ~(good if metric == "cosine" else good | (lengths == 0))
-        found |= {start + n: _reason(part[n], float(lengths[n])) for n in np.flatnonzero(wrong).tolist()}
+        found |= {
+            start + int(n): _reason(part[n], float(length))
+            for n, length in zip(odd[wrong], lengths[wrong], strict=True)
+        }
     return found
 
 
