@@ -42,12 +42,13 @@ class Gpu:
         rows: (n,) row numbers.
         data: (n, dim) float32.
         lengths: (n,) float32.
+        device: of torch; the CPU gives the same answers.
     """
 
-    def __init__(self, metric: Metric, rows: Rows, data: Floats, lengths: Floats) -> None:
+    def __init__(self, metric: Metric, rows: Rows, data: Floats, lengths: Floats, device: str = "cuda") -> None:
         self.metric: Metric = metric
-        self.rows = rows
-        self.data, self.lengths = tensor(data).cuda(), tensor(lengths).cuda()
+        self.rows, self.device = rows, device
+        self.data, self.lengths = tensor(data).to(device), tensor(lengths).to(device)
 
     def search(self, queries: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query among all or some positions; as ``_topk.best``."""
@@ -60,10 +61,10 @@ class Gpu:
     def score(self, asked: Doubles, positions: Rows) -> Floats:
         """Score (q, dim) queries that ``prepared`` gave against some positions: (q, m) float32."""
         scores = np.empty((len(asked), len(positions)), np.float32)
-        ours = torch.from_numpy(asked).cuda()
+        ours = torch.from_numpy(asked).to(self.device)
         step = max(1, _PAIRS // self.data.shape[1])
         for at in range(0, len(positions), step):
-            held = self.data[torch.from_numpy(positions[at : at + step]).cuda()]
+            held = self.data[tensor(positions[at : at + step]).to(self.device)]
             for line, query in zip(scores, ours, strict=True):
                 line[at : at + step] = settled_on(self.metric, query[None], held)
         return scores
@@ -72,13 +73,13 @@ class Gpu:
         if positions is not None and len(positions) <= _GATHER * len(self.rows):
             for at in range(0, len(positions), size):
                 some = positions[at : at + size]
-                here = tensor(some).cuda()
+                here = tensor(some).to(self.device)
                 yield _Tile(self.rows[some], self.data[here], self.lengths[here])
             return
         allowed = None
         if positions is not None:
-            allowed = torch.zeros(len(self.rows), dtype=torch.bool, device=self.data.device)
-            allowed[tensor(positions).cuda()] = True
+            allowed = torch.zeros(len(self.rows), dtype=torch.bool, device=self.device)
+            allowed[tensor(positions).to(self.device)] = True
         for at in range(0, len(self.rows), size):
             part = slice(at, at + size)
             kept = None if allowed is None else allowed[part]
@@ -186,7 +187,7 @@ class _Block:
         return 2 * unit * length * longest + lost
 
     def _settle(self, tile: _Tile, query: Tensor, position: Tensor) -> Floats:
-        exact, parts = torch.from_numpy(self.exact).cuda(), [np.empty(0, np.float32)]
+        exact, parts = torch.from_numpy(self.exact).to(tile.vectors.device), [np.empty(0, np.float32)]
         step = max(1, _PAIRS // tile.vectors.shape[1])
         for asked, held in zip(query.split(step), position.split(step), strict=True):
             parts.append(settled_on(self.metric, exact[asked], tile.vectors[held]))

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quiver.errors import BadCollection, BadData, BadSpec
-from quiver.indexers import _topk, exact
+from quiver.indexers import _gpu, _topk, exact
+from quiver.indexers._score import prepared
 from quiver.types import METRICS, Metric, Space, Vectors
 
 
@@ -162,6 +163,20 @@ def test_gpu_and_cpu_give_the_same_answers(metric: Metric) -> None:
     for allow in (None, np.arange(0, 9000, 2), np.arange(0, 9000, 50)):
         mine, theirs = here.search(queries, 10, allow=allow), there.search(queries, 10, allow=allow)
         assert (mine[1] == theirs[1]).all() and np.allclose(mine[0], theirs[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_torch_on_any_device_gives_the_answers_of_numpy(metric: Metric) -> None:
+    rng = np.random.default_rng(6)
+    data, queries = rng.normal(size=(3000, 24)).round(1), rng.normal(size=(30, 24)).round(1).astype(np.float32)
+    data[1000:1300] = data[0]  # hundreds of ties
+    index = exact.build(vectors(data, metric, rng.permutation(9000)[:3000]), device="cpu")
+    other = _gpu.Gpu(metric, index.rows, index.data, index.lengths, "cpu")
+    for positions in (None, np.arange(0, 3000, 2), np.arange(0, 3000, 50)):
+        allow = None if positions is None else np.sort(index.rows[positions])
+        mine, theirs = index.search(queries, 10, allow=allow), other.search(queries, 10, positions)
+        assert (mine[1] == theirs[1]).all() and (mine[0] == theirs[0]).all()
+    assert (other.score(prepared(metric, queries), np.arange(99)) == index.score(queries, index.rows[:99])).all()
 
 
 def test_neither_faiss_nor_lance_is_needed() -> None:
