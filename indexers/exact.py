@@ -6,8 +6,8 @@ of a quarter of their size is searched first; a proven bound (``_bounds``) tells
 (``_scan``, and ``_lone`` for few queries). The README of this folder explains all of it on one page.
 
 Torch multiplies the bytes, and searches vectors on a GPU. It is imported for these two only: small collections are
-searched by numpy. Without torch, large ones are too, as exactly, and more slowly: 300,000 x 512 take 45 instead of 19 ms
-for one query, 155 instead of 57 for 8, and 0.75 instead of 0.26 s for 256 (CPU time of one thread, k = 10).
+searched by numpy. Without torch, large ones are too, as exactly, and more slowly: over 300,000 x 512, one takes 45
+instead of 19 ms, 8 take 155 instead of 57, and 256 take 0.75 instead of 0.26 s (CPU time of one thread, k = 10).
 """
 
 import json
