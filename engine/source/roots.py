@@ -1,10 +1,11 @@
 """Roots: which folders, tars and tables a collection was filled from, and what the ids of their items begin with.
 
-An id is the prefix of a root and the path below it: ``photos/red0.png``. The prefix is the short name of the root
-while that name is free. Another root of the same name gets as much of its parents as tells it apart
-(``card2/DCIM/``), so that two sources never replace each other's items. A root is known by its real path: relative
-paths, links and ``..`` make no new one, and a file is named by the innermost root that holds it, whichever way it is
-added. A root that has moved is recognised by its content and keeps its prefix.
+An id is the prefix of a root and the path below it: ``photos/red0.png``. The prefix is the short name of the root while
+that name is free. Another root of the same name gets as much of its parents as tells it apart (``card2/DCIM/``), so
+that two sources never replace each other's items. Files that are added one by one, before their folder is, have no
+prefix: their ids are their names (``red0.png``), and those of the rest of the folder later on. A root is known by its
+real path: relative paths, links and ``..`` make no new one, and a file is named by the innermost root that holds it,
+whichever way it is added. A root that has moved is recognised by its content and keeps its prefix.
 """
 
 import os
@@ -112,7 +113,7 @@ class Roots:
         if prefix is None:
             prefix = self._moved(where, sample)
         if prefix is None:
-            prefix = self._fresh(os.path.abspath(path).replace(os.sep, "/"), where)
+            prefix = self._fresh(os.path.abspath(path).replace(os.sep, "/"), where, alone=kind == "files")
             self._all[where] = prefix
         self.used.append(Used(where, prefix, kind, self._moves.get(where, "")))
         return prefix
@@ -168,10 +169,21 @@ class Roots:
                 return prefix
         return None
 
-    def _fresh(self, path: str, where: str) -> str:
-        """Return the shortest end of a path that no other root has as its prefix."""
+    def inner(self, ids: str, name: str, where: str) -> str:
+        """Return the prefix of a folder in a folder, whose own prefix is ``ids``.
+
+        Below a root without a prefix it may be that of another root: then this folder becomes a root of its own.
+        """
+        prefix = f"{ids}{name}/"
+        if ids or self._holder(prefix, where) is None:
+            return prefix
+        self._all[where] = prefix = self._fresh(where, where)
+        return prefix
+
+    def _fresh(self, path: str, where: str, *, alone: bool = False) -> str:
+        """Return the shortest end of a path that no other root has as prefix; none for files alone, if that is free."""
         steps = [step for step in path.split("/") if step]
-        if not steps:
+        if not steps or (alone and "" not in self._all.values()):
             return ""
         prefixes = [f"{'/'.join(steps[-count:])}/" for count in range(1, len(steps) + 1)]
         holders = [self._holder(prefix, where) for prefix in prefixes]
@@ -185,6 +197,9 @@ class Roots:
         """Return another root whose ids could be the same as those with this prefix."""
         for path, other in self._all.items():
             if not other:
+                inside = f"{path.rstrip('/')}/{prefix.rstrip('/')}"
+                if where != inside and os.path.isdir(inside):
+                    return path
                 continue
             if other.startswith(prefix):
                 # Harmless where it is the same place: /x/photos as photos/ below /x/photos/.. and the like.

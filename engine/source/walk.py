@@ -161,12 +161,14 @@ def _below(root: Root, place: _Place, name: str) -> _Place | None:
     below = f"{place.below}{name}/"
     where = f"{place.real.rstrip('/')}/{name}"
     if not os.path.islink(os.path.join(root.path, below.rstrip("/"))):
-        return _Place(below, where, root.roots.exact(where) or f"{place.ids}{name}/")
+        ids = root.roots.exact(where)
+        return _Place(below, where, root.roots.inner(place.ids, name, where) if ids is None else ids)
     where = real(where)
     top = real(root.path).rstrip("/") + "/"
     if not root.pattern and f"{where}/".startswith(top):
         return None
-    return _Place(below, where, root.roots.covering(where) or f"{place.ids}{name}/")
+    ids = root.roots.covering(where)
+    return _Place(below, where, f"{place.ids}{name}/" if ids is None else ids)
 
 
 def _step(pattern: Sequence[str], states: frozenset[int], name: str) -> frozenset[int]:

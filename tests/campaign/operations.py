@@ -313,7 +313,7 @@ class Campaign:
         price, kind = lambda meta: meta.get("price"), lambda meta: meta.get("colour")
         choices = [
             (f"price < {limit}", lambda m: price(m) is not None and price(m) < limit),
-            (f"price > {limit}", lambda m: price(m) is not None and price(m) > limit),
+            (f"price >= {limit}.5", lambda m: price(m) is not None and price(m) >= limit + 0.5),
             (f"colour = {quoted}", lambda m: kind(m) == colour),
             (f"colour <> {quoted}", lambda m: kind(m) is not None and kind(m) != colour),
             (f"NOT (price < {limit})", lambda m: price(m) is not None and price(m) >= limit),

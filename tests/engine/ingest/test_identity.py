@@ -82,7 +82,8 @@ def test_the_same_files_are_the_same_items_whichever_way_they_are_given(tmp_path
     shop = quiver.open(tmp_path / "c")
     assert shop.add(*WAYS[first](folder), **FAST).added == 3
     assert shop.add(*WAYS[second](folder), **FAST).unchanged == 3
-    assert ids(shop) == ["DCIM/IMG_0.png", "DCIM/IMG_1.png", "DCIM/IMG_2.png"]
+    named = "" if first == "files" else "DCIM/"
+    assert ids(shop) == [f"{named}IMG_0.png", f"{named}IMG_1.png", f"{named}IMG_2.png"]
 
 
 def test_a_folder_in_a_folder_that_is_here_is_the_same_items_either_way_round(tmp_path):
@@ -245,7 +246,7 @@ def test_of_items_with_one_id_in_one_add_the_first_is_kept_and_the_others_are_sa
     (folder,) = cards(tmp_path, "card1", count=2)
     first, second = (folder / f"IMG_{n}.png" for n in range(2))
     (tmp_path / "m.csv").write_text(f"key,image\na,{first}\na,{second}\nb,{second}\n")
-    made = quiver.Item("DCIM/IMG_0.png", {"image": second})
+    made = quiver.Item("IMG_0.png", {"image": second})
     sources = {
         "items": [quiver.Item("a", {"image": first}), quiver.Item("a", {"image": second})],
         "a table": [tmp_path / "m.csv"],
@@ -258,7 +259,7 @@ def test_of_items_with_one_id_in_one_add_the_first_is_kept_and_the_others_are_sa
     if way == "items":
         assert (report.added, stored) == (1, {"a": str(first)})
     if way == "an item and a file":
-        assert stored == {"DCIM/IMG_0.png": str(second)}
+        assert stored == {"IMG_0.png": str(second)}
     if way == "a folder and a folder in it":
         assert sorted(stored) == ["card1/DCIM/IMG_0.png", "card1/DCIM/IMG_1.png"]
         assert [str(each) for each in report.left_out] == [
@@ -268,3 +269,28 @@ def test_of_items_with_one_id_in_one_add_the_first_is_kept_and_the_others_are_sa
         (reason,) = report.reasons
         assert reason.reason == "this id came before in the same add, and the first one is kept: ids must be unique"
     assert report.updated == 0
+
+
+def test_a_file_alone_is_called_by_its_name_and_its_folder_goes_on_so(tmp_path):
+    one = cards(tmp_path, "card1")[0]
+    shop = quiver.open(tmp_path / "c")
+    shop.add(one / "IMG_0.png", **FAST)
+    shop.add(one / "IMG_1.png", **FAST)
+    assert ids(shop) == ["IMG_0.png", "IMG_1.png"]
+    again = shop.add(one, **FAST)
+    assert (again.added, again.unchanged) == (1, 2) and ids(shop) == ["IMG_0.png", "IMG_1.png", "IMG_2.png"]
+    assert shop.add(one.parent, **FAST).added == 0
+
+
+def test_files_alone_of_one_name_keep_apart_and_so_do_folders_below_a_root_without_a_prefix(tmp_path):
+    one, two = cards(tmp_path, "card1", "card2")
+    shop = quiver.open(tmp_path / "c")
+    shop.add(one / "IMG_0.png", **FAST)
+    shop.add(two / "IMG_0.png", **FAST)
+    assert ids(shop) == ["DCIM/IMG_0.png", "IMG_0.png"]
+    picture(one / "DCIM/IMG_0.png", 99)
+    shop.add(one, **FAST)
+    found = {item.id: item.media["image"] for item in shop.get(ids(shop))}
+    assert len(found) == len(set(found.values())) == 5
+    assert found["DCIM/IMG_0.png"] == str(two / "IMG_0.png") and found["IMG_0.png"] == str(one / "IMG_0.png")
+    assert shop.add(one, two, **FAST).updated == 0
