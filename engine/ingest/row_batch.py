@@ -54,8 +54,7 @@ class Known:
         names = [column.name for column in columns if column.name in table.schema.names]
         wanted |= {f"has {name}": present(name) for name in names}
         where = among("id", ours["id"].to_pylist())
-        with table.reading(None):
-            found = table.dataset.scanner(columns=wanted, filter=where).to_table()
+        found = table.table(wanted, where)
         order = pc.index_in(ours["id"], found["id"].combine_chunks())
         return cls(ours, found.take(order), table.version)
 

@@ -10,31 +10,25 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import lance
-import numpy as np
 import pyarrow as pa
 
 from quiver.conditions import Condition
 from quiver.engine.core.column import Column, check_name, check_same
-from quiver.engine.core.condition import Compiled, compile
-from quiver.engine.core.metadata import RESERVED, check_names, names_of
-from quiver.engine.core.sql import Sql, among, present
-from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lost_race, reading, unreadable
-from quiver.engine.storage.seal import Seal
-from quiver.engine.storage.version_watch import Sight, Watch
+from quiver.engine.core.metadata import RESERVED, check_names
+from quiver.engine.core.sql import Sql
+from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lost_race
+from quiver.engine.storage.table_reader import FORMAT, Example, Fragment, TableReader, fragment_of
 from quiver.engine.storage.write_lock import lock_of
 from quiver.errors import BadCollection, BadSpec, QuiverError
 from quiver.files import writing
-from quiver.types import MEDIA, Floats, Rows, Vectors
 
 _LOG = logging.getLogger("quiver")
-FORMAT = 1
 #: Declares the key of a dataset: without it, concurrent upserts double rows and say nothing.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 #: Tries to commit beside other writers, and the longest wait between two, in seconds.
@@ -44,54 +38,13 @@ _JOIN_ROWS = 512
 _TIERS = ((64, 16_384), (512, 131_072), (float("inf"), 1_048_576))
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A stored item that a query takes as example.
-
-    Attributes:
-        row: its row number.
-        vectors: (dim,) float32 by vector column.
-    """
-
-    row: int
-    vectors: Mapping[str, Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """A stretch of rows on disk.
-
-    Attributes:
-        files: names the files that hold the columns in question; other files, other contents.
-        deleted: names its deletion file; another one, other rows alive.
-        handle: Lance's own fragment.
-    """
-
-    files: str
-    deleted: str
-    handle: Any
-
-
-class Table:
-    """The dataset of a collection, at its newest version or at a chosen one."""
+class Table(TableReader):
+    """The dataset of a collection, at its newest version or at a chosen one, to be read and changed."""
 
     def __init__(self, uri: str, *, version: int | None = None) -> None:
-        try:
-            self.dataset = lance.dataset(uri, version=version)
-        except BaseException as error:
-            if not is_lance(error):
-                raise
-            raise unreadable(uri, version, error) from error
-        self.uri = uri
-        self.pinned = version is not None
+        super().__init__(uri, version=version)
         self._lock = lock_of(uri.rsplit("/", 1)[0])
-        self._watch = Watch(uri)
-        self._newest: Sight | None = None
         self._exclusive = False
-        self._check_format()
-        self._seal = Seal(uri)
-        if not self.pinned:
-            self._seal.check(self.dataset)
 
     @classmethod
     def create(cls, uri: str, *, roots: Sequence[tuple[str, str]] = ()) -> "Table":
@@ -108,48 +61,6 @@ class Table:
                 raise BadCollection(f"cannot create a collection at {uri}: {first_line(error)}") from error
         return cls(uri)
 
-    def _check_format(self) -> None:
-        try:
-            header = self._header()
-            _ = self.columns, [described["keys"].items() for described in header.get("encoders", {}).values()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadCollection(f"{self.uri} does not describe itself as Quiver does: {error!r:.80}") from error
-        if header.get("format", 0) > FORMAT:
-            raise BadCollection(f"{self.uri} has format {header['format']}; this Quiver reads {FORMAT}: upgrade it")
-        if "format" not in header:
-            raise BadCollection(f"{self.uri} is a Lance dataset, but not a Quiver collection")
-        if self.dataset.has_stable_row_ids:  # freshness rests on row numbers being addresses
-            raise BadCollection(f"{self.uri} was rewritten with stable row ids, which Quiver cannot read yet")
-
-    def _header(self) -> dict[str, Any]:
-        stored: dict[str, Any] = json.loads((self.dataset.schema.metadata or {}).get(b"quiver", b"{}"))
-        return stored
-
-    @property
-    def version(self) -> int:
-        """The version of the dataset in view."""
-        return int(self.dataset.version)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The Arrow schema in view."""
-        return self.dataset.schema
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """Every vector column."""
-        return tuple(column for column in map(Column.of, self.schema) if column is not None)
-
-    @property
-    def meta(self) -> tuple[str, ...]:
-        """Names of the metadata columns."""
-        return names_of(self.schema)
-
-    @property
-    def encoders(self) -> dict[str, dict[str, Any]]:
-        """What each encoder spec embeds: ``{spec: {"keys": {key: [space, ...]}, "bridges": [...]}}``."""
-        return dict(self._header().get("encoders", {}))
-
     def at(self, version: int) -> "Table":
         """Return the table as it was at a version.
 
@@ -157,21 +68,6 @@ class Table:
             BadCollection: there is no such version.
         """
         return Table(self.uri, version=version)
-
-    def refresh(self) -> None:
-        """Move to the newest version, unless a version was chosen.
-
-        By another dataset, since one that moves cannot be read by other threads meanwhile.
-        """
-        if self.pinned:
-            return
-        version = self.version
-        sight = self._watch.look(version)
-        if sight is not None and sight == self._newest:
-            return
-        if (latest := self.dataset.latest_version) != version:
-            self.dataset = self.dataset.checkout_version(latest)
-        self._newest = sight if latest == version and self._watch.named(version) else None
 
     def commit(self, change: Callable[[lance.LanceDataset], Any], *, alone: bool = True) -> Any:
         """Apply a change to the newest version, with the collection's write lock where its store has locks.
@@ -224,25 +120,10 @@ class Table:
         merge = self.dataset.merge_insert("id").when_matched_update_all().conflict_retries(0)
         if insert:
             merge = merge.when_not_matched_insert_all()
-        if not self._exclusive:  # by its index, Lance does not see that another commit inserts the same id
+        if not self._exclusive or not self._scalar:  # by its index, Lance misses that another commit inserts an id
             merge = merge.use_index(False)
         done: dict[str, int] = merge.execute(rows)
         return done
-
-    def history(self) -> list[dict[str, Any]]:
-        """Return every version: number, time and rows."""
-        return [
-            {
-                "version": each["version"],
-                "at": each["timestamp"].isoformat(timespec="seconds"),
-                "items": int(each["metadata"].get("total_rows", 0)),
-            }
-            for each in self.dataset.versions()
-        ]
-
-    def has_index(self, column: str) -> bool:
-        """Say whether any index exists on a column."""
-        return any(column in index.field_names for index in self.dataset.describe_indices())
 
     def index(self, column: str, kind: str) -> None:
         """See that a scalar index of values exists: BTREE or BITMAP."""
@@ -259,6 +140,8 @@ class Table:
 
         Fragments grow by tiers, so that many small adds do not each rewrite all that came before them.
         """
+        if not self._scalar:
+            self.commit(self._mend)
         count = len(self.dataset.get_fragments())
         rows = next(rows for most, rows in _TIERS if count <= most)
         # One thread and small batches: joining is rare, and what its threads allocate is not given back.
@@ -269,6 +152,12 @@ class Table:
         )
         for name in [index.name for index in self.dataset.describe_indices()]:
             self._extend(name)
+
+    def _mend(self, dataset: lance.LanceDataset) -> None:
+        """Make the index on ids anew, if it turned out to be damaged."""
+        if not self._scalar:
+            dataset.create_scalar_index("id", "BTREE", replace=True)
+            self._scalar = True
 
     def _extend(self, index: str) -> None:
         """Add new rows to one of Lance's indexes; one that Lance cannot extend is trained again, or left stale.
@@ -324,16 +213,6 @@ class Table:
 
         self.commit(change)
 
-    @property
-    def roots(self) -> tuple[list[tuple[str, str]] | None, bool]:
-        """The folders and files that items came from, as (path, prefix of ids), and whether items have older ids.
-
-        None for a collection that was made before roots were kept.
-        """
-        header = self._header()
-        stored = header.get("roots")
-        return None if stored is None else [(path, prefix) for path, prefix in stored], bool(header.get("loose"))
-
     def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> bool:
         """Write down roots, beside those that another writer added meanwhile.
 
@@ -361,18 +240,6 @@ class Table:
         done: bool = self.commit(change)
         return done
 
-    def reading(self, where: Sql | None) -> AbstractContextManager[None]:
-        """Turn what Lance says of a condition or a damaged file into one clear line."""
-        return reading(where, place=self.uri)
-
-    def compiled(self, condition: Condition) -> Compiled:
-        """Check a user's condition against the columns in view, and write it in Lance's SQL.
-
-        Raises:
-            BadSpec: it cannot be read, or does not fit the columns.
-        """
-        return compile({name: self.schema.field(name).type for name in ("id", *MEDIA, *self.meta)}, condition)
-
     def delete(self, where: Sql | Condition, *, expect: int | None = None) -> int:
         """Delete the rows that a condition selects, in one commit.
 
@@ -393,6 +260,7 @@ class Table:
             found = self.count(sql)
             if expect is not None and found != expect:
                 raise BadSpec(f"{found:,} items match, and {expect:,} were expected: nothing is deleted")
+            self._mend(dataset)
             if found:
                 dataset.delete(sql, conflict_retries=0)  # another version, another count
             return found
@@ -409,105 +277,9 @@ class Table:
             )
         return compiled.sql
 
-    def count(self, where: Sql | None = None) -> int:
-        """Count rows, exactly.
-
-        Raises:
-            BadSpec: a value cannot be computed.
-        """
-        with self.reading(where):
-            return int(self.dataset.count_rows(where))
-
-    def any(self, where: Sql) -> bool:
-        """Say whether a condition selects any row; reads no further than to the first one."""
-        with self.reading(where):
-            return self.dataset.scanner(columns=[], filter=where, with_row_id=True, limit=1).to_table().num_rows > 0
-
-    def read(
-        self, columns: Sequence[str], *, where: Sql | None = None, fragments: Sequence[Any] | None = None
-    ) -> pa.Table:
-        """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
-        with self.reading(where):
-            return self._scanner(columns, where, fragments).to_table()
-
-    def _scanner(self, columns: Sequence[str], where: Sql | None, fragments: Sequence[Any] | None) -> Any:
-        chosen = None if fragments is None else list(fragments)
-        return self.dataset.scanner(columns=list(columns), filter=where, with_row_id=True, fragments=chosen)
-
-    def examples(self, ids: Sequence[str]) -> dict[str, Example]:
-        """Read the row numbers and vectors of items, by id.
-
-        Raises:
-            BadSpec: an item does not exist.
-        """
-        names = [column.name for column in self.columns]
-        found = self.read(["id", *names], where=among("id", ids))
-        vectors = {name: list(found[name]) for name in names}
-        examples = {
-            id: Example(row, {name: v[n].values.to_numpy() for name, v in vectors.items() if v[n].is_valid})
-            for n, (id, row) in enumerate(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
-        }
-        if absent := set(ids).difference(examples):
-            raise BadSpec(f"no item has the id {min(absent)!r}")
-        return examples
-
-    def fragments(self, *columns: str) -> dict[int, Fragment]:
-        """Describe the fragments, as far as some columns are concerned, by their number."""
-        fields = {id for column in columns for id in _ids(self.dataset.lance_schema.field(column))}
-        return {
-            fragment.fragment_id: Fragment(
-                files=" ".join(
-                    [file.path for file in fragment.data_files() if fields.intersection(file.fields)]
-                    + [repr(overlay) for overlay in fragment.metadata.overlays]
-                ),
-                deleted=repr(fragment.deletion_file()),
-                handle=fragment,
-            )
-            for fragment in self.dataset.get_fragments()
-        }
-
-    def stream(self, columns: Sequence[str], fragment: Fragment) -> Iterator[pa.RecordBatch]:
-        """Stream columns of a fragment, as it was when it was described, with row numbers as ``_rowid``."""
-        with self.reading(None):
-            yield from self._scanner(columns, None, [fragment.handle]).to_batches()
-
-    def rows(self, where: Sql | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
-        """Return the row numbers a condition selects, sorted."""
-        return np.sort(self.read([], where=where, fragments=fragments)["_rowid"].to_numpy().astype(np.int64))
-
-    def vectors(self, column: Column, *, fragments: Sequence[Any] | None = None) -> Vectors:
-        """Read every vector of a column, streamed into one array; rows as they lie on disk."""
-        name = column.name
-        size = self.count() if fragments is None else sum(fragment.count_rows() for fragment in fragments)
-        data = np.empty((size, column.space.dim), dtype=np.float32)
-        rows = np.empty(size, dtype=np.int64)
-        n = 0
-        scanner = self._scanner([name], present(name), fragments)
-        with self.reading(None):
-            for batch in scanner.to_batches():
-                end = n + len(batch)
-                rows[n:end] = batch["_rowid"].to_numpy()
-                data[n:end] = batch[name].flatten().to_numpy().reshape(len(batch), -1)
-                n = end
-        return Vectors(column.space, rows[:n], data[:n])
-
-    def batches(self, columns: Sequence[str], *, where: Sql | None = None, size: int) -> Iterator[pa.RecordBatch]:
-        """Stream columns of the rows a condition selects."""
-        with self.reading(where):
-            yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
-
-
-def _ids(field: Any) -> Iterator[int]:
-    """Yield the numbers of a field and of what it is made of: the files of a list name its items alone."""
-    yield field.id()
-    for child in field.children():
-        yield from _ids(child)
-
-
-def fragment_of(rows: Rows) -> Rows:
-    """Return the fragment each row number lies in: a row number is an address, fragment and offset."""
-    return rows >> 32
-
 
 def _optimize(options: dict[str, Any], dataset: lance.LanceDataset) -> None:
     dataset.optimize.optimize_indices(**options)
+
+
+__all__ = ["FORMAT", "PRIMARY_KEY", "Example", "Fragment", "Table", "fragment_of"]

@@ -17,7 +17,6 @@ _DAMAGE = re.compile(
     r"|invalid seek|too small|unexpected end|checksum|Encountered|Generic \w+ error|External error: Wrapped",
     re.IGNORECASE,
 )
-_FILE = re.compile(r"[^\s:'\"(]*\.(?:lance|arrow|bin|manifest|idx|txn)\b")
 #: Manifests that are tried to find the newest version that can be read.
 _TRIES = 20
 
@@ -58,9 +57,8 @@ def is_lance(error: BaseException) -> bool:
 
 def damaged(place: str, error: BaseException) -> BadCollection:
     """Return the error that says that a file of a dataset cannot be read, and what to do."""
-    file = _FILE.search(str(error).split(".rs:")[0])
-    name = f" in {file[0]}" if file else ""
-    return BadCollection(f"{place} cannot be read: {first_line(error)}{name}; {remedy(place)}")
+    advice = "it is an index: the next add or update_meta makes it anew" if "_indices" in str(error) else remedy(place)
+    return BadCollection(f"{place} cannot be read: {first_line(error)}; {advice}")
 
 
 def remedy(place: str) -> str:

@@ -156,3 +156,23 @@ def test_the_seal_knows_the_newest_version_after_every_kind_of_change(place):
         newest(place).unlink()
         assert f"version {version}" in told(opened(place).info)
         (place / "items.lance" / "_versions" / manifest_name(version)).write_bytes(kept)
+
+
+@pytest.mark.parametrize("how", ["removed", "cut"])
+def test_a_damaged_index_on_ids_is_done_without_and_made_anew_by_the_next_change(place, how, caplog):
+    for path in (place / "items.lance" / "_indices").glob("*/page_*.lance"):
+        path.unlink() if how == "removed" else path.write_bytes(path.read_bytes()[:9])
+    assert [item.id for item in opened(place).get(["1", "4"])] == ["1"]
+    assert "is damaged" in caplog.text
+    report = opened(place).add(Item("1", {"text": "thing 1"}), Item("9", {"text": "nine"}), workers=0)
+    assert (report.added, report.unchanged) == (1, 1)
+    caplog.clear()
+    assert opened(place).delete(["2"]) == 1 and len(opened(place).get(["1", "2", "9"])) == 2
+    assert not caplog.text
+
+
+def test_deleting_mends_a_damaged_index_on_ids_first(place):
+    for path in (place / "items.lance" / "_indices").glob("*/page_*.lance"):
+        path.unlink()
+    assert opened(place).delete(["2"]) == 1
+    assert [item.id for item in opened(place).get(["1", "2"])] == ["1"]
