@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 import quiver
-from quiver.engine.storage.dataset import FORMAT, Table, fragment_of, quoted
+from quiver.engine.core.sql import among
+from quiver.engine.storage.dataset import FORMAT, Table, fragment_of
 from quiver.errors import BadCollection, BadSpec, QuiverError
 
 
@@ -123,9 +124,9 @@ def test_examples_come_with_their_vectors_or_by_name_where_there_are_none(table)
 
 
 def test_ids_are_quoted_whatever_is_in_them():
-    assert quoted(["it's", '"', "--", "a;b"]) == "('it''s', '\"', '--', 'a;b')"
+    assert among("id", ["it's", '"', "--", "a;b"]) == "`id` IN ('it''s', '\"', '--', 'a;b')"
     with pytest.raises(BadSpec, match="half a character"):
-        quoted(["\ud83d"])
+        among("id", ["\ud83d"])
 
 
 def test_what_is_no_collection_is_told_apart_from_a_newer_one(tmp_path):
