@@ -24,14 +24,23 @@ class Found(NamedTuple):
     places: Rows
 
 
-def crowded(scores: Floats, places: Rows, k: int) -> bool:
-    """Tell whether more rows than were asked for may equal the k-th best of a query."""
-    return bool(places.min() >= 0) and places.shape[1] > k and _near(scores, k, -1)
+def trimmed(found: Found, k: int) -> Found | None:
+    """Keep the k best and those that may equal the last of them; None if rows beyond what was found may, too."""
+    scores, places = found
+    if places.shape[1] == k or places.min() < 0:
+        return found
+    if not _near(scores, k, k):
+        return Found(scores[:, :k], places[:, :k])
+    return None if _near(scores, k, -1) else found
 
 
 def _near(scores: Floats, k: int, rank: int) -> bool:
-    last = scores[:, k - 1]
-    return bool((scores[:, rank] >= last - _NEAR * np.maximum(np.abs(scores[:, 0]), np.abs(last))).any())
+    """Tell whether the score of a rank may equal the k-th best of a query."""
+    if len(scores) == 1:  # numbers of Python are quicker than arrays of one
+        first, last, other = (float(scores[0, place]) for place in (0, k - 1, rank))
+        return other >= last - _NEAR * max(abs(first), abs(last))
+    least = scores[:, k - 1] - _NEAR * np.abs(scores[:, [0, k - 1]]).max(axis=1)
+    return bool((scores[:, rank] >= least).any())
 
 
 def sort(rows: Rows, scores: Floats, places: Rows, k: int) -> tuple[Floats, Rows]:
@@ -50,20 +59,18 @@ def settle(index: Any, metric: Metric, exact: Doubles, rows: Rows, found: Found,
         metric: how decoded vectors are scored.
         exact: (q, dim) float64 queries, as ``_score.prepared`` gives them.
         rows: (n,) row numbers by place.
-        found: the k best by the library, and a few more.
+        found: the k best by the library, and those that may equal the last of them; see ``trimmed``.
         k: how many.
 
     Returns:
         (q, k) float32 scores and int64 row numbers, -inf and -1 where there are too few.
     """
-    scores, places = found
+    places = found.places
     if places.min() < 0:
         query, rank = np.nonzero(places >= 0)
         place = places[query, rank]
         stored = index.reconstruct_batch(place) if len(place) else np.empty((0, exact.shape[1]), np.float32)
         return ranked(query, settled(metric, exact, stored, query=query), rows[place], (len(places), k))
-    if places.shape[1] > k and not _near(scores, k, k):
-        places = places[:, :k]
     count, wide = places.shape
     stored = index.reconstruct_batch(places.ravel())
     if count == 1:

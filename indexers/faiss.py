@@ -23,7 +23,7 @@ from quiver.errors import BadCollection, BadSpec
 from quiver.files import sha256, staged
 from quiver.indexers import _check
 from quiver.indexers._faiss import Chosen, first, knobs, library, parts, plain, sample, scorer, threads
-from quiver.indexers._faiss_rank import MOST_EQUAL, SPARE, Found, crowded, settle, sort
+from quiver.indexers._faiss_rank import MOST_EQUAL, SPARE, Found, settle, sort, trimmed
 from quiver.indexers._memory import Memory, needed
 from quiver.indexers._rows import Last, RowMap
 from quiver.indexers._score import Doubles, prepared
@@ -362,8 +362,10 @@ class FaissIndex:
                 scores = 0 - np.maximum(distances, 0) if self.space.metric == "l2" else distances
                 if not spare:
                     return sort(self.rows, scores, places, k)
-                if take == len(self) or spare >= MOST_EQUAL or not crowded(scores, places, k):
-                    return settle(self.index, self._metric, exact, self.rows, Found(scores, places), k)
+                found = Found(scores, places)
+                enough = found if take == len(self) or spare >= MOST_EQUAL else trimmed(found, k)
+                if enough is not None:
+                    return settle(self.index, self._metric, exact, self.rows, enough, k)
                 spare *= 8
 
     def _compare(self, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:

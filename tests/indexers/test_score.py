@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quiver.errors import BadData
-from quiver.indexers import exact, faiss, lance
+from quiver.indexers import _score, exact, faiss, lance
 from quiver.indexers._score import prepared, settled, settled_on, total
 from quiver.types import METRICS, Floats, Metric, Space, Vectors
 
@@ -66,6 +67,32 @@ def test_bits_are_the_same_alone_in_a_batch_in_parts_and_as_tensors(metric: Metr
         tensor = settled_on(metric, torch.from_numpy(asked[n : n + 1]), torch.from_numpy(held))
         assert (tensor == whole[n]).all()
     assert (settled(metric, asked[0], np.asfortranarray(held)) == whole[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "between two float32", "at right angles"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_kernel_that_sums_otherwise_changes_no_bit(
+    metric: Metric, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, asked = points(3000, 64, 11), points(1, 64, 12)
+    if kind == "between two float32":  # whole numbers and halves: sums end in the middle of two float32
+        draw = np.random.default_rng(13)
+        held, asked = (draw.integers(-(2**11), 2**11, (n, 64)).astype(np.float32) / 2 for n in (3000, 1))
+    elif kind == "at right angles":
+        held[:, :32], asked[:, 32:] = 0, 0
+    own = prepared(metric, asked)[0]
+    fixed = _score._scores(metric, own[:, None], np.ascontiguousarray(held.astype(np.float64).T))
+    wanted = fixed.astype(np.float32) + np.float32(0)
+    assert (settled(metric, own, held) == wanted).all()
+    kernel, draw = _score._kernel, np.random.default_rng(14)
+
+    def other(*given: Any) -> Any:
+        score, room = kernel(*given)
+        return score + draw.uniform(-0.4, 0.4, len(score)) * room, room
+
+    monkeypatch.setattr(_score, "_kernel", other)
+    assert (settled(metric, own, held) == wanted).all()
+    assert not np.signbit(wanted[wanted == 0]).any()
 
 
 def test_bits_are_the_same_on_every_processor() -> None:
