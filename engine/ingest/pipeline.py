@@ -236,7 +236,7 @@ def take_vectors(
     started = time.perf_counter()
     table.check_fields([column.field()])
     report.notes += agree(table, source.schema)
-    block = Block()
+    block, replaced = Block(), 0
     for batch in source.batches(COMMIT_ROWS * 4):
         rows, problems = _comparable(*admit(batch, table.schema), column.space.metric)
         if len(rows) and column.name not in table.schema.names:
@@ -244,6 +244,7 @@ def take_vectors(
         known = Known.look_up(table, rows, (column,))
         data = _matrix(rows)
         news = _unlike_stored(table, known, column, data)
+        replaced += int(known.has(column.name)[news].sum())
         filled: Filled = {column.name: (news, data[news])}
         block.add(known, dict.fromkeys(range(len(rows))), filled)
         commit(table, block, report)
@@ -253,6 +254,9 @@ def take_vectors(
         yield len(batch)
     _set_aside(quarantine, source.problems(), report)
     report.notes += source.notes
+    if replaced:
+        many = "1 item has a new vector" if replaced == 1 else f"{replaced:,} items have new vectors"
+        report.notes += (f"{many} in {column.space.name}, in place of the stored: ids decide which items are the same",)
     report.seconds = time.perf_counter() - started
 
 

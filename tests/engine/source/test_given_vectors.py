@@ -44,6 +44,7 @@ def test_the_same_ids_get_new_vectors_and_other_ids_are_added(shop, vectors):
     report = shop.add_vectors(-vectors[:5], ids=[*IDS[:4], "new"], space="mine", progress=False)
     assert (report.added, report.embedded, len(shop)) == (1, 5, N + 1)
     assert shop.search(vectors={"mine": -vectors[2]}, k=1).ids == ("item2",)
+    assert any(note.startswith("4 items have new vectors in mine") for note in report.notes)
 
 
 def test_vectors_that_are_not_finite_are_quarantined_and_the_others_added(shop, vectors):
