@@ -257,6 +257,8 @@ class Reach:
         name = hashlib.sha256(self.collection.encode("utf-8", "surrogateescape")).hexdigest()[:40]
         self._list = home() / "roots" / name
         self._roots: set[str] | None = None
+        self._real: set[str] = set()
+        self._seen = 0
 
     @property
     def roots(self) -> set[str]:
@@ -301,7 +303,10 @@ class Reach:
         return self._below(os.path.normpath(path)) and self._below(os.path.realpath(path), real=True)
 
     def _below(self, path: str, *, real: bool = False) -> bool:
-        roots = {os.path.realpath(root) for root in self.roots} if real else self.roots
+        if real and self._seen != len(self.roots):
+            self._seen = len(self.roots)
+            self._real = {os.path.realpath(root) for root in self.roots}
+        roots = self._real if real else self.roots
         while path not in roots:
             path, before = os.path.dirname(path), path
             if path == before:
