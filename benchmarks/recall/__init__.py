@@ -1,4 +1,4 @@
-"""``quiver bench recall``: load a data set by its spec, or own questions, and measure; and list the data sets."""
+"""``quiver bench recall``: measure on a data set or on the user's own questions; list the data sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,26 +22,26 @@ def measure(
     options: Options | None = None,
     own: Own | None = None,
 ) -> Bench:
-    """Measure encoders, or on vectors indexes alone, on the data set that a spec names.
+    """Measure encoders on the data set that a spec names; on ready-made vectors, measure indexes.
 
     Args:
         dataset: such as ``"fashion_products track=image split=test"``, or the path of a table of own questions.
         encoders: specs.
-        plan: a plan file, see ``quiver.benchmarks.recall.setup``; exact search if not said.
-        options: how to measure.
-        own: where own questions find their answers.
+        plan: a plan file, see ``quiver.benchmarks.recall.setup``; default: exact search.
+        options: measurement options.
+        own: the items that own questions search.
 
     Raises:
-        BadData: the data is not on disk, or cannot be scored.
-        BadSpec: data set, encoder, plan or measure cannot be named so.
-        NoRoute: no encoder leads from the questions to what is searched.
+        BadData: the data is not on disk, or has no valid right answers.
+        BadSpec: unknown data set, encoder, plan or measure.
+        NoRoute: no encoder leads from the questions to the target medium.
     """
     encoders = strings(encoders, "encoders")
     setups = (Setup(),) if plan is None else read(plan)
     if own_questions.is_table(dataset):
         return _own(dataset, encoders, own or Own(), setups, options)
     if own is not None and own.items:
-        raise BadSpec(f"--items is for a table of your own questions, and {dataset!r} is none: leave it out")
+        raise BadSpec(f"--items needs a table of your own questions, and {dataset!r} is a data set: leave --items out")
     name, _ = registry.split(dataset)
     module = datasets.module(name)
     if hasattr(module, "load"):
@@ -51,7 +51,7 @@ def measure(
         splits = {split: datasets.load(rerank_weights.other(dataset, split)) for split in learnt}
         return run.bench(datasets.load(dataset), encoders, setups=setups, options=options, splits=splits)
     if not hasattr(module, "neighbours"):
-        raise BadSpec(f"{name} is no data set that can be measured: see `quiver bench list`")
+        raise BadSpec(f"{name} is not a known data set; `quiver bench list` lists them")
     if encoders:
         raise BadSpec(f"{name} holds ready-made vectors: it takes no encoder; name indexes in a --plan file")
     return vectors.bench(datasets.load(dataset, entry="neighbours"), setups=setups, options=options)
@@ -62,12 +62,12 @@ def _own(path: str, encoders: Sequence[str], own: Own, setups: Sequence[Setup], 
     if not encoders:
         raise BadSpec(f"give --encoder, as in `quiver bench recall {path} --items {own.items[0]} --encoder classic`")
     if learnt := [setup for setup in setups if setup.fuse]:
-        raise BadSpec(f"fuse={learnt[0].fuse} learns on another part of a data set, which own questions do not have")
+        raise BadSpec(f"fuse={learnt[0].fuse} learns on another split of a data set, and own questions have none")
     return run.bench(task, encoders, setups=setups, options=options)
 
 
 def listed() -> list[dict[str, Any]]:
-    """List the data sets: name, what it is in a line, and whether it is on disk (None where it is not kept there)."""
+    """List the data sets: name, one-line description, and whether it is on disk (None if it needs no files)."""
     from quiver.benchmarks.datasets import _place
 
     found = []

@@ -1,19 +1,19 @@
-"""Where the recall went: every loss has one cause, the first stage of the search that did not have the answer.
+"""Attribution of lost recall: each loss has one cause, the first stage of the search that lacks the answer.
 
-* ``missing``: the item could not be taken in, or the question could not be read.
+* ``missing``: the item could not be ingested, or the question could not be read.
 * ``encoder``: exact search already misses it.
 * ``index``: exact search finds it, the approximate index does not.
-* ``depth``: the index finds it, but too few candidates were recalled for it to be among them.
-* ``reranker``: it was recalled, and did not come out on top. ``moved_out`` counts those of them that were among the
-  first k before, and ``moved_in`` what was recalled, and came among the first k only then.
+* ``depth``: the index finds it, but below the number of candidates that were recalled.
+* ``reranker``: it was recalled, but the reranker ranks it below k. ``moved_out`` counts the losses that were in the
+  first k before reranking; ``moved_in`` counts the answers that reranking moved into the first k.
 
-A scorer that recalls its own candidates is no reranker: its exact scan is the exact search, what its probes and the
-index lose of it is the index's loss, and what a smaller depth than the planner's loses more is the depth's.
+A scorer that recalls its own candidates is not a reranker: its exact scan is the exact search. Losses of its probes
+and of the index are attributed to the index; further losses by a smaller depth than the planner's, to the depth.
 
 A loss is a question without a right answer in its first k (Success@k), or a right answer that is not there (R@k).
-Counts add up exactly to what is lost, and the points of the figure add up to what it lacks to 1.
+Counts add up exactly to the number of losses, and points add up to 1 minus the measure.
 
-Shapes: q questions, n right answers of all questions together, u things that can be lost (q or n).
+Shapes: q questions, n right answers of all questions together, u units that can be lost (q or n).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,17 +30,17 @@ from quiver.types import Rows
 Flags = NDArray[np.bool_]
 
 CAUSES = ("missing", "encoder", "index", "depth", "reranker")
-#: The lists, in the order of the search: each takes from the one before.
+#: The result lists in the order of the search: each is drawn from the one before.
 STAGES = ("oracle", "index", "recalled", "final")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One loss to look at.
+    """One example of a loss.
 
     Attributes:
         question: its id.
-        answer: the place of a right answer in the task's items: the one that exact search has highest.
+        answer: the place of a right answer in the task's items: the one that exact search ranks highest.
         ranks: of that answer in each list, from 1; 0 where it is not listed.
     """
 
@@ -51,18 +51,18 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What became of everything that could be found.
+    """Losses of a measure by cause.
 
     Attributes:
         measure: ``Success@k`` or ``R@k``.
-        total: how many things there are to find: questions, or right answers.
-        found: how many of them are in the first k at the end.
+        total: number of units to find: questions, or right answers.
+        found: number of units in the first k of the final list.
         counts: losses by cause; they and ``found`` add up to ``total``.
-        points: by cause, how much of the measure is lost.
-        gained: found at the end, though exact search misses them.
-        moved_out: losses to the reranker that were among the first k before it.
-        examples: losses to look at, by cause.
-        moved_in: found at the end, recalled below the first k before the reranker.
+        points: by cause, the loss in points of the measure.
+        gained: number of units found in the end that exact search misses.
+        moved_out: losses to the reranker that were in the first k before reranking.
+        examples: example losses, by cause.
+        moved_in: units found in the end that were recalled below the first k before reranking.
     """
 
     measure: str
@@ -77,7 +77,7 @@ class Attribution:
 
     @property
     def lost(self) -> int:
-        """How many are not found."""
+        """Number of losses."""
         return self.total - self.found
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,21 +112,21 @@ def attribute(
     """Split the loss of a measure by cause.
 
     Args:
-        lists: one ranking for each of STAGES; where there is no reranker, ``final`` is ``recalled``.
+        lists: one ranking for each of STAGES; without a reranker, ``final`` is ``recalled``.
         judgements: what is relevant.
         measure: ``Success@k`` or ``R@k``.
-        reach: how deep exact search and index are looked at. Without a reranker nothing below k can come up, so that
-            k is right and the default; with one it is the greatest depth it might be given.
-        there: (n,) which right answers could be found at all: the item was taken in and the question was read.
-        examples: how many losses of each cause to show.
+        reach: depth to which the lists of exact search and index are examined. Without a reranker, nothing below k can
+            move up, so the default is k; with one, give the greatest depth that it could be given.
+        there: (n,) bool: the right answers that can be found at all: item ingested and question read.
+        examples: number of example losses of each cause.
 
     Raises:
-        BadSpec: the measure is another, or the lists are not those of STAGES.
+        BadSpec: the measure is neither of the two, or the lists are not those of STAGES.
         BadData: a question has no right answer.
     """
     spelt = parse(measure)
     if spelt.kind not in ("Success", "R") or spelt.cutoff is None:
-        raise BadSpec(f"losses of Success@k and R@k can be attributed, not those of {measure}")
+        raise BadSpec(f"only losses of Success@k and R@k can be attributed, not those of {measure}")
     if tuple(lists) != STAGES:
         raise BadSpec(f"attribution needs the lists {', '.join(STAGES)}, in this order, not {', '.join(lists)}")
     if not judgements.counts.all():
@@ -159,7 +159,7 @@ def attribute(
 
 
 def _chain(standing: Mapping[str, Rows], k: int, reach: int, there: Flags | None) -> Flags:
-    """Return (5, n): whether each right answer is there at all, and in each of the lists."""
+    """Return (5, n) bool: whether each right answer can be found at all, and is in each of the lists."""
     oracle, index, recalled, final = (standing[stage] for stage in STAGES)
     limits = ((oracle, reach), (index, reach), (recalled, reach), (final, k))
     listed = [(rank > 0) & (rank <= limit) for rank, limit in limits]
@@ -172,7 +172,7 @@ def _any(chain: Flags, owner: Rows, count: int) -> Flags:
 
 
 def _shares(judgements: Judgements) -> Rows:
-    """Return (q,) the number that each question is one part of: its group's questions times the groups."""
+    """Return (q,) the divisor of each question in the mean: questions in its group times number of groups."""
     _, code, sizes = np.unique(np.asarray(judgements.groups, np.str_), return_inverse=True, return_counts=True)
     shares: Rows = sizes[code] * len(sizes)
     return shares
@@ -181,7 +181,7 @@ def _shares(judgements: Judgements) -> Rows:
 def _examples(
     units: Rows, standing: Mapping[str, Rows], judgements: Judgements, kind: str, count: int
 ) -> tuple[Example, ...]:
-    """Choose losses, those that exact search has highest first."""
+    """Choose example losses, those that exact search ranks highest first."""
     starts, oracle = judgements.relevant.starts, standing["oracle"]
     key = np.where(oracle > 0, oracle, np.iinfo(np.int64).max)
     if kind == "Success":

@@ -1,7 +1,7 @@
-"""What a system has to beat: a random order.
+"""Random baseline: the figures of a random order.
 
-Its figures are expectations over all orders, in closed form. Its interval says how far single random orders stray:
-figures of seeded random orders of the same questions, of which the given share lies inside.
+The figures are expectations over all orders, in closed form. The interval shows the spread of single random orders: it
+contains the given share of the figures of seeded random orders of the same questions.
 
 Shapes: q questions, n right answers of all questions together.
 """
@@ -16,19 +16,19 @@ from quiver.benchmarks.metric.place import Standing
 from quiver.errors import BadSpec
 from quiver.types import Rows
 
-#: Random orders drawn, at least and at most, and how many places and answers they may cost altogether.
+#: Minimum and maximum number of random orders, and limit of places and answers over all of them.
 _LEAST, _MOST, _BUDGET = 20, 200, 50_000_000
 
 
 def random(
     judgements: Judgements, measures: Sequence[str], *, depth: int, seed: int = 0, level: float = 0.95
 ) -> tuple[Scores, dict[str, Interval]]:
-    """Return the figures of a random order, and by measure how far single orders stray.
+    """Return the expected figures of a random order, and the interval of single orders by measure.
 
     Args:
         judgements: what is relevant.
-        measures: spellings; those that have no closed form are left out.
-        depth: how many places the lists of the other systems have.
+        measures: names of measures; those without a closed form are skipped.
+        depth: length of the lists of the other systems.
         seed: of the orders.
         level: share of the orders inside the interval.
 
@@ -37,7 +37,7 @@ def random(
     """
     asked = [measure for measure in map(parse, measures) if measure.ours]
     if not asked:
-        raise BadSpec(f"there is no closed form of {', '.join(measures)} for a random order")
+        raise BadSpec(f"no measure of {', '.join(measures)} has a closed form for a random order")
     expected = chance(judgements, [measure.name for measure in asked])
     cost = len(judgements.grades) + len(judgements) * depth
     drawn = int(np.clip(_BUDGET // max(cost, 1), _LEAST, _MOST))
@@ -56,7 +56,7 @@ def _mean(like: Scores, name: str, values: "np.ndarray[tuple[int], np.dtype[np.f
 
 
 def _orders(judgements: Judgements, depth: int, count: int, rng: np.random.Generator) -> Iterator[Standing]:
-    """Draw random orders: it does not matter which items are right, so that the first so many of each question are."""
+    """Draw random orders; by symmetry, the first n items of each question are its n right answers."""
     owner, starts = judgements.relevant.owner, judgements.relevant.starts
     for _ in range(count):
         rank = np.zeros(len(owner), np.int64)
@@ -69,7 +69,7 @@ def _orders(judgements: Judgements, depth: int, count: int, rng: np.random.Gener
 
 
 def _draw(competing: Rows, depth: int, rng: np.random.Generator) -> Rows:
-    """Return (q, depth) different numbers below ``competing`` in random order, -1 where there are no more."""
+    """Return (q, depth) distinct numbers below ``competing`` in random order, padded with -1."""
     if depth * 4 > competing.max(initial=0):
         keys = rng.random((len(competing), int(competing.max(initial=0))))
         keys[np.arange(keys.shape[1]) >= competing[:, None]] = 2.0
@@ -81,7 +81,7 @@ def _draw(competing: Rows, depth: int, rng: np.random.Generator) -> Rows:
         drawn[small] = _padded(_draw(competing[small], depth, rng), depth)
     left = np.flatnonzero(~small)
     again = np.ones((len(left), depth), bool)
-    while len(left):  # only what repeats is drawn again: no number is preferred, so all orders stay as likely
+    while len(left):  # only repeated numbers are drawn again: no number is preferred, so all orders stay equally likely
         fresh = (rng.random((len(left), depth)) * competing[left, None]).astype(np.int64)
         drawn[left] = np.where(again, fresh, drawn[left])
         again = _repeated(drawn[left])
@@ -90,7 +90,7 @@ def _draw(competing: Rows, depth: int, rng: np.random.Generator) -> Rows:
 
 
 def _repeated(drawn: Rows) -> NDArray[np.bool_]:
-    """Say which numbers of a row stand in it before."""
+    """Return a mask of the numbers that occur earlier in their row."""
     order = np.argsort(drawn, axis=1, kind="stable")
     ordered = np.take_along_axis(drawn, order, axis=1)
     repeated = np.zeros_like(drawn, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Hold two benchmarks against each other: paired differences on the questions they share."""
+"""Compare two benchmarks: paired differences on their common questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,21 +13,22 @@ from quiver.errors import BadData, BadSpec
 
 
 def compare(a: Report, b: Report, *, resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
-    """Test systems of one report against those of the other.
+    """Test the systems of one report against those of the other.
 
-    Systems of one name are held against each other; where none that was asked for is in both, the first of each is.
-    All tests are corrected together.
+    Systems of the same name are compared; if no requested name is in both reports, the first system of each is.
+    All tests are corrected together for multiple testing.
 
     Returns:
-        ``questions`` in common, ``only`` in one of them, and ``tests`` as in a report, with what ``a`` and ``b`` got.
+        ``questions`` in both, ``only`` in one of them, and ``tests`` as in a report, with the values of ``a`` and
+        ``b``.
 
     Raises:
-        BadData: they are of other data, another protocol or tie rule, or share no question or measure.
+        BadData: the reports differ in data, protocol or tie rule, or share no question or measure.
     """
     _alike(a, b)
     common = sorted(set(a["questions"]) & set(b["questions"]))
     if not common:
-        raise BadData("the two benchmarks have no question in common")
+        raise BadData("the two benchmarks have no question in common; run both on the same data")
     measures = _measures(a, b)
     found = []
     for one, other in _pairs(a, b):
@@ -47,7 +48,7 @@ def compare(a: Report, b: Report, *, resamples: int = 10_000, seed: int = 0) -> 
 
 
 def _alike(a: Report, b: Report) -> None:
-    """Refuse to compare what was not measured alike."""
+    """Refuse reports that were measured in different ways."""
     for what in ("revision", "protocol"):
         if a["dataset"][what] != b["dataset"][what]:
             raise BadData(
@@ -63,7 +64,9 @@ def _measures(a: Report, b: Report) -> list[str]:
     spelt = [parse(name) for name in a["dataset"]["measures"]]
     shared = [each.name for each in spelt if each.name in theirs and not each.median]
     if not shared:
-        raise BadData("the two benchmarks have no measure in common that can be tested in pairs")
+        raise BadData(
+            "the two benchmarks have no common measure with a value per question: run both with the same --measure"
+        )
     return shared
 
 

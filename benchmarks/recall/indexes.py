@@ -1,4 +1,4 @@
-"""The index of a setup, built where it is not there yet, and tuned to what a search may spend."""
+"""Build the index of a setup if it is missing, and set its search options."""
 
 from dataclasses import fields
 from time import perf_counter
@@ -14,13 +14,12 @@ from quiver.task import Task
 
 
 def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
-    """Build what a setup asks for; return the stock that sees it, and the seconds that building took.
+    """Build the index of a setup; return a stock that uses it, and the build time in seconds.
 
-    Options that only change what a search may spend (``nprobe``, ``ef``, ``refine``) need no building, so that many
-    settings share one index.
+    Search options (``nprobe``, ``ef``, ``refine``) need no rebuild, so many settings share one index.
 
     Raises:
-        BadSpec: the index takes no such option, or cannot be built so.
+        BadSpec: the index has no such option, or cannot be built with it.
     """
     if setup.kind in ("auto", "exact"):
         return stock, 0.0
@@ -42,7 +41,7 @@ def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
 
 
 def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column | Derived]:
-    """Return the vectors that a setup searches: those a named recall asks in, or all that are stored."""
+    """Return the vectors that a setup searches: those of a named recall, or all stored ones."""
     graph, spaces = stock.session.graph, setup.spaces
     scorers = [each for each in graph.compositions if each.finds == task.target and setup.scorer in ("", each.name)]
     recipes = [recipe for each in scorers for recipe in each.recalls if recipe.name == setup.recall]
@@ -52,7 +51,7 @@ def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column | Derived]:
 
 
 def split(kind: str, options: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Part an index's options: what a search may spend, and how it is built."""
+    """Split the options of an index into search options and build options."""
     params = getattr(registry.module("indexers", kind), "Params", None)
     if params is None or kind == "lance":
         return {}, options
@@ -64,7 +63,7 @@ def split(kind: str, options: dict[str, str]) -> tuple[dict[str, str], dict[str,
 
 
 def tuned(index: Any, kind: str, spend: dict[str, str]) -> Any:
-    """Return the same index, to be searched with other options; as it is where its kind has none."""
+    """Return the same index with other search options; unchanged if its kind has none."""
     if not hasattr(index, "tuned"):
         return index
     module = registry.module("indexers", kind)

@@ -1,4 +1,4 @@
-"""How to measure, and what was found: one outcome for each system, and what holds for all of them."""
+"""Options and results of a benchmark: one outcome per system, and the facts common to all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ from quiver.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to measure.
+    """Measurement options.
 
     Attributes:
-        work: folder for what is kept between runs; None for ``~/.cache/quiver/bench``.
-        measures: spellings in the place of the task's own, the headline first.
-        baselines: whether random and classic are added.
-        seed: of everything drawn.
-        resamples: of intervals and tests.
-        level: of the intervals.
-        progress: whether to show progress bars; None where a terminal is watching.
+        work: folder of the caches between runs; None for ``~/.cache/quiver/bench``.
+        measures: names of measures, the headline first; replaces the measures of the task.
+        baselines: whether to add the baselines ``random`` and ``classic``.
+        seed: random seed.
+        resamples: number of resamples for intervals and tests.
+        level: confidence level of the intervals.
+        progress: whether to show progress bars; None shows them on a terminal.
     """
 
     work: Path | None = None
@@ -40,11 +40,11 @@ class Latency:
     """Milliseconds per question.
 
     Attributes:
-        embed: reading and embedding it, as measured when that was done; None where there was nothing to embed.
-        batch: searching, many questions together.
-        p50: planning and searching, one question at a time: the median of ``alone`` questions.
+        embed: reading and embedding, measured when it was embedded; None if there was nothing to embed.
+        batch: search, in batches.
+        p50: planning and search, one question at a time: median of ``alone`` questions.
         p95: likewise the 95th percentile.
-        alone: how many questions that was measured with.
+        alone: number of questions measured one at a time.
     """
 
     embed: float | None
@@ -56,13 +56,13 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What could not take part; all of it counts as not found, and no denominator is smaller for it.
+    """Items and questions that failed; they count as not found and stay in all denominators.
 
     Attributes:
-        items: why an item could not be taken in, by id.
-        unread: why a question could not be asked, by id.
-        touched: questions with a right answer among those items.
-        hopeless: questions with no other right answer than those.
+        items: reason why an item could not be ingested, by id.
+        unread: reason why a question could not be searched, by id.
+        touched: number of questions with a right answer among those items.
+        hopeless: number of questions whose right answers are all among those items.
     """
 
     items: Mapping[str, str] = field(default_factory=dict)
@@ -73,26 +73,26 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """One system on the task.
+    """Results of one system on the task.
 
     Attributes:
-        name: what it is called in tables.
+        name: name in tables.
         role: ``asked``, ``classic`` (added as a baseline) or ``random``.
         encoders: the specs.
-        setup: how it searched; None for random.
+        setup: its search configuration; None for random.
         spaces: name and revision of the spaces searched.
         plan: the engine's plan of its first question, as JSON-able values.
-        scores: its figures.
+        scores: its scores by measure.
         intervals: by measure.
-        ranking: what it found, as places in the task's items; None for random.
-        attribution: where its losses come from; None for random.
+        ranking: its hits, as places in the task's items; None for random.
+        attribution: its losses by cause; None for random.
         curve: by depth d, the share of questions with a right answer among the first d.
-        kept: by depth d, the share of the first d of the exact search, or exact scan, that are among the first d here;
-            empty for what is exact itself, and for rerankers.
+        kept: by depth d, the share of the first d of the exact search, or exact scan, that are in the first d here;
+            empty for exact systems and for rerankers.
         latency: None for random.
-        missing: what could not take part.
-        notes: what the reader should know.
-        seconds: of adding items, building an index.
+        missing: items and questions that failed.
+        notes: remarks for the reader.
+        seconds: time of adding items and of building an index.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RefusedSystem:
-    """A system that could not run."""
+    """A system that could not run, and the reason."""
 
     name: str
     why: str
@@ -126,16 +126,16 @@ class Bench:
     """All systems on one task.
 
     Attributes:
-        task: what was asked; its questions may be without their right answers, which are in ``judgements``.
-        judgements: what is relevant.
+        task: the task; its questions may lack their right answers, which are in ``judgements``.
+        judgements: the right answers.
         headline: the measure whose losses are attributed.
         outcomes: one for each system, in the order of the table.
-        refused: systems that could not run, and why.
-        comparisons: paired tests of the systems, corrected for their number.
-        seed: of everything drawn.
-        depth: places of each list.
-        seconds: of evaluation alone, without search.
-        notes: what holds for all systems.
+        refused: systems that could not run, with the reason.
+        comparisons: paired tests of the systems, corrected for multiple testing.
+        seed: random seed.
+        depth: length of each result list.
+        seconds: time of evaluation alone, without search.
+        notes: remarks on all systems.
     """
 
     task: Task

@@ -1,9 +1,9 @@
 """The user's own questions as a task: a table of questions with answers, and the items that are searched.
 
-``quiver bench recall questions.csv --items photos/ --encoder classic``: each row of the table holds media to ask with
-and, in a column ``answer``, the id of an item that answers it, as ``quiver fit`` reads it. Rows that ask the same are
-one question with several answers. Items come from a folder, a manifest (with options, see ``own_files``) or a
-collection, whose stored items are embedded anew.
+``quiver bench recall questions.csv --items photos/ --encoder classic``: each row of the table has query media and, in a
+column ``answer``, the id of a right answer, in the format of ``quiver fit``. Rows with the same query are one question
+with several right answers. Items come from a folder, a manifest (with options, see ``own_files``) or a collection,
+whose stored items are embedded again.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """Where own questions find their answers.
+    """The items that own questions search.
 
     Attributes:
-        items: folders, manifests or collections that are searched, with options as in ``"shop.csv text=name"``.
-        answer: the column that holds the id of an answer.
-        target: the medium that is searched: text, image, audio, video or pair; None for the items' own.
+        items: folders, manifests or collections to search, with options as in ``"shop.csv text=name"``.
+        answer: the column with the id of a right answer.
+        target: the medium to search: text, image, audio, video or pair; None for the main medium of the items.
     """
 
     items: Sequence[str] = ()
@@ -45,7 +45,7 @@ class Own:
 
 
 def is_table(text: str) -> bool:
-    """Tell whether a text names a table rather than a data set."""
+    """Whether a text names a table of questions, not a data set."""
     return text.lower().endswith(SUFFIXES)
 
 
@@ -54,10 +54,10 @@ def load(path: str, own: Own) -> Task:
 
     Args:
         path: a CSV, TSV, JSON lines or Parquet file of questions.
-        own: where their answers are.
+        own: the items that they search.
 
     Returns:
-        The task; its notes count the questions that were left out since no item answers them.
+        The task; its notes give the number of questions left out because no item answers them.
 
     Raises:
         BadData: a file cannot be read, or no question is answered by an item.
@@ -65,7 +65,7 @@ def load(path: str, own: Own) -> Task:
     """
     if not own.items:
         raise BadSpec(
-            f"{path} holds questions: --items says what is searched, as in "
+            f"{path} is a table of questions: add the items to search, as in "
             f"`quiver bench recall {path} --items photos/ --encoder classic`"
         )
     if not os.path.isfile(path):
@@ -75,11 +75,14 @@ def load(path: str, own: Own) -> Task:
     target = _target(items, own.target)
     questions, lost = _questions(asked, items, target)
     if not questions:
-        raise BadData(f"{path}: no answer is the id of an item with {target}, as {_example(lost, items)}")
+        raise BadData(f"{path}: no answer is the id of an item with {target}, such as {_example(lost, items)}")
     if lost:
-        notes = (*notes, f"left out: {len(lost)} answers that name no item with {target}, as {_example(lost, items)}")
+        notes = (
+            *notes,
+            f"left out: {len(lost)} answers that name no item with {target}, such as {_example(lost, items)}",
+        )
     if silent := len(asked.media) - len(questions):
-        notes = (*notes, f"left out: {silent} of {len(asked.media)} questions, which no item answers")
+        notes = (*notes, f"left out: {silent} of {len(asked.media)} questions that no item answers")
     protocol = f"own questions; all {len(items):,} items compete, except one that a question itself shows"
     content = json.dumps([[item.id, dict(item.media)] for item in items], sort_keys=True, default=str)
     revision = hashlib.sha256(f"{protocol} {own} {content}".encode() + Path(path).read_bytes()).hexdigest()
@@ -104,7 +107,7 @@ def _items(specs: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:
     for spec in specs:
         path, options = own_files.split(spec)
         if not own_files.is_path(path):
-            raise BadData(f"--items {spec!r}: there is no such file, folder or collection")
+            raise BadData(f"--items {spec!r}: no such file, folder or collection")
         if os.path.isdir(os.path.join(os.path.expanduser(path), _LANCE)):
             if options:
                 raise BadSpec(f"--items {spec!r}: a collection takes no options")
@@ -113,7 +116,7 @@ def _items(specs: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:
             some, told = own_files.read(path, options, what="--items")
             notes += told
         if twice := next((item.id for item in some if item.id in found), None):
-            raise BadData(f"--items {spec!r}: item {twice} is in another of the --items too")
+            raise BadData(f"--items {spec!r}: item {twice} also occurs in another of the --items")
         found |= {item.id: item for item in some}
     return list(found.values()), tuple(notes)
 
@@ -134,7 +137,7 @@ def _stored(uri: str) -> list[Item]:
 
 
 def _target(items: Sequence[Item], wanted: str | None) -> str:
-    """Return the medium that is searched: the one asked for, else the commonest that is no text, else text."""
+    """Return the medium to search: the requested one, else the most frequent one other than text, else text."""
     count = Counter(key for item in items for key in keys_of(item.media))
     if wanted is not None and wanted not in count:
         raise BadSpec(f"--target {wanted}: the items have {', '.join(count) or 'no media'}")
@@ -145,7 +148,7 @@ def _target(items: Sequence[Item], wanted: str | None) -> str:
 def _questions(
     asked: labelled_queries.Questions, items: Sequence[Item], target: str
 ) -> tuple[list[Question], list[str]]:
-    """Return the questions that an item answers, and the answers that name no item."""
+    """Return the questions with a right answer among the items, and the answers that name no item."""
     known = {item.id: item for item in items}
     ends = _ends(known)
     shown: dict[tuple[str, str], list[str]] = {}
@@ -170,7 +173,7 @@ def _questions(
 
 
 def _ends(known: Mapping[str, Any]) -> dict[str, str]:
-    """Return ids by the name of their file, as people write them, where one item alone has that name."""
+    """Return ids by file name, for file names that only one item has."""
     names = Counter(id.rpartition("/")[2] for id in known)
     return {name: id for id in known if names[name := id.rpartition("/")[2]] == 1}
 

@@ -1,4 +1,4 @@
-"""A page of a benchmark: its figures, its plots, and questions with what they found: drawn, worst, best, lost."""
+"""HTML page of a benchmark: figures, plots, and sample questions with hits (random, worst, best, lost by cause)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from quiver.errors import MissingExtra
 from quiver.task import Question
 from quiver.types import Hit, Item, Rows
 
-#: Questions shown: some drawn at random, the worst, the best, and losses of each cause but the encoder's, which are
+#: Questions shown: a random sample, the worst, the best, and losses of each cause except the encoder's, which are
 #: among the worst.
 DRAWN, WORST, BEST, LOST = 6, 8, 4, 2
 #: Hits and right answers shown of each.
@@ -35,12 +35,12 @@ td:first-child, th:first-child { text-align: left }
 
 
 def write(path: Path, bench: Bench, report: Report) -> None:
-    """Write the page; it needs no other file, and appears whole or not at all.
+    """Write the page atomically. It needs no other file.
 
     Args:
         path: the HTML file.
-        bench: what was measured.
-        report: the same, described.
+        bench: the results.
+        report: the same results as JSON-able values.
     """
     sections = [_STYLE, _table(report), _plots(report)]
     seen = any(item.media for item in bench.task.items[:1])  # ready-made vectors have nothing to look at
@@ -78,7 +78,7 @@ class Shelf:
         return [self.items[id] for id in ids if id in self.items]
 
     def hidden(self, reference: str) -> str | None:
-        """Hide nothing: the items are those of a data set that the user named."""
+        """Hide no item: they belong to a data set that the user named."""
         return None
 
 
@@ -113,12 +113,12 @@ def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:
 
 
 def outcome_measure(bench: Bench) -> str:
-    """Return the measure that tells good questions from bad ones: the headline, where it was measured."""
+    """Return the measure that ranks questions from good to bad: the headline if it was measured."""
     return bench.headline if bench.headline in bench.task.measures else parse(bench.task.measures[0]).name
 
 
 def _first(standing: Rows, bench: Bench) -> Rows:
-    """Return (q,) the rank of the best right answer; the number of items that compete where there is none."""
+    """Return (q,) the rank of the best right answer; the number of competing items if none is listed."""
     starts = bench.judgements.relevant.starts
     far = np.where(standing > 0, standing, np.iinfo(np.int64).max)
     return np.minimum(np.minimum.reduceat(far, starts[:-1]), bench.judgements.competing)
@@ -160,11 +160,11 @@ def _says(right: Mapping[str, int]) -> str:
 
 def _unread(outcome: Outcome, question: Question) -> tuple[str, ...]:
     why = outcome.missing.unread.get(question.id)
-    return (f"it could not be asked: {why}",) if why else ()
+    return (f"could not be searched: {why}",) if why else ()
 
 
 def _expected(right: Mapping[str, int], shown: Collection[str], shelf: Shelf) -> list[tuple[Hit, str]]:
-    """Return right answers that are not among the hits shown, the nearest to them first."""
+    """Return the right answers below the hits shown, best rank first."""
     left = sorted((rank or np.iinfo(np.int64).max, id) for id, rank in right.items() if id not in shown)
     if len(left) < len(right):
         return []

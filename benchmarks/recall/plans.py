@@ -1,4 +1,4 @@
-"""What the plans of a benchmark say of scorers."""
+"""Helpers that read a plan's use of scorers."""
 
 from collections.abc import Sequence
 
@@ -12,36 +12,36 @@ from quiver.engine.execution.stages.words import Words
 
 
 def composes(made: Plan) -> bool:
-    """Say whether a scorer composes the inputs."""
+    """Whether a scorer composes the inputs."""
     return any(isinstance(stage, Compose) for stage in made.stages)
 
 
 def reranks(made: Plan) -> bool:
-    """Say whether a scorer ranks candidates that other routes recalled."""
+    """Whether a scorer reranks candidates that other routes recalled."""
     return any(isinstance(stage, Rerank) for stage in made.stages)
 
 
 def recalls_for_scorer(made: Plan) -> bool:
-    """Say whether a scorer ranks candidates, and not everything that competes."""
+    """Whether a scorer ranks candidates only, not all competing items."""
     return any(isinstance(stage, Rescore | Rerank) for stage in made.stages)
 
 
 def up_to_reranker(made: Plan) -> Sequence[Stage]:
-    """Return the stages that find the candidates of a reranker; all stages where none ranks."""
+    """Return the stages that find the candidates of a reranker; all stages without a reranker."""
     at = next((n for n, stage in enumerate(made.stages) if isinstance(stage, Rerank)), None)
     return made.stages if at is None else [stage for stage in made.stages[:at] if not isinstance(stage, Compose)]
 
 
 def summary(made: Plan) -> str | None:
-    """Say in a line what a scorer does; None where there is none."""
+    """Describe the use of a scorer in a line; None without a scorer."""
     compose = next((stage for stage in made.stages if isinstance(stage, Compose)), None)
     if compose is None:
         return None
     if any(isinstance(stage, Score) for stage in made.stages):
-        return f"{compose.composition} scores everything that competes"
+        return f"{compose.composition} scores all competing items"
     if not recalls_for_scorer(made):
-        return f"{compose.composition} is one dot product, searched as any vector"
+        return f"{compose.composition} composes one query vector, searched like any vector"
     if compose.recipe is not None:
-        return f"{compose.composition} scores again what its recall {compose.recipe.name} finds"
+        return f"{compose.composition} scores the candidates of its recall method {compose.recipe.name}"
     lists = [stage.label.removeprefix("recall ") for stage in made.stages if isinstance(stage, Recall | Words)]
-    return f"{compose.composition} scores again what others find: {'; '.join(lists)}"
+    return f"{compose.composition} reranks the candidates of: {'; '.join(lists)}"

@@ -1,6 +1,6 @@
-"""Plots of a benchmark: recall against latency, recall against depth, and what the losses are made of.
+"""Plots of a benchmark: recall against latency, recall against depth, and losses by cause.
 
-Where a scorer scores candidates again, also how much of its exact scan they keep, against how many they are. Plots are
+If a scorer reranks candidates, a further plot shows recall against its exact scan by number of candidates. Plots are
 drawn from the JSON report. Matplotlib is an optional extra.
 """
 
@@ -13,21 +13,21 @@ from quiver.benchmarks.recall.attribution import CAUSES
 from quiver.benchmarks.recall.report import Report, kept_at
 from quiver.errors import BadSpec, optional
 
-#: Okabe and Ito's colours, told apart by everyone; black is left for text.
+#: Okabe and Ito's colours, safe for colour-blind readers; black is left for text.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#888888")
 _CAUSE_COLOURS = dict(zip(CAUSES, ("#888888", "#0072b2", "#e69f00", "#56b4e9", "#d55e00"), strict=True))
 FORMATS = ("svg", "png", "pdf")
 
 
 def draw(report: Report, folder: Path, *, format: str = "svg") -> list[Path]:
-    """Write all plots there is data for; returns their paths.
+    """Write every plot that has data; return the paths.
 
     Raises:
-        BadSpec: the format is none of FORMATS.
+        BadSpec: the format is not one of FORMATS.
         MissingExtra: matplotlib is not installed.
     """
     if format not in FORMATS:
-        raise BadSpec(f"plots are {', '.join(FORMATS)}, not {format}")
+        raise BadSpec(f"plot format must be one of {', '.join(FORMATS)}, not {format}")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, content in rendered(report, format=format).items():
@@ -37,7 +37,7 @@ def draw(report: Report, folder: Path, *, format: str = "svg") -> list[Path]:
 
 
 def rendered(report: Report, *, format: str = "svg") -> dict[str, bytes]:
-    """Return the plots there is data for, by name, as the bytes of a file.
+    """Return every plot that has data, by name, as the bytes of a file.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -52,7 +52,7 @@ def rendered(report: Report, *, format: str = "svg") -> dict[str, bytes]:
 
 
 def render(plot: Callable[[Any, Report], bool], report: Report, format: str) -> bytes:
-    """Return what a function draws into axes as the bytes of a file; none where it says that there is no data.
+    """Render the axes that a function draws as the bytes of a file; empty if it reports no data.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -82,7 +82,7 @@ def _searched(report: Report) -> list[Mapping[str, Any]]:
 
 
 def _coloured(systems: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
-    """Give a system its colour, the same in every plot; setups of one encoder share one."""
+    """Return the colour of a system, the same in every plot; setups of one encoder share one."""
     families = list(dict.fromkeys(_family(each) for each in systems))
     return [(each, COLOURS[families.index(_family(each)) % len(COLOURS)]) for each in systems]
 
@@ -92,7 +92,7 @@ def _family(system: Mapping[str, Any]) -> str:
 
 
 def _latency(axes: Any, report: Report) -> bool:
-    """Plot the headline against milliseconds of search per question."""
+    """Plot the headline measure against search milliseconds per question."""
     headline, systems = report["headline"], [each for each in _searched(report) if each["latency_ms"]]
     systems = [each for each in systems if headline in each["figures"]]
     for number, (system, colour) in enumerate(_coloured(systems)):
@@ -112,7 +112,7 @@ def _latency(axes: Any, report: Report) -> bool:
 
 
 def _depth(axes: Any, report: Report) -> bool:
-    """Plot the share of questions that have a right answer among the first d: what a reranker could reach."""
+    """Plot Success@d by depth d: the upper bound for a reranker."""
     systems = [each for each in _searched(report) if len(each["curve"]) > 1]
     family: dict[str, int] = {}
     for system, colour in _coloured(systems):
@@ -121,9 +121,9 @@ def _depth(axes: Any, report: Report) -> bool:
         depths = [int(depth) for depth in system["curve"]]
         axes.plot(depths, list(system["curve"].values()), dash, color=colour, marker=".", label=system["name"])
     _log(axes)
-    axes.set_xlabel("depth: candidates that a reranker would be given")
+    axes.set_xlabel("depth: candidates for a reranker")
     axes.set_ylabel("questions with a right answer among them")
-    axes.set_title(f"{report['dataset']['name']}: what is within reach", fontsize=10)
+    axes.set_title(f"{report['dataset']['name']}: upper bound for reranking", fontsize=10)
     axes.set_ylim(0, 1.02)
     if systems:
         _legend(axes)
@@ -131,7 +131,7 @@ def _depth(axes: Any, report: Report) -> bool:
 
 
 def _kept(axes: Any, report: Report) -> bool:
-    """Plot how much of an exact scan is kept by candidates that are scored again, against how many they are."""
+    """Plot recall against the scorer's exact scan by number of reranked candidates."""
     lines = _lines(report)
     for number, (name, points) in enumerate(lines.items()):
         depths, values = [depth for depth, _ in points], [figure["value"] for _, figure in points]
@@ -139,8 +139,8 @@ def _kept(axes: Any, report: Report) -> bool:
         colour = COLOURS[number % len(COLOURS)]
         axes.errorbar(depths, values, yerr=ends, color=colour, marker="osD^vP*X"[number % 8], capsize=3, label=name)
     _log(axes)
-    axes.set_xlabel("candidates of each list, scored again")
-    axes.set_ylabel(f"first {kept_at(report)} of an exact scan that are kept")
+    axes.set_xlabel("reranked candidates per list")
+    axes.set_ylabel(f"recall@{kept_at(report)} against an exact scan")
     axes.set_title(f"{report['dataset']['name']}: recall against exact scoring", fontsize=10)
     axes.set_ylim(0, 1.02)
     if lines:
@@ -149,7 +149,7 @@ def _kept(axes: Any, report: Report) -> bool:
 
 
 def _legend(axes: Any) -> None:
-    """Name the systems inside the axes, or beside them where there are many."""
+    """Draw the legend inside the axes, or beside them if there are many systems."""
     _, names = axes.get_legend_handles_labels()
     if len(names) <= 8:
         axes.legend(fontsize=8, frameon=False)
@@ -159,7 +159,7 @@ def _legend(axes: Any) -> None:
 
 
 def _lines(report: Report) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
-    """Return depths and what is kept at them, by the way candidates are recalled."""
+    """Return depths and their recall, by recall method of the candidates."""
     lines: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for system in _searched(report):
         stages, setup = system["plan"].get("stages", ()), system["setup"]
@@ -174,7 +174,7 @@ def _lines(report: Report) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
 
 
 def _log(axes: Any) -> None:
-    """Make the horizontal axis logarithmic, with numbers that are read at a glance."""
+    """Make the horizontal axis logarithmic, with plain numbers as labels."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -184,7 +184,7 @@ def _log(axes: Any) -> None:
 
 
 def _attribution(axes: Any, report: Report) -> bool:
-    """Plot what is lost, by cause; the whole bar is what the measure lacks to 1."""
+    """Plot losses by cause; the whole bar is 1 minus the measure."""
     systems = [each for each in _searched(report) if each["attribution"]]
     names = [each["name"] for each in systems]
     left = [0.0] * len(systems)
@@ -196,7 +196,7 @@ def _attribution(axes: Any, report: Report) -> bool:
     if not any(left):
         return False
     axes.set_xlabel(f"lost of {report['headline']}")
-    axes.set_title(f"{report['dataset']['name']}: where {report['headline']} goes", fontsize=10)
+    axes.set_title(f"{report['dataset']['name']}: losses of {report['headline']} by cause", fontsize=10)
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
     axes.figure.set_size_inches(5 + max(map(len, names)) / 14, max(4, 1.5 + len(names) / 4))

@@ -1,4 +1,4 @@
-"""How a task is asked of a stock: which questions can be asked, as what queries, and what of them is made beforehand.
+"""Prepare the questions of a task: convert them to queries, embed them, and find those that cannot be searched.
 
 Shapes: q questions of the task.
 """
@@ -26,17 +26,17 @@ from quiver.errors import BadSpec, NoRoute
 from quiver.task import Question, Task
 from quiver.types import LIKE, Query, keys_of
 
-#: What kind of question it is.
+#: Shape of a question.
 Shape = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look at the candidates of a reranker, before it ranks them.
+    """Request for the candidates of a reranker, before it ranks them.
 
     Attributes:
-        depth: how many of each list.
-        exact: whether every list is an exact search, whatever the index of the setup.
+        depth: number of candidates of each list.
+        exact: whether every list is an exact search, regardless of the setup's index.
     """
 
     depth: int
@@ -45,11 +45,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How questions of one shape are asked.
+    """Plan inputs common to the questions of one shape.
 
     Attributes:
-        keys: of the query that lead to the target.
-        scored: whether a scorer composes what they hold.
+        keys: keys of the query that lead to the target.
+        scored: whether a scorer composes their inputs.
     """
 
     keys: tuple[str, ...]
@@ -58,19 +58,19 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedTask:
-    """How a task is asked of a stock; ``prepare`` makes one.
+    """Prepared questions of a task, made by ``prepare``.
 
     Attributes:
         task: the questions.
         stock: the items.
-        setup: how to search.
-        kinds: how questions are asked, by their shape.
-        vectors: the embedded questions, for every arrow the plans start with.
-        holdings: what scorers hold of the questions.
-        unread: why a question cannot be asked, by its number: it is answered by an empty list.
-        notes: what is left aside, and what the planner says.
-        look: list the candidates of a reranker and not what it makes of them.
-        blend: how much a reranker counts against recall; None for alone.
+        setup: the search configuration.
+        kinds: plan inputs, by shape of the question.
+        vectors: the embedded questions, for each encoder output (arrow) that the plans start with.
+        holdings: inputs that scorers prepared from the questions.
+        unread: reason why a question cannot be searched, by its number; its result is an empty list.
+        notes: unused inputs, and notes of the planner.
+        look: return the candidates before reranking.
+        blend: weight of a reranker against recall; None to rank by the reranker alone.
     """
 
     task: Task
@@ -87,31 +87,31 @@ class PreparedTask:
 
     @property
     def questions(self) -> Sequence[Question]:
-        """All questions of the task."""
+        """Numbers of all questions of the task."""
         return self.task.questions
 
     @property
     def able(self) -> list[int]:
-        """The questions that can be asked, by their numbers."""
+        """Numbers of the questions that can be searched."""
         return [n for n in range(len(self.questions)) if n not in self.unread]
 
     @property
     def session(self) -> TaskSession:
-        """The items, for questions that are embedded already."""
+        """Session over the items, for questions that are embedded already."""
         blends = {} if self.blend is None else dict.fromkeys(self.stock.session.graph.compositions, self.blend)
         return self.stock.session.asking(QuestionCache(self.vectors, self.holdings), blends)
 
     def batches(self, size: int) -> list[list[int]]:
-        """Part the questions that can be asked: those of one shape lie together, at most ``size`` in a batch."""
+        """Split the searchable questions into batches of one shape each, at most ``size`` long."""
         groups: dict[Shape, list[int]] = {}
         for n in self.able:
             groups.setdefault(shape(self.questions[n]), []).append(n)
         return [some[at : at + size] for some in groups.values() for at in range(0, len(some), size)]
 
     def query(self, number: int, k: int) -> TaskQuery:
-        """Return a question as the engine takes it.
+        """Return a question as a query of the engine.
 
-        A depth without a scorer that ranks candidates is the number of hits.
+        Without a scorer that ranks candidates, the depth is the number of hits.
         """
         base = _blind(self.whole(number, k))
         if self.setup.depth is not None and self._is_plain(base):
@@ -122,7 +122,7 @@ class PreparedTask:
         return replace(base, recall=ROUTES, depth=self.look.depth, index=index)
 
     def whole(self, number: int, k: int) -> TaskQuery:
-        """Return a question with its media, as a scorer is given it."""
+        """Return a question with its media, as input of a scorer."""
         question = self.questions[number]
         return _query(self.task, question, self._setup(question), self.kinds[shape(question)], k=k, number=number)
 
@@ -130,18 +130,18 @@ class PreparedTask:
         """Return the engine's plan for a question.
 
         Raises:
-            NoRoute: nothing that is held leads to the target, or the scorer has no such way to recall.
+            NoRoute: no input leads to the target, or the scorer has no such recall method.
         """
         return self._plan(self.query(number, k))
 
     def _plan(self, query: TaskQuery) -> Plan:
         try:
             return explain(self.session, query)
-        except BadSpec as error:  # the setup names what is not here
+        except BadSpec as error:  # the setup names something that this collection lacks
             raise NoRoute(f"plan: {error}") from error
 
     def _is_plain(self, query: TaskQuery) -> bool:
-        """Say whether nothing is scored again."""
+        """Whether the plan has no reranking."""
         key = shape(self.questions[query.number]), query.k
         if key not in self._plain:
             self._plain[key] = not plans.recalls_for_scorer(self._plan(query))
@@ -149,19 +149,19 @@ class PreparedTask:
 
     @property
     def ms(self) -> float | None:
-        """Milliseconds of reading and embedding one question; None where nothing had to be."""
+        """Milliseconds of reading and embedding one question; None if nothing was embedded."""
         spent = [each.ms for each in self.vectors.values()] + [each.ms for each in self.holdings.values()]
         return sum(spent) if spent else None
 
     def _setup(self, question: Question) -> Setup:
         if question.candidates is None:
             return self.setup
-        # Few compete, so they are compared exactly; a reranker still sees the first of them only, as recall puts them.
+        # Few items compete, so the search is exact; a reranker still gets only the first of them in order of recall.
         return replace(self.setup, index="exact") if self.setup.recall == ROUTES else self.setup.exactly()
 
 
 def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, number: int = 0) -> TaskQuery:
-    """Return a question as the engine takes it, by a setup."""
+    """Return a question as a query of the engine, with the options of a setup."""
     asked = question.query
     weights = setup.weights or tuple(asked.weights.items())
     chosen: dict[str, Any] = {
@@ -193,20 +193,20 @@ def prepare(
     blend: Blend | None = None,
     progress: bool | None = None,
 ) -> PreparedTask:
-    """See which questions can be asked, embed them, and give them to the scorers that compose them.
+    """Find the questions that can be searched, embed them, and let scorers prepare those that they compose.
 
     Args:
         task: the questions.
         stock: the items.
-        setup: how to search.
-        folder: where vectors are kept.
-        kept: what scorers hold of this stock's questions so far; grows.
-        blend: how much a reranker counts against recall; None for alone.
-        progress: whether to show progress bars; None where a terminal is watching.
+        setup: the search configuration.
+        folder: folder of the vectors.
+        kept: cache of inputs that scorers prepared from this stock's questions; grows.
+        blend: weight of a reranker against recall; None to rank by the reranker alone.
+        progress: whether to show progress bars; None shows them on a terminal.
 
     Raises:
-        NoRoute: no question holds anything that leads to what is wanted, or the setup names a space, a scorer or a
-            recall that is not here.
+        NoRoute: no question has an input that leads to the target, or the setup names a space, scorer or recall method
+            that does not exist.
     """
     known = {column.space.name for column in stock.columns}
     if unknown := sorted(set(setup.spaces) - known):
@@ -223,11 +223,13 @@ def prepare(
         except (NoRoute, BadSpec) as error:
             unread |= dict.fromkeys(members, str(error))
     if not ways:
-        raise NoRoute(next(iter(unread.values()), f"{task.name} asks nothing"))
+        raise NoRoute(next(iter(unread.values()), f"{task.name} has no questions"))
     if setup.recall and not any(kind.scored for kind in ways.values()):
-        raise NoRoute(f"plan: recall={setup.recall} is for a scorer, and none here composes what the questions hold")
+        raise NoRoute(
+            f"plan: recall={setup.recall} is for a scorer, and none here composes the inputs of the questions"
+        )
     made = PreparedTask(task, stock, setup, ways, unread=unread, blend=blend)
-    # What a plan of one hit embeds is enough for those of more: for them a scorer at most scans what it would recall.
+    # A plan for one hit embeds enough for larger k: there a scorer at most scans instead of recalling candidates.
     made_plans = {kind: made.plan(kinds[kind][0], 1) for kind in ways}
     starts = {arrow: spec for each in made_plans.values() for arrow, spec in _arrows(each).items()}
     vectors = {arrow: embedded(task, *arrow, spec, folder=folder, progress=progress) for arrow, spec in starts.items()}
@@ -236,7 +238,7 @@ def prepare(
 
 
 def shape(question: Question) -> Shape:
-    """Say what kind of question it is: those of one kind are planned and searched together."""
+    """Return the shape of a question: questions of one shape are planned and searched together."""
     query = question.query
     sampled, weights = question.candidates is not None, tuple(sorted(query.weights.items()))
     held = (keys_of(query.media), bool(query.like), tuple(sorted(query.vectors)), weights)
@@ -248,9 +250,9 @@ def _key(name: str) -> str:
 
 
 def _blind(query: TaskQuery) -> TaskQuery:
-    """Return the query without the paths of its media, whose vectors are in the cache.
+    """Return the query without its media paths; the vectors are in the cache.
 
-    By its path the engine would leave a reference out of the answer; here the protocol says whether it is.
+    The engine would use the path to exclude a reference item from the hits; here the protocol decides that.
     """
     return replace(query, media={name: value if name == "text" else b"" for name, value in query.media.items()})
 
@@ -260,7 +262,7 @@ def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> Kind:
     graph, query = stock.session.graph, question.query
     keys = tuple(key for key in keys_of(query.media) if not setup.held or key in setup.held)
     if not keys and not query.like and not query.vectors:
-        raise NoRoute(f"plan: the questions hold {', '.join(keys_of(query.media))}, not {', '.join(setup.held)}")
+        raise NoRoute(f"plan: the questions have {', '.join(keys_of(query.media))}, not held={', '.join(setup.held)}")
     if _scored(task, stock, setup, question, keys):
         return Kind(keys, scored=True)
     spaces = setup.spaces or query.spaces
@@ -274,10 +276,10 @@ def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> Kind:
 
 
 def _scored(task: Task, stock: Stock, setup: Setup, question: Question, keys: tuple[str, ...]) -> bool:
-    """Say whether a scorer composes some keys of a question.
+    """Whether a scorer composes some keys of a question.
 
     Raises:
-        BadSpec: the setup names a scorer that is not here, or that cannot answer this.
+        BadSpec: the setup names a scorer that does not exist or cannot score this question.
     """
     query = _blind(_query(task, question, setup, Kind(keys, scored=False), k=1))
     bound = replace(query, spaces=() if setup.recall else query.spaces)
@@ -290,7 +292,7 @@ def _arrows(made: Plan) -> dict[Arrow, str]:
 
 
 def _absent(task: Task, stock: Stock) -> dict[int, str]:
-    """Say which questions name an example item that is missing, by their number."""
+    """Return the reason for each question whose example item is missing, by question number."""
     absent: dict[int, str] = {}
     for n, question in enumerate(task.questions):
         if gone := [id for id in question.query.like if id not in stock.at]:
@@ -301,7 +303,7 @@ def _absent(task: Task, stock: Stock) -> dict[int, str]:
 def _holdings(
     made: PreparedTask, kept: MutableMapping[Key, Holding], progress: bool | None
 ) -> dict[Composition, Holding]:
-    """Give questions to the scorers that compose them, or take what was made of the same before."""
+    """Let scorers prepare the questions that they compose, or reuse the cached inputs."""
     given: dict[Composition, list[QuestionBatch]] = {}
     queries = [replace(made.query(n, 1), candidates=None) for n in made.able]
     for group in query_groups(made.session, queries):
@@ -319,7 +321,7 @@ def _holdings(
 
 
 def _bad(made: PreparedTask) -> dict[int, str]:
-    """Say which questions cannot be asked, those that could not be embedded or held included."""
+    """Return the reason for each question that cannot be searched, including failures of embedding or scorers."""
     unread = dict(made.unread)
     for (key, _), each in made.vectors.items():
         for n, reason in each.bad.items():
@@ -332,7 +334,7 @@ def _bad(made: PreparedTask) -> dict[int, str]:
 
 
 def _notes(made: PreparedTask, made_plans: Mapping[Shape, Plan], kinds: Mapping[Shape, Sequence[int]]) -> Iterator[str]:
-    """Say what is left aside, what the planner says, and what a scorer does."""
+    """Return notes on unused inputs, from the planner, and on the scorer."""
     for kind, plan in made_plans.items():
         question = made.questions[kinds[kind][0]]
         for key in keys_of(question.query.media):
@@ -346,4 +348,4 @@ def _notes(made: PreparedTask, made_plans: Mapping[Shape, Plan], kinds: Mapping[
         if made.blend is not None and plans.reranks(plan):
             yield str(made.blend)
         if question.candidates is not None:
-            yield "questions with candidates are answered from those alone, exactly, whatever the index"
+            yield "questions with a candidate list are searched exactly among those candidates, regardless of the index"

@@ -1,4 +1,4 @@
-"""The vectors of a task's questions, embedded once and kept by the revision of their space."""
+"""Cache of the embedded questions of a task, keyed by the revision of their space."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ from quiver.types import Floats, Space, keys_of, sources_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """One key of every question of a task, in one space.
+    """Vectors of one key of every question of a task, in one space.
 
     Attributes:
-        data: (q, dim) float32; zeros where a question does not hold the key or could not be read.
-        bad: why a question could not be read, by its number.
-        ms: milliseconds of reading and embedding one question, as measured when it was done.
+        data: (q, dim) float32; zeros if a question lacks the key or could not be read.
+        bad: reason why a question could not be read, by its number.
+        ms: milliseconds of reading and embedding one question, measured when it was embedded.
     """
 
     data: Floats
@@ -39,7 +39,7 @@ class Embedded:
 
 
 def embedded(task: Task, key: str, space: Space, spec: str, *, folder: Path, progress: bool | None = None) -> Embedded:
-    """Return the vectors from the folder, or embed the questions and put them there."""
+    """Return the vectors from the folder, or embed the questions and store them there."""
     path = folder / "queries" / f"{slug(f'{key}-{space.name}', key, repr(space), _digest(task, key))}.safetensors"
     kept = _open(path)
     if kept is not None:
@@ -50,7 +50,7 @@ def embedded(task: Task, key: str, space: Space, spec: str, *, folder: Path, pro
 
 
 def _digest(task: Task, key: str) -> str:
-    """Hash what the questions hold: their text, and name, size and time of their files."""
+    """Hash the contents of the questions: their text, and name, size and modification time of their files."""
     total = hashlib.sha256()
     for question in task.questions:
         media = question.query.media
@@ -74,7 +74,7 @@ def _mark(source: Any, key: str) -> bytes:
 
 
 def _open(path: Path) -> Embedded | None:
-    """Read what ``_save`` wrote; None where there is nothing that can be read."""
+    """Read a file written by ``_save``; None if it is missing or unreadable."""
     try:
         with safe_open(path, framework="np") as file:
             note = json.loads(file.metadata()["quiver"])
@@ -105,7 +105,7 @@ def _embed(questions: Sequence[Question], key: str, space: Space, spec: str, *, 
             if owner:
                 vectors, failed = embed(loaded, key, [one for each in read.values() for one in each], space)
                 bad.update({owner[at]: reason for at, reason in failed.items()})
-                np.add.at(data, owner, vectors)  # several of one question count as their mean, as in a search
+                np.add.at(data, owner, vectors)  # several media of one question are averaged, as in a search
                 data[list(read)] /= np.array([[len(each)] for each in read.values()], np.float32)
             yield len(part)
 

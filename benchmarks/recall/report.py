@@ -1,6 +1,6 @@
-"""A benchmark as JSON, as a table, as Markdown and as TREC files.
+"""Reports of a benchmark: JSON, table, Markdown and TREC files.
 
-Tables are made from the JSON, so that a file kept for a year prints the same table.
+Tables are made from the JSON, so that an old file prints the same table again.
 """
 
 import json
@@ -23,11 +23,11 @@ Report = Mapping[str, Any]
 
 
 def describe(bench: Bench, *, command: str = "") -> dict[str, Any]:
-    """Return everything that was measured, and on what, as JSON-able values.
+    """Return all results, and a description of data, machine and versions, as JSON-able values.
 
     Args:
-        bench: the figures.
-        command: what was typed to get them.
+        bench: the results.
+        command: the command line that produced them.
     """
     task = bench.task
     return {
@@ -94,7 +94,7 @@ def _system(outcome: Outcome, bench: Bench) -> dict[str, Any]:
 
 
 def write_json(path: Path, report: Report) -> None:
-    """Write a report; the file appears whole or not at all."""
+    """Write a report atomically."""
     files.write_json(path, report, indent=1)
 
 
@@ -102,21 +102,21 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a report.
 
     Raises:
-        BadData: there is none, or it is of a newer Quiver.
+        BadData: the file cannot be read, is no report, or is of a newer Quiver.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadData(f"cannot read a benchmark from {path}: {error}") from error
     if not isinstance(report, dict) or "systems" not in report:
-        raise BadData(f"{path} is no benchmark: `quiver bench recall ... --json FILE` writes one")
+        raise BadData(f"{path} is not a benchmark report; `quiver bench recall ... --json FILE` writes one")
     if report.get("format") != FORMAT:
         raise BadData(f"{path} has format {report.get('format')}; this Quiver reads {FORMAT}")
     return report
 
 
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return titles and rows: a system each, the headline with its interval."""
+    """Return column titles and one row per system, with the interval of the headline measure."""
     measures = _columns(report)
     deep = kept_at(report)
     titles = ["system", *(_title(report, name) for name in measures)]
@@ -125,7 +125,7 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def kept_at(report: Report) -> str | None:
-    """Return the cutoff at which what is kept of exact search is shown: 10 where it was measured, else the largest."""
+    """Return the cutoff of the ``kept@k`` column: 10 if it was measured, else the largest."""
     depths = sorted({int(depth) for each in report["systems"] for depth in each.get("kept", {})})
     return str(10 if 10 in depths else depths[-1]) if depths else None
 
@@ -165,7 +165,7 @@ def _missing(missing: Mapping[str, Any]) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """Return what has to be read with the table: protocol, exclusions, losses by cause, tests."""
+    """Return the remarks below the table: protocol, exclusions, losses by cause, tests."""
     data = report["dataset"]
     lines = [
         f"{data['name']}, revision {data['revision'][:12]}: {data['questions']:,} questions, {data['items']:,} items",
@@ -176,7 +176,9 @@ def remarks(report: Report) -> list[str]:
         *_sourced(report),
     ]
     if any(each.get("kept") for each in report["systems"]):
-        lines.append("kept@k: share of the first k of an exact search, or an exact scan by the scorer, that are found")
+        lines.append(
+            "kept@k: recall of the index: share of the exact top k (by search, or by the scorer's scan) that are found"
+        )
     for system in report["systems"]:
         lines += [f"{system['name']}: {note}" for note in (*_gone(system), *system["notes"], *_losses(system))]
     lines += [f"refused {each['name']}: {each['why']}" for each in report["refused"]]
@@ -184,14 +186,14 @@ def remarks(report: Report) -> list[str]:
 
 
 def _sourced(report: Report) -> list[str]:
-    """Say what intervals were drawn over, where it is not questions."""
+    """Describe the resampling unit of the intervals if it is not the question."""
     named = report.get("sources") or []
     if not named:
         return []
     count = len({name for name in named if name}) + sum(not name for name in named)
     return [
-        f"intervals: {count:,} sources were drawn, each with all of its questions ({len(named):,} in all); tests flip"
-        " the signs of a source's questions together"
+        f"intervals: resampled over {count:,} sources with all of their questions ({len(named):,} in all); tests flip"
+        " the signs of all questions of a source together"
     ]
 
 
@@ -201,14 +203,14 @@ def _gone(system: Mapping[str, Any]) -> list[str]:
     if missing["items"]:
         id, why = next(iter(missing["items"].items()))
         lines.append(
-            f"{len(missing['items'])} items are missing ({id}: {why}); {missing['touched']} questions lack a right"
-            f" answer for it, {missing['hopeless']} lack all: these count as misses"
+            f"{len(missing['items'])} items are missing ({id}: {why}); {missing['touched']} questions therefore lack a"
+            f" right answer, {missing['hopeless']} lack all; these count as misses"
         )
     if missing["unread"]:
         id, why = next(iter(missing["unread"].items()))
-        lines.append(f"{len(missing['unread'])} questions could not be asked and count as misses ({id}: {why})")
+        lines.append(f"{len(missing['unread'])} questions could not be searched and count as misses ({id}: {why})")
     if system["cut"]:
-        lines.append(f"{system['cut']} lists end amid equal scores: a deeper search might change them")
+        lines.append(f"{system['cut']} result lists end within a tie; a deeper search could change them")
     return lines
 
 
@@ -217,14 +219,14 @@ def _losses(system: Mapping[str, Any]) -> list[str]:
     if not found or not found["lost"]:
         return []
     parts = [f"{cause} {count}" for cause, count in found["counts"].items() if count]
-    gained = f"; {found['gained']} found that exact search misses" if found["gained"] else ""
+    gained = f"; {found['gained']} are found that exact search misses" if found["gained"] else ""
     out, into = found["moved_out"], found.get("moved_in", 0)
     moved = f"; the reranker moved {into} in and {out} out" if out or into else ""
     return [f"{found['measure']} loses {found['lost']} of {found['total']}: {', '.join(parts)}{moved}{gained}"]
 
 
 def sentence(test: Mapping[str, Any]) -> str:
-    """Write a comparison as a line."""
+    """Format a paired test as one line."""
     effect = test["effect"]
     change = f"{effect['value']:+.3f} [{effect['low']:+.3f}, {effect['high']:+.3f}]"
     return (
@@ -234,7 +236,7 @@ def sentence(test: Mapping[str, Any]) -> str:
 
 
 def markdown(report: Report) -> str:
-    """Return the table for a README, with its remarks and the command that made it."""
+    """Return the table as Markdown, with its remarks and the command that made it."""
     titles, rows = table(report)
     lines = [_line(titles), _line(["---", *("---:" for _ in titles[1:])]), *(_line(row) for row in rows), ""]
     lines += [f"- {_escaped(remark)}" for remark in remarks(report)]
@@ -262,7 +264,7 @@ def write_markdown(path: Path, report: Report) -> None:
 def write_trec(folder: Path, bench: Bench) -> list[Path]:
     """Write ``qrels.txt`` and a run for each system; returns their paths.
 
-    Scores stand as they were found, so that ties stay ties.
+    Scores are written unchanged, so that ties stay ties.
     """
     items = [item.id for item in bench.task.items]
     paths = [folder / "qrels.txt"]

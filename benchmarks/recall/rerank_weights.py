@@ -1,4 +1,4 @@
-"""Learn, on a split that no figure is reported on, how much a reranker counts against what finds its candidates.
+"""Learn the weight of a reranker's scores against the scores of recall, on a split without reported figures.
 
 Shapes: q questions, n candidates of each.
 """
@@ -22,7 +22,7 @@ from quiver.engine.statistics.rerank_weights import Blend, learn
 from quiver.errors import BadData, NoRoute
 from quiver.task import Task
 
-#: Candidates that are scored of each question, unless the setup says how many.
+#: Default number of candidates to score per question.
 DEPTH = 100
 
 
@@ -45,18 +45,18 @@ def tune(
     kept: MutableMapping[Key, Holding],
     progress: bool | None = None,
 ) -> Blend:
-    """Ask the questions of a split, and learn from their answers.
+    """Search the questions of a split, and learn from their right answers.
 
     Args:
         task: the split, right answers included.
         stock: its items.
-        setup: how to search.
-        folder: where the split's vectors are kept.
-        kept: what scorers hold of the split's questions so far; grows.
-        progress: whether to show progress bars; None where a terminal is watching.
+        setup: the search configuration.
+        folder: folder of the split's vectors.
+        kept: cache of inputs that scorers prepared from the split's questions; grows.
+        progress: whether to show progress bars; None shows them on a terminal.
 
     Raises:
-        NoRoute: nothing reranks here, or no answer is recalled.
+        NoRoute: the plan has no reranker, or no right answer is recalled.
     """
     depth = setup.depth or DEPTH
     stock, _ = ready(task, stock, setup)
@@ -75,7 +75,7 @@ def tune(
             answers = stock.numbers(task.questions[n].relevant)
             right.append(np.pad(np.isin(rows, answers), (0, max(pad, 0)))[:depth])
     if not recall:
-        raise NoRoute(f"plan: fuse={setup.fuse} is for a scorer that reranks, and none does here")
+        raise NoRoute(f"plan: fuse={setup.fuse} needs a scorer that reranks, and this plan has none")
     try:
         return learn(np.stack(recall), np.stack(match), np.stack(right), source=task.name, lists=lists)
     except BadData as error:

@@ -1,7 +1,7 @@
-"""Measure systems on a task: every encoder in every setup, with what they have to beat in the same table.
+"""Measure systems on a task: every encoder in every setup, and baselines in the same table.
 
-An encoder's items are embedded once, its questions once, and exact search is run once as the oracle of all its
-setups. Figures are under the pessimistic tie rule; a question or an item that cannot take part counts as a miss.
+Items and questions are embedded once per encoder, and one exact search is the reference for all setups of an encoder.
+Figures use the pessimistic tie rule; a question or an item that fails counts as a miss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,33 +30,33 @@ from quiver.errors import BadSpec, NoRoute
 from quiver.task import Task, check
 from quiver.types import Rows, strings
 
-#: Cells of a ranking up to which lists are as long as there are items, where a measure has no cutoff.
+#: Largest ranking (questions x items) that is kept in full if a measure has no cutoff.
 _CELLS = 1 << 24
-#: Places of each list where that would be too much.
+#: List length if the full ranking is larger than that.
 _DEEP = 1000
-#: Depth that the curve of an exact search goes to, and questions times items up to which that is cheap.
+#: Depth of the curve of an exact search, and the largest questions x items for it.
 _REACH, _CHEAP = 100, 1 << 28
-#: Questions that are also asked one at a time, for their latency.
+#: Number of questions that are also searched one at a time, to measure latency.
 _ALONE = 50
 CLASSIC = "classic"
 
 
 @dataclass(slots=True)
 class Work:
-    """What the systems of one task share.
+    """State shared by the systems of one task.
 
     Attributes:
-        task: with its questions made, and without their right answers.
+        task: the task, its questions without their right answers.
         judgements: the right answers.
-        options: how to measure.
+        options: measurement options.
         headline: the measure whose losses are attributed.
-        depth: places of each list.
-        seconds: spent on evaluation so far.
-        answers: of the encoder at hand, by how they were found.
-        held: what scorers of the encoder at hand hold of the questions.
-        splits: other splits of the task, on which plans may learn, by name.
-        told: what scorers of the encoder at hand hold of those splits' questions, by split.
-        blends: what was learnt with the encoder at hand, by setup.
+        depth: length of each result list.
+        seconds: time spent on evaluation so far.
+        answers: results of the current encoder, by setup.
+        held: inputs that scorers of the current encoder prepared from the questions.
+        splits: other splits of the task by name, for plans that learn.
+        told: inputs that scorers of the current encoder prepared from those splits' questions, by split.
+        blends: reranker weights learnt with the current encoder, by setup.
     """
 
     task: Task
@@ -73,7 +73,7 @@ class Work:
 
     @property
     def folder(self) -> Path:
-        """Where the task's items and vectors are kept."""
+        """Work folder of the task's items and vectors."""
         return home(self.task, self.options.work)
 
 
@@ -88,15 +88,15 @@ def bench(
     """Measure encoders on a task.
 
     Args:
-        task: what to search and ask.
-        encoders: specs; those joined by ``" + "`` answer together.
-        setups: how to search with each.
-        options: how to measure.
-        splits: other splits of the task, for setups that learn on one, by name.
+        task: items and questions.
+        encoders: specs; those joined by ``" + "`` search together.
+        setups: search configurations, each used with every encoder.
+        options: measurement options.
+        splits: other splits of the task by name, for setups that learn on one.
 
     Raises:
-        BadData: the task cannot be scored: an id stands twice, a question has no right answer.
-        BadSpec: an encoder, an index or a measure cannot be named so.
+        BadData: the task cannot be scored: an id occurs twice, or a question has no right answer.
+        BadSpec: unknown encoder, index or measure.
         NoRoute: none of the encoders leads from the questions to the target.
     """
     encoders, options = strings(encoders, "encoders"), options or Options()
@@ -125,9 +125,9 @@ def bench(
 
 
 def depth_of(measures: Sequence[str], judgements: Judgements) -> tuple[int, tuple[str, ...]]:
-    """Return how many places the lists need, and what to say where they are shorter than a measure would have it.
+    """Return the list length, and a note if it is shorter than a measure needs.
 
-    One place more than the largest cutoff, so that a tie there is seen; as many as compete where a measure has none.
+    The length is the largest cutoff plus one, to detect a tie there; all competing items if a measure has no cutoff.
     """
     cutoffs = [parse(name).cutoff for name in measures]
     competing = int(judgements.competing.max(initial=1))
@@ -138,11 +138,11 @@ def depth_of(measures: Sequence[str], judgements: Judgements) -> tuple[int, tupl
         return max(1, competing), ()
     depth = min(competing, max(deep, _DEEP))
     uncut = ", ".join(name for name, cutoff in zip(measures, cutoffs, strict=True) if not cutoff)
-    return depth, (f"{uncut}: only the first {depth:,} places are looked at; what stands below counts as not found",)
+    return depth, (f"{uncut}: computed on the first {depth:,} places only; answers below count as not found",)
 
 
 def headline_of(measures: Sequence[str]) -> str:
-    """Return the first measure whose losses can be attributed, or the hit rate at the headline's cutoff."""
+    """Return the first measure whose losses can be attributed, or Success@k at the headline's cutoff."""
     spelt = [parse(name) for name in measures]
     fit = next((each.name for each in spelt if each.kind in ("Success", "R")), None)
     return fit or f"Success@{spelt[0].cutoff or 10}"
@@ -191,7 +191,7 @@ def _encoder(
 
 
 def _label(work: Work, stock: Stock, taken: Sequence[Outcome]) -> str:
-    """Call an encoder by the spaces it searches; by their revision too, where another is called the same."""
+    """Name an encoder by the spaces it searches, with their revisions if the names are not unique."""
     if stock.specs == (CLASSIC,):
         return CLASSIC
     spaces = dict.fromkeys(column.space for column in stock.columns if column.key == work.task.target)
@@ -218,7 +218,7 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
     there = _there(work, asked)
     given = (*(each.ranking for each in before), answer.before or answer.ranking, answer.ranking)
     lists = dict(zip(STAGES, given, strict=True))
-    # Whatever was recalled might have come up by reranking; without that, only what is among the first k is found.
+    # A reranker can move up any recalled item; without one, only the first k are found.
     far = None if answer.before is None else max(each.depth for each in given)
     attribution = attribute(lists, work.judgements, measure=work.headline, there=there, reach=far)
     curve = _curve(reach.ranking, work.judgements)
@@ -250,7 +250,7 @@ def _prepare(work: Work, stock: Stock, setup: Setup, blend: Blend | None = None)
 
 
 def _blend(work: Work, specs: Sequence[str], setup: Setup) -> Blend | None:
-    """Learn how much a reranker counts on the split that a setup names, unless that was done."""
+    """Learn the weight of a reranker on the split that a setup names; cached."""
     key = replace(setup, name="", budget_ms=None)
     if setup.fuse and key not in work.blends:
         task, options = work.splits[setup.fuse], work.options
@@ -262,17 +262,15 @@ def _blend(work: Work, specs: Sequence[str], setup: Setup) -> Blend | None:
 
 
 def _notes(asked: PreparedTask, answer: Answer) -> tuple[str, ...]:
-    """Say what the reader should know, and how far a reranker came in its time."""
+    """Return remarks for the reader, and the number of pairs that a reranker scored within its budget."""
     if asked.setup.budget_ms is None or answer.before is None:
         return asked.notes
-    reach = (
-        f"{answer.pairs:.1f} candidates were scored of each question within {asked.setup.budget_ms:g} ms, on average"
-    )
+    reach = f"on average {answer.pairs:.1f} candidates per question were reranked within {asked.setup.budget_ms:g} ms"
     return (*asked.notes, reach)
 
 
 def _answer(work: Work, asked: PreparedTask) -> Answer:
-    """Ask, unless that was done."""
+    """Search with a setup; cached."""
     key = (replace(asked.setup, name=""), asked.look)
     if key not in work.answers:
         work.answers[key] = ask(asked, work.depth, progress=work.options.progress)
@@ -280,9 +278,9 @@ def _answer(work: Work, asked: PreparedTask) -> Answer:
 
 
 def _before(work: Work, exact: PreparedTask, asked: PreparedTask, answer: Answer) -> tuple[Answer, Answer]:
-    """Return what exact search and the index give, as deep as the planner would have it.
+    """Return the results of exact search and of the index, at the planner's depth.
 
-    For a reranker that is what finds its candidates: the exact scan by itself says nothing of them.
+    For a reranker, these are the searches that find its candidates, since an exact scan by itself does not show them.
     """
     plain = replace(asked, setup=replace(asked.setup, depth=None))
     if answer.before is None:
@@ -292,8 +290,11 @@ def _before(work: Work, exact: PreparedTask, asked: PreparedTask, answer: Answer
 
 
 def _kept(work: Work, oracle: Ranking, ranking: Ranking) -> dict[int, Interval]:
-    """Return how much of the first k of exact search is in the first k, for the cutoffs k of all measures."""
-    options, able = work.options, np.flatnonzero(oracle.rows[:, 0] >= 0).tolist()  # only what could be asked
+    """Return the share of the exact first k that are in the first k, for the cutoffs k of all measures."""
+    options, able = (
+        work.options,
+        np.flatnonzero(oracle.rows[:, 0] >= 0).tolist(),
+    )  # only questions that could be searched
     cutoffs = {parse(name).cutoff for name in (work.headline, *work.task.measures)}
     names = {f"R@{k}": k for k in sorted(each for each in cutoffs if each)}
     shares = {name: _share(oracle.rows[able, :k], ranking.rows[able, :k]) for name, k in names.items()}
@@ -304,13 +305,13 @@ def _kept(work: Work, oracle: Ranking, ranking: Ranking) -> dict[int, Interval]:
 
 
 def _share(wanted: Rows, found: Rows) -> Doubles:
-    """Return (q,) the share of the places (q, k) wanted that were found."""
+    """Return (q,) the share of the wanted places (q, k) that were found."""
     pairs = zip(wanted, found, strict=True)
     return np.array([np.isin(right[right >= 0], ours).mean() for right, ours in pairs], np.float64)
 
 
 def _reach(work: Work, asked: PreparedTask, answer: Answer) -> Answer:
-    """Search deeper than the measures need, where that is cheap and finds the same: exactly."""
+    """Search exactly and deeper than the measures need, if that is cheap."""
     depth = min(_REACH, len(work.task.items))
     plain = asked.setup.kind == "exact" and asked.setup.depth is None and not asked.setup.recall
     if not plain or depth <= 2 * work.depth or len(work.judgements) * len(work.task.items) > _CHEAP:
@@ -319,7 +320,7 @@ def _reach(work: Work, asked: PreparedTask, answer: Answer) -> Answer:
 
 
 def _there(work: Work, asked: PreparedTask) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Return (n,) which right answers could be found: the item was taken in, and the question was read."""
+    """Return (n,) bool: the right answers that can be found: item ingested and question read."""
     relevant = work.judgements.relevant
     stored = np.zeros(len(work.task.items), np.bool_)
     stored[asked.stock.places] = True
@@ -346,7 +347,7 @@ def _spaces(asked: PreparedTask) -> tuple[str, ...]:
 
 
 def percentiles(singles: Sequence[float]) -> tuple[float, float]:
-    """Return the median and the 95th percentile, 0 where nothing was measured."""
+    """Return the median and the 95th percentile; 0 if nothing was measured."""
     if not singles:
         return 0.0, 0.0
     p50, p95 = np.percentile(singles, [50, 95])
@@ -354,7 +355,7 @@ def percentiles(singles: Sequence[float]) -> tuple[float, float]:
 
 
 def _curve(ranking: Ranking, judgements: Judgements) -> dict[int, float]:
-    """Return the share of questions with a right answer among the first d, for depths d about a factor 1.5 apart."""
+    """Return Success@d for depths d about a factor 1.5 apart."""
     depths = sorted({1, *(round(1.5**n) for n in range(40)), ranking.depth})
     measures = [f"Success@{depth}" for depth in depths if depth <= ranking.depth]
     scores = evaluate(ranking, judgements, measures)
@@ -372,7 +373,7 @@ def _random(work: Work) -> Outcome:
 
 
 def _compare(work: Work, outcomes: Sequence[Outcome]) -> list[Comparison]:
-    """Test all against the first on the headline, corrected together; random is an expectation and is not tested."""
+    """Test all systems but random, an expectation, against the first on the headline, corrected together."""
     systems = {each.name: each.scores for each in outcomes if each.role != "random"}
     measure = work.headline if work.headline in work.task.measures else ""
     if len(systems) < 2 or not measure:

@@ -1,6 +1,6 @@
-"""What scorers make of a task's questions: pictures are decoded and words read once, however often they are asked.
+"""Cache of the inputs that scorers prepare from a task's questions: each is decoded and tokenised once.
 
-It is kept for a run and not on disk: a scorer has no revision that would tell what was made by other weights.
+The cache lasts for one run and is not stored: a scorer has no revision that could detect other weights.
 Shapes: q questions of the task.
 """
 
@@ -23,19 +23,19 @@ from quiver.types import Query, Rows
 
 #: Questions that are given to a scorer together.
 CHUNK = 64
-#: What was held: by a scorer, with weights, of some keys, for some questions.
+#: Cache key: scorer, weights, keys of the query, and questions.
 Key = tuple[Composition, Weights, tuple[str, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Holding:
-    """What a scorer made of questions.
+    """Inputs that a scorer prepared from questions.
 
     Attributes:
-        rows: (q,) int64 the row of each question in ``data``; -1 where there is none.
-        data: as ``Scorer.hold`` gives it.
-        bad: why a question could not be held, by its number.
-        ms: milliseconds of holding one question, as measured when that was done.
+        rows: (q,) int64 the row of each question in ``data``; -1 if it has none.
+        data: the result of ``Scorer.hold``.
+        bad: reason why a question could not be prepared, by its number.
+        ms: milliseconds of preparing one question, measured when it was prepared.
     """
 
     rows: Rows
@@ -44,7 +44,7 @@ class Holding:
     ms: float
 
     def of(self, numbers: Sequence[int]) -> Held:
-        """Return what was made of some questions, in their order."""
+        """Return the prepared inputs of some questions, in their order."""
         rows = self.rows[list(numbers)]
         return {name: values[rows] for name, values in self.data.items()}
 
@@ -54,10 +54,10 @@ class QuestionBatch:
     """Questions that one stage gives to a scorer.
 
     Attributes:
-        numbers: which.
-        queries: the same, as the engine takes them.
+        numbers: numbers of the questions.
+        queries: the questions as queries of the engine.
         stage: the stage.
-        examples: the stored items they take as examples.
+        examples: the stored items that they use as examples.
     """
 
     numbers: Sequence[int]
@@ -67,17 +67,17 @@ class QuestionBatch:
 
 
 def hold(session: Session, parts: Sequence[QuestionBatch], *, count: int, progress: bool | None = None) -> Holding:
-    """Give all questions of one scorer to it.
+    """Let one scorer prepare all of its questions.
 
     Args:
-        session: where the scorer and the examples are.
+        session: holds the scorer and the example items.
         parts: the questions.
-        count: how many questions the task has.
-        progress: whether to show a bar; None where a terminal is watching.
+        count: number of questions in the task.
+        progress: whether to show a progress bar; None shows it on a terminal.
 
     Raises:
-        NoRoute: the scorer refuses what they hold, or how it is weighed.
-        BadData: what it makes of questions cannot be put together.
+        NoRoute: the scorer refuses their inputs or weights.
+        BadData: the prepared inputs differ in form between questions.
     """
     scorer = session.scorer(parts[0].stage.composition)
     made: dict[int, Held] = {}
@@ -105,11 +105,11 @@ def hold(session: Session, parts: Sequence[QuestionBatch], *, count: int, progre
 
 
 def _hold(scorer: Scorer, asked: Mapping[int, ScorerInput], made: dict[int, Held], bad: dict[int, Exception]) -> None:
-    """Hold questions together, or one by one where that fails, to see which of them it is."""
+    """Prepare questions together; if that fails, one by one, to find the bad ones."""
     try:
         held = scorer.hold(list(asked.values()))
         if len(asked) == 1 and not all(np.isfinite(rows).all() for rows in held.values()):
-            raise BadMedia(f"{scorer.name} made something of it that is not finite")
+            raise BadMedia(f"{scorer.name} returned values that are not finite for it")
     except (QuiverError, OSError, ValueError, MemoryError) as error:
         if len(asked) == 1:
             bad |= dict.fromkeys(asked, error)
@@ -123,11 +123,11 @@ def _hold(scorer: Scorer, asked: Mapping[int, ScorerInput], made: dict[int, Held
 
 
 def _joined(name: str, made: Sequence[Held]) -> Held:
-    """Return one array of each kind for all questions."""
+    """Concatenate each array over all questions."""
     try:
         return {kind: np.stack([each[kind] for each in made]) for kind in (made[0] if made else ())}
     except (KeyError, ValueError) as error:
-        raise BadData(f"the scorer {name} holds some questions in another form than others: {error}") from error
+        raise BadData(f"scorer {name} prepares questions in different forms: {error}") from error
 
 
 def _said(error: Exception) -> str:

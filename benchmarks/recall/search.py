@@ -1,8 +1,8 @@
-"""Ask every question of a task: the plans and the executor are those that ``Collection.search`` runs.
+"""Search every question of a task with the planner and executor of ``Collection.search``.
 
-What differs from a user's search: the vectors of questions come from a cache, plans do not rest on the cost of earlier
-searches, a reference competes unless the protocol leaves it out, and hits are not read. Questions are asked in batches
-and only (q, depth) arrays are kept.
+It differs from a user's search in four points: question vectors come from a cache, plans ignore the measured cost of
+earlier searches, a reference item competes unless the protocol excludes it, and metadata of hits is not read. Questions
+are searched in batches, and only (q, depth) arrays are kept.
 
 Shapes: q questions, n items of the task.
 """
@@ -28,13 +28,13 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What a setup found.
+    """Results of a setup.
 
     Attributes:
         ranking: places in the task's items, (q, depth).
-        ms: milliseconds of search per question, asked in batches.
-        before: what a reranker was given, as it would stand without it; None where none ranks.
-        pairs: how many candidates of a question a reranker scored, mean over the questions.
+        ms: milliseconds of search per question, in batches.
+        before: the ranking before reranking; None without a reranker.
+        pairs: mean number of candidates that a reranker scored per question.
     """
 
     ranking: Ranking
@@ -45,12 +45,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchRanking:
-    """What some questions found.
+    """Results of some questions.
 
     Attributes:
-        numbers: the p questions.
+        numbers: (p,) numbers of the questions.
         ranked: (p, w) scores and row numbers, best first.
-        reranked: candidates and what a reranker says of them; None where none ranks.
+        reranked: candidates and their reranker scores; None without a reranker.
     """
 
     numbers: Sequence[int]
@@ -59,11 +59,11 @@ class BatchRanking:
 
 
 def ask(task: PreparedTask, depth: int, *, progress: bool | None = None) -> Answer:
-    """Answer all questions, ``depth`` places each, or more where the setup says so; excluded items take up none."""
+    """Search all questions, ``depth`` places each, or more if the setup says so; excluded items take up none."""
     batches = task.batches(BATCH)
     spent = 0.0
     found: list[BatchRanking] = []
-    for members in batches[:1]:  # what is loaded on first use is no part of a search
+    for members in batches[:1]:  # warm up: loading on first use is not part of a search
         _answers(task, members[:1], depth)
 
     def run() -> Iterator[int]:
@@ -88,7 +88,7 @@ def ask(task: PreparedTask, depth: int, *, progress: bool | None = None) -> Answ
 
 
 def candidates(task: PreparedTask, depth: int, *, progress: bool | None = None) -> list[tuple[Sequence[int], Reranked]]:
-    """Return what a reranker is given, and what it says of it, for the questions that have one, by their numbers."""
+    """Return the reranker's candidates and their scores by question number, for the questions with a reranker."""
     found: list[BatchRanking] = []
 
     def run() -> Iterator[int]:
@@ -102,7 +102,7 @@ def candidates(task: PreparedTask, depth: int, *, progress: bool | None = None) 
 
 
 def _ranking(task: PreparedTask, lists: Sequence[tuple[BatchRanking, Ranked]], depth: int) -> Ranking:
-    """Put the lists of all questions in one table, ``depth`` wide at least, by places in the task's items."""
+    """Join the lists of all questions into one ranking, at least ``depth`` wide, of places in the task's items."""
     shape = (len(task.questions), max([depth, *(ranked.rows.shape[1] for _, ranked in lists)]))
     places, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float64)
     for found, ranked in lists:
@@ -112,7 +112,7 @@ def _ranking(task: PreparedTask, lists: Sequence[tuple[BatchRanking, Ranked]], d
 
 
 def alone(task: PreparedTask, depth: int, *, sample: int, seed: int) -> list[float]:
-    """Ask some questions one at a time; return the milliseconds of each, planning included."""
+    """Search some questions one at a time; return the milliseconds of each, including planning."""
     chosen = np.random.default_rng(seed).permutation(task.able)[:sample].tolist()
     taken = []
     for n in chosen:
@@ -123,7 +123,7 @@ def alone(task: PreparedTask, depth: int, *, sample: int, seed: int) -> list[flo
 
 
 def _answers(task: PreparedTask, members: Sequence[int], depth: int) -> list[BatchRanking]:
-    """Answer a batch: a part for the questions that one plan serves."""
+    """Search a batch; return one part for the questions of each plan."""
     found = []
     for group in query_groups(task.session, [task.query(n, depth) for n in members]):
         context = begin(task.session, group.queries, group.examples)

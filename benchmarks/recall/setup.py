@@ -1,7 +1,7 @@
-"""How a benchmark searches: setups read from a plan file, and the encoders they are crossed with.
+"""Setups of a benchmark, read from a plan file; each is crossed with every encoder.
 
 A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth``, ``scorer``, ``recall``,
-``weights``, ``fuse`` or ``budget_ms`` stands for one plan each, so that a grid is a few lines::
+``weights``, ``fuse`` or ``budget_ms`` expands into one plan per value, so that a grid is a few lines::
 
     [[plan]]
     index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]
@@ -11,9 +11,9 @@ A plan file is TOML or JSON and lists plans; a list in the place of ``index``, `
     recall = ["single", "union", "lifted"]
     depth = [50, 100, 200]
 
-Where a scorer composes what a question holds it ranks: everything that competes, or candidates where a way to recall
-them is named. ``scorer = "none"`` fuses lists by rank, and ``weights = "image=1,text=2"`` weighs what is held.
-``fuse = "validation"`` learns on that split how much a scorer that reranks counts against what recalled its candidates.
+If a scorer can compose the inputs of a question, it ranks: all competing items, or the candidates of a recall method if
+one is named. ``scorer = "none"`` fuses lists by rank, and ``weights = "image=1,text=2"`` weights the inputs.
+``fuse = "validation"`` learns on that split the weight of a reranker's scores against the scores of recall.
 """
 
 import json
@@ -29,36 +29,36 @@ from quiver import registry
 from quiver.errors import BadData, BadSpec
 from quiver.types import KEYS, LIKE, NONE
 
-#: Parts the specs of encoders that answer together, their lists fused by rank.
+#: Separates the specs of encoders that search together; their lists are fused by rank.
 WITH = " + "
-#: Named in place of a scorer's own way to recall: whatever else leads to the target finds its candidates.
+#: Value of ``recall`` that lets the other routes to the target find a scorer's candidates.
 ROUTES = "routes"
 Weights = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One way of searching.
+    """One search configuration.
 
     Attributes:
-        index: spec of an index, such as ``"faiss factory=HNSW32 ef=64"``; ``auto`` leaves it to the planner.
-        spaces: names of the spaces to answer in; empty for all that can. With ``recall="routes"``, those that
+        index: spec of an index, such as ``"faiss factory=HNSW32 ef=64"``; ``auto`` lets the planner choose.
+        spaces: names of the spaces to search; empty for all usable ones. With ``recall="routes"``, the spaces that
             candidates come from.
-        held: keys of the query to use; empty for all that lead somewhere.
-        depth: how many candidates are recalled; None for as many as the measures need, or as the planner would have
-            a scorer score again.
-        name: what to call it; empty for a name made of the rest.
+        held: keys of the query to use; empty for all that lead to the target.
+        depth: number of candidates to recall; None for as many as the measures need, or as many as the planner lets a
+            scorer rerank.
+        name: display name; empty for a name made of the other options.
         scorer: the scorer to rank by; empty for the planner's choice, ``none`` for rank fusion.
-        recall: the scorer's way to recall candidates, such as ``lifted``, that are scored again; ``routes`` where
-            other routes find them, so that it reranks; empty for an exact scan, or the planner's choice with another
-            index.
-        weights: how much each held thing counts, by key.
-        fuse: the split on which to learn how much a reranker counts against recall; empty where only it counts.
-        budget_ms: milliseconds an answer may take, which a reranker keeps; questions asked together share the sum.
+        recall: the scorer's recall method for candidates that it then scores, such as ``lifted``; ``routes`` if other
+            routes find the candidates and the scorer reranks them; empty for an exact scan, or for the planner's choice
+            if ``index`` is not exact.
+        weights: weight of each query input, by key.
+        fuse: the split on which to learn the weight of a reranker against recall; empty to rank by the reranker alone.
+        budget_ms: latency budget in milliseconds for a reranker; questions of a batch share the sum of theirs.
 
     Raises:
-        BadSpec: the index cannot be named so, a held key does not exist, the depth is not positive, a weight is none,
-            or two of these contradict each other.
+        BadSpec: unknown index or query key, a depth or budget that is not positive, an invalid weight, or two options
+            that contradict each other.
     """
 
     index: str = "exact"
@@ -77,34 +77,36 @@ class Setup:
         if kind != "auto" and kind not in (known := registry.names("indexers")):
             raise BadSpec(f"plan: index must be auto or one of {', '.join(known)}, not {kind!r}")
         if unknown := [key for key in self.held if key not in KEYS]:
-            raise BadSpec(f"plan: held must be of {', '.join(KEYS)}, not {unknown[0]!r}")
+            raise BadSpec(f"plan: held must be among {', '.join(KEYS)}, not {unknown[0]!r}")
         if self.depth is not None and self.depth < 1:
             raise BadSpec(f"plan: depth must be at least 1, not {self.depth}")
         if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
             raise BadSpec(f"plan: budget_ms must be a positive number, not {self.budget_ms}")
         if self.fuse and (self.kind == "exact" and self.recall != ROUTES):
-            raise BadSpec(f"plan: fuse={self.fuse} is for candidates: say recall={ROUTES}, or index=auto")
+            raise BadSpec(f"plan: fuse={self.fuse} needs a reranker: add recall={ROUTES}, or index=auto")
         if self.recall and self.scorer == NONE:
-            raise BadSpec(f"plan: recall={self.recall} is scored again, which scorer=none does not do")
+            raise BadSpec(f"plan: recall={self.recall} needs a scorer, but scorer=none: drop one of them")
         if self.spaces and self.recall not in ("", ROUTES):
-            raise BadSpec(f"plan: recall={self.recall} asks in spaces of its own: leave out spaces")
+            raise BadSpec(f"plan: recall={self.recall} searches spaces of its own: leave out spaces")
         for key, weight in self.weights:
             if key not in (*KEYS, LIKE) or not (math.isfinite(weight) and weight >= 0):
-                raise BadSpec(f"plan: a weight is key=number, 0 or more, of {', '.join(KEYS)}; not {key}={weight:g}")
+                raise BadSpec(
+                    f"plan: a weight is key=number, at least 0, key among {', '.join(KEYS)}; not {key}={weight:g}"
+                )
 
     @property
     def kind(self) -> str:
-        """The kind of its index."""
+        """The kind of index."""
         return registry.split(self.index)[0]
 
     def exactly(self) -> "Setup":
-        """Return the same with everything that competes compared, or scored, exactly."""
+        """Return the same setup with exact search or an exact scan by the scorer."""
         spaces = () if self.recall else self.spaces
         return replace(self, index="exact", recall="", spaces=spaces, fuse="", budget_ms=None)
 
     @property
     def label(self) -> str:
-        """Its name, or one made of what it says."""
+        """The given name, or one made of the options."""
         parts = [self.index, *self.spaces, *(f"by {key}" for key in self.held)]
         parts += [f"scorer {self.scorer}"] if self.scorer else []
         parts += [f"recall {self.recall}"] if self.recall else []
@@ -115,7 +117,7 @@ class Setup:
 
 
 def specs_of(encoder: str) -> tuple[str, ...]:
-    """Split what ``--encoder`` was given into the specs that answer together, each meaning the same from any folder.
+    """Split a value of ``--encoder`` into the specs that search together; relative paths become absolute.
 
     >>> specs_of("classic dim=64 + classic")
     ('classic dim=64', 'classic')
@@ -128,7 +130,7 @@ def read(path: Path) -> tuple[Setup, ...]:
 
     Raises:
         BadData: it is missing, is neither TOML nor JSON, or does not list plans.
-        BadSpec: a plan has an unknown option or a value that cannot be.
+        BadSpec: a plan has an unknown option or an invalid value.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -146,7 +148,7 @@ def read(path: Path) -> tuple[Setup, ...]:
 def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
     known = {field.name for field in fields(Setup)}
     if unknown := sorted(set(plan) - known):
-        raise BadSpec(f"{path}: a plan has {', '.join(sorted(known))}; it has no {unknown[0]}")
+        raise BadSpec(f"{path}: unknown option {unknown[0]} in a plan; the options are {', '.join(sorted(known))}")
     name = _one(plan, "name", str, path) if "name" in plan else ""
     words = {"index": "exact", "scorer": "", "recall": "", "weights": "", "fuse": ""}
     choices = [_many(plan.get(key, default), str, key, path) for key, default in words.items()]
@@ -194,4 +196,4 @@ def _many(value: Any, kind: type, key: str, path: Path) -> Sequence[Any]:
 def _distinct(setups: Sequence[Setup], path: Path) -> None:
     labels = [setup.label for setup in setups]
     if twice := [label for label in labels if labels.count(label) > 1]:
-        raise BadSpec(f"{path}: two plans are called {twice[0]!r}: give them names of their own")
+        raise BadSpec(f"{path}: two plans are called {twice[0]!r}: give each its own name")

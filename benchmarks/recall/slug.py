@@ -5,7 +5,7 @@ import re
 
 
 def slug(name: str, *parts: str) -> str:
-    """Write a folder name: something to read, then twelve digits that tell apart.
+    """Return a folder name: a readable part, then twelve digits of a hash.
 
     >>> slug("fashion_products track=text", "x")
     'fashion_products-track-text-2d711642b726'

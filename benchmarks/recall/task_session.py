@@ -1,4 +1,4 @@
-"""A session over the items of a task, for questions whose vectors were made beforehand."""
+"""Session over the items of a task, for questions that are embedded already."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -15,16 +15,16 @@ from quiver.engine.storage.index_files import Cache
 from quiver.protocols import Held
 from quiver.types import Floats, Query, Space
 
-#: What was embedded: a key, in a space.
+#: Cache key of embedded questions: query key and space.
 Arrow = tuple[str, Space]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQuery(Query):
-    """A question as the engine takes it.
+    """A question as a query of the engine.
 
     Attributes:
-        number: of the question in its task.
+        number: number of the question in its task.
     """
 
     number: int = -1
@@ -32,22 +32,22 @@ class TaskQuery(Query):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuestionCache:
-    """The questions of a task, embedded and given to scorers beforehand; a ``QueryCache``.
+    """Embedded questions of a task and their prepared scorer inputs; a ``QueryCache``.
 
     Attributes:
         vectors: the embedded questions.
-        holdings: what scorers made of the questions.
+        holdings: inputs that scorers prepared from the questions.
     """
 
     vectors: Mapping[Arrow, Embedded]
     holdings: Mapping[Composition, Holding]
 
     def encoded(self, queries: Sequence[Query], key: str, space: Space) -> Floats:
-        """Return one vector of a key of every question, (q, dim)."""
+        """Return the vectors of one key of the questions, (q, dim)."""
         return self.vectors[key, space].data[_numbers(queries)]
 
     def held(self, queries: Sequence[Query], composition: Composition) -> Held:
-        """Return what ``Scorer.hold`` made of the questions."""
+        """Return the results of ``Scorer.hold`` for the questions."""
         return self.holdings[composition].of(_numbers(queries))
 
 
@@ -56,28 +56,28 @@ def _numbers(queries: Sequence[Query]) -> list[int]:
 
 
 class TaskSession(Session):
-    """A session whose plans do not rest on the cost of earlier searches, so that a benchmark can be repeated.
+    """Session whose plans ignore the measured cost of earlier searches, so that a benchmark is reproducible.
 
     Attributes:
         at: row number by id, for all items.
-        blends: how much scorers that rerank count.
+        blends: weights of rerankers against recall.
     """
 
     def __init__(self, table: Table, *, cache: Cache, at: Mapping[str, int]) -> None:
-        super().__init__(table, cache=cache, trusted=True)  # the benchmark made the collection
+        super().__init__(table, cache=cache, trusted=True)  # the benchmark created the collection
         self.at = at
         self.blends: Mapping[Composition, Blend] = {}
 
     def asking(self, cache: QuestionCache, blends: Mapping[Composition, Blend]) -> "TaskSession":
-        """Return a session that shares everything in memory, for questions that were embedded beforehand."""
+        """Return a session with the same caches, for questions that are embedded already."""
         other = copy(self)
         other.query_cache, other.blends = cache, blends
         return other
 
     def numbers(self, ids: Iterable[str]) -> Mapping[str, int]:
-        """Return the row numbers of items by id; ids that are not stored have none."""
+        """Return the row numbers of items by id; ids that are not stored are left out."""
         return {id: self.at[id] for id in ids if id in self.at}
 
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
-        """Gather the statistics that plans rest on."""
+        """Gather the statistics that the planner uses."""
         return replace(super().facts(query, examples, queries=queries), paces={}, blends=self.blends)

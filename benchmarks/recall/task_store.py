@@ -1,8 +1,8 @@
-"""The work folder of a task: its items as collections, one for each encoder, kept from run to run.
+"""Work folder of a task: one collection of its items per encoder, reused between runs.
 
-``<work>/<task>/items/<encoder>`` holds a collection, ``<work>/<task>/queries`` the vectors of the questions. The task's
-part is named by its revision and the encoder's by the revisions of its spaces, so that neither other annotations nor
-other weights ever meet what was made before.
+``<work>/<task>/items/<encoder>`` is a collection, ``<work>/<task>/queries`` has the vectors of the questions. The names
+contain the revision of the task and of the encoder's spaces, so other annotations or other weights never reuse old
+files.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,13 +39,13 @@ class Stock:
     Attributes:
         uri: the collection.
         specs: the encoders.
-        session: what a run searches.
-        at: row number by id, for the items that are there.
+        session: the session that a run searches.
+        at: row number by id, for the stored items.
         ordered: (m,) int64 their row numbers, ascending.
         places: (m,) int64 their places in the task's items, in the same order.
-        reasons: why an item is missing, by id.
-        wordy: whether items have text that words can be looked for in.
-        seconds: how long adding took; next to nothing the second time.
+        reasons: reason why an item is missing, by id.
+        wordy: whether items have text for full-text search.
+        seconds: time of adding the items; almost zero on a second run.
     """
 
     uri: str
@@ -60,19 +60,19 @@ class Stock:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Its vector columns."""
+        """The vector columns."""
         return self.session.table.columns
 
     def fresh(self) -> "Stock":
-        """Return the same with nothing remembered: an index that was built since is seen."""
+        """Return the same stock with empty caches, so that a newly built index is seen."""
         return replace(self, session=_session(self.uri, self.at))
 
     def numbers(self, ids: Iterable[str]) -> Rows:
-        """Return the row numbers of items, in the order given; those that are missing have none."""
+        """Return the row numbers of items in the given order; missing items are skipped."""
         return np.array([self.at[id] for id in ids if id in self.at], np.int64)
 
     def place(self, rows: Rows) -> Rows:
-        """Turn row numbers of any shape into places in the task's items; -1, and rows of no item, become -1."""
+        """Convert row numbers of any shape to places in the task's items; -1 and unknown rows become -1."""
         if not len(self.ordered):
             return np.full(rows.shape, -1, np.int64)
         near = np.minimum(np.searchsorted(self.ordered, rows), len(self.ordered) - 1)
@@ -80,14 +80,14 @@ class Stock:
 
 
 def fill(task: Task, specs: Sequence[str], *, folder: Path, progress: bool | None = None) -> Stock:
-    """Put a task's items into the collection of some encoders, and see which of them can be found there.
+    """Add a task's items to the collection of some encoders, and find those that are missing there.
 
-    Metadata stays out unless a question has a condition on it: full-text search would read the answers there.
+    Metadata is left out unless a question filters by it: full-text search would find the answers there.
 
     Raises:
-        BadData: no item has anything of what is searched for.
-        BadSpec: an encoder cannot be named so.
-        NoRoute: none of the encoders embeds what is searched for.
+        BadData: no item has the target medium.
+        BadSpec: unknown encoder.
+        NoRoute: none of the encoders embeds the target medium.
     """
     loaded = [load(spec) for spec in specs]
     if not any(task.target in each.encoder.keys for each in loaded):

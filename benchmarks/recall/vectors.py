@@ -1,7 +1,7 @@
-"""Measure indexes on ready-made vectors, where the true neighbours are known: no encoder, no collection.
+"""Measure indexes on ready-made vectors with known true neighbours, without encoder or collection.
 
-R@k of a query is the share of its k places that hold a row no further away than the k-th true neighbour, so that of
-equally near rows whichever is found counts.
+R@k of a query is the share of its k places with a row no further away than the k-th true neighbour, so any of several
+equally near rows is right.
 
 Shapes: n rows of the base, q queries, k places.
 """
@@ -32,21 +32,21 @@ from quiver.types import Floats, Item, Query, Rows, Space, Vectors
 
 MEASURES = ("R@10", "R@1", "R@100")
 PROTOCOL = "R@k: share of k places filled by a row no further away than the k-th true neighbour"
-#: Queries that are searched together, and those that are also searched one at a time.
+#: Batch size, and number of queries that are also searched one at a time.
 BATCH, ALONE = 256, 200
 
 
 @dataclass(slots=True)
 class Bed:
-    """The vectors of a task with the indexes built over them so far.
+    """The vectors of a task, and the indexes built over them so far.
 
     Attributes:
         task: base, queries and neighbours.
         vectors: the base.
         queries: (q, dim) float32.
-        cutoffs: k by measure, the headline first.
-        options: how to measure.
-        built: indexes and the seconds they took, by kind and options of building.
+        cutoffs: k of each measure, the headline first.
+        options: measurement options.
+        built: indexes and their build seconds, by kind and build options.
     """
 
     task: Neighbours
@@ -58,11 +58,11 @@ class Bed:
 
     @property
     def depth(self) -> int:
-        """Places of each list."""
+        """Length of each result list."""
         return max(self.cutoffs.values())
 
     def index(self, setup: Setup) -> tuple[Any, float]:
-        """Return the index of a setup, and the seconds that building it took, once for all that share it."""
+        """Return the index of a setup and its build seconds; setups with the same build options share it."""
         kind, options = registry.split(setup.index)
         spend, how = split(kind, options)
         key = (kind, *(f"{name}={value}" for name, value in sorted(how.items())))
@@ -77,7 +77,7 @@ class Bed:
 
 
 def bench(task: Neighbours, *, setups: Sequence[Setup] = (Setup(),), options: Options | None = None) -> Bench:
-    """Measure setups on vectors; exact search is added where it is not among them, and is the oracle of all.
+    """Measure setups on vectors; exact search is added if missing, and is the reference for all.
 
     Raises:
         BadSpec: a measure is not R@k with k neighbours known, or an index cannot be built so.
@@ -108,7 +108,7 @@ def bench(task: Neighbours, *, setups: Sequence[Setup] = (Setup(),), options: Op
         seed=seed,
         depth=bed.depth,
         seconds=perf_counter() - started,
-        notes=("indexes are asked directly, without a collection",),
+        notes=("indexes are searched directly, without a collection",),
     )
 
 
@@ -128,7 +128,7 @@ def _bed(task: Neighbours, options: Options) -> Bed:
 def _found(bed: Bed, setup: Setup, k: int) -> tuple[Ranking, float]:
     """Search all queries in batches; return lists as wide as the task needs, and milliseconds per query."""
     index, _ = bed.index(setup)
-    index.search(bed.queries[:1], k)  # what is loaded on first use is no part of a search
+    index.search(bed.queries[:1], k)  # warm up: loading on first use is not part of a search
     rows = np.full((len(bed.queries), max(k, bed.depth)), -1, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
     spent = 0.0
@@ -148,7 +148,7 @@ def _found(bed: Bed, setup: Setup, k: int) -> tuple[Ranking, float]:
 
 
 def _run(bed: Bed, setup: Setup) -> tuple[Ranking, Ranking, Latency]:
-    """Search as deep as the task needs and as deep as the setup says, and some queries alone."""
+    """Search as deep as the task and the setup need, and search some queries one at a time."""
     k = setup.depth or bed.depth
     full, ms = _found(bed, setup, bed.depth)
     own, ms = (full, ms) if k == bed.depth else _found(bed, setup, k)
@@ -163,7 +163,7 @@ def _run(bed: Bed, setup: Setup) -> tuple[Ranking, Ranking, Latency]:
 
 
 def _hits(bed: Bed, ranking: Ranking) -> Rows:
-    """Return (q,) how many of the headline's k places are filled by a true neighbour."""
+    """Return (q,) the number of true neighbours among the headline's k places."""
     k = next(iter(bed.cutoffs.values()))
     return np.rint(bed.task.recall(ranking.rows, k=k) * k).astype(np.int64)
 
@@ -190,9 +190,9 @@ def _outcome(bed: Bed, setup: Setup, full: Ranking, own: Ranking, latency: Laten
 
 
 def split_loss(bed: Bed, oracle: Rows, index: Rows, final: Rows) -> Attribution:
-    """Split the places that no true neighbour fills by cause, from how many each stage filled, (q,) each.
+    """Attribute the lost places to causes, from the number of true neighbours after each stage, (q,) each.
 
-    The encoder's share is what exact search misses, which is nothing unless the truth was found by other arithmetic.
+    The encoder's share is the loss of exact search, which is zero unless the truth was computed with other arithmetic.
     """
     measure, k = next(iter(bed.cutoffs.items()))
     lost = k - final
@@ -224,7 +224,7 @@ def split_loss(bed: Bed, oracle: Rows, index: Rows, final: Rows) -> Attribution:
 
 
 def _judgements(bed: Bed) -> Judgements:
-    """Return the first k true neighbours of the headline as what is relevant."""
+    """Return the first k true neighbours of the headline as relevance judgements."""
     k, n = next(iter(bed.cutoffs.values())), len(bed.queries)
     rows = np.ascontiguousarray(bed.task.rows[:, :k], np.int64)
     return Judgements(
@@ -237,7 +237,7 @@ def _judgements(bed: Bed) -> Judgements:
 
 
 def _random(bed: Bed) -> Outcome:
-    """Return what random rows get: k / n of the places, for each k with its own neighbours."""
+    """Return the figures of random rows: k / n of the places for each k."""
     found = {}
     values = {}
     for name, k in bed.cutoffs.items():

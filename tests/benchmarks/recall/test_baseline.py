@@ -52,7 +52,7 @@ def test_the_seed_decides_the_orders():
 def test_measures_without_a_closed_form_are_left_out():
     judgements = judged([1], [10])
     assert list(baseline.random(judgements, ["R@5", "ERR@5"], depth=6)[1]) == ["R@5"]
-    with pytest.raises(BadSpec, match="no closed form of ERR@5"):
+    with pytest.raises(BadSpec, match="no measure of ERR@5 has a closed form"):
         baseline.random(judgements, ["ERR@5"], depth=6)
 
 

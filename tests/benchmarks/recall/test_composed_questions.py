@@ -111,7 +111,7 @@ def test_text_and_image_are_composed_and_everything_is_scored(found, garments, t
     for mine, theirs in zip(listed(outcome), places(garments, terms["keep"] + terms["change"]), strict=True):
         assert mine.tolist() == theirs.tolist() and len(mine) == N - 1
     assert [stage["stage"] for stage in outcome.plan["stages"]] == ["compose", "score", "cut"]
-    assert outcome.notes == ("artemis (image + text -> image) scores everything that competes",)
+    assert outcome.notes == ("artemis (image + text -> image) scores all competing items",)
     assert outcome.latency.embed > 0
 
 
@@ -226,14 +226,14 @@ def test_the_table_says_what_is_kept_and_the_plot_draws_it(found):
     assert kept["exact"] == "-" and kept[f"union {N}"] == "1.000" and float(kept["single 4"]) < 1
     assert "artemis/artemis + classic/image union by exact" in plot.rendered(report)["kept"].decode()
     said = "\n".join(remarks(report))
-    assert "the reranker moved" in said and "scores again what its recall lifted finds" in said
+    assert "the reranker moved" in said and "scores the candidates of its recall method lifted" in said
 
 
 def test_intervals_draw_references_not_questions(found, garments):
     named = [question.source for question in garments.questions]
     assert [question.exclude[0] for question in garments.questions] == named
     count = len(set(named))
-    assert count < 40 and f"{count} sources were drawn, each with all of its questions (40 in all)" in "\n".join(
+    assert count < 40 and f"resampled over {count} sources with all of their questions (40 in all)" in "\n".join(
         remarks(describe(found))
     )
 

@@ -81,9 +81,11 @@ def test_items_may_be_a_manifest_or_a_collection(photos, questions, prices, tmp_
 def test_answers_that_name_no_item_are_counted_and_none_is_refused(photos, tmp_path):
     rows = [{"text": "red", "answer": "red1.png"}, {"text": "pink", "answer": "pink.png"}]
     task = load(table(tmp_path / "q.csv", rows), Own(items=[str(photos)]))
-    assert any("1 answers that name no item with image, as 'pink.png' (ids look like" in note for note in task.notes)
-    assert "left out: 1 of 2 questions, which no item answers" in task.notes
-    with pytest.raises(BadData, match=r"no answer is the id of an item with image, as 'pink.png'"):
+    assert any(
+        "1 answers that name no item with image, such as 'pink.png' (ids look like" in note for note in task.notes
+    )
+    assert "left out: 1 of 2 questions that no item answers" in task.notes
+    with pytest.raises(BadData, match=r"no answer is the id of an item with image, such as 'pink.png'"):
         load(table(tmp_path / "r.csv", rows[1:]), Own(items=[str(photos)]))
 
 
@@ -92,12 +94,12 @@ def test_answers_that_name_no_item_are_counted_and_none_is_refused(photos, tmp_p
     [
         (
             Own(),
-            r"--items says what is searched, as in `quiver bench recall .*q\.csv --items photos/ --encoder classic`",
+            r"add the items to search, as in `quiver bench recall .*q\.csv --items photos/ --encoder classic`",
         ),
         (Own(items=["nowhere"]), "no such file, folder or collection"),
         (Own(items=["photos"], answer="right"), "has no column 'right'"),
         (Own(items=["photos"], target="audio"), "--target audio: the items have image"),
-        (Own(items=["photos", "photos"]), "is in another of the --items too"),
+        (Own(items=["photos", "photos"]), "also occurs in another of the --items"),
     ],
 )
 def test_missing_and_wrong_options_are_explained(photos, tmp_path, monkeypatch, own, says):
@@ -117,4 +119,4 @@ def test_the_command_measures_own_questions(photos, questions, tmp_path):
     absent = CliRunner().invoke(app, ["bench", "recall", "none.csv", "--items", str(photos)])
     assert "there is no file none.csv" in str(absent.exception)
     other = CliRunner().invoke(app, ["bench", "recall", "esc50", "--items", str(photos), "--encoder", "classic"])
-    assert "--items is for a table of your own questions" in str(other.exception)
+    assert "--items needs a table of your own questions" in str(other.exception)

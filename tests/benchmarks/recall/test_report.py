@@ -47,7 +47,7 @@ def test_the_table_names_what_is_missing_and_gives_the_headline_its_interval(rep
     assert classic[4:7] == ["20", "0", "1 items, 1 questions"]
     assert random[0] == "random" and random[-1] == "-"
     said = "\n".join(remarks(report))
-    assert "1 items are missing (red4:" in said and "5 questions lack a right answer for it, 1 lack all" in said
+    assert "1 items are missing (red4:" in said and "5 questions therefore lack a right answer, 1 lack all" in said
     assert re.search(r"classic: Success@1 loses \d+ of 20: missing 1, encoder \d+", said)
 
 
@@ -85,7 +85,7 @@ def test_the_page_shows_drawn_worst_and_best_questions_with_what_was_wanted(meas
     text = (tmp_path / "a.html").read_text()
     drawn, worst, best = (text.index(f"classic: {part}") for part in ("drawn at random", "worst", "best"))
     assert text[drawn:worst].count("<h2>") == page.DRAWN
-    assert worst < text.index("it could not be asked", worst) < best
+    assert worst < text.index("could not be searched", worst) < best
     assert "class=expected" in text[worst:best] and "question q-red4: Success@1 0; none of 4" in text
     assert "class=right" in text[best:]
     assert text.count("<svg") == 3 and "<td>classic<td>" in text
@@ -128,7 +128,8 @@ def test_what_shares_nothing_is_not_compared(report):
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("{", "cannot read"), ("[]", "is no benchmark"), ('{"systems": [], "format": 9}', "format 9")]
+    ("text", "problem"),
+    [("{", "cannot read"), ("[]", "is not a benchmark report"), ('{"systems": [], "format": 9}', "format 9")],
 )
 def test_a_file_that_is_no_benchmark_is_named(tmp_path, text, problem):
     path = tmp_path / "a.json"

@@ -172,6 +172,6 @@ def test_how_much_a_reranker_counts_is_learnt_on_another_split(doubtful, tmp_pat
 def test_a_budget_in_a_plan_says_how_far_the_reranker_came(doubtful, tmp_path):
     setups = [Setup("auto", depth=20, budget_ms=60_000.0)]
     (found,) = bench(doubtful(10, 1), ["lab.judge"], setups=setups, options=replace(QUICK, work=tmp_path)).outcomes
-    assert "20.0 candidates were scored of each question within 60000 ms, on average" in found.notes
-    with pytest.raises(BadSpec, match="fuse=validation is for candidates"):
+    assert "on average 20.0 candidates per question were reranked within 60000 ms" in found.notes
+    with pytest.raises(BadSpec, match="fuse=validation needs a reranker"):
         Setup(fuse="validation")
