@@ -1,4 +1,4 @@
-"""A collection: items, their vectors in typed spaces, and everything one does with them."""
+"""A collection: items, their vectors in typed spaces, and the operations on them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,9 +49,9 @@ from quiver.trust import check as check_encoder
 from quiver.types import KEYS, Ask, Item, Metric, Query, strings
 
 T = TypeVar("T")
-#: The encoder of a collection that was given none: it needs no weights.
+#: Default encoder of a collection; it needs no weights.
 DEFAULT_ENCODER = "classic"
-#: What an index promises that was not told what to be.
+#: Default recall target if no kind of index is named.
 RECALL = 0.95
 
 
@@ -61,8 +61,8 @@ def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Col
     The first ``add`` creates it.
 
     Args:
-        uri: where it is.
-        catch_up: bring indexes that fell far behind up to date in the background after changes.
+        uri: path or URI of the collection.
+        catch_up: update stale indexes in the background after changes.
         trust: load the encoders and read the files that the collection names, even those that this user has not named
             on this machine; both are remembered. Without it such an encoder raises ``Untrusted``, and such a file is
             not shown.
@@ -75,7 +75,7 @@ class Collection:
     """Items and their vectors, on disk as one Lance dataset.
 
     Attributes:
-        uri: where it is.
+        uri: path or URI of the collection.
     """
 
     def __init__(self, uri: str, *, version: int | None = None, catch_up: bool = True, trust: bool = False) -> None:
@@ -104,36 +104,38 @@ class Collection:
         media: str | None = None,
         **options: Unpack[AddOptions],
     ) -> Report:
-        """Add items, or give the items that are here the vectors of another encoder.
+        """Add items, or embed the stored items with another encoder.
 
         Args:
             sources: folders, files, globs, manifests (CSV, TSV, JSONL, Parquet), webdataset tars, or Items. Without
-                any, the items already here are embedded by the given encoder.
-            encoder: spec or specs, such as ``"timm model=mobilenetv2_100"``. Without any, the encoders the collection
-                has, or ``classic``.
-            meta: a table of metadata to join to files.
-            key: the column of that table that names the files; found by its content otherwise.
-            media: the keys wanted (``"video"``), and columns that hold one (``"audio=sound,text=caption"``).
-            options: how items are read and compared with what is stored: see ``AddOptions``.
+                sources, the stored items are embedded with the given encoder.
+            encoder: spec or specs, such as ``"timm model=mobilenetv2_100"``. By default the encoders of the
+                collection, or ``classic`` if it has none.
+            meta: table of metadata to join to the files.
+            key: column of that table with the file names; by default it is found by its content.
+            media: keys to take (``"video"``), and columns of media (``"audio=sound,text=caption"``).
+            options: how to read items and compare them with the stored ones: see ``AddOptions``.
 
         Returns:
-            What was added, updated, skipped and quarantined.
+            A report of added, updated, skipped and quarantined items.
 
         Raises:
             BadData: a source cannot be read, or its metadata cannot be stored; nothing is added then.
-            BadSpec: an encoder cannot be named so.
-            MissingWeights: an encoder's weights are not here.
+            BadSpec: an encoder spec is invalid.
+            MissingWeights: the weights of an encoder are not on this machine.
         """
         if isinstance(memory := options.get("max_memory"), str):
             options["max_memory"] = index_choice.parse(memory)
         chosen = Options.of(options)
         share_arenas()
         if odd := [each for each in sources if not isinstance(each, str | os.PathLike | Item)]:
-            raise BadSpec(f"add takes paths and Items, one by one, as in add(*items), not a {type(odd[0]).__name__}")
+            raise BadSpec(
+                f"add takes paths and Items as separate arguments, as in add(*items), not a {type(odd[0]).__name__}"
+            )
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
         if chosen.sync and not paths:
-            raise BadSpec("sync compares a collection with its files: name the folders, tables or tars to compare")
+            raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
         given: list[source.Source] = [Given.of(items)] if items else []
         table_of = None if meta is None else str(meta)
@@ -163,16 +165,16 @@ class Collection:
         return report
 
     def _loaded(self, specs: Iterable[str], *, stored: bool = False) -> list[Loaded]:
-        """Load encoders that the user names, or that are stored in the collection."""
+        """Load encoders that the user or the collection names."""
         with accepting(self._trusted):
             for spec in specs:
                 check_encoder(spec, place=self.uri) if stored else give(spec)
             return [load(spec) for spec in specs]
 
     def hidden(self, reference: str) -> str | None:
-        """Say why a file that an item names is not shown; None where it may be.
+        """Return the reason why a file that an item names is not shown, or None if it may be shown.
 
-        Whoever made the collection could have named any file of this machine. So only files are shown below folders
+        The author of a collection can name any file of this machine. So files are shown only if they are in a folder
         from which this user added to the collection on this machine, or with ``trust=True``.
         """
         return self._reach.refuses(reference)
@@ -190,22 +192,22 @@ class Collection:
     ) -> Report:
         """Add ready-made vectors: an array, or files (npy, npz, Parquet, or a folder of them).
 
-        An id that is already here gets the new vector and metadata.
+        An item with a stored id gets the new vector and metadata.
 
         Args:
             vectors: (n, dim) numbers, or the path of a file or folder.
-            space: the name of their space.
-            ids: an id for each row of an array. Files bring their own, from a column ``id`` or their row numbers.
-            key: what was embedded: text, image, audio, video or pair. By default image; in a folder that clip-retrieval
-                wrote, image and text, as far as both are there.
+            space: name of the space of the vectors.
+            ids: an id for each row of an array. Ids of files come from their column ``id`` or their row numbers.
+            key: the embedded medium: text, image, audio, video or pair. By default image; for a folder of
+                clip-retrieval, image and text if both are there.
             metric: how vectors are compared: cosine, dot or l2.
             meta: metadata of each vector, in order. For an array a mapping of columns, a list of dicts, or a data
                 frame (pyarrow, pandas, polars); for files the path of a table.
-            options: how files are read: see ``VectorOptions``.
+            options: how to read files: see ``VectorOptions``.
 
         Raises:
-            BadData: vectors or metadata cannot be read, or the space holds vectors of another width or metric.
-            BadSpec: ids are missing or not unique, numbers of rows differ, or a name cannot be used.
+            BadData: vectors or metadata cannot be read, or the space has another dimension or metric.
+            BadSpec: ids are missing or not unique, numbers of rows differ, or a name is invalid.
         """
         if key is not None and key not in KEYS:
             raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
@@ -230,17 +232,19 @@ class Collection:
         return report
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
-        """Set metadata of items by id; returns how many items changed.
+        """Set metadata of items by id; returns the number of changed items.
 
-        New columns are made as needed, and a column widens where a value does not fit it: whole numbers to fractions,
-        dates to times, anything else to text, with a warning in the log. None clears a value.
+        New columns are created as needed. If a value does not fit its column, the type of the column widens: integers
+        to floats, dates to timestamps, anything else to text, with a warning in the log. None clears a value.
 
         Raises:
-            BadSpec: an id is not here, or a value is cleared in a column that is not.
-            BadData: a column cannot be called so, or a value cannot be stored; nothing is changed then.
+            BadSpec: an id is not stored, or a value is cleared in a column that does not exist.
+            BadData: a column name is invalid, or a value cannot be stored; nothing is changed then.
         """
         if not isinstance(values, Mapping) or not all(isinstance(each, Mapping) for each in values.values()):
-            raise BadSpec("update_meta takes new values by id and column, such as {'a.jpg': {'price': 12.5}}")
+            raise BadSpec(
+                "update_meta takes a mapping from ids to columns and values, such as {'a.jpg': {'price': 12.5}}"
+            )
         table = self._writer()
         absent = set(values).difference(item.id for item in self.get(list(values)))
         if absent:
@@ -257,20 +261,20 @@ class Collection:
         params: Mapping[str, Any] | Sequence[Any] = (),
         expect: int | None = None,
     ) -> int:
-        """Delete items by id or by condition. Earlier versions still have them.
+        """Delete items by id or by condition. Earlier versions keep them.
 
         Args:
-            ids: one id or several; those that are not here are skipped.
+            ids: one id or several; ids that are not stored are skipped.
             where: an SQL condition, as in ``search``; it must name a column.
             params: values of its parameters: by name for ``:name``, or in order for ``?``.
-            expect: how many items this must delete; ``count`` tells beforehand.
+            expect: number of items that this must delete, as ``count`` returned it.
 
         Returns:
-            How many were deleted.
+            The number of deleted items.
 
         Raises:
-            BadSpec: the condition cannot be read, or another number of items than expected matches; then nothing is
-                deleted.
+            BadSpec: the condition is invalid, or the number of matching items is not ``expect``; nothing is deleted
+                then.
         """
         condition = condition_of(where, params)
         if (ids is None) == (condition is None):
@@ -282,10 +286,10 @@ class Collection:
         return count
 
     def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
-        """Count items, or those that meet an SQL condition, exactly; ``params`` as in ``delete``.
+        """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``delete``.
 
         Raises:
-            BadSpec: the condition cannot be read.
+            BadSpec: the condition is invalid.
         """
         condition = condition_of(where, params)
         with self._batcher.alone():
@@ -302,32 +306,33 @@ class Collection:
         memory: int | str | None = None,
         updates: Updates = "rare",
     ) -> list[dict[str, Any]]:
-        """Build an index of every vector column, or of those in some spaces; the old one serves until it is done.
+        """Build an index of every vector column, or of those in some spaces; the old index serves meanwhile.
 
-        With ``recall`` its settings are measured for several selectivities, and searches planned so that it is kept;
-        ``info`` shows the promise. An index that takes the place of one with a promise promises the same.
+        With a recall target, index settings are measured for several selectivities, and searches are planned to reach
+        the target; ``info`` shows it. An index that replaces one with a recall target gets the same target.
 
         Args:
-            spec: a kind of index and its options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``;
-                None for the best by size, width, memory and updates, which may be exact scans.
-            spaces: names of spaces; vectors that bridges compute are indexed only where their space is named.
-            recall: the mean share of the true k best that searches are to find; 0.95 where no spec is given.
-            k: hits for which that is promised.
-            queries: what will be asked: (q, dim) vectors, a file of them (npy, npz) or of texts (txt), or what ``add``
-                takes. Without any, stored vectors of another key in the same space, or of the column.
-            memory: what may be used, in bytes or as ``8GB``; by default most of what is free.
+            spec: kind of index and options, such as ``"faiss factory=IVF256,Flat"`` or ``"lance kind=IVF_RQ"``; None
+                chooses by size, dimension, memory and update rate, and may choose exact scans.
+            spaces: names of spaces; vectors that bridges compute are indexed only if their space is named.
+            recall: recall target: mean fraction of the true top k that searches find; 0.95 if no spec is given.
+            k: the k of the recall target.
+            queries: sample queries to tune on: (q, dim) vectors, a file of vectors (npy, npz) or of texts (txt), or
+                sources as for ``add``. By default stored vectors of another key in the same space, or of the column.
+            memory: memory limit, in bytes or as ``8GB``; by default most of the free memory.
             updates: how often vectors change, ``rare`` or ``often``.
 
         Returns:
-            What was built: column, kind, options, why, vectors, seconds, promise.
+            A description of each index: column, kind, options, why, vectors, seconds, promise (the recall target).
 
         Raises:
-            BadSpec: there is no such kind, or a column cannot be indexed so, for want of memory say; others are.
+            BadSpec: there is no such kind, or a column cannot be indexed, for example because memory is too small; the
+                other columns are indexed all the same.
         """
         named = strings(spaces, "spaces")
         index_words(self._writer())
         kind, options = registry.split(spec) if spec is not None else (None, {})
-        if kind is not None and "." in kind:  # a module of somebody else, which the user names
+        if kind is not None and "." in kind:  # a third-party module that the user names
             remember("index", kind)
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
@@ -335,69 +340,71 @@ class Collection:
         return self._upkeep(lambda session: each(session, named, lambda own, column: [fill(own, column, order)]))
 
     def check(self, *, spaces: str | Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Check with fresh queries whether indexes still keep their promises, and tune those anew that do not.
+        """Check with fresh queries whether indexes still reach their recall targets; tune those again that do not.
 
         Returns:
-            What was found: column, kind, recall promised and found, whether it was kept, and the promise now.
+            A description of each index: column, kind, recall target and measured recall, whether the target was
+            reached, and the recall target now.
         """
         named = strings(spaces, "spaces")
         return self._upkeep(lambda session: each(session, named, check))
 
     def catch_up(self) -> list[dict[str, Any]]:
-        """Bring indexes that fell far behind up to date; returns column, kind, how, vectors and seconds of each.
+        """Update stale indexes; returns column, kind, how, vectors and seconds of each.
 
         Raises:
-            QuiverError: an index cannot be built any more, or there is no memory for it.
+            QuiverError: an index cannot be built any more, or there is not enough memory for it.
         """
         return self._upkeep(catch_up)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for what is done in the background after changes; returns whether all of it is done."""
+        """Wait for background index updates, at most so many seconds; returns whether they are done."""
         return self._background is None or self._background.wait(seconds)
 
     def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:
-        """Answer a query, given whole or in keywords: ``search(image="a.jpg", target="video", k=5)``.
+        """Search with a Query or with keywords: ``search(image="a.jpg", target="video", k=5)``.
 
         Raises:
-            NoRoute: nothing held leads to what is wanted; the message names the missing arrow.
-            BadMedia: what is held cannot be decoded.
-            BadSpec: the query or its condition cannot be read, or a Query is given together with keywords.
+            NoRoute: no encoder or bridge leads from the inputs to the target; the message names the missing one.
+            BadMedia: an input cannot be decoded.
+            BadSpec: the query or its condition is invalid, or a Query is given together with keywords.
         """
         return self._batcher.ask([one_of_both(query, ask)])[0]
 
     def search_batch(self, queries: Sequence[Query] | None = None, /, **ask: Unpack[Ask]) -> Results:
-        """Answer many queries, those of one shape together; in keywords, one for each of (q, dim) vectors of a space.
+        """Answer many queries; queries of the same form are answered as one batch.
 
-        That is quickest: ``search_batch(vectors={"mine": array}, k=5).ids``. Answers are made when they are looked at.
+        Keywords make one query for each of (q, dim) vectors of a space. That is fastest:
+        ``search_batch(vectors={"mine": array}, k=5).ids``. Hits are created on first access.
 
         Raises:
-            QuiverError: what the first bad query raises, with its place before it (``queries[3]: ...``); then there
-                are no answers at all, so that none is missing unseen. Batches of other threads are not affected.
+            QuiverError: the error of the first bad query, with its position (``queries[3]: ...``). Then no query is
+                answered, so that no answer is missing unnoticed. Batches of other threads are not affected.
         """
         return each_alone(self._batcher.ask, many_of_both(queries, ask))
 
     def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
-        """Answer a query page by page, k hits or groups each, all from the version that the first is from.
+        """Answer a query page by page, with k hits or groups per page.
 
-        Nothing comes twice and nothing is left out, whatever is added, deleted or changed meanwhile.
+        All pages read the same version of the collection, so no item is repeated or missed if items change meanwhile.
         """
         return pages(self, one_of_both(query, ask))
 
     def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
-        """Return the plan of a query with its reasons, without searching. Conditions are counted."""
+        """Return the plan of a query with its reasons, without searching. Rows that match its condition are counted."""
         with self._batcher.alone():
             return explain(self._session(), one_of_both(query, ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
-        """Measure a scorer on a sample of queries: what it costs, and what its ways to recall keep; plans rest on that.
+        """Measure a scorer on sample queries: its cost, and the recall of its recall recipes. Plans use the results.
 
         Args:
-            queries: what will be asked, all of one kind, such as an image and a text.
-            scorer: which; None for the one that a search would use.
-            k: hits that count.
+            queries: sample queries with the same kinds of input, such as an image and a text.
+            scorer: name of the scorer; None for the one that a search would use.
+            k: the k of recall@k.
 
         Raises:
-            BadSpec: there are no queries, they hold different things, or no scorer ranks what they ask for.
+            BadSpec: there are no queries, their inputs differ in kind, or no scorer ranks their target.
         """
         with self._batcher.alone():
             return measure(self._session(), queries, scorer=scorer, k=k)
@@ -411,29 +418,29 @@ class Collection:
         depth: int = 100,
         source: str = "the user",
     ) -> Learnt:
-        """Learn from known answers how much a reranker counts against recall, or lists that are fused by rank.
+        """Learn from labelled queries the weight of a reranker against recall, or the weights of fused lists.
 
-        Ask other questions than those that results are reported on. Searches rank by what was learnt from then on.
+        Later searches use the learned weights. Do not use the queries that you evaluate on.
 
         Args:
-            queries: the questions, all of one kind, such as a text where pictures are wanted.
-            answers: the id or ids that answer each.
-            scorer: which; None for what a search would do.
-            depth: candidates of each question; deeper ones are never reranked.
-            source: where the questions come from, for ``explain``.
+            queries: labelled queries with the same kinds of input and the same target, such as texts that find images.
+            answers: the id or ids of the right answers of each query.
+            scorer: name of the reranker; None for the one that a search would use.
+            depth: candidates per query; deeper candidates are never reranked.
+            source: origin of the labelled queries, for ``explain``.
 
         Raises:
-            BadSpec: there are no queries, they hold different things, or nothing reranks or fuses what they ask for.
-            BadData: recall finds no answer at all.
+            BadSpec: there are no queries, their inputs differ in kind, or a search reranks and fuses nothing for them.
+            BadData: recall finds none of the answers.
         """
         if isinstance(answers, str):
-            raise BadSpec("answers takes a list with the id or ids that answer each query, not one string")
+            raise BadSpec("answers must be a list with the id or ids of each query's right answers, not one string")
         right = [list(strings(each, "answers")) for each in answers]
         with self._batcher.alone():
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
 
     def get(self, ids: str | Iterable[str]) -> list[Item]:
-        """Return the items of these ids that are here, in the order asked."""
+        """Return the stored items among these ids, in the order of the ids."""
         named = strings(ids, "get")
         with self._batcher.alone():
             session = self._session()
@@ -442,14 +449,14 @@ class Collection:
         return [found[id] for id in named if id in found]
 
     def versions(self) -> list[dict[str, Any]]:
-        """Return every version: number, time and how many items it has."""
+        """Return all versions: number, time and number of items."""
         with self._batcher.alone():
             return self._session().table.history()
 
     def prune(self, *, days: float = 7) -> Pruned:
         """Remove versions older than ``days``, and the files that only they use, to free disk space.
 
-        Those versions cannot be checked out any more. Hits of a search that still waits to read them may fail, so do
+        Those versions cannot be checked out any more. Reading the metadata of hits from such a version may fail, so do
         not prune to 0 days while others search.
         """
         pruned = prune(self._writer(), days=days)
@@ -458,7 +465,7 @@ class Collection:
         return pruned
 
     def checkout(self, version: int) -> "Collection":
-        """Return the collection as it was at a version, to be read only.
+        """Return the collection at a version, read-only.
 
         Raises:
             BadCollection: there is no such version.
@@ -468,20 +475,20 @@ class Collection:
         return past
 
     def info(self) -> dict[str, Any]:
-        """Return what the collection holds: items by key, spaces, encoders, metadata, indexes, quarantine."""
+        """Describe the collection: items by key, spaces, encoders, metadata, indexes, quarantine."""
         with self._batcher.alone():
             return summary(self.uri, self._session(), self._quarantine)
 
     def _session(self) -> Session:
-        """Open the collection, or move to its newest version; only while other requests wait (``Batcher.alone``).
+        """Open the collection, or move to its newest version; call it only within ``Batcher.alone``.
 
         Raises:
-            BadCollection: there is nothing here yet.
+            BadCollection: there is no collection yet.
         """
         return self._searcher.session()
 
     def _writer(self, *, create: bool = False, roots: Roots | None = None) -> Table:
-        """Open the table anew for a change, so that what searches read does not move under them."""
+        """Open a separate table for a change, so that searches keep the version they read."""
         with self._batcher.alone():
             try:
                 self._session()
@@ -500,7 +507,7 @@ class Collection:
                 return None
 
     def _upkeep(self, work: Callable[[Session], T]) -> T:
-        """Work on indexes in a session of its own, so that searches go on; afterwards they see the new indexes."""
+        """Work on indexes in a separate session, so that searches go on; they see the new indexes afterwards."""
         apart = Session(self._writer(), cache=Cache(self.uri), trusted=self._trusted)
         try:
             return work(apart)
@@ -509,9 +516,9 @@ class Collection:
                 self._session().reopen()
 
     def _settle(self, table: Table, *, changed: bool) -> tuple[str, ...]:
-        """Index ids and words, and join what many small commits left behind; returns what the user should know.
+        """Index ids and words, and compact the fragments of many small commits; returns notes for the user.
 
-        Where nothing changed, nothing is joined: joined rows get other numbers, and indexes would be stale.
+        Without changes there is no compaction: it gives rows new numbers, which makes indexes stale.
         """
         table.index("id", "BTREE")
         notes = index_words(table)
@@ -521,7 +528,7 @@ class Collection:
         return notes
 
     def _follow(self, table: Table) -> None:
-        """See to the indexes in the background, if a change left one far behind."""
+        """Update indexes in the background if a change made one stale."""
         if self._background is not None and wanted(Session(table, cache=Cache(self.uri))):
             self._background.start()
 

@@ -1,4 +1,4 @@
-"""A contact sheet: answers as one HTML file with thumbnails, waveforms and key frames, complete in itself."""
+"""Contact sheets: answers as one self-contained HTML file with thumbnails, waveforms and key frames."""
 
 import base64
 import io
@@ -18,9 +18,9 @@ from quiver.files import write_text
 from quiver.media import fetch, thumbnail
 from quiver.types import Hit, Item, Query, values_of
 
-#: Sounds and clips up to this many bytes are put into the page and can be played there.
+#: Largest sound or clip in bytes that is embedded in the page to be played.
 PLAYABLE = 1_000_000
-#: Sounds of more bytes are put there as MP3.
+#: Sounds of more bytes are embedded as MP3.
 _SHRINK = 100_000
 _SIZE = 192
 _STYLE = """
@@ -40,38 +40,38 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin
 dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
 .note { opacity: .75; font-size: .9rem } figcaption, figcaption p, dt, dd { unicode-bidi: isolate }
 """
-#: Whatever ids, captions and file names say, the page runs no script and asks no server for anything.
+#: The page runs no script and requests nothing from a server, whatever ids, captions and file names contain.
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
 
 
 class Shelf(Protocol):
-    """Where the items of a page come from."""
+    """Source of the items of a page."""
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return items by id."""
         ...
 
     def hidden(self, reference: str) -> str | None:
-        """Say why a file that an item names is not shown; None where it may be."""
+        """Return the reason why a file that an item names is not shown, or None if it may be shown."""
         ...
 
 
 def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Shelf, title: str = "Quiver") -> None:
-    """Write answers as one page; the file appears whole or not at all.
+    """Write answers as one page, atomically.
 
     Args:
         path: the HTML file.
         answers: queries with their results.
-        collection: where the hits' media are looked up.
-        title: of the page.
+        collection: source of the hits' media.
+        title: title of the page.
     """
     save(path, [section(query, result, collection) for query, result in answers], title=title)
 
 
 def save(path: Path, sections: Sequence[str], *, title: str) -> None:
-    """Write sections of HTML as one page; the file appears whole or not at all."""
+    """Write sections of HTML as one page, atomically."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     head = f"<!doctype html><html lang=en><meta charset=utf-8>{policy}<title>{escape(title)}</title>"
     head += f"<style>{_STYLE}</style>"
@@ -90,11 +90,11 @@ def section(
     """Return one answer as HTML.
 
     Args:
-        query: what was asked.
-        result: what was found.
-        collection: where the media are looked up.
-        right: ids of the hits to mark as right.
-        expected: what should have been found, to be shown after the hits, with what to write in place of a score.
+        query: the query.
+        result: its result.
+        collection: source of the media.
+        right: ids of the right answers, which are marked.
+        expected: missed right answers to show after the hits, each with a text in place of its score.
     """
     hits = [*((hit, f"{hit.score:.3f}", "right" if hit.id in right else "") for hit in result.hits)]
     hits += [(hit, says, "expected") for hit, says in expected]
@@ -113,7 +113,7 @@ class _Hidden(str):
 
 
 def _readable(media: Mapping[str, Any], collection: Shelf) -> dict[str, Any]:
-    """Return what an item holds, with reasons in place of the files that are not shown."""
+    """Return the media of an item, with a reason in place of each file that is not shown."""
     return {
         name: each if name == "text" or (reason := collection.hidden(each)) is None else _Hidden(reason)
         for name, each in media.items()
@@ -149,7 +149,7 @@ def _hit(hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mar
 
 
 def _said(said: Mapping[str, float]) -> str:
-    """Write what a stage said of a hit.
+    """Format the rank and score that a stage gave a hit.
 
     >>> _said({"rank": 2, "score": 0.51234})
     'rank 2, score 0.5123'
@@ -158,7 +158,7 @@ def _said(said: Mapping[str, float]) -> str:
 
 
 def _media(media: Mapping[str, Any], target: str | None) -> str:
-    """Show the medium that was asked for; all of an item's media where none was."""
+    """Show the target medium, or all media of an item if there is no target."""
     wanted = ("before", "after") if target == "pair" else (target,)
     names = [name for name in media if name != "text" and (target is None or name in wanted)]
     return "".join(_show(name, each) for name in names for each in values_of(media, name))
@@ -187,7 +187,7 @@ def _show(name: str, source: Any) -> str:
 
 
 def _smaller(content: bytes) -> bytes:
-    """Write a sound as MP3, mono; nothing where that cannot be done, since a page should stay small."""
+    """Encode a sound as mono MP3; if that fails, return it unchanged if it is small, else nothing."""
     try:
         import soundfile
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""What a collection holds, told as JSON-able values."""
+"""Summary of a collection as JSON-able values."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from quiver.types import MEDIA
 
 
 def summary(uri: str, session: Session, quarantine: Quarantine) -> dict[str, Any]:
-    """Tell items by key, spaces, encoders, metadata, indexes with their promises, and quarantine."""
+    """Describe items by key, spaces, encoders, metadata, indexes with their recall targets, and quarantine."""
     table = session.table
     media = {name: session.count(present(name)) for name in MEDIA}
     return {

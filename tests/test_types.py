@@ -39,10 +39,10 @@ def test_vectors_of_another_width_are_refused():
 @pytest.mark.parametrize(
     ("ask", "problem"),
     [
-        ({}, "an empty query"),
+        ({}, "the query is empty"),
         ({"text": "a", "k": 0}, "k must be at least 1"),
         ({"text": "a", "target": "smell"}, "target must be one of"),
-        ({"smell": "a"}, "it has no smell"),
+        ({"smell": "a"}, "unknown: smell"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_refused(ask, problem):

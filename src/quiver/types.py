@@ -1,6 +1,6 @@
-"""The nouns: spaces, items, queries, vectors, probes and hits. Numpy only, nothing heavy.
+"""The data types: spaces, items, queries, vectors, probes and hits. They need numpy only.
 
-Shapes: n items, q queries, m probe vectors, dim the width of a space.
+Shapes: n items, q queries, m probe vectors, dim the dimension of a space.
 """
 
 import math
@@ -19,28 +19,26 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
-#: What an item may hold: one reference (path, URI, or the text itself) per name.
+#: Media of an item: at most one reference (path, URI, or the text itself) per name.
 MEDIA = ("text", "image", "audio", "video", "before", "after")
-#: What an encoder may embed. A pair is the two images {"before", "after"} of one item.
+#: Keys that an encoder embeds. A pair is the two images {"before", "after"} of one item.
 KEYS = ("text", "image", "audio", "video", "pair")
-#: What a query may hold besides media: stored items as examples.
+#: Query input beside the media: stored items as positive examples.
 LIKE = "like"
-#: And stored items as examples of what is not wanted.
+#: Query input beside the media: stored items as negative examples.
 UNLIKE = "unlike"
-#: What full-text search finds is weighed by this name.
+#: Name of full-text search in the weights of a query.
 WORDS = "words"
-#: Hits that can be asked for, and left out.
+#: Largest ``k``, ``per_group`` and ``offset`` of a query.
 MOST = 2**31 - 1
-#: Named in place of a scorer, so that none is used.
+#: ``scorer="none"``: rank without a composer or reranker.
 NONE = "none"
-#: Hits that can be asked for, and left out.
-MOST = 2**31 - 1
-#: Named in place of a scorer's recall recipe: whatever else leads to the target finds its candidates.
+#: ``recall="routes"``: the other routes to the target find the candidates of a scorer, not one of its recall recipes.
 ROUTES = "routes"
 
 
 def keys_of(media: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys an item or query offers, in the order of KEYS.
+    """Return the keys of an item or query, in the order of KEYS.
 
     >>> keys_of({"text": "a red ball", "before": "a.jpg", "after": "b.jpg"})
     ('text', 'pair')
@@ -50,12 +48,12 @@ def keys_of(media: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def source_of(media: Mapping[str, Any], key: str) -> Any:
-    """Return what a reader of this key is given: one reference, or (before, after) for a pair."""
+    """Return the input of a reader of this key: one reference, or (before, after) for a pair."""
     return (media["before"], media["after"]) if key == "pair" else media[key]
 
 
 def uri_of(media: Mapping[str, Any]) -> str | None:
-    """Return the first file of an item, or None where it is text alone.
+    """Return the first file of an item, or None if it is text alone.
 
     >>> uri_of({"text": "a red ball", "image": "a.jpg"})
     'a.jpg'
@@ -64,7 +62,7 @@ def uri_of(media: Mapping[str, Any]) -> str | None:
 
 
 def values_of(media: Mapping[str, Any], name: str) -> tuple[Any, ...]:
-    """Return what a query holds under one name: one reference or wish, or each of a list of them.
+    """Return the inputs of a query under one name as a tuple: one reference or text, or several.
 
     >>> values_of({"text": ["in red", "with long sleeves"], "image": "a.jpg"}, "image")
     ('a.jpg',)
@@ -74,39 +72,39 @@ def values_of(media: Mapping[str, Any], name: str) -> tuple[Any, ...]:
 
 
 def sources_of(media: Mapping[str, Any], key: str) -> tuple[Any, ...]:
-    """Return what a reader of this key is given for a query, once for each reference or wish."""
+    """Return the inputs of a reader of this key for a query, one for each reference or text."""
     return (source_of(media, key),) if key == "pair" else values_of(media, key)
 
 
 def strings(given: Any, what: str) -> tuple[str, ...]:
-    """Return one string, or each of several, as a tuple; one string is one value, not the sequence of its letters.
+    """Return one string or several strings as a tuple; one string is one value, not a sequence of letters.
 
     >>> strings("12", "like"), strings(["1", "2"], "like")
     (('12',), ('1', '2'))
 
     Raises:
-        BadSpec: a value is no string.
+        BadSpec: a value is not a string.
     """
     if isinstance(given, str):
         return (given,)
     if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | memoryview):
-        raise BadSpec(f"{what} takes a string or several, not {given!r:.80}")
+        raise BadSpec(f"{what} must be a string or a list of strings, not {given!r:.80}")
     values = tuple(given)
     for place, value in enumerate(values):
         if not isinstance(value, str):
-            raise BadSpec(f"{what} takes strings: value {place + 1} of {len(values)} is {value!r:.80}")
+            raise BadSpec(f"{what} must contain strings only; value {place + 1} of {len(values)} is {value!r:.80}")
     return values
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A set of vectors that may be compared; equality is the only licence to compare.
+    """A vector space. Vectors can be compared only if their spaces are equal.
 
     Attributes:
-        name: what people call it, such as ``timm/mobilenetv2_100``.
-        dim: width of its vectors.
+        name: readable name, such as ``timm/mobilenetv2_100``.
+        dim: dimension of its vectors.
         metric: ``cosine`` (vectors have unit length), ``dot``, or ``l2``.
-        revision: hexadecimal hash of weights and preprocessing: other weights, another space.
+        revision: hexadecimal hash of weights and preprocessing; other weights make another space.
     """
 
     name: str
@@ -126,12 +124,12 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing in a collection.
+    """One item of a collection.
 
     Attributes:
-        id: unique within its collection.
+        id: unique in its collection.
         media: references by name, a subset of MEDIA.
-        meta: values of its metadata columns.
+        meta: metadata values by column.
     """
 
     id: str
@@ -141,15 +139,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vectors:
-    """Rows of one space.
+    """Vectors of one space, by row.
 
     Attributes:
-        space: the space they live in.
+        space: the space of the vectors.
         rows: (n,) int64 row numbers, unique.
         data: (n, dim) float32, C-contiguous.
 
     Raises:
-        SpaceMismatch: the width of data is not the width of the space, or rows do not match it.
+        SpaceMismatch: data has another dimension than the space, or another number of rows than ``rows``.
     """
 
     space: Space
@@ -168,12 +166,12 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """What a batch of q queries asks of an index: one vector each, or several of which the best counts.
+    """The vectors of a batch of q queries to one index: m vectors for each query.
 
     Attributes:
-        space: the space asked in.
+        space: the space to search.
         vectors: (q, m, dim) float32.
-        reduce: ``max`` keeps an item's best score over the m vectors, ``mean`` averages the vectors first.
+        reduce: ``max`` takes an item's best score over the m vectors; ``mean`` averages the vectors first.
     """
 
     space: Space
@@ -187,7 +185,7 @@ class Query:
 
     Attributes:
         media: inputs by name, a subset of MEDIA; may be empty. An input is a reference, bytes or an array, or a list of
-            them (but for a pair).
+            them (not for a pair).
         like: positive examples: ids of stored items, which are left out of the answer.
         unlike: negative examples beside ``like``, left out too. The query vector is ``p + w (p - n)``: p is the mean
             of the positive examples, n the mean of the negative ones, w the weight of ``unlike``.
@@ -195,32 +193,32 @@ class Query:
         target: the key to find (``video``), or None for any.
         k: number of hits; with ``group``, number of groups.
         offset: number of top results to skip (pagination); with ``group``, of groups.
-        min_score: score threshold; not for lists that are fused by rank, whose scores are of several kinds.
+        min_score: score threshold; not allowed if lists are fused by rank, because their scores are not comparable.
         group: keep the best ``per_group`` hits for each value of this metadata column, such as the film of a frame; an
             item without a value is a group of its own.
         per_group: see ``group``.
         where: an SQL condition on the metadata, id and media of items, or None. See ``quiver.engine.core.condition``.
         params: values of its parameters: by name for ``:name``, or in order for ``?``.
         spaces: names of the spaces to answer in; empty for every space that can.
-        index: the kind of index to use; None lets the planner choose.
-        weights: of the inputs, by key of KEYS or ``like``, ``unlike`` or ``words``; 1 where it is not named.
-        scorer: the scorer to rank by; None lets the planner choose, ``none`` uses none.
+        index: kind of index to use; None lets the planner choose.
+        weights: weights of the inputs, by key of KEYS, ``like``, ``unlike`` or ``words``; 1 by default.
+        scorer: composer or reranker to rank with; None lets the planner choose, ``none`` uses none.
         budget_ms: latency budget in milliseconds: a reranker scores as many candidates as fit. The queries of a batch
             share the sum of their budgets.
         reduce: how several values of one input, or several examples, combine: ``mean`` of their vectors, or ``max`` of
             their scores. Vectors (m, dim) always combine by the maximum.
-        hybrid: whether text is also searched by full text, where it is embedded.
+        hybrid: combine vector search and full-text search for the text.
         exclude: ids of stored items that are never returned, such as those that the user has seen. Ids that are not
             stored are ignored.
         candidates: ids of the stored items that compete; None for all. With ``where``, both hold. Ids that are not
             stored are ignored.
         depth: number of candidates in each list that is fused, rescored or reranked; None lets the planner choose.
-        recall: how the candidates of a scorer are recalled: the name of one of its recall recipes, or ``routes`` for
-            whatever else leads to the target; with ``routes``, ``spaces`` are those of the candidates. None lets the
-            planner choose, which may be to score everything.
+        recall: how to find the candidates of a scorer: the name of one of its recall recipes, or ``routes`` for the
+            other routes to the target; with ``routes``, ``spaces`` are those of the candidates. None lets the planner
+            choose; it may score every item.
 
     Raises:
-        BadSpec: the query is empty, contradicts itself, or has a value that cannot be.
+        BadSpec: the query is empty or contradicts itself, or a value is invalid.
     """
 
     media: Mapping[str, Any] = field(default_factory=dict)
@@ -268,15 +266,17 @@ class Query:
 
     def _check_held(self) -> None:
         if self.media and (unknown := set(self.media) - set(MEDIA)):
-            raise BadSpec(f"a query holds {', '.join(MEDIA)}; it has no {', '.join(sorted(map(str, unknown)))}")
+            raise BadSpec(
+                f"a query takes the media {', '.join(MEDIA)}; unknown: {', '.join(sorted(map(str, unknown)))}"
+            )
         if ("before" in self.media) != ("after" in self.media):
             raise BadSpec("a pair needs both before and after")
         vectors: Any = self.vectors
         if not isinstance(vectors, Mapping):
             kind = type(vectors).__name__
-            raise BadSpec(f"vectors are given by the name of their space, such as {{'mine': v}}, not as {kind}")
+            raise BadSpec(f"vectors must be a mapping from space names to vectors, such as {{'mine': v}}, not {kind}")
         if not (self.media or self.like or self.vectors):
-            raise BadSpec("an empty query: give text, image, audio, video, before and after, an id, or a vector")
+            raise BadSpec("the query is empty: give text, image, audio, video, before and after, like, or vectors")
         for name in self.media:
             _check_values(name, self.media[name])
         if "text" in self.media:
@@ -284,12 +284,12 @@ class Query:
 
     @property
     def examples(self) -> tuple[str, ...]:
-        """Ids of all stored items it names, which are left out of the answer."""
+        """Ids of the positive and negative examples, which are left out of the answer."""
         return (*self.like, *self.unlike)
 
     @property
     def condition(self) -> Condition | None:
-        """Its condition with the parameters, where it has one."""
+        """The condition with its parameters, or None."""
         return None if self.where is None else Condition(self.where, self.params)
 
     def _take_condition(self) -> None:
@@ -303,7 +303,7 @@ class Query:
             object.__setattr__(self, "candidates", strings(self.candidates, "candidates"))
 
     def _take_text(self) -> None:
-        """See that text is text; bytes in UTF-8 become a string, and a string stays what it is."""
+        """Check that text is text; UTF-8 bytes become a string, and strings stay unchanged."""
         held = self.media["text"]
         if type(held) is str and held.isascii():
             return
@@ -328,30 +328,30 @@ class Query:
 
     def _check_choices(self) -> None:
         if self.unlike and not self.like:
-            raise BadSpec("unlike needs like: away from what is known only beside something to be near to")
+            raise BadSpec("unlike (negative examples) needs at least one positive example: like")
         if self.unlike and (both := set(self.like).intersection(self.unlike)):
-            raise BadSpec(f"{min(both)!r} is in like and in unlike")
+            raise BadSpec(f"{min(both)!r} is both in like and in unlike")
         if self.min_score is not None and not _is_finite(self.min_score):
             raise BadSpec(f"min_score must be a finite number, not {self.min_score!r}")
         if self.per_group > 1 and self.group is None:
-            raise BadSpec("per_group needs group: the column whose values are groups")
+            raise BadSpec("per_group needs group: the metadata column to group by")
         if self.reduce not in ("mean", "max"):
             raise BadSpec(f"reduce must be mean or max, not {self.reduce!r}")
         if self.hybrid and "text" not in self.media:
-            raise BadSpec("hybrid needs text: words to search by and to embed")
+            raise BadSpec("hybrid needs text to search for")
         if self.depth is not None and self.depth < 1:
             raise BadSpec(f"depth must be at least 1, not {self.depth}")
         if self.recall is not None and self.scorer == NONE:
-            raise BadSpec(f"recall={self.recall} finds candidates for a scorer, and scorer=none uses none")
+            raise BadSpec(f"recall={self.recall} finds candidates for a scorer, but scorer=none uses no scorer")
 
 
 def _check_values(name: str, held: Any) -> None:
     if not isinstance(held, list | tuple):
         return
     if name in ("before", "after"):
-        raise BadSpec(f"{name} takes one image, not a list")
+        raise BadSpec(f"{name} must be one image, not a list")
     if not held or any(each is None for each in held):
-        raise BadSpec(f"{name} is a list with nothing in it: leave it out, or fill it")
+        raise BadSpec(f"{name} is an empty list or contains None: leave it out, or give values")
 
 
 def _text(value: Any) -> str:
@@ -362,21 +362,21 @@ def _text(value: Any) -> str:
             value.encode()
             return value
     except UnicodeError as error:
-        raise BadSpec(f"the text {value!r} is not whole: {getattr(error, 'reason', error)}") from error
-    raise BadSpec(f"text is a string, not {type(value).__name__}")
+        raise BadSpec(f"the text {value!r} is not valid Unicode: {getattr(error, 'reason', error)}") from error
+    raise BadSpec(f"text must be a string, not {type(value).__name__}")
 
 
 def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
     if not isinstance(weights, Mapping):
-        raise BadSpec(f"weights are numbers by name, such as {{'text': 2}}, not {weights!r}")
+        raise BadSpec(f"weights must be a mapping from names to numbers, such as {{'text': 2}}, not {weights!r}")
     for name, weight in weights.items():
         if name not in held:
             said = ", ".join("like (its examples)" if each == LIKE else each for each in held) or "vectors"
-            raise BadSpec(f"a weight for {name!r}, which is not held: this query holds {said}")
+            raise BadSpec(f"there is a weight for {name!r}, but the inputs of this query are: {said}")
         if not _counts(weight):
             raise BadSpec(f"the weight of {name} must be a number of at least 0, not {weight!r}")
     if all(weights.get(name, 1) == 0 for name in held if name != UNLIKE):
-        raise BadSpec("every weight is 0: nothing that is held would count")
+        raise BadSpec("every weight is 0: at least one input needs a positive weight")
 
 
 def _counts(weight: Any) -> bool:
@@ -391,7 +391,7 @@ def _is_finite(number: Any) -> bool:
 
 
 class Ask(TypedDict, total=False):
-    """A query in keywords: ``search(image="a.jpg", target="video", k=5)``. See Query for what they mean."""
+    """A query as keywords: ``search(image="a.jpg", target="video", k=5)``. ``Query`` describes them."""
 
     text: str | Sequence[str]
     image: Any
@@ -433,7 +433,7 @@ def query_of(ask: Ask) -> Query:
         BadSpec: a keyword is unknown, or the query is empty or contradicts itself.
     """
     if unknown := set(ask) - set(Ask.__annotations__):
-        raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; it has no {', '.join(sorted(unknown))}")
+        raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; unknown: {', '.join(sorted(unknown))}")
     given: dict[str, Any] = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
     media = {name: ask[name] for name in MEDIA if ask.get(name) is not None}  # type: ignore[literal-required]
     return Query(media, **given)
@@ -441,14 +441,14 @@ def query_of(ask: Ask) -> Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer.
+    """One search result.
 
     Attributes:
-        id: the item.
-        score: larger is better, always; comparable within one answer only.
+        id: id of the item.
+        score: larger is always better; comparable only within one answer.
         uri: its first media reference, or None.
         meta: its metadata, text included.
-        trace: stage name to what that stage said of it, such as ``{"recall image": {"rank": 1, "score": 0.9}}``.
+        trace: rank and score by stage, such as ``{"recall image": {"rank": 1, "score": 0.9}}``.
     """
 
     id: str

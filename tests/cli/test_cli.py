@@ -157,7 +157,7 @@ def test_a_page_shows_the_query_the_hits_and_the_plan(shop, photos, tmp_path):
     ("arguments", "problem"),
     [
         (["search", "nowhere", "--text", "a"], "no collection at"),
-        (["search", "{shop}"], "an empty query"),
+        (["search", "{shop}"], "the query is empty"),
         (["search", "{shop}", "--image", "none.png"], "--image: there is no file none.png"),
         (["search", "{shop}", "--text", "a", "--where", "cost <"], "cannot filter by 'cost <'"),
         (["search", "{shop}", "--text", "a", "--space", "dino"], "no space is called 'dino'"),

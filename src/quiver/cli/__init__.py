@@ -1,4 +1,4 @@
-"""The command line: one file per command, each a thin face of a method of Collection.
+"""The command line: one file per command, each a thin wrapper of a method of Collection.
 
 Nothing heavy is imported until a command needs it, so that ``quiver --help`` answers at once.
 """
@@ -34,12 +34,12 @@ for command in (add, search, index, fit, info, get, delete, versions, prune, tra
     app.command()(command)
 app.add_typer(bench, name="bench")
 
-#: What typer makes of Ctrl-C.
+#: Exit status that typer gives Ctrl-C.
 STOPPED = 130
 
 
 def main() -> None:
-    """Run the command line; what a user can put right is one line on standard error and exit status 2."""
+    """Run the command line; errors that a user can correct are one line on standard error, with exit status 2."""
     try:
         app()
     except QuiverError as error:
@@ -47,7 +47,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == STOPPED:
-            print("quiver: stopped; what was committed stays, and the same command goes on from there", file=sys.stderr)
+            print("quiver: stopped; committed work is kept, and the same command resumes", file=sys.stderr)
         raise
     except BrokenPipeError:
         sys.stderr.close()

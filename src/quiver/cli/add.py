@@ -9,7 +9,7 @@ from quiver.types import Metric
 
 Collection = Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")]
 
-#: Ids of items whose files are gone that are printed; ``--json`` has them all.
+#: Number of printed ids of items whose files are gone; ``--json`` has them all.
 _LISTED = 50
 
 
@@ -34,7 +34,9 @@ def add(
     ] = None,
     of: Annotated[
         str | None,
-        typer.Option(help="With --space: the medium that was embedded; by default image, or what a folder says."),
+        typer.Option(
+            help="With --space: the embedded medium; by default image, or as a clip-retrieval folder names it."
+        ),
     ] = None,
     column: Annotated[
         str | None,

@@ -55,7 +55,7 @@ def recall(
     """Measure encoders on a data set, with the random and classic baselines in the same table.
 
     Own questions are a CSV, TSV, JSONL or Parquet file: columns of media to ask with (text, image ...), and a column
-    answer with the id of an item; rows that ask the same are one question:
+    answer with the id of an item; rows with the same query are one question:
     quiver bench recall questions.csv --items photos/ --encoder classic
     """
     from quiver.benchmarks.recall import measure as measured

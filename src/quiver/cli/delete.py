@@ -22,8 +22,12 @@ def delete(
         list[str] | None,
         typer.Option(help="Value of a :name in --where, such as most=50; a name repeated is a list for IN."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete what --where matches without asking.")] = False,
-    expect: Annotated[int | None, typer.Option(help="Delete only if exactly so many items match; do not ask.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete the items that match --where without asking.")
+    ] = False,
+    expect: Annotated[
+        int | None, typer.Option(help="Delete only if exactly this many items match; do not ask.")
+    ] = None,
 ) -> None:
     """Delete items by id or by condition. Earlier versions keep them.
 
@@ -41,10 +45,10 @@ def delete(
 
 
 def _confirmed(opened: "Collection", where: str, params: dict[str, Any]) -> int | None:
-    """Show how many items match and ask; returns their number, or None where nothing is to be deleted.
+    """Show the number of matching items and ask; returns it, or None if nothing is to be deleted.
 
     Raises:
-        BadSpec: nobody is there to be asked.
+        BadSpec: standard input is not a terminal, so nobody can confirm.
     """
     count, items = opened.count(where, params), len(opened)
     if not count:

@@ -10,7 +10,7 @@ from quiver.cli import show
 from quiver.errors import require
 
 _COUNTS = {"scenes": 120, "stills": 60, "pairs": 60, "garments": 240}
-#: Films the demo's model learns from, of another world than the one that is searched.
+#: Training films of the demo's model; their world is not the one that is searched.
 _FILMS = 1500
 
 
@@ -19,7 +19,7 @@ def demo(
         "out/demo"
     ),
     encoder: Annotated[
-        list[str] | None, typer.Option(help="Encoder spec; may be repeated. Default: those that need no download.")
+        list[str] | None, typer.Option(help="Encoder spec; may be repeated. Default: encoders that need no download.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the generated data.")] = 0,
     steps: Annotated[int, typer.Option(help="Training steps of the MMV model; 0 skips it.")] = 300,
@@ -49,7 +49,7 @@ def demo(
         print()
     print(render(answers[0][1].plan, answers[0][1].actual))
     page = out / "index.html"
-    write(page, answers, collection=collection, title="Quiver demo: a made world, searched")
+    write(page, answers, collection=collection, title="Quiver demo: search in a generated world")
     print(f"\nlook at {page}")
 
 
@@ -63,7 +63,7 @@ def _render(folder: Path, seed: int) -> list[Path]:
 
 
 def _train(out: Path, seed: int, steps: int) -> Path:
-    """Return the folder of an MMV model that learnt from another world, training it where that was not done."""
+    """Return the folder of an MMV model trained on another world; train it if it is not there yet."""
     from quiver.benchmarks import datasets
     from quiver.encoders._settings import changed
     from quiver.encoders.mmv.train import PRESETS, train
@@ -75,13 +75,13 @@ def _train(out: Path, seed: int, steps: int) -> Path:
         held = datasets.load(f"{films} split=validation count=200")
         settings = {"loop.steps": steps, "loop.validate_every": steps, "calibration_steps": 100}
         recipe = changed(PRESETS["cpu"], settings)
-        print(f"\ntraining MMV for {steps} steps; kept in {out} for the next time")
+        print(f"\ntraining MMV for {steps} steps; {out} keeps it for the next run")
         train(learn, held, out, recipe=recipe)
     return model
 
 
 def _across(world: Path) -> list[tuple[str, Any]]:
-    """Ask across media, in the spaces of MMV alone."""
+    """Search across media, in the spaces of MMV alone."""
     import csv
 
     with (world / "scenes.csv").open(newline="") as file:
@@ -103,7 +103,7 @@ def _mmv(media: dict[str, str], target: str, space: str) -> Any:
 
 
 def _at_hand() -> list[str]:
-    """Name the encoders that work here without a download: classic, MiniLM from its package, given weights."""
+    """Return the encoders that work without a download: classic, MiniLM from its package, given weights."""
     import importlib.util
     import os
 
@@ -128,7 +128,7 @@ def _queries(world: Path) -> list[tuple[str, Any]]:
         ("A photograph finds films of the same thing:", Query({"image": str(still)}, target="video", k=8)),
         ("A sound finds sounds like it:", Query(like=("scene000003",), target="audio", k=8)),
         (
-            "Words find garments, among the blue ones only:",
+            "Words find garments, filtered to blue:",
             Query({"text": "a skirt in jersey"}, target="image", where="colour = 'blue'", k=8),
         ),
         ("A garment finds garments:", Query(like=("garment000007",), target="image", k=8)),

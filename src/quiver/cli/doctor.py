@@ -69,7 +69,9 @@ def _costs(*, anew: bool) -> dict[str, Any]:
 
 
 def _priced(costs: dict[str, Any]) -> str:
-    measured = f"measured {costs['at']}" if costs["at"] else "not measured here yet; --calibrate does"
+    measured = (
+        f"measured {costs['at']}" if costs["at"] else "not measured on this machine yet: run quiver doctor --calibrate"
+    )
     scans = ", ".join(
         f"{costs[name]['alone']:.3g} ns a number {what}, {costs[name]['together']:.3g} in a batch"
         for name, what in (("scan", "scanned"), ("pick", "picked"))

@@ -1,4 +1,4 @@
-"""How the command line writes things: JSON or tab-separated lines for programs, aligned columns for people."""
+"""Output of the command line: JSON or tab-separated lines for programs, aligned columns for people."""
 
 import json
 import sys
@@ -10,27 +10,28 @@ import typer
 from quiver.engine.execution.plan import plain
 from quiver.errors import BadSpec
 
-#: What would end a column or a line, and how it is written in a pipe.
+#: Characters that would end a column or a line, and their escapes in a pipe.
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\v": "\\v", "\f": "\\f"}
 _ESCAPES |= {letter: f"\\u{ord(letter):04x}" for letter in "\x1c\x1d\x1e\x85\u2028\u2029"}
 
-#: The option ``--trust`` of commands that load what a collection names.
+#: Option ``--trust`` of commands that load encoders or files which a collection names.
 Trust = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Load encoders and read files that the collection names and you have not; remembered."
+        "--trust",
+        help="Trust the encoders and files that the collection names, also those you never named; remembered.",
     ),
 ]
 
 
 def write_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite, which JSON does not have, become null."""
+    """Print a value as JSON; numbers that are not finite become null, as JSON has none."""
     indent = 2 if sys.stdout.isatty() else None
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent))
 
 
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under titles; in a pipe, a line for each, with tabs between columns, and nothing is shortened."""
+    """Print rows under titles; in a pipe, one line per row with tabs between columns, and nothing is shortened."""
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(escaped(value) for value in row))
@@ -45,7 +46,7 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def brief(meta: dict[str, Any], *, width: int | None = 60) -> str:
-    """Write metadata on one line, cut to a width on a terminal; whole in a pipe, or where the width is None.
+    """Format metadata on one line, cut to a width on a terminal; uncut in a pipe or if the width is None.
 
     >>> brief({"name": "red dress", "price": 20}, width=None)
     'name=red dress price=20'
@@ -57,7 +58,7 @@ def brief(meta: dict[str, Any], *, width: int | None = 60) -> str:
 
 
 def escaped(value: Any) -> str:
-    r"""Write a value so that it stays in its column and line: tabs, line ends and backslashes as in JSON.
+    r"""Escape tabs, line ends and backslashes of a value as in JSON, so that it stays in its column and line.
 
     >>> print(escaped("two\nlines"))
     two\nlines
@@ -66,14 +67,14 @@ def escaped(value: Any) -> str:
 
 
 def warn(text: str) -> None:
-    """Print what the user should know, beside the answer."""
+    """Print a note for the user on standard error."""
     print(f"note: {text}", file=sys.stderr)
 
 
 def params(given: Sequence[str] | None) -> dict[str, Any]:
-    """Read the values of parameters from ``name=value``; what stands more than once is a list.
+    """Read parameters from ``name=value``; a repeated name makes a list.
 
-    Values stay text: the column that they are compared with says what they are.
+    Values stay text; the type of the compared column decides how they are read.
 
     >>> params(["most=50", "id=a", "id=b"])
     {'most': '50', 'id': ['a', 'b']}

@@ -1,4 +1,4 @@
-"""Options that say which columns of the user's own tables hold what; the same for every command that reads tables."""
+"""Options that name the columns of the user's own tables, shared by all commands that read tables."""
 
 from typing import Annotated
 
@@ -8,18 +8,14 @@ Meta = Annotated[
     str | None, typer.Option(help="Table of metadata to join to the files (CSV, TSV, JSONL, Parquet).", metavar="TABLE")
 ]
 Key = Annotated[str | None, typer.Option(help="Column of the --meta table that names the files.", metavar="COLUMN")]
-Media = Annotated[
-    str | None, typer.Option(help="Media to take ('video'), and columns that hold media ('audio=sound').")
-]
+Media = Annotated[str | None, typer.Option(help="Media to take ('video'), and columns of media ('audio=sound').")]
 IdColumn = Annotated[
     str | None,
     typer.Option(
-        help="Column that holds the ids; by default 'id', where it tells all rows apart. 'none' makes ids of paths.",
+        help="Column of ids; by default 'id' if its values are unique. 'none' makes ids from paths.",
         metavar="COLUMN",
     ),
 ]
-PathColumn = Annotated[
-    str | None, typer.Option(help="Column that holds the paths of files, of whatever medium.", metavar="COLUMN")
-]
-Text = Annotated[str | None, typer.Option(help="Column that holds the items' text.", metavar="COLUMN")]
-Image = Annotated[str | None, typer.Option(help="Column that names the items' pictures.", metavar="COLUMN")]
+PathColumn = Annotated[str | None, typer.Option(help="Column of file paths, of any medium.", metavar="COLUMN")]
+Text = Annotated[str | None, typer.Option(help="Column of the items' text.", metavar="COLUMN")]
+Image = Annotated[str | None, typer.Option(help="Column of the items' image files.", metavar="COLUMN")]

@@ -67,7 +67,7 @@ def _specs(data: list[str], columns: dict[str, str | None]) -> list[str]:
 
 
 def _train(school: Any, recipe: Any, data: list[str], out: Path, *, command: list[str], fresh: bool, json: bool) -> Any:
-    """Return the outcome, or None on every rank but the first; ``command`` is the model with its settings."""
+    """Train; return the outcome on the first rank, None on the others. ``command`` is the model with its settings."""
     from quiver.encoders._train import first, forget, leave, write_recipe
     from quiver.engine.tasks import training_data
 
@@ -105,7 +105,7 @@ def _school(model: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != place:
             raise
-        raise BadSpec(f"{model} cannot be trained: those that can are {', '.join(_trainable()) or 'none'}") from error
+        raise BadSpec(f"{model} cannot be trained; trainable models: {', '.join(_trainable()) or 'none'}") from error
 
 
 def _trainable() -> list[str]:
@@ -117,14 +117,14 @@ def _trainable() -> list[str]:
 
 
 def _choose(school: Any, model: str, settings: list[str], *, preset: str) -> Any:
-    """Return the recipe that a preset and settings make."""
+    """Return the recipe of a preset and settings."""
     from quiver import registry
     from quiver.encoders._settings import changed, parse
 
     _, options = registry.split(shlex.join([model, *settings]))
     preset = options.pop("preset", preset)
     if preset not in school.PRESETS:
-        raise BadSpec(f"{model} has no preset {preset!r}: there are {', '.join(school.PRESETS)}")
+        raise BadSpec(f"{model} has no preset {preset!r}; its presets are {', '.join(school.PRESETS)}")
     recipe = school.PRESETS[preset]
     return changed(recipe, parse(recipe, options, model=model))
 
@@ -158,7 +158,7 @@ def _list(school: Any, *, json: bool) -> None:
 
 
 def _written(value: Any) -> str:
-    """Write a value as it is typed: ``none`` for None, ``true`` for True."""
+    """Format a value as it is typed: ``none`` for None, ``true`` for True."""
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 

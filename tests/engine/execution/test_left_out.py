@@ -122,13 +122,13 @@ def test_the_command_line_excludes_ids(circle):
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(BadSpec, match="exclude takes strings: value 1 of 1 is 7"):
+    with pytest.raises(BadSpec, match="exclude must contain strings only; value 1 of 1 is 7"):
         Query(like=("a",), exclude=(7,))
-    with pytest.raises(BadSpec, match="candidates takes a string or several, not 7"):
+    with pytest.raises(BadSpec, match="candidates must be a string or a list of strings, not 7"):
         Query(like=("a",), candidates=7)
     with pytest.raises(BadSpec, match="depth must be at least 1, not 0"):
         Query(like=("a",), depth=0)
-    with pytest.raises(BadSpec, match="recall=routes finds candidates for a scorer, and scorer=none uses none"):
+    with pytest.raises(BadSpec, match="recall=routes finds candidates for a scorer, but scorer=none uses no scorer"):
         Query(like=("a",), recall="routes", scorer="none")
 
 

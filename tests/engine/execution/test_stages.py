@@ -164,9 +164,9 @@ def test_unlike_moves_away_under_l2_wherever_the_origin_is(tmp_path):
 @pytest.mark.parametrize(
     ("ask", "fault"),
     [
-        ({"unlike": "v#1"}, "an empty query"),
-        ({"vectors": at(0), "unlike": "v#1"}, "unlike needs like"),
-        ({"like": "v#1", "unlike": "v#1"}, "'v#1' is in like and in unlike"),
+        ({"unlike": "v#1"}, "the query is empty"),
+        ({"vectors": at(0), "unlike": "v#1"}, "needs at least one positive example: like"),
+        ({"like": "v#1", "unlike": "v#1"}, "'v#1' is both in like and in unlike"),
         ({"like": "v#1", "per_group": 2}, "per_group needs group"),
         ({"like": "v#1", "offset": -1}, "offset must be at least 0"),
         ({"like": "v#1", "min_score": math.nan}, "min_score must be a finite number"),

@@ -164,7 +164,7 @@ def test_a_root_that_moved_is_compared_at_its_new_place(place):
 
 
 def test_sync_needs_something_to_compare(place):
-    with pytest.raises(BadSpec, match="name the folders, tables or tars to compare"):
+    with pytest.raises(BadSpec, match="name the folders, tables or tars"):
         quiver.open(place / "c").add(sync=True, **FAST)
     with pytest.raises(BadSpec, match="prune must be True or False"):
         quiver.open(place / "c").add(place / "a", prune="yes", **FAST)

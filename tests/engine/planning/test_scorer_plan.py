@@ -495,10 +495,10 @@ def test_a_scorer_that_asks_elsewhere_than_it_said_is_found_out(shelf):
         ({"scorer": "duo", "target": "text"}, r"the scorer duo \(image \+ text -> image\) takes image \+ text"),
         ({"scorer": "duo", "text": None}, "takes image . text and finds image"),
         ({"scorer": "duo", "spaces": ["duo/lifted"]}, "it scores in duo/image, and only duo/lifted was asked for"),
-        ({"weights": {"audio": 1}}, "a weight for 'audio', which is not held: this query holds text, like"),
+        ({"weights": {"audio": 1}}, "there is a weight for 'audio', but the inputs of this query are: text, like"),
         ({"weights": {"text": -1}}, "the weight of text must be a number of at least 0, not -1"),
         ({"weights": {"text": 0, "like": 0}}, "every weight is 0"),
-        ({"text": []}, "text is a list with nothing in it"),
+        ({"text": []}, "text is an empty list or contains None"),
     ],
 )
 def test_what_cannot_be_composed_is_said_in_one_line(shelf, ask, problem):
