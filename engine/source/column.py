@@ -168,7 +168,10 @@ def from_text(values: "pa.Array", kind: "pa.DataType") -> "pa.Array":
 
     if pa.types.is_null(kind):
         return pa.nulls(len(values))
-    return values if pa.types.is_string(kind) else filled(values).cast(kind)
+    if pa.types.is_string(kind):
+        return values
+    texts = filled(values)
+    return pa.nulls(len(texts), kind) if texts.null_count == len(texts) else texts.cast(kind)
 
 
 def from_values(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":

@@ -237,6 +237,14 @@ def test_a_later_table_may_hold_anything_in_a_column(tmp_path, form):
     assert [found[f"item {n}"] for n in range(5)] == ["1", None, "2.5", "true", "x"]
 
 
+@pytest.mark.parametrize("others", [[], [1, 2], ["a"], 3, True, 1.5, DAY])
+def test_an_empty_text_is_no_value_beside_values_of_another_type(others):
+    from quiver.engine.source.given import Given
+
+    made = Given.of([Item("a", {}, {"v": ""}), Item("b", {}, {"v": None}), Item("c", {}, {"v": others})], media=False)
+    assert [value for batch in made.batches(2) for value in batch["v"].to_pylist()] == [None, None, others]
+
+
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(), st.dates(), st.binary(max_size=3),
     st.lists(st.one_of(st.integers(), st.text(), st.none()), max_size=3), st.datetimes(), st.decimals(),
