@@ -83,6 +83,8 @@ def test_moments_of_one_file_have_digests_of_their_own(tmp_path):
     "name", ["x.mp4#t=1,2", "what?.bin", "no#1.bin", "x.tar?offset=3&size=2#m.jpg", "100%25.bin", "a b é.bin"]
 )
 def test_real_file_with_an_odd_name_opens_as_itself(tmp_path, name):
+    if not name.isascii() and sys.getfilesystemencoding() != "utf-8":
+        pytest.skip("files have no names of other languages here")
     (tmp_path / name).write_bytes(b"itself")
     assert fetch(tmp_path / name) == fetch(str(tmp_path / name)) == fetch((tmp_path / name).as_uri()) == b"itself"
 

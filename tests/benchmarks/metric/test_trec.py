@@ -92,8 +92,8 @@ def test_ir_measures_reads_our_files_and_comes_to_our_figures(tmp_path):
     write_qrels(tmp_path / "qrels", judgements, items=ITEMS)
     theirs = ir_measures.calc_aggregate(
         [ir_measures.parse_measure(name) for name in MEASURES[:5]],
-        list(ir_measures.read_trec_qrels(str(tmp_path / "qrels"))),
-        list(ir_measures.read_trec_run(str(tmp_path / "run"))),
+        list(ir_measures.read_trec_qrels((tmp_path / "qrels").read_text(encoding="utf-8"))),
+        list(ir_measures.read_trec_run((tmp_path / "run").read_text(encoding="utf-8"))),
     )
     ours = evaluate(ranking, judgements, MEASURES[:5])
     assert {str(key): value for key, value in theirs.items()} == pytest.approx(

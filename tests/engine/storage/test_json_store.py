@@ -35,7 +35,7 @@ def made() -> Figures:
 def test_figures_come_back_as_they_were(tmp_path):
     json_store.write(tmp_path / "new" / "f.json", made())
     assert json_store.read(tmp_path / "new" / "f.json", Figures) == made()
-    json.loads((tmp_path / "new" / "f.json").read_text())
+    json.loads((tmp_path / "new" / "f.json").read_text(encoding="utf-8"))
 
 
 def test_a_missing_file_is_none_and_says_nothing(tmp_path, caplog):
