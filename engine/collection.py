@@ -1,56 +1,41 @@
 """A collection: items, their vectors in typed spaces, and the operations on them."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from quiver import registry
 from quiver.conditions import condition_of
-from quiver.engine import source
-from quiver.engine.core.column import Column, given_space
-from quiver.engine.core.encoder import Loaded, load
+from quiver.engine.changes import Changes, Ready, Tables
 from quiver.engine.core.sql import among
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import many_of_both, one_of_both
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
-from quiver.engine.ingest.meta_update import update
-from quiver.engine.ingest.options import AddOptions, Options, VectorOptions, known_options
-from quiver.engine.ingest.pipeline import Ingest, take_vectors
-from quiver.engine.ingest.progress import track
+from quiver.engine.ingest.options import AddOptions, VectorOptions
 from quiver.engine.ingest.report import Report
-from quiver.engine.ingest.stored_roots import keep, roots_of
-from quiver.engine.ingest.sync import compare
 from quiver.engine.ingest.words import index_words
 from quiver.engine.serving.answer import explain
 from quiver.engine.serving.batcher import Batcher, each_alone
 from quiver.engine.serving.paging import pages
 from quiver.engine.serving.searcher import Searcher
-from quiver.engine.source.given import Given, Stored
-from quiver.engine.source.roots import Roots
 from quiver.engine.statistics.scorer_recall import Measured
-from quiver.engine.storage.dataset import Table
-from quiver.engine.storage.index_files import Cache
-from quiver.engine.storage.pruning import Pruned, prune
+from quiver.engine.storage.pruning import Pruned
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.summary import summary
 from quiver.engine.tuning import index_choice
 from quiver.engine.tuning.index_build import Order, each, fill
 from quiver.engine.tuning.index_choice import Updates
 from quiver.engine.tuning.index_tuning import Want
-from quiver.engine.tuning.maintenance import Upkeep, catch_up, wanted
+from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
-from quiver.errors import BadSpec, NoCollection
-from quiver.malloc import share_arenas
-from quiver.trust import Reach, accepting, give, remember
-from quiver.trust import check as check_encoder
-from quiver.types import KEYS, Ask, Item, Metric, Query, strings
+from quiver.errors import BadSpec
+from quiver.trust import Reach, remember
+from quiver.types import Ask, Item, Metric, Query, strings
 
 T = TypeVar("T")
-#: Default encoder of a collection; it needs no weights.
-DEFAULT_ENCODER = "classic"
 #: Default recall target if no kind of index is named.
 RECALL = 0.95
 
@@ -83,10 +68,10 @@ class Collection:
         self._trusted = trust
         self._reach = Reach(uri, everything=trust)
         self._background = Upkeep(uri, trusted=trust) if catch_up else None
-        self._version = version
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
         self._searcher = Searcher(uri, version=version, trusted=trust)
         self._batcher = Batcher(self._searcher)
+        self._changes = Changes(self._searcher, self._batcher, self._quarantine, self._reach, self._background)
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
@@ -124,52 +109,7 @@ class Collection:
             BadSpec: an encoder spec is invalid.
             MissingWeights: the weights of an encoder are not on this machine.
         """
-        if isinstance(memory := options.get("max_memory"), str):
-            options["max_memory"] = index_choice.parse(memory)
-        chosen = Options.of(options)
-        share_arenas()
-        if odd := [each for each in sources if not isinstance(each, str | os.PathLike | Item)]:
-            raise BadSpec(
-                f"add takes paths and Items as separate arguments, as in add(*items), not a {type(odd[0]).__name__}"
-            )
-        items = [each for each in sources if isinstance(each, Item)]
-        paths = [str(each) for each in sources if not isinstance(each, Item)]
-        if chosen.sync and not paths:
-            raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
-        named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
-        given: list[source.Source] = [Given.of(items)] if items else []
-        table_of = None if meta is None else str(meta)
-
-        def opened(roots: Roots) -> list[source.Source]:
-            if not paths:
-                return []
-            return [source.open(paths, meta=table_of, key=key, media=media, roots=roots, **chosen.columns)]
-
-        origins = [*given, *opened(roots := roots_of(self._present()))]
-        encoders = self._loaded(named)
-        table = self._writer(create=bool(origins), roots=roots)
-        while not keep(table, roots):  # another process took a name meanwhile
-            origins = [*given, *opened(roots := roots_of(table))]
-        encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
-        typed = [each.beside(table.schema) if isinstance(each, Given) else each for each in origins]
-        origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)
-        reach = self._reach if typed else None
-        ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
-        for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
-            pass
-        report = ingest.report
-        report.notes[:0] = roots.notes
-        if chosen.sync:
-            compare(table, roots.used, ingest.seen, report=report, prune=chosen.prune)
-        report.notes += self._settle(table, changed=report.changed)
-        return report
-
-    def _loaded(self, specs: Iterable[str], *, stored: bool = False) -> list[Loaded]:
-        """Load encoders that the user or the collection names."""
-        with accepting(self._trusted):
-            for spec in specs:
-                check_encoder(spec, place=self.uri) if stored else give(spec)
-            return [load(spec) for spec in specs]
+        return self._changes.add(sources, encoder, Tables(meta, key, media), options)
 
     def hidden(self, reference: str) -> str | None:
         """Return the reason why a file that an item names is not shown, or None if it may be shown.
@@ -209,27 +149,7 @@ class Collection:
             BadData: vectors or metadata cannot be read, or the space has another dimension or metric.
             BadSpec: ids are missing or not unique, numbers of rows differ, or a name is invalid.
         """
-        if key is not None and key not in KEYS:
-            raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
-        read = known_options(options, VectorOptions, "add_vectors")
-        show = read.pop("progress", None)
-        share_arenas()
-        parts = [
-            (source.given_or_stored(vectors, ids, meta, **{**read, "column": column}), part)
-            for part, column in source.vector_parts(vectors, key, read.get("column"))
-        ]
-        columns = [Column(part, given_space(space, origin.dim, metric), None) for origin, part in parts]
-        table = self._writer(create=True)
-        table.check_fields([column.field() for column in columns])
-        report = Report()
-        for (origin, _), column in zip(parts, columns, strict=True):
-            taken = Report()
-            taking = take_vectors(table, origin, column, taken, quarantine=self._quarantine)
-            for _ in track(taking, total=origin.total, show=show):
-                pass
-            report = report.plus(taken)
-        report.notes += self._settle(table, changed=report.changed)
-        return report
+        return self._changes.add_vectors(vectors, Ready(space, ids, key, metric, meta), options)
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
         """Set metadata of items by id; returns the number of changed items.
@@ -241,17 +161,7 @@ class Collection:
             BadSpec: an id is not stored, or a value is cleared in a column that does not exist.
             BadData: a column name is invalid, or a value cannot be stored; nothing is changed then.
         """
-        if not isinstance(values, Mapping) or not all(isinstance(each, Mapping) for each in values.values()):
-            raise BadSpec(
-                "update_meta takes a mapping from ids to columns and values, such as {'a.jpg': {'price': 12.5}}"
-            )
-        table = self._writer()
-        absent = set(values).difference(item.id for item in self.get(list(values)))
-        if absent:
-            raise BadSpec(f"no item has the id {min(absent, key=str)!r}")
-        changed = update(table, values)
-        self._settle(table, changed=changed > 0)
-        return changed
+        return self._changes.update_meta(values)
 
     def delete(
         self,
@@ -280,9 +190,9 @@ class Collection:
         if (ids is None) == (condition is None):
             raise BadSpec("delete takes either ids or a condition: delete(['a', 'b']) or delete(where=\"price > 9\")")
         selected = condition or among("id", strings(ids, "delete"))
-        table = self._writer()
+        table = self._changes.table()
         count = table.delete(selected, expect=expect)
-        self._follow(table)
+        self._changes.follow(table)
         return count
 
     def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
@@ -330,14 +240,16 @@ class Collection:
                 other columns are indexed all the same.
         """
         named = strings(spaces, "spaces")
-        index_words(self._writer())
+        index_words(self._changes.table())
         kind, options = registry.split(spec) if spec is not None else (None, {})
         if kind is not None and "." in kind:  # a third-party module that the user names
             remember("index", kind)
         wanted = recall if recall is not None or spec is not None else RECALL
         want = None if wanted is None else Want(wanted, k, queries)
         order = Order(kind, options, want, index_choice.parse(memory) if isinstance(memory, str) else memory, updates)
-        return self._upkeep(lambda session: each(session, named, lambda own, column: [fill(own, column, order)]))
+        return self._changes.upkeep(
+            lambda session: each(session, named, lambda own, column: [fill(own, column, order)])
+        )
 
     def check(self, *, spaces: str | Sequence[str] = ()) -> list[dict[str, Any]]:
         """Check with fresh queries whether indexes still reach their recall targets; tune those again that do not.
@@ -347,7 +259,7 @@ class Collection:
             reached, and the recall target now.
         """
         named = strings(spaces, "spaces")
-        return self._upkeep(lambda session: each(session, named, check))
+        return self._changes.upkeep(lambda session: each(session, named, check))
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Update stale indexes; returns column, kind, how, vectors and seconds of each.
@@ -355,7 +267,7 @@ class Collection:
         Raises:
             QuiverError: an index cannot be built any more, or there is not enough memory for it.
         """
-        return self._upkeep(catch_up)
+        return self._changes.upkeep(catch_up)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for background index updates, at most so many seconds; returns whether they are done."""
@@ -459,10 +371,7 @@ class Collection:
         Those versions cannot be checked out any more. Reading the metadata of hits from such a version may fail, so do
         not prune to 0 days while others search.
         """
-        pruned = prune(self._writer(), days=days)
-        with self._batcher.alone():
-            self._session().reopen()
-        return pruned
+        return self._changes.prune(days)
 
     def checkout(self, version: int) -> "Collection":
         """Return the collection at a version, read-only.
@@ -487,50 +396,5 @@ class Collection:
         """
         return self._searcher.session()
 
-    def _writer(self, *, create: bool = False, roots: Roots | None = None) -> Table:
-        """Open a separate table for a change, so that searches keep the version they read."""
-        with self._batcher.alone():
-            try:
-                self._session()
-            except NoCollection:
-                if not create or self._version is not None:
-                    raise
-                Table.create(f"{self.uri}/items.lance", roots=roots.all if roots else ())
-        return Table(f"{self.uri}/items.lance", version=self._version)
 
-    def _present(self) -> Table | None:
-        """Return the table if there is one."""
-        with self._batcher.alone():
-            try:
-                return self._session().table
-            except NoCollection:
-                return None
-
-    def _upkeep(self, work: Callable[[Session], T]) -> T:
-        """Work on indexes in a separate session, so that searches go on; they see the new indexes afterwards."""
-        apart = Session(self._writer(), cache=Cache(self.uri), trusted=self._trusted)
-        try:
-            return work(apart)
-        finally:
-            with self._batcher.alone():
-                self._session().reopen()
-
-    def _settle(self, table: Table, *, changed: bool) -> tuple[str, ...]:
-        """Index ids and words, and compact the fragments of many small commits; returns notes for the user.
-
-        Without changes there is no compaction: it gives rows new numbers, which makes indexes stale.
-        """
-        table.index("id", "BTREE")
-        notes = index_words(table)
-        if changed:
-            table.tidy()
-        self._follow(table)
-        return notes
-
-    def _follow(self, table: Table) -> None:
-        """Update indexes in the background if a change made one stale."""
-        if self._background is not None and wanted(Session(table, cache=Cache(self.uri))):
-            self._background.start()
-
-
-__all__ = ["DEFAULT_ENCODER", "Collection", "open"]
+__all__ = ["Collection", "open"]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
-def settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+def own_trust(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what tests name as trusted out of the settings of whoever runs them."""
     os.environ["QUIVER_CONFIG"] = str(tmp_path_factory.mktemp("config"))
 

@@ -1,0 +1,219 @@
+"""Changes of a collection: adds, and the housekeeping that follows every change.
+
+A change opens a table of its own, so that searches keep the version they read.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from quiver import registry
+from quiver.engine import source
+from quiver.engine.core.column import Column, given_space
+from quiver.engine.core.encoder import Loaded, load
+from quiver.engine.core.sql import among
+from quiver.engine.execution.session import Session
+from quiver.engine.ingest.meta_update import update
+from quiver.engine.ingest.options import AddOptions, Options, VectorOptions, known_options
+from quiver.engine.ingest.pipeline import Ingest, take_vectors
+from quiver.engine.ingest.progress import track
+from quiver.engine.ingest.report import Report
+from quiver.engine.ingest.stored_roots import keep, roots_of
+from quiver.engine.ingest.sync import compare
+from quiver.engine.ingest.words import index_words
+from quiver.engine.serving.batcher import Batcher
+from quiver.engine.serving.searcher import Searcher
+from quiver.engine.source.given import Given, Stored
+from quiver.engine.source.roots import Roots
+from quiver.engine.storage.dataset import Table
+from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.pruning import Pruned, prune
+from quiver.engine.storage.quarantine import Quarantine
+from quiver.engine.tuning import index_choice
+from quiver.engine.tuning.maintenance import Upkeep, wanted
+from quiver.errors import BadSpec, NoCollection
+from quiver.malloc import share_arenas
+from quiver.trust import Reach, accepting, give
+from quiver.trust import check as check_encoder
+from quiver.types import KEYS, Item, Metric, strings
+
+T = TypeVar("T")
+#: Default encoder of a collection; it needs no weights.
+DEFAULT_ENCODER = "classic"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """How tables describe files: see ``Collection.add``."""
+
+    meta: str | Path | None
+    key: str | None
+    media: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What ready-made vectors are: see ``Collection.add_vectors``."""
+
+    space: str
+    ids: Sequence[str] | None
+    key: str | None
+    metric: Metric
+    meta: Any
+
+
+class Changes:
+    """The writing side of one collection."""
+
+    def __init__(
+        self, searcher: Searcher, batcher: Batcher, quarantine: Quarantine, reach: Reach, background: Upkeep | None
+    ) -> None:
+        self._uri = searcher.uri
+        self._searcher, self._batcher = searcher, batcher
+        self._quarantine, self._reach, self._background = quarantine, reach, background
+
+    def add(
+        self, sources: Sequence[str | Path | Item], encoder: str | Sequence[str], tables: Tables, options: AddOptions
+    ) -> Report:
+        """Add items, or embed the stored items with another encoder: see ``Collection.add``."""
+        if isinstance(memory := options.get("max_memory"), str):
+            options["max_memory"] = index_choice.parse(memory)
+        chosen = Options.of(options)
+        share_arenas()
+        if odd := [each for each in sources if not isinstance(each, str | os.PathLike | Item)]:
+            raise BadSpec(
+                f"add takes paths and Items as separate arguments, as in add(*items), not a {type(odd[0]).__name__}"
+            )
+        items = [each for each in sources if isinstance(each, Item)]
+        paths = [str(each) for each in sources if not isinstance(each, Item)]
+        if chosen.sync and not paths:
+            raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
+        named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
+        given: list[source.Source] = [Given.of(items)] if items else []
+        table_of = None if tables.meta is None else str(tables.meta)
+
+        def opened(roots: Roots) -> list[source.Source]:
+            if not paths:
+                return []
+            return [
+                source.open(paths, meta=table_of, key=tables.key, media=tables.media, roots=roots, **chosen.columns)
+            ]
+
+        origins = [*given, *opened(roots := roots_of(self._present()))]
+        encoders = self._loaded(named)
+        table = self.table(create=bool(origins), roots=roots)
+        while not keep(table, roots):  # another process took a name meanwhile
+            origins = [*given, *opened(roots := roots_of(table))]
+        encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
+        typed = [each.beside(table.schema) if isinstance(each, Given) else each for each in origins]
+        origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)
+        reach = self._reach if typed else None
+        ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
+        for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
+            pass
+        report = ingest.report
+        report.notes[:0] = roots.notes
+        if chosen.sync:
+            compare(table, roots.used, ingest.seen, report=report, prune=chosen.prune)
+        report.notes += self.settle(table, changed=report.changed)
+        return report
+
+    def add_vectors(self, vectors: Any, ready: Ready, options: VectorOptions) -> Report:
+        """Add ready-made vectors: see ``Collection.add_vectors``."""
+        if ready.key is not None and ready.key not in KEYS:
+            raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {ready.key!r}")
+        read = known_options(options, VectorOptions, "add_vectors")
+        show = read.pop("progress", None)
+        share_arenas()
+        parts = [
+            (source.given_or_stored(vectors, ready.ids, ready.meta, **{**read, "column": column}), part)
+            for part, column in source.vector_parts(vectors, ready.key, read.get("column"))
+        ]
+        columns = [Column(part, given_space(ready.space, origin.dim, ready.metric), None) for origin, part in parts]
+        table = self.table(create=True)
+        table.check_fields([column.field() for column in columns])
+        report = Report()
+        for (origin, _), column in zip(parts, columns, strict=True):
+            taken = Report()
+            taking = take_vectors(table, origin, column, taken, quarantine=self._quarantine)
+            for _ in track(taking, total=origin.total, show=show):
+                pass
+            report = report.plus(taken)
+        report.notes += self.settle(table, changed=report.changed)
+        return report
+
+    def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
+        """Set metadata of items by id: see ``Collection.update_meta``."""
+        if not isinstance(values, Mapping) or not all(isinstance(each, Mapping) for each in values.values()):
+            raise BadSpec(
+                "update_meta takes a mapping from ids to columns and values, such as {'a.jpg': {'price': 12.5}}"
+            )
+        table = self.table()
+        stored = table.read(["id"], where=among("id", [id for id in values if isinstance(id, str)]))["id"]
+        absent = set(values).difference(stored.to_pylist())
+        if absent:
+            raise BadSpec(f"no item has the id {min(absent, key=str)!r}")
+        changed = update(table, values)
+        self.settle(table, changed=changed > 0)
+        return changed
+
+    def prune(self, days: float) -> Pruned:
+        """Remove old versions: see ``Collection.prune``."""
+        pruned = prune(self.table(), days=days)
+        with self._batcher.alone():
+            self._searcher.session().reopen()
+        return pruned
+
+    def upkeep(self, work: Callable[[Session], T]) -> T:
+        """Work on indexes in a separate session, so that searches go on; they see the new indexes afterwards."""
+        apart = Session(self.table(), cache=Cache(self._uri), trusted=self._searcher.trusted)
+        try:
+            return work(apart)
+        finally:
+            with self._batcher.alone():
+                self._searcher.session().reopen()
+
+    def table(self, *, create: bool = False, roots: Roots | None = None) -> Table:
+        """Open a separate table for a change, so that searches keep the version they read."""
+        with self._batcher.alone():
+            try:
+                self._searcher.session()
+            except NoCollection:
+                if not create or self._searcher.version is not None:
+                    raise
+                Table.create(f"{self._uri}/items.lance", roots=roots.all if roots else ())
+        return Table(f"{self._uri}/items.lance", version=self._searcher.version)
+
+    def _present(self) -> Table | None:
+        """Return the table if there is one."""
+        with self._batcher.alone():
+            try:
+                return self._searcher.session().table
+            except NoCollection:
+                return None
+
+    def settle(self, table: Table, *, changed: bool) -> tuple[str, ...]:
+        """Index ids and words, and compact the fragments of many small commits; returns notes for the user.
+
+        Without changes there is no compaction: it gives rows new numbers, which makes indexes stale.
+        """
+        table.index("id", "BTREE")
+        notes = index_words(table)
+        if changed:
+            table.tidy()
+        self.follow(table)
+        return notes
+
+    def follow(self, table: Table) -> None:
+        """Update indexes in the background if a change made one stale."""
+        if self._background is not None and wanted(Session(table, cache=Cache(self._uri))):
+            self._background.start()
+
+    def _loaded(self, specs: Iterable[str], *, stored: bool = False) -> list[Loaded]:
+        """Load encoders that the user or the collection names."""
+        with accepting(self._searcher.trusted):
+            for spec in specs:
+                check_encoder(spec, place=self._uri) if stored else give(spec)
+            return [load(spec) for spec in specs]
