@@ -32,8 +32,9 @@ from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
+from quiver.keywords import Ask
 from quiver.trust import Reach, remember
-from quiver.types import Ask, Item, Metric, Query, strings
+from quiver.types import Item, Metric, Query, strings
 
 T = TypeVar("T")
 #: Default recall target if no kind of index is named.
@@ -395,6 +396,3 @@ class Collection:
             BadCollection: there is no collection yet.
         """
         return self._searcher.session()
-
-
-__all__ = ["Collection", "open"]

@@ -5,7 +5,8 @@ import pytest
 
 import quiver
 from quiver.errors import BadSpec, SpaceMismatch
-from quiver.types import Query, Space, Vectors, keys_of, query_of
+from quiver.keywords import query_of
+from quiver.types import Query, Space, Vectors, keys_of
 
 SPACE = Space("made", 3, "cosine", "0")
 

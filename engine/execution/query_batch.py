@@ -11,7 +11,8 @@ from typing import Any, cast, overload
 import numpy as np
 
 from quiver.errors import BadSpec
-from quiver.types import Ask, Floats, Query, query_of
+from quiver.keywords import Ask, query_of
+from quiver.types import Floats, Query
 
 #: What queries of a batch have in common.
 _COMMON = attrgetter(*(each.name for each in fields(Query) if each.name != "vectors"))

@@ -6,7 +6,7 @@ Shapes: n items, q queries, m probe vectors, dim the dimension of a space.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -355,15 +355,12 @@ def _check_values(name: str, held: Any) -> None:
 
 
 def _text(value: Any) -> str:
+    if not isinstance(value, str | bytes | bytearray):
+        raise BadSpec(f"text must be a string, not {type(value).__name__}")
     try:
-        if isinstance(value, bytes | bytearray):
-            return bytes(value).decode()
-        if isinstance(value, str):
-            value.encode()
-            return value
+        return (value.encode() if isinstance(value, str) else bytes(value)).decode()
     except UnicodeError as error:
         raise BadSpec(f"the text {value!r} is not valid Unicode: {getattr(error, 'reason', error)}") from error
-    raise BadSpec(f"text must be a string, not {type(value).__name__}")
 
 
 def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
@@ -373,14 +370,10 @@ def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
         if name not in held:
             said = ", ".join("like (its examples)" if each == LIKE else each for each in held) or "vectors"
             raise BadSpec(f"there is a weight for {name!r}, but the inputs of this query are: {said}")
-        if not _counts(weight):
+        if not _is_finite(weight) or weight < 0:
             raise BadSpec(f"the weight of {name} must be a number of at least 0, not {weight!r}")
     if all(weights.get(name, 1) == 0 for name in held if name != UNLIKE):
         raise BadSpec("every weight is 0: at least one input needs a positive weight")
-
-
-def _counts(weight: Any) -> bool:
-    return _is_finite(weight) and weight >= 0
 
 
 def _is_finite(number: Any) -> bool:
@@ -388,55 +381,6 @@ def _is_finite(number: Any) -> bool:
         return math.isfinite(number)
     except (TypeError, OverflowError):
         return False
-
-
-class Ask(TypedDict, total=False):
-    """A query as keywords: ``search(image="a.jpg", target="video", k=5)``. ``Query`` describes them."""
-
-    text: str | Sequence[str]
-    image: Any
-    audio: Any
-    video: Any
-    before: Any
-    after: Any
-    like: str | Sequence[str]
-    unlike: str | Sequence[str]
-    vectors: Mapping[str, Any]
-    target: str | None
-    k: int
-    offset: int
-    min_score: float | None
-    group: str | None
-    per_group: int
-    where: str | None
-    params: Mapping[str, Any] | Sequence[Any]
-    spaces: str | Sequence[str]
-    index: str | None
-    weights: Mapping[str, float]
-    scorer: str | None
-    budget_ms: float | None
-    reduce: Literal["mean", "max"]
-    hybrid: bool
-    exclude: str | Sequence[str]
-    candidates: str | Sequence[str] | None
-    depth: int | None
-    recall: str | None
-
-
-def query_of(ask: Ask) -> Query:
-    """Turn keywords into a query.
-
-    >>> query_of({"text": "a red dress", "like": "shop/7.jpg", "k": 3}).like
-    ('shop/7.jpg',)
-
-    Raises:
-        BadSpec: a keyword is unknown, or the query is empty or contradicts itself.
-    """
-    if unknown := set(ask) - set(Ask.__annotations__):
-        raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; unknown: {', '.join(sorted(unknown))}")
-    given: dict[str, Any] = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
-    media = {name: ask[name] for name in MEDIA if ask.get(name) is not None}  # type: ignore[literal-required]
-    return Query(media, **given)
 
 
 @dataclass(frozen=True, slots=True)
