@@ -252,7 +252,7 @@ class Query:
             self._take_strings()
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
-        if self.budget_ms is not None and not (_counts(self.budget_ms) and self.budget_ms):
+        if self.budget_ms is not None and not (_is_finite(self.budget_ms) and self.budget_ms > 0):
             raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
         if not (type(self.k) is type(self.per_group) is type(self.offset) is int and self.depth is None):
             self._take_counts()
