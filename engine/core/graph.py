@@ -1,8 +1,8 @@
-"""The quiver itself: spaces are nodes, encoders and bridges are arrows, and a query is a path.
+"""The graph of spaces (nodes), encoders and bridges (arrows); a query follows a path through it.
 
-A route leads from something the user holds, along one encoder and any number of bridges, to a column of vectors:
-a stored one, or one that bridges make of a stored one where the user's side cannot reach that. A scorer is an arrow
-too, from several inputs at once. Routes are values; nothing here loads a model or reads a vector.
+A route leads from an input of the query, along one encoder and any number of bridges, to a column of vectors. The
+column is stored, or bridges compute it from a stored one that the query cannot reach. A scorer is an arrow from several
+inputs at once. Routes are plain values: this module loads no model and reads no vector.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 from quiver.engine.core.column import Column, Crossing, Derived
 from quiver.types import LIKE, Query, Space, values_of
 
-#: What a query may start from besides the keys of media and stored items: ready-made vectors.
+#: Origin of routes that start from ready-made vectors, beside the keys of media and stored items.
 VECTOR = "vector"
 
 
@@ -28,11 +28,11 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A scorer's way to recall candidates.
+    """A recall recipe of a scorer: one probe vector per space.
 
     Attributes:
-        name: what the scorer calls it.
-        spaces: the space of each probe it asks.
+        name: name given by the scorer.
+        spaces: the space of each probe.
     """
 
     name: str
@@ -41,16 +41,16 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A scorer's arrow, from what a query holds together to a key; see ``quiver.protocols.Scorer``.
+    """A scorer's arrow, from the inputs of a query together to a key; see ``quiver.protocols.Scorer``.
 
     Attributes:
-        name: of the scorer.
+        name: name of the scorer.
         encoder: the spec of the encoder that offers it.
-        holds: names of MEDIA.
+        holds: required inputs, as names of MEDIA.
         finds: the key it ranks.
         reads: the spaces whose vectors it scores.
-        recalls: its ways to recall candidates, the default first.
-        exact: whether the default recall ranks as it scores.
+        recalls: its recall recipes, the default first.
+        exact: whether the default recall gives the same ranking as the scorer.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Composition:
 
     @classmethod
     def of(cls, spec: str, described: Mapping[str, Any]) -> "Composition":
-        """Read what the manifest says of a scorer."""
+        """Read a scorer from its description in the manifest."""
         recalls = (Recipe(name, _spaces(spaces)) for name, spaces in described["recalls"].items())
         return cls(
             name=described["name"],
@@ -79,7 +79,7 @@ class Composition:
         return f"{self.name} ({' + '.join(self.holds)} -> {self.finds})"
 
     def asks(self, recipe: Recipe) -> tuple[str, ...]:
-        """Name what each probe of a recipe asks, as routes and traces have it."""
+        """Return a name for each probe of a recipe, as used by routes and traces."""
         name = f"{self.name} {recipe.name}"
         return (name,) if len(recipe.spaces) == 1 else tuple(f"{name} {n + 1}" for n in range(len(recipe.spaces)))
 
@@ -89,10 +89,10 @@ class Route:
     """A path from an input of the query to a column of vectors.
 
     Attributes:
-        origin: where it starts: a key of KEYS, ``like`` or ``vector``; or a probe of a scorer.
+        origin: start of the route: a key of KEYS, ``like``, ``vector``, or a probe of a scorer.
         start: the space the input is embedded in, or already lives in.
-        column: the vectors it ends at.
-        encoder: the spec of the encoder that embeds the input; None where nothing has to be embedded.
+        column: the column at the end.
+        encoder: spec of the encoder that embeds the input; None if the input is a vector already.
         bridges: the crossings on the way, in order.
     """
 
@@ -110,15 +110,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Every arrow and every column of a collection.
+    """All arrows and columns of a collection.
 
     Attributes:
-        arrows: what encoders embed.
+        arrows: arrows of the encoders.
         crossings: the bridges.
-        columns: the stored vectors.
+        columns: the stored vector columns.
         compositions: the scorers.
-        derived: what bridges can make of the stored vectors; one for each key and space that is not stored.
-        features: spaces that only scorers read: their vectors are near to nothing, and are never searched.
+        derived: columns that bridges can compute; one for each key and space that is not stored.
+        features: spaces that only scorers read; they are never searched by similarity.
     """
 
     arrows: tuple[Arrow, ...]
@@ -130,7 +130,7 @@ class Graph:
 
     @classmethod
     def of(cls, encoders: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> "Graph":
-        """Read the graph off a collection's manifest."""
+        """Build the graph from a collection's manifest."""
         arrows = tuple(
             Arrow(key, Space(**space), spec)
             for spec, described in encoders.items()
@@ -154,18 +154,18 @@ class Graph:
 
     @property
     def ends(self) -> tuple[Column | Derived, ...]:
-        """All vectors there are: the stored ones, then what can be made of them."""
+        """All columns: the stored ones, then the computed ones."""
         return (*self.columns, *self.derived)
 
     def searched(self, spaces: Collection[str] = ()) -> list[Column | Derived]:
-        """List the vectors that are searched: those stored, or those in some spaces, where they may be computed."""
+        """List the searchable columns: all stored ones, or those of some spaces, stored or computed."""
         stored = [c for c in self.columns if (not spaces or c.space.name in spaces) and c.space not in self.features]
         return [*stored, *(derived for derived in self.derived if derived.space.name in spaces)]
 
     def routes(self, key: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
         """List every legal route from a key to vectors of a target key, in the spaces named or in any.
 
-        Vectors that would have to be computed are an end only where what they are computed from is out of reach.
+        A computed column is an end only if no route reaches the stored column behind it.
         """
         starts = [(arrow.space, arrow.encoder) for arrow in self.arrows if arrow.key == key]
         return tuple(self._lead(key, starts, target, spaces))
@@ -173,7 +173,7 @@ class Graph:
     def likenesses(
         self, columns: Collection[str], *, target: str | None, spaces: Collection[str] = ()
     ) -> tuple[Route, ...]:
-        """List the routes from stored items that have vectors in the columns of some names."""
+        """List the routes from stored example items that have vectors in the named columns."""
         homes = dict.fromkeys(column.space for column in self.columns if column.name in columns)
         return tuple(self._lead(LIKE, [(space, None) for space in homes], target, spaces))
 
@@ -183,11 +183,11 @@ class Graph:
         return tuple(Route(VECTOR, end.space, end) for end in ends)
 
     def end(self, key: str, space: Space) -> Column | Derived | None:
-        """Return the vectors of a key in a space, stored or to be computed; None where there are none."""
+        """Return the column of a key in a space, stored or computed; None if there is none."""
         return next((end for end in self.ends if (end.key, end.space) == (key, space)), None)
 
     def path(self, start: Space, end: Space) -> tuple[Crossing, ...] | None:
-        """Return the fewest crossings from one space to another, or None where there is no way."""
+        """Return the shortest path of crossings from one space to another, or None."""
         return _reach(start, self.crossings).get(end)
 
     def _lead(
@@ -209,16 +209,29 @@ class Graph:
         yield from nearest([end for end in self._computed(target, spaces) if end.stored not in reached])
 
     def missing(self, key: str, *, target: str | None) -> str:
-        """Say which arrow would be needed, where there is no route."""
+        """Explain why there is no route from a key to a target: the missing arrow, or a command that helps."""
         ends = self._ends(target)
-        wanted = target or "anything stored"
         if not ends:
-            stored = listed({column.key for column in self.columns}) or "nothing"
-            return f"no {wanted} vectors are stored here (stored: {stored}): add some with an encoder of {wanted}"
+            return self._nothing(key, target)
+        goal = f" to {target}" if target else ""
         homes = listed({column.space.name for column in ends})
         reached = listed({arrow.space.name for arrow in self.arrows if arrow.key == key})
-        have = f"{key} reaches {reached}" if reached else f"no encoder here embeds {key}"
-        return f"no route from {key} to {wanted}: {have}, {wanted} lives in {homes}; missing arrow: {key} -> {homes}"
+        have = f"{key} is embedded in {reached}" if reached else f"no encoder here embeds {key}"
+        if key == LIKE:
+            have = "the example items have no vectors that lead there"
+        stored = f"{target} is stored in {homes}" if target else f"the stored vectors are in {homes}"
+        return f"no route from {key}{goal}: {have}, {stored}; missing arrow: {key} -> {homes}"
+
+    def _nothing(self, key: str, target: str | None) -> str:
+        """Explain that a target has no stored vectors, with a command that works here."""
+        stored = listed({column.key for column in self._ends(None)})
+        if target is None or not stored:
+            return "no vectors are stored here yet: embed the items with `quiver add COLLECTION --encoder classic`"
+        text = f"no {target} vectors are stored here (stored: {stored}): "
+        other = next((name for name in stored.split(", ") if any(self.routes(key, target=name))), None)
+        if other is not None:
+            return f"{text}search with `--target {other}`"
+        return f"{text}add {target} items with `quiver add COLLECTION SOURCE --encoder NAME`"
 
     def _ends(self, target: str | None, spaces: Collection[str] = ()) -> list[Column]:
         return [c for c in self.columns if self._answers(c, target, spaces)]
@@ -236,12 +249,12 @@ def _spaces(described: Iterable[Mapping[str, Any]]) -> tuple[Space, ...]:
 
 
 def _length(route: Route) -> int:
-    """Count the crossings on both sides."""
+    """Count the crossings on the query side and on the column side."""
     return len(route.bridges) + (len(route.column.bridges) if isinstance(route.column, Derived) else 0)
 
 
 def _reach(start: Space, crossings: Sequence[Crossing]) -> dict[Space, tuple[Crossing, ...]]:
-    """Return the fewest crossings to every space that can be reached, nearest first, the start itself included."""
+    """Return the shortest path to every reachable space, nearest first, including the start itself."""
     paths: dict[Space, tuple[Crossing, ...]] = {start: ()}
     frontier = [start]
     while frontier:
@@ -254,7 +267,7 @@ def _reach(start: Space, crossings: Sequence[Crossing]) -> dict[Space, tuple[Cro
 
 
 def _derive(columns: Sequence[Column], crossings: Sequence[Crossing]) -> Iterator[Derived]:
-    """List the columns that bridges can make, by the fewest crossings, where none is stored."""
+    """List the columns that bridges can compute, each by its shortest path; stored ones are left out."""
     stored = {(column.key, column.space) for column in columns}
     found: dict[tuple[str, Space], Derived] = {}
     for column in columns:
@@ -266,7 +279,7 @@ def _derive(columns: Sequence[Column], crossings: Sequence[Crossing]) -> Iterato
 
 
 def listed(names: Iterable[str]) -> str:
-    """Write names in a fixed order.
+    """Join names in sorted order.
 
     >>> listed({"b", "a"})
     'a, b'
@@ -275,7 +288,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def references(query: Query, composition: Composition) -> frozenset[str]:
-    """Return the paths and URIs of a query that could be those of an item that is found."""
+    """Return the paths and URIs of a query that could belong to a stored item of the target."""
     names = ("before", "after") if composition.finds == "pair" else (composition.finds,)
     given = [each for name in names if name != "text" for each in values_of(query.media, name)]
     return frozenset(str(each) for each in given if isinstance(each, str | Path))

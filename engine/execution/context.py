@@ -1,4 +1,4 @@
-"""The state of one execution: a batch of queries, and everything that the stages of its plan have found so far."""
+"""The state of one execution: a batch of queries, and the results of the stages so far."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from quiver.types import Floats, Query, Rows, Space
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reranked:
-    """Candidates that a scorer ranked again.
+    """Candidates and their scores from a reranker.
 
     Attributes:
-        given: the candidates as they were recalled, best first.
-        matched: the scores and terms of those that were scored in time.
+        given: the recalled candidates, best first.
+        matched: scores and terms of the candidates scored within the budget.
     """
 
     given: Ranked
@@ -29,29 +29,29 @@ class Reranked:
 
 
 class Context:
-    """What the stages of one plan read and write. Every stage documents its own part; nothing is computed here.
+    """The state that the stages of one plan read and write. It computes nothing itself.
 
-    All queries of a batch hold the same kinds of input and ask for the same; only their contents differ.
+    All queries of a batch have the same kinds of input and the same settings; only the contents of the inputs differ.
 
     Attributes:
         session: the collection: its rows, columns, indexes and encoders.
         queries: the batch.
-        query: the first of it.
-        examples: the stored items that the queries take as examples, by id.
-        started: when the time budget began, as ``perf_counter`` counts.
-        left_out: row numbers that the lists of each query leave out; empty where none does.
-        allow: row numbers that may be found, sorted; None for all.
-        encoded: vectors of the queries, (q, dim) or (q, m, dim), by key and space.
-        composition: the scorer, where one ranks.
-        composer: the queries as the scorer holds them.
-        probes: vectors (q, m, dim) of a scorer's recall recipe, by the name that routes have for each.
-        lists: the ranked lists in play.
-        trail: every list that was ever in play, for the traces of hits.
-        reranked: candidates and what a reranker says of them.
-        done: the stages that have run.
-        at_end: called when the answer is complete.
-        notes: what each query's answer has to say, beside the notes of the plan.
-        partial: the queries whose plan was not carried out in full.
+        query: the first query of the batch.
+        examples: stored items used as examples by the queries, by id.
+        started: start of the latency budget, in seconds of ``perf_counter``.
+        left_out: row numbers to leave out, per query; empty if no query leaves any out.
+        allow: row numbers that match the filter, sorted; None for all.
+        encoded: query vectors, (q, dim) or (q, m, dim), by key and space.
+        composition: the scorer, if the plan uses one.
+        composer: the queries as prepared by the scorer.
+        probes: vectors (q, m, dim) of a scorer's recall recipe, by route name.
+        lists: the current ranked lists.
+        trail: all lists so far, for the traces of hits.
+        reranked: candidates with their scores from a reranker.
+        done: the finished stages.
+        at_end: callbacks for the end of the answer.
+        notes: notes for each query's answer, in addition to those of the plan.
+        partial: queries whose plan was not carried out in full.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class Context:
         self.partial: set[int] = set()
 
     def cut_short(self, n: int, note: str) -> None:
-        """Say that a part of the plan was left out for query n, for want of time."""
+        """Record that a part of the plan was skipped for query n, because its latency budget ended."""
         self.notes[n].append(note)
         self.partial.add(n)
 
     @property
     def scored_by(self) -> Composer:
-        """The queries as the scorer holds them; only for stages that come after ``Compose``."""
+        """The queries as prepared by the scorer; only for stages after ``Compose``."""
         assert self.composer is not None, "a plan that scores composes first"
         return self.composer

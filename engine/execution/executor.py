@@ -1,4 +1,4 @@
-"""Run a plan: every stage in turn, timed. Hits are read from the collection when they are looked at."""
+"""Executor: run the stages of a plan in order and time them. Metadata of hits is read on first access."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from quiver.types import Query
 
 
 def run_stages(stages: Sequence[Stage], context: Context) -> tuple[Actual, ...]:
-    """Run stages in order, and return the rows and milliseconds of each. What they find stays in the context."""
+    """Run stages in order; return rows and milliseconds of each. Results stay in the context."""
     actual = []
     for stage in stages:
         began = perf_counter()
@@ -31,7 +31,7 @@ def run_stages(stages: Sequence[Stage], context: Context) -> tuple[Actual, ...]:
 def begin(
     session: Session, queries: Sequence[Query], examples: Mapping[str, Example], *, started: float | None = None
 ) -> Context:
-    """Return the context in which the stages of a plan for these queries start; see ``execute``."""
+    """Return the initial context of a plan for a batch of queries; see ``execute``."""
     own = {id: examples[id] for query in queries for id in query.examples} if examples else {}
     return Context(session, queries, own, left_out=rows_left_out(session, queries, own), started=started)
 
@@ -44,14 +44,14 @@ def execute(
     examples: Mapping[str, Example],
     started: float | None = None,
 ) -> Results:
-    """Answer a batch of queries that hold and want the same kinds of thing, by one plan.
+    """Run one plan for a batch of queries with the same inputs and settings.
 
     Args:
-        session: where to search.
+        session: the collection to search.
         queries: the batch.
-        plan: how.
-        examples: the stored items that queries take as examples, by id.
-        started: when the time budget of the queries began, as ``perf_counter`` counts; None for now.
+        plan: the plan.
+        examples: stored items used as examples by the queries, by id.
+        started: start of the latency budget, in seconds of ``perf_counter``; None for now.
     """
     context = begin(session, queries, examples, started=started)
     actual = run_stages(plan.stages, context)
@@ -70,7 +70,7 @@ def execute(
 
 
 def final(context: Context) -> Ranked:
-    """Return the hits of each query, once all stages have run: the page it asked for of the one list that is left."""
+    """Return the hits of each query after all stages: the requested page of the final list."""
     query, ranked = context.query, without_references(context, context.lists[0])
     return ranked if query.group is not None else ranked.cut(query.offset + query.k, start=query.offset)
 
@@ -85,12 +85,12 @@ def _found(session: Session, context: Context) -> BatchHits:
 
 
 def _terms(context: Context, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
-    """Trace rows of query n, with the terms that their scores consist of."""
+    """Trace rows of query n, with the terms of their scores."""
     composer, traces = context.scored_by, ranking.traces(context.trail, n, rows)
     if context.reranked is None:
         terms = composer.terms(n, rows)
         return [{**trace, composer.label: each} for trace, each in zip(traces, terms, strict=True)]
-    known = context.reranked.matched.terms[n]  # candidates that the reranker had no time for have no terms
+    known = context.reranked.matched.terms[n]  # candidates outside the reranker's budget have no terms
     return [
         {**trace, composer.label: known[row]} if row in known else trace
         for trace, row in zip(traces, rows, strict=True)

@@ -1,4 +1,4 @@
-"""Items that a query's answer leaves out: its examples, ids that it excludes, references that a scorer composed."""
+"""Items left out of an answer: the query's examples, excluded ids, and references used by a scorer."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from quiver.types import Query, Rows
 
 
 def rows_left_out(session: Session, queries: Sequence[Query], examples: Mapping[str, Example]) -> tuple[Rows, ...]:
-    """Return the row numbers that each query's lists leave out: its examples, and the ids that it excludes.
+    """Return the row numbers to leave out of each query's lists: its examples, and the ids that it excludes.
 
-    Nothing where no query leaves anything out. Many excluded ids restrict the search instead (``Session.allowed``).
+    The result is empty if no query leaves any out. Many excluded ids become a filter instead (``Session.allowed``).
     """
     first = one_of(queries)
-    if len(first.exclude) > EXCLUDED:  # the queries of one batch then exclude the same
+    if len(first.exclude) > EXCLUDED:  # then all queries of the batch exclude the same ids
         known: Mapping[str, int] = {}
     elif isinstance(queries, Batch):
         if not first.exclude:
@@ -37,12 +37,12 @@ def rows_left_out(session: Session, queries: Sequence[Query], examples: Mapping[
 
 
 def spare(context: Context) -> int:
-    """Return how many hits more than k to ask for, since so many may be left out."""
+    """Return the number of extra hits to request, since that many may be left out."""
     return max(map(len, context.left_out), default=0)
 
 
 def record(context: Context, ranked: Ranked, k: int) -> Ranked:
-    """Drop the rows that each query leaves out from a list that was made, keep the best k, and remember it."""
+    """Drop the left-out rows of each query from a new list, keep the best k, and add the list to the trail."""
     if context.left_out:
         ranked = ranked.without(context.left_out, k)
     context.trail.append(ranked)
@@ -50,7 +50,7 @@ def record(context: Context, ranked: Ranked, k: int) -> Ranked:
 
 
 def without_references(context: Context, ranked: Ranked) -> Ranked:
-    """Drop the items whose files are the references that a scorer composed."""
+    """Drop the items whose files were given as references to a scorer."""
     if context.composition is None:
         return ranked
     given = [references(query, context.composition) for query in context.queries]

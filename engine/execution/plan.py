@@ -1,6 +1,6 @@
-"""A plan is a value: stages in order, the reason for each, and the alternatives that were refused.
+"""Plans as values: stages in order, the reason for each, and the refused alternatives.
 
-It prints, compares and turns into JSON; the command line and the benchmarks run the same plans.
+A plan can be printed, compared and written as JSON. The command line and the benchmarks run the same plans.
 """
 
 import math
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Stage(Protocol):
-    """One step of a plan: a frozen dataclass that says what it does and does it."""
+    """One step of a plan: a frozen dataclass that describes its work and runs it."""
 
     @property
     def reason(self) -> str:
@@ -24,14 +24,14 @@ class Stage(Protocol):
 
     @property
     def label(self) -> str:
-        """A short name, unique within its plan: the key of its part in a hit's trace."""
+        """A short name, unique within its plan; it is the stage's key in the trace of a hit."""
         ...
 
     def run(self, context: "Context") -> int:
-        """Do it: read lists from the context and put lists back.
+        """Run the stage: read lists from the context and put lists back.
 
         Returns:
-            How many rows it passes on, summed over the queries of the batch.
+            Number of rows passed on, summed over the queries of the batch.
         """
         ...
 
@@ -46,14 +46,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done for a query.
+    """The stages that answer a query, with reasons.
 
     Attributes:
         stages: in order of execution.
-        refused: alternatives and why they were not taken.
-        notes: what the user should know, such as that words are searched by full text.
-        version: the version of the collection it was made for.
-        items: how many items that version holds.
+        refused: refused alternatives with reasons.
+        notes: notes for the user, for example that text is searched by full-text search.
+        version: version of the collection at planning time.
+        items: number of items of that version.
     """
 
     stages: tuple[Stage, ...]
@@ -66,7 +66,7 @@ class Plan:
         return render(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON-able values."""
+        """Return the plan as JSON-compatible values."""
         return {
             "version": self.version,
             "items": self.items,
@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Actual:
-    """What a stage did: rows passed on, and milliseconds of wall time."""
+    """Measurements of a stage: rows passed on, and milliseconds of wall time."""
 
     label: str
     rows: int
@@ -87,14 +87,14 @@ class Actual:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An answer, with the plan that made it.
+    """An answer, with its plan.
 
     Attributes:
-        hits: best first; ids and metadata are read when you look at a hit.
-        plan: the plan that was carried out.
+        hits: hits, best first; ids and metadata are read on first access.
+        plan: the executed plan.
         stages: rows and milliseconds of each stage, over the whole batch.
-        partial: whether the plan was not carried out in full: a time budget ended before all its candidates were
-            reranked, or before enough groups were found. The notes say what was left out.
+        partial: whether the plan was not carried out in full: the latency budget ended before all candidates were
+            reranked, or before enough groups were found. The notes name the skipped part.
     """
 
     hits: Sequence[Hit]
@@ -113,7 +113,7 @@ class Result:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the hits, which cost less than the hits themselves."""
+        """The ids of the hits; cheaper than the hits themselves."""
         ids: tuple[str, ...] | None = getattr(self.hits, "ids", None)
         return tuple(hit.id for hit in self.hits) if ids is None else ids
 
@@ -130,18 +130,18 @@ class Result:
 
     @property
     def actual(self) -> tuple[Actual, ...]:
-        """Rows and milliseconds of each stage, and of reading what the hits are, as far as they were looked at."""
+        """Rows and milliseconds of each stage, and of reading the accessed hits."""
         return (*self.stages, Actual("fetch", len(self.hits), getattr(self.hits, "ms", 0.0)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return hits, plan and measurements as JSON-able values."""
+        """Return hits, plan and measurements as JSON-compatible values."""
         hits, plan = [plain(asdict(hit)) for hit in self.hits], self.plan.to_dict()
         plan["actual"] = [asdict(actual) for actual in self.actual]
         return {"hits": hits, "plan": plan, "partial": self.partial}
 
 
 def describe(stage: Stage) -> dict[str, Any]:
-    """Return a stage as JSON-able values, its kind first."""
+    """Return a stage as JSON-compatible values, its kind first."""
     values = {field.name: plain(getattr(stage, field.name)) for field in fields(stage)}  # type: ignore[arg-type]
     return {"stage": type(stage).__name__.lower(), "label": stage.label, **values}
 
@@ -165,14 +165,14 @@ def plain(value: Any) -> Any:
 
 
 def expected(stage: Stage) -> str:
-    """Say the expected time and recall of a stage, as far as its ``ms`` and ``recall`` tell: each may be None."""
+    """Format the expected time and recall of a stage, from ``ms`` and ``recall``; each may be None."""
     forms = {"ms": "{:.2f} ms", "recall": "recall {:.3f}"}
     known = {name: getattr(stage, name, None) for name in forms}
     return ", ".join(forms[name].format(value) for name, value in known.items() if value is not None)
 
 
 def render(plan: Plan, actual: Sequence[Actual] = ()) -> str:
-    """Write a plan for people, in order of execution, with measurements where given."""
+    """Format a plan for people, in order of execution, with measurements if given."""
 
     def cost(measured: Actual | None, estimate: str = "") -> str:
         if measured is None:

@@ -1,6 +1,6 @@
-"""Queries that differ in nothing but their vectors, as one array: their common part is looked at once.
+"""Batches of queries that differ only in their vectors, as one array; the common part is checked once.
 
-Shapes: q queries, m vectors of each, dim the width of a space.
+Shapes: q queries, m vectors of each, dim the dimension of a space.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,17 +14,17 @@ from quiver.errors import BadSpec
 from quiver.keywords import Ask, query_of
 from quiver.types import Floats, Query
 
-#: What queries of a batch have in common.
+#: Fields that all queries of a batch share.
 _COMMON = attrgetter(*(each.name for each in fields(Query) if each.name != "vectors"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch(Sequence[Query]):
-    """Queries by vector that are answered as one.
+    """Queries by vector that are answered together.
 
     Attributes:
-        query: the first of them.
-        vectors: of all, (q, dim) or (q, m, dim), by space name.
+        query: the first query.
+        vectors: vectors of all queries, (q, dim) or (q, m, dim), by space name.
     """
 
     query: Query
@@ -43,16 +43,16 @@ class Batch(Sequence[Query]):
         return replace(self.query, vectors={name: vectors[n] for name, vectors in self.vectors.items()})
 
     def like(self, other: "Batch") -> bool:
-        """Tell whether queries of another batch differ from these in nothing but their vectors."""
+        """Whether the queries of another batch differ from these only in their vectors."""
         shapes = [{name: vectors.shape[1:] for name, vectors in each.vectors.items()} for each in (self, other)]
         return shapes[0] == shapes[1] and bool(_COMMON(self.query) == _COMMON(other.query))
 
 
 def one_of_both(query: Query | None, ask: Ask) -> Query:
-    """Return a query that is given whole or in keywords.
+    """Return a query given as a Query or in keywords.
 
     Raises:
-        BadSpec: it is given both ways, or as something else; see ``query_of``.
+        BadSpec: it is given both ways, or has another type; see ``query_of``.
     """
     if query is None:
         return query_of(ask)
@@ -63,10 +63,10 @@ def one_of_both(query: Query | None, ask: Ask) -> Query:
 
 
 def many_of_both(queries: Any, ask: Ask) -> Sequence[Query]:
-    """Return queries that are given whole, or in keywords with a vector for each.
+    """Return queries given as a list, or in keywords with one vector per query.
 
     Raises:
-        BadSpec: they are given both ways, or as something else; see ``batch_of``.
+        BadSpec: they are given both ways, or have another type; see ``batch_of``.
     """
     if queries is None:
         return batch_of(ask)
@@ -89,13 +89,13 @@ def _check_query(query: Any) -> None:
 
 
 def batch_of(ask: Ask) -> Sequence[Query]:
-    """Turn keywords into queries, one for each vector.
+    """Turn keywords into queries, one per vector.
 
     >>> len(batch_of({"vectors": {"mine": np.zeros((3, 8))}, "k": 5}))
     3
 
     Raises:
-        BadSpec: something else is given than vectors, these are not as many in each space, or see ``query_of``.
+        BadSpec: an input is not a vector, or the spaces have different numbers of vectors; see also ``query_of``.
     """
     held = ask.get("vectors") or {}
     if not isinstance(held, Mapping):
@@ -104,7 +104,9 @@ def batch_of(ask: Ask) -> Sequence[Query]:
     counts = {each.shape[0] if each.ndim in (2, 3) else -1 for each in given.values()}
     if len(counts) != 1 or -1 in counts:
         shapes = ", ".join(f"{name} {each.shape}" for name, each in given.items()) or "none"
-        raise BadSpec(f"a batch in keywords takes vectors (q, dim) or (q, m, dim), as many of each space, not {shapes}")
+        raise BadSpec(
+            f"a batch in keywords takes vectors (q, dim) or (q, m, dim), the same number in each space, not {shapes}"
+        )
     if counts == {0}:
         return ()
     query = query_of(cast(Ask, {**ask, "vectors": {name: each[0] for name, each in given.items()}}))
@@ -114,7 +116,7 @@ def batch_of(ask: Ask) -> Sequence[Query]:
 
 
 def alike(queries: Sequence[Query]) -> Batch | None:
-    """Return queries as one, where they differ in nothing but the vector they hold."""
+    """Return queries as one batch if they differ only in their vector."""
     if isinstance(queries, Batch):
         return queries
     first = queries[0]
@@ -133,7 +135,7 @@ def alike(queries: Sequence[Query]) -> Batch | None:
 
 
 def as_floats(vectors: Any, space: str) -> Floats:
-    """Return query vectors as float32; a number that float32 cannot hold becomes infinite, and is refused later.
+    """Return query vectors as float32; a number out of range becomes infinite, and is refused later.
 
     Raises:
         BadSpec: they are not numbers.
@@ -146,18 +148,18 @@ def as_floats(vectors: Any, space: str) -> Floats:
 
 
 def one_of(queries: Sequence[Query]) -> Query:
-    """Return the first of queries that are alike; a batch has it ready."""
+    """Return the first of similar queries; a batch has it ready."""
     return queries.query if isinstance(queries, Batch) else queries[0]
 
 
 def vectors_in(queries: Sequence[Query], space: str) -> Floats:
-    """Return the vectors of one shape that queries give in a space, (q, dim) or (q, m, dim)."""
+    """Return the vectors of a batch in a space, (q, dim) or (q, m, dim)."""
     if isinstance(queries, Batch):
         return queries.vectors[space]
     try:
         return np.stack([as_floats(query.vectors[space], space) for query in queries])
     except ValueError as error:
-        raise BadSpec(f"queries asked together need as many vectors each in the space {space!r}") from error
+        raise BadSpec(f"all queries of a batch need the same number of vectors in the space {space!r}") from error
 
 
 def join(batches: Iterable[Sequence[Query]]) -> Sequence[Query]:

@@ -1,4 +1,4 @@
-"""Hits that are made when they are looked at: a search finds row numbers, and what the rows are costs more to read."""
+"""Lazy hits: a search finds row numbers; ids and metadata are read on first access, since reading costs more."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,18 +12,18 @@ from quiver.engine.storage.item_cache import Shelf, View
 from quiver.types import Hit, Rows, uri_of
 
 T = TypeVar("T")
-#: Gives, for some rows of query n, what each stage said of them.
+#: Returns the entries of each stage for some rows of query n.
 Traces = Callable[[int, Sequence[int]], Sequence[Mapping[str, Any]]]
 
 
 class BatchHits:
-    """What a batch of queries found, at the version it was searched at.
+    """The rows found by a batch of queries, at the searched version.
 
     Attributes:
-        rows: (q, w) row numbers, -1 behind the last.
+        rows: (q, w) row numbers, padded with -1.
         scores: (q, w).
-        counts: how many hits each query has.
-        ms: milliseconds spent so far on reading what the hits are.
+        counts: number of hits per query.
+        ms: milliseconds spent so far on reading hits.
     """
 
     def __init__(self, shelf: Shelf, view: View, rows: Rows, scores: Scores, traces: Traces) -> None:
@@ -50,7 +50,7 @@ class BatchHits:
         return self._timed(lambda: self._shelf.items(self._view, self._every()))
 
     def hits(self, n: int) -> tuple[Hit, ...]:
-        """Make the hits of query n."""
+        """Build the hits of query n."""
         rows, scores = (each[n, : self.counts[n]].tolist() for each in (self.rows, self.scores))
         items = [self.items[row] for row in rows]
         return self._timed(
@@ -82,14 +82,14 @@ class Hits(Sequence[Hit]):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Their ids, which cost less than the hits themselves."""
+        """The ids of the hits; cheaper than the hits themselves."""
         if self._made is not None:
             return tuple(hit.id for hit in self._made)
         return self._found.ids[self._n]
 
     @property
     def ms(self) -> float:
-        """Milliseconds spent so far on reading what the hits of the whole batch are."""
+        """Milliseconds spent so far on reading hits of the whole batch."""
         return self._found.ms
 
     def _all(self) -> tuple[Hit, ...]:
@@ -118,7 +118,7 @@ class Hits(Sequence[Hit]):
 
 
 class Results(Sequence[Result]):
-    """The answers to a batch, in the order asked; each is made when it is looked at. Equal to a list of the same."""
+    """The answers to a batch, in order of the queries; each is built on first access. Equal to a list of the same."""
 
     __slots__ = ("_count", "_ids", "_made", "_make")
 
@@ -130,17 +130,17 @@ class Results(Sequence[Result]):
 
     @classmethod
     def none(cls) -> "Results":
-        """Return the answers to nothing."""
+        """Return an empty list of answers."""
         return cls.of(())
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> "Results":
-        """Take answers as they are."""
+        """Wrap existing answers."""
         return cls(len(results), results.__getitem__)
 
     @property
     def ids(self) -> Sequence[tuple[str, ...]]:
-        """The ids of the hits of each query, which cost less than the answers themselves."""
+        """The ids of the hits of each query; cheaper than the answers themselves."""
         return [each.ids for each in self] if self._ids is None else self._ids()
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
-"""The queries of a batch as a scorer holds them, scored against everything or against candidates.
+"""A batch of queries prepared by a scorer, and scored against all rows or against candidates.
 
-Columns are handed to the scorer tile by tile, as views where rows lie side by side, so that memory stays bounded
-whatever the collection, and only the k best of each query are kept.
+The scorer reads columns tile by tile (views of contiguous rows where possible), and only the k best of each query are
+kept. So memory stays bounded for any collection size.
 
 Shapes: q queries, n candidates, m vectors of a probe.
 """
@@ -19,7 +19,7 @@ from quiver.errors import SpaceMismatch
 from quiver.protocols import Held, Scorer
 from quiver.types import Floats, Rows, Space
 
-#: Numbers of a tile and of its scores, 8 MiB each of float32, and rows of a tile at least.
+#: Numbers in a tile and in its scores (8 MiB of float32 each), and least rows of a tile.
 _NUMBERS, _LEAST = 1 << 21, 1024
 #: Queries scored together, and queries whose candidates are gathered together.
 _QUERIES, _GATHERED = 256, 32
@@ -27,14 +27,14 @@ _QUERIES, _GATHERED = 256, 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composer:
-    """Queries that a scorer holds.
+    """Queries prepared by a scorer.
 
     Attributes:
         scorer: the scorer.
-        held: what it made of the queries; row i of each array belongs to query i.
-        count: how many queries.
-        residents: the vectors it reads, by space.
-        label: the stage that made it, for the trace.
+        held: arrays that the scorer made of the queries; row i belongs to query i.
+        count: number of queries.
+        residents: the stored vectors that it reads, by space.
+        label: label of the stage that made it, for the trace.
     """
 
     scorer: Scorer
@@ -45,24 +45,26 @@ class Composer:
 
     @property
     def device(self) -> str:
-        """Where the scorer computes, as far as it says."""
+        """The device of the scorer; empty if unknown."""
         return str(getattr(self.scorer, "device", ""))
 
     def probes(self, recipe: Recipe) -> list[Floats]:
         """Return the vectors (q, m, dim) of each probe of a recipe.
 
         Raises:
-            SpaceMismatch: the scorer asks in other spaces than it said.
+            SpaceMismatch: the scorer returned probes in other spaces than it declared.
         """
         moments = {space: resident.moments() for space, resident in self.residents.items()}
         made = self.scorer.probes(self.held, recipe.name, moments)
         if tuple(probe.space for probe in made) != recipe.spaces:
             said, asked = (", ".join(map(str, spaces)) for spaces in (recipe.spaces, (p.space for p in made)))
-            raise SpaceMismatch(f"the scorer {self.scorer.name} asks in {asked}, and said {said} for {recipe.name}")
+            raise SpaceMismatch(
+                f"the scorer {self.scorer.name} made probes in {asked}, but declared {said} for {recipe.name}"
+            )
         return [p.vectors if p.reduce == "max" else p.vectors.mean(axis=1, keepdims=True) for p in made]
 
     def score(self, k: int, allow: Rows | None) -> tuple[Floats, Rows]:
-        """Score everything that may be found: (q, w) scores and rows, best first."""
+        """Score all matching rows: (q, w) scores and rows, best first."""
         rows = reduce(_common, [resident.rows() for resident in self.residents.values()])
         rows = rows if allow is None else _common(rows, allow)
         best = Best(self.count, min(k, len(rows)))
@@ -76,7 +78,7 @@ class Composer:
         return best.scores, best.rows
 
     def rescore(self, candidates: Rows, k: int) -> tuple[Floats, Rows]:
-        """Score each query's own candidates (q, n), -1 where there is none: (q, w) scores and rows, best first."""
+        """Score each query's own candidates (q, n), padded with -1: (q, w) scores and rows, best first."""
         best = Best(self.count, min(k, candidates.shape[1]))
         for start in range(0, self.count, _GATHERED):
             block = candidates[start : start + _GATHERED]
@@ -88,7 +90,7 @@ class Composer:
         return best.scores, best.rows
 
     def terms(self, n: int, rows: Sequence[int]) -> list[dict[str, float]]:
-        """Return what the scores of query n are made of, for each of the rows; they must have been scored."""
+        """Return the score terms of query n for some rows; these rows must have been scored."""
         if not rows:
             return []
         found, columns = self.gather(np.unique(np.array(rows, np.int64)))
@@ -100,11 +102,11 @@ class Composer:
         return {name: values[start:end] for name, values in self.held.items()}
 
     def terms_of(self, n: int, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
-        """Return what the scores of query n are made of, for candidates by their vectors: (1, n) by name."""
+        """Return the score terms of query n for candidates given as vectors: (1, n) by name."""
         return self.scorer.terms(self._part(n, n + 1), columns)
 
     def gather(self, rows: Rows) -> tuple[Rows, dict[Space, Floats]]:
-        """Return those of the rows, ascending, that have all vectors that are read, and these vectors."""
+        """Return the rows that have all vectors read by the scorer, ascending, and these vectors."""
         taken = {space: resident.take(rows) for space, resident in self.residents.items()}
         common = reduce(_common, [vectors.rows for vectors in taken.values()])
         whole = {space: len(vectors) == len(common) for space, vectors in taken.items()}

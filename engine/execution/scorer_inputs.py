@@ -1,4 +1,4 @@
-"""Queries as a scorer sees them: references and wishes, stored examples, weights."""
+"""Inputs of a scorer: reference media, texts, stored examples and weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,18 +23,18 @@ def ask(
     table: Table,
     reach: Reach,
 ) -> list[ScorerInput]:
-    """Turn queries into inputs of a scorer, with the vectors and the media of their example items.
+    """Turn queries into inputs of a scorer, with the vectors and media of their example items.
 
     Args:
-        queries: of one kind.
+        queries: queries with the same kinds of input.
         composition: the scorer.
-        stands: the key that example items stand for; None where there are none.
-        examples: the stored items that queries take as examples, by id.
-        table: where these are stored.
-        reach: which of their files may be read.
+        stands: the key that example items provide; None without examples.
+        examples: stored items used as examples by the queries, by id.
+        table: dataset of the examples.
+        reach: rules on which of their files may be read.
 
     Raises:
-        Untrusted: this user has not named the folder of an example's file on this machine.
+        Untrusted: the file of an example is in a folder that this user has not trusted on this machine.
     """
     originals = _originals(stands, examples, table)
     for name, held in originals.items():
@@ -53,19 +53,19 @@ def ask(
 
 
 def _names(key: str | None) -> tuple[str, ...]:
-    """Return the names of MEDIA that a key of KEYS consists of."""
+    """Return the names of MEDIA that make up a key of KEYS."""
     return () if key is None else ("before", "after") if key == "pair" else (key,)
 
 
 def _weights(query: Query, stands: str | None) -> dict[str, float]:
-    """Return weights by name of MEDIA; that of examples counts for what they stand for, unless it has its own."""
+    """Return weights by name of MEDIA; the key of the examples takes their weight, unless it has its own."""
     weights = {name: weight for key, weight in query.weights.items() if key != LIKE for name in _names(key)}
     likeness = {name: query.weights[LIKE] for name in _names(stands) if LIKE in query.weights}
     return {**likeness, **weights}
 
 
 def _vectors(query: Query, stands: str | None, examples: Mapping[str, Example], table: Table) -> dict[Space, Floats]:
-    """Return the vectors of a query's examples, (e, dim) by space, where all of them have one."""
+    """Return the vectors of a query's examples, (e, dim) by space, for spaces in which all examples have one."""
     found = {}
     for column in table.columns:
         rows = [examples[id].vectors.get(column.name) for id in query.like if column.key == stands]
@@ -75,7 +75,7 @@ def _vectors(query: Query, stands: str | None, examples: Mapping[str, Example], 
 
 
 def _originals(stands: str | None, examples: Mapping[str, Example], table: Table) -> dict[str, dict[str, Any]]:
-    """Return what the example items hold of what they stand for: by name of MEDIA, then by id."""
+    """Return the media of the example items for their key: by name of MEDIA, then by id."""
     if not examples or stands is None:
         return {}
     rows = [example.row for example in examples.values()]

@@ -1,4 +1,4 @@
-"""What a collection keeps in memory between queries: its graph, its columns, and what conditions select."""
+"""Session of a collection: the graph, columns and filter results kept in memory between queries."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -27,35 +27,35 @@ from quiver.protocols import Held, Scorer
 from quiver.types import Floats, Query, Rows, Space
 
 T = TypeVar("T")
-#: Excluded ids of a query that are dropped from its lists; more of them restrict the search, as a condition does.
+#: Up to this many excluded ids are dropped from the lists; more of them act as a filter.
 EXCLUDED = 64
-#: What is remembered of conditions, and plans, for the version in view.
+#: Number of filter results and of plans cached for the current version.
 _CONDITIONS = 64
 _UNREAD = object()
 
 
 class QueryCache(Protocol):
-    """Queries that were embedded before, such as the questions of a benchmark, which are asked in many ways."""
+    """Cache of embedded queries, such as benchmark questions that are searched in several ways."""
 
     def encoded(self, queries: Sequence[Query], key: str, space: Space) -> Floats:
-        """Return one vector of a key of every query, (q, dim)."""
+        """Return one vector per query for a key, (q, dim)."""
         ...
 
     def held(self, queries: Sequence[Query], composition: Composition) -> Held:
-        """Return what ``Scorer.hold`` made of the queries."""
+        """Return the result of ``Scorer.hold`` for the queries."""
         ...
 
 
 class Session:
-    """A table with everything that was read from it so far, dropped where a new version makes it wrong.
+    """A table with a cache of all data read from it; a new version drops the stale parts.
 
     Attributes:
-        table: the rows.
-        cache: the index files, and the folder of measured figures.
-        query_cache: where stages take the vectors of queries from; None where they embed the queries themselves.
-        trusted: whether encoders and files are used that only the collection names.
-        reach: which files that its items name may be read.
-        shelf: metadata of items that were looked at.
+        table: the dataset.
+        cache: the index files, and the folder of measurements.
+        query_cache: source of query vectors; None if stages embed the queries themselves.
+        trusted: whether to use encoders and files that only the collection names.
+        reach: rules on which files of its items may be read.
+        shelf: cache of item metadata.
     """
 
     def __init__(
@@ -81,25 +81,25 @@ class Session:
             self._version = self.table.version
 
     def forget(self) -> None:
-        """Forget what was read: something beside the table, such as an index file, has changed."""
+        """Drop cached data, because a file beside the table, such as an index, has changed."""
         self._known.clear()
         self._asked.clear()
 
     def reopen(self) -> None:
-        """Forget what was read, and open index files anew: others may have been built."""
+        """Drop cached data and reopen index files, since new ones may have been built."""
         self.forget()
         for resident in self._residents.values():
             resident.reopen()
 
     def resident(self, column: Column | Derived) -> Resident:
-        """A column, ready to be searched."""
+        """A searchable column."""
         if column not in self._residents:
             over = partial(self.cross, column.bridges) if isinstance(column, Derived) else None
             self._residents[column] = Resident(self.table, column, cache=self.cache, cross=over)
         return self._residents[column]
 
     def encoder(self, spec: str) -> Loaded:
-        """An encoder of this collection, loaded, and still the one that filled it."""
+        """A loaded encoder of this collection, checked against the manifest."""
         with trust.accepting(self.trusted):
             return load_checked(spec, self.table.encoders[spec], place=self.table.uri)
 
@@ -108,17 +108,17 @@ class Session:
         return self.encoder(composition.encoder).scorer(composition)
 
     def pace(self, composition: Composition) -> Pace:
-        """How long a scorer of this collection takes; refreshed by those who ask it."""
+        """The latency of a scorer of this collection; every use of the scorer updates it."""
         if composition not in self._paces:
             self._paces[composition] = Pace.read(self.cache.root, composition)
         return self._paces[composition]
 
     def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
-        """Take vectors (n, dim) over bridges, one after the other."""
+        """Map vectors (n, dim) over bridges, one after the other."""
         return cross([self.encoder(crossing.encoder).bridge(crossing) for crossing in crossings], vectors)
 
     def sql(self, condition: Condition) -> Sql:
-        """A user's condition, checked against the columns in view.
+        """A user's condition, checked against the columns of the current version.
 
         Raises:
             BadSpec: it cannot be read, or does not fit the columns.
@@ -127,13 +127,13 @@ class Session:
         return sql
 
     def matching(self, condition: Condition) -> Rows:
-        """Row numbers a condition selects, sorted; not to be written to, so that indexes know them again."""
+        """Row numbers selected by a condition, sorted. Read-only, so that indexes recognise the array."""
         rows: Rows = self._once("rows", condition, lambda: self.table.rows(self.sql(condition)))
         rows.flags.writeable = False
         return rows
 
     def numbers(self, ids: Iterable[str]) -> Mapping[str, int]:
-        """Return the row numbers of items by id; ids that are not stored have none."""
+        """Return the row numbers of items by id; unknown ids are absent."""
         names = sorted(set(ids))
         if not names:
             return {}
@@ -143,7 +143,7 @@ class Session:
     def allowed(self, query: Query) -> Rows:
         """Return the row numbers that a query is restricted to, sorted: by its condition and its ids.
 
-        Not to be written to, so that indexes recognise the array.
+        The array is read-only, so that indexes recognise it.
         """
         key = (query.condition, query.candidates, query.exclude if len(query.exclude) > EXCLUDED else ())
         rows: Rows = self._once("allowed", key, lambda: self._allowed(*key))
@@ -161,7 +161,7 @@ class Session:
         return np.setdiff1d(rows, list(self.numbers(exclude).values()), assume_unique=True) if exclude else rows
 
     def count(self, where: Sql | Condition | None) -> int:
-        """How many rows a condition selects, exactly."""
+        """Exact number of rows selected by a condition."""
         count: int = self._once("count", where, lambda: self._counted(where))
         return count
 
@@ -176,7 +176,7 @@ class Session:
 
     @property
     def view(self) -> View:
-        """What can be read of items at the version in view."""
+        """The readable columns and fragments of items at the current version."""
         view: View = self._once("view", None, lambda: View.of(self.table))
         return view
 
@@ -190,12 +190,12 @@ class Session:
         return groups
 
     def planned(self, shape: Any, make: Callable[[], T]) -> T:
-        """The plan for queries of a shape, which holds until something changes."""
+        """The cached plan for queries of a shape, until the collection changes."""
         plan: T = self._once("plan", shape, make)
         return plan
 
     def built(self, column: Column | Derived) -> tuple[str, ...]:
-        """The kinds of index that exist for a column, besides exact, preferred first."""
+        """The built index kinds of a column, besides exact, preferred first."""
         return self._once("built", column, lambda: self._built(column))
 
     def _built(self, column: Column | Derived) -> tuple[str, ...]:
@@ -203,22 +203,22 @@ class Session:
         return (*sorted(self.cache.kinds(column)), *lance)
 
     def rows(self, column: Column | Derived) -> int:
-        """How many vectors a column holds."""
+        """Number of vectors of a column."""
         return self.count(present(column.stored.name))
 
     def fragments(self, column: Column | Derived) -> dict[str, tuple[str, int]]:
-        """The files and the number of rows of each fragment, by its number, to tell later what has changed."""
+        """Files and number of rows of each fragment, by its number; used later to detect changes."""
         found = self.table.fragments(column.stored.name)
         return {str(number): (each.files, each.handle.count_rows()) for number, each in found.items()}
 
     @property
     def machine(self) -> Machine:
-        """What searching takes on this machine."""
+        """The cost model of this machine."""
         found: Machine = self._once("machine", None, machine.machine)
         return found
 
     def promises(self, column: Column | Derived) -> dict[str, Promise]:
-        """What recall the indexes of a column keep, by kind, and how much has changed since."""
+        """The recall targets of a column's indexes, by kind, with the fraction of rows changed since."""
         promises: dict[str, Promise] = self._once("promises", column, lambda: self._promises(column))
         return promises
 
@@ -229,7 +229,7 @@ class Session:
         return {kind: made.now(now) for kind, made in found.items()}
 
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
-        """Gather what the planner needs for so many queries like this one, whose example items have been read."""
+        """Gather the planner's facts for a batch of queries like this one; its example items have been read."""
         if query.group is not None:
             groups.check(self.table, query.group)
         matching = len(self.allowed(query)) if restricted(query) else None
@@ -264,7 +264,7 @@ class Session:
 
 
 def restricted(query: Query) -> bool:
-    """Say whether only some rows may be found."""
+    """Whether a filter or ids restrict the rows."""
     return query.where is not None or query.candidates is not None or len(query.exclude) > EXCLUDED
 
 

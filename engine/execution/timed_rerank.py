@@ -1,4 +1,4 @@
-"""Candidates scored best first, batch by batch, until time is up; what is left keeps the order of recall.
+"""Reranking within a latency budget: candidates are scored in batches; the rest keep the recall order.
 
 Shapes: q queries, n candidates of each.
 """
@@ -22,12 +22,12 @@ _GATHERED = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
-    """What a scorer says of candidates.
+    """Scores of candidates.
 
     Attributes:
-        scores: (q, n) float32 in the order given; nan where time was up, or where it lacks what it reads.
-        terms: of each query, what the scores are made of, by row number.
-        late: (q,) whether time was up before all were scored.
+        scores: (q, n) float32 in the given order; nan if the budget ended before, or if the candidate lacks vectors.
+        terms: score terms of each query, by row number.
+        late: (q,) whether the budget ended before all candidates were scored.
     """
 
     scores: Floats
@@ -36,14 +36,14 @@ class Matched:
 
 
 def match(composer: Composer, given: Ranked, *, depth: int, pace: Pace, until: float) -> Matched:
-    """Score the first candidates of each query; queries share what time there is, each an equal part of what is left.
+    """Score the first candidates of each query. Each query gets an equal share of the remaining time.
 
     Args:
-        composer: the queries.
-        given: their candidates, best first.
-        depth: candidates of each query at most.
-        pace: what batches take; refreshed.
-        until: when to be done, as ``perf_counter`` counts; infinity for no limit.
+        composer: the prepared queries.
+        given: candidates of each query, best first.
+        depth: most candidates per query.
+        pace: latency of batches; updated here.
+        until: deadline in seconds of ``perf_counter``; infinity for no limit.
     """
     rows = given.rows[:, :depth]
     matched = Matched(np.full(given.rows.shape, np.nan, np.float32), [{} for _ in rows], np.zeros(len(rows), np.bool_))
@@ -60,7 +60,7 @@ def match(composer: Composer, given: Ranked, *, depth: int, pace: Pace, until: f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Share:
-    """One query and its part of the time."""
+    """One query and its share of the time."""
 
     composer: Composer
     n: int
@@ -68,7 +68,7 @@ class _Share:
     until: float
 
     def batches(self, count: int) -> Iterator[slice]:
-        """Yield the next candidates to score, and note how long that took, until time is up."""
+        """Yield the next candidates to score and record the time of each batch, until the time is up."""
         done = 0
         while done < count:
             started = perf_counter()
@@ -95,16 +95,16 @@ def _score(share: _Share, own: Rows, there: Rows, found: Rows, columns: dict[Spa
 
 
 def order(given: Ranked, matched: Matched, *, weights: Weights, label: str) -> Ranked:
-    """Rank what was scored by scorer and recall together, above what was not, which keeps its order.
+    """Rank scored candidates by scorer and recall together; the others follow in their recall order.
 
-    The score of a candidate that was not scored is as far below the last that was as recall had it; scores are thus
+    An unscored candidate keeps its recall distance to the last scored one, below that one's new score. So scores are
     comparable within an answer, best first.
 
     Args:
         given: the candidates, best first.
-        matched: what the scorer says of them.
-        weights: of recall and of the scorer.
-        label: of the stage.
+        matched: scores of the scorer.
+        weights: weights of recall and of the scorer.
+        label: label of the stage.
     """
     scores = np.full(given.rows.shape, -np.inf)
     rows = np.full_like(given.rows, -1)

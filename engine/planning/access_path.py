@@ -1,7 +1,7 @@
-"""Access-path selection: which index a column is searched by, with which settings, and why the others are refused.
+"""Access-path selection: choose the index and settings for a column, and give a reason for each path not taken.
 
-Every access path has an expected time and, where its recall curve was measured, an expected recall: the cheapest path
-that keeps the recall target is taken. An exact scan always keeps it.
+Every access path has an expected time and, if its recall curve was measured, an expected recall. The cheapest path
+that reaches the recall target is taken. An exact scan always reaches it.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.recall_curves import Offer, Promise, Spend
 from quiver.errors import BadSpec
 
-#: An exact scan of so many milliseconds is taken before an index of which nothing was measured: it loses no recall.
+#: Milliseconds up to which an exact scan is preferred to an index of unknown recall: it loses no recall.
 _CHEAP = 1.0
-#: An exact scan that takes so many times as long as an index is taken all the same, since it finds everything.
+#: An exact scan may take this many times as long as an index and is still preferred, since its recall is 1.
 _LOSSLESS = 1.25
 
 
@@ -29,10 +29,10 @@ class AccessPath:
         index: the kind of index.
         what: its description for people.
         ms: expected milliseconds per query.
-        recall: expected; None where nothing is known.
+        recall: expected recall; None if unknown.
         spend: settings of the index.
-        depth: how many hits to ask for at least.
-        fault: why it may not be taken; empty where it may.
+        depth: least number of hits to request from the index.
+        fault: why the path may not be taken; empty if it may.
     """
 
     index: str
@@ -44,18 +44,18 @@ class AccessPath:
     fault: str = ""
 
 
-def recall(route: Route, k: int, builder: PlanBuilder, index: str | None, *, why: str = "as asked") -> Recall:
-    """Return the stage that searches the column a route ends at; the builder is told of the alternatives.
+def recall(route: Route, k: int, builder: PlanBuilder, index: str | None, *, why: str = "as requested") -> Recall:
+    """Return the stage that searches the column at the end of a route; the builder records the refused alternatives.
 
     Args:
-        route: where to search.
-        k: how deep.
-        builder: of the plan.
-        index: the kind of index to use; None for the best there is.
-        why: the reason to show where a kind of index is given.
+        route: path from the query input to the column.
+        k: number of hits.
+        builder: builder of the plan.
+        index: kind of index to use; None chooses the best.
+        why: reason to show if a kind of index is given.
 
     Raises:
-        BadSpec: an index was named that is not built.
+        BadSpec: the given kind of index is not built.
     """
     facts = builder.facts
     made = _named(route, k, facts, index, why) if index is not None else _choose(route, k, builder)
@@ -65,7 +65,7 @@ def recall(route: Route, k: int, builder: PlanBuilder, index: str | None, *, why
 
 
 def computed(column: Derived, facts: Facts) -> str:
-    """Say what is mapped to what, by whom."""
+    """Describe a computed column: source space, target space and bridges."""
     by = ", ".join(dict.fromkeys(crossing.encoder for crossing in column.bridges))
     return (
         f"computed: at most {facts.items:,} vectors of {column.stored.space.name} mapped to {column.space.name} by {by}"
@@ -83,7 +83,9 @@ def _named(route: Route, k: int, facts: Facts, index: str, why: str) -> Recall:
     offers = promise.offers(k, _share(facts), facts.queries)
     best = next((offer for offer in offers if offer.kept), max(offers, key=lambda offer: offer.recall, default=None))
     if best is None:
-        return Recall(route, index, k, f"best {k} by {index}, {why}; nothing was measured around this search")
+        return Recall(
+            route, index, k, f"best {k} by {index}, {why}; recall was not measured for this k and selectivity"
+        )
     return _taken(route, k, _offered(promise, best, k), f"best {k} by {index} with {_settings(best.spend)}, {why}")
 
 
@@ -95,7 +97,9 @@ def _choose(route: Route, k: int, builder: PlanBuilder) -> Recall:
     if not built:
         return _taken(route, k, exact, f"{scan}; no other index is built")
     paths = [exact, *_indexed(route, k, facts)]
-    blind = exact.ms > _CHEAP and not facts.promises.get(route.column.name)  # whether an unknown recall is good enough
+    blind = exact.ms > _CHEAP and not facts.promises.get(
+        route.column.name
+    )  # whether an index of unknown recall is acceptable
     quick = min(
         (path for path in paths if not path.fault and (blind or path.recall is not None)), key=lambda path: path.ms
     )
@@ -108,7 +112,7 @@ def _choose(route: Route, k: int, builder: PlanBuilder) -> Recall:
         return _taken(route, k, taken, f"{scan}, about {taken.ms:.2g} ms")
     found = f"about {taken.ms:.2g} ms; {_found(taken)}"
     promise = facts.promises.get(route.column.name, {}).get(taken.index)
-    basis = f", {promise.recall} promised, {promise.state()}; measured on {promise.source}" if promise else ""
+    basis = f", recall target {promise.recall}: {promise.state()}; measured on {promise.source}" if promise else ""
     return _taken(route, k, taken, f"best {k} by {taken.what} of at most {facts.rows:,} vectors, {found}{basis}")
 
 
@@ -131,7 +135,7 @@ def _share(facts: Facts) -> float:
 
 
 def _exact(route: Route, facts: Facts) -> AccessPath:
-    """Return the exact scan: of vectors in memory, or on disk where they were found not to fit."""
+    """Return the exact scan: in memory, or on disk if an earlier measurement found too little memory."""
     promises = facts.promises.get(route.column.name, {})
     known = next(
         (ms for each in promises.values() if (ms := each.exact(_share(facts), facts.queries)) is not None), None
@@ -144,7 +148,7 @@ def _exact(route: Route, facts: Facts) -> AccessPath:
 
 
 def _indexed(route: Route, k: int, facts: Facts) -> Iterator[AccessPath]:
-    """Yield what each index that is built offers: a setting that keeps its promise, and a cheaper one that does not."""
+    """Yield for each index a setting that reaches its recall target, and a cheaper setting that does not."""
     for kind in facts.built.get(route.column.name, ()):
         promise = facts.promises.get(route.column.name, {}).get(kind)
         if promise is None:
@@ -162,10 +166,10 @@ def _indexed(route: Route, k: int, facts: Facts) -> Iterator[AccessPath]:
 
 
 def _least(kind: str, facts: Facts) -> float:
-    """Return the least that an index of which nothing was measured takes.
+    """Return a lower bound in milliseconds for an index without measurements.
 
-    In memory it has to go through the more rows the fewer of them match: filtered batches over lists take 4 to 5 times
-    as long as others at a tenth of the rows.
+    An index in memory visits more rows if fewer of them match: filtered batches over inverted lists take 4 to 5 times
+    as long as unfiltered ones when a tenth of the rows match.
     """
     least = facts.machine.floor(kind).ms(facts.queries)
     return least if kind == "lance" else least / max(_share(facts), 1e-6)
@@ -173,16 +177,16 @@ def _least(kind: str, facts: Facts) -> float:
 
 def _offered(promise: Promise, offer: Offer, k: int) -> AccessPath:
     settings = f"{promise.kind} index with {_settings(offer.spend)}"
-    fault = f"{offer.ms:.2g} ms, recall {offer.recall:.3f} expected; {promise.recall} is promised"
+    fault = f"{offer.ms:.2g} ms, recall {offer.recall:.3f} expected; the recall target is {promise.recall}"
     depth = promise.depth(k) or 0
     return AccessPath(promise.kind, settings, offer.ms, offer.recall, offer.spend, depth, "" if offer.kept else fault)
 
 
 def _settings(spend: Spend) -> str:
-    return " ".join(f"{name}={value}" for name, value in spend.items()) or "what it was built with"
+    return " ".join(f"{name}={value}" for name, value in spend.items()) or "its build settings"
 
 
 def _beyond(promise: Promise, k: int, facts: Facts) -> str:
     if promise.depth(k) is None:
-        return f"nothing is promised deeper than {promise.depths[-1]}"
-    return f"nothing is promised for {facts.rows:,} of {facts.items:,} rows: so few are scanned"
+        return f"recall was measured only up to k = {promise.depths[-1]}"
+    return f"recall was not measured for {facts.rows:,} of {facts.items:,} rows: so few rows are scanned exactly"

@@ -1,4 +1,4 @@
-"""A plan while it is made: the stages chosen so far, the alternatives refused, and notes for the user."""
+"""Plan builder: collects the chosen stages, the refused alternatives and the notes for the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ class PlanBuilder:
     """Collects the parts of a plan.
 
     Attributes:
-        facts: the statistics that choices rest on.
-        stages: in order of execution.
-        refused: alternatives and why they were not taken.
-        notes: what the user should know.
+        facts: statistics used by the planner.
+        stages: stages in order of execution.
+        refused: refused alternatives with reasons.
+        notes: notes for the user.
     """
 
     facts: Facts
@@ -28,7 +28,7 @@ class PlanBuilder:
         self.stages += stages
 
     def refuse(self, what: str, why: str) -> None:
-        """Say why an alternative was not taken."""
+        """Record a refused alternative and the reason."""
         self.refused.append(Refused(what, why))
 
     def note(self, text: str) -> None:
@@ -36,10 +36,10 @@ class PlanBuilder:
         self.notes.append(text)
 
     def draft(self) -> "PlanBuilder":
-        """Return an empty builder on the same statistics, for a part that may be given up."""
+        """Return an empty builder with the same statistics, for a part of the plan that may be discarded."""
         return PlanBuilder(self.facts)
 
     def build(self, stages: Sequence[Stage] | None = None) -> Plan:
-        """Return the plan, with other stages than those collected where given."""
+        """Return the plan; ``stages`` replaces the collected stages."""
         chosen = self.stages if stages is None else stages
         return Plan(tuple(chosen), tuple(self.refused), tuple(self.notes), self.facts.version, self.facts.items)

@@ -1,4 +1,4 @@
-"""From a query to a plan: by a scorer that composes the inputs if there is one, else by lists that are joined."""
+"""Query planner: rank with a scorer that composes the inputs if there is one, otherwise search each input and fuse."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec
 from quiver.types import ROUTES, UNLIKE, WORDS, Query, keys_of
 
-#: Each list that is to be fused goes this deep, at least: an item that only one list knows still gets its chance.
+#: Least number of candidates per fused list, so that an item found by only one list can still rank high.
 FUSE_DEPTH = 100
-#: Lists that are to be grouped go so deep at first: this far at least, and so many times as deep as hits are wanted.
+#: Initial depth of a list to group: at least GROUP_DEPTH, and PER_GROUP times the number of requested hits.
 GROUP_DEPTH, PER_GROUP = 100, 4
 
 
 def plan(query: Query, facts: Facts) -> Plan:
-    """Choose a plan for a query, from statistics of the collection.
+    """Choose a plan for a query from the statistics of the collection.
 
     Raises:
-        NoRoute: no input of the query leads to the target; the message names the missing arrow.
-        BadSpec: a space, an index or a scorer was named that does not exist, or cannot answer this.
+        NoRoute: an input has no route to the target; the message names the missing arrow.
+        BadSpec: a named space, index or scorer does not exist, or cannot answer this query.
     """
     builder = PlanBuilder(facts)
     if not _scored(query, builder):
@@ -41,21 +41,23 @@ def plan(query: Query, facts: Facts) -> Plan:
 
 
 def _depth(query: Query) -> int:
-    """Return how many of the best have to be found."""
+    """Return the number of candidates to find before offset and groups are applied."""
     wanted = query.offset + query.k
     return wanted if query.group is None else max(GROUP_DEPTH, PER_GROUP * query.per_group * wanted)
 
 
 def _scored(query: Query, builder: PlanBuilder) -> bool:
-    """Add the stages that rank by a scorer, where there is one for this query and it is worth while.
+    """Add the stages of a scorer, if one fits this query and pays off; return whether it did.
 
     Raises:
-        BadSpec: the query says how a scorer's candidates are recalled, and there is no scorer for it.
+        BadSpec: the query names a recall recipe, and no scorer takes its inputs.
     """
     by_routes = query.recall == ROUTES
     scorer = scorer_choice.choose(replace(query, spaces=()) if by_routes else query, builder)
     if scorer is None and query.recall is not None:
-        raise BadSpec(f"recall={query.recall} is for a scorer, and none here composes the inputs of this query")
+        raise BadSpec(
+            f"recall={query.recall} needs a scorer, and no scorer here takes the inputs of this query: leave recall out"
+        )
     if scorer is None:
         return False
     deep = replace(query, k=(query.offset + query.k) * query.per_group)
@@ -66,7 +68,7 @@ def _scored(query: Query, builder: PlanBuilder) -> bool:
 
 
 def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
-    """Return the stages with those that choose among the hits that were found: a least score, groups, a page."""
+    """Return the stages with those for the score threshold, groups and offset added."""
     stages = builder.stages
     if query.group is not None:  # every scored row may be needed for a group
         stages = [
@@ -76,32 +78,34 @@ def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
     made, cut = list(stages[:-1]), stages[-1]
     if query.min_score is not None:
         _check_comparable(made[-1])
-        made.append(Above(query.min_score, f"what scores less than {query.min_score:g} is left out"))
+        made.append(Above(query.min_score, f"hits with a score below {query.min_score:g} are dropped"))
     made.append(cut)
     if query.group is not None:
         groups = f"the best {query.k}" if not query.offset else f"the {query.k} after the best {query.offset}"
-        why = f"{groups} groups, at most {query.per_group} of each; searched deeper until there are as many, or no more"
+        why = (
+            f"{groups} groups, at most {query.per_group} of each; the search goes deeper until there are enough groups"
+        )
         bounds = (query.offset, _depth(query), builder.facts.rows, query.index)
         made.append(Group(query.group, query.k, query.per_group, *bounds, why))
     elif query.offset and isinstance(cut, Cut):
-        made[-1] = replace(cut, reason=f"{cut.reason}; the first {query.offset} are left out")
+        made[-1] = replace(cut, reason=f"{cut.reason}; the first {query.offset} are skipped")
     return made
 
 
 def _check_comparable(last: Stage) -> None:
-    """Refuse a least score where scores are of several kinds."""
+    """Refuse a score threshold if the scores are not comparable."""
     if isinstance(last, Fuse):
         raise BadSpec(
-            "min_score needs scores of one kind, and these lists are fused by rank: search with one input in one space"
+            "min_score needs comparable scores, and these lists are fused by rank: search with one input in one space"
         )
     if isinstance(last, Rerank):
         raise BadSpec(
-            f"min_score needs scores of one kind, and {last.scorer} reranks some candidates only: scorer=none"
+            f"min_score needs comparable scores, and {last.scorer} scores only some candidates: set scorer=none"
         )
 
 
 def _add_joined(query: Query, builder: PlanBuilder) -> None:
-    """Add the stages that search along every route, and join the lists."""
+    """Add the stages that search along every route and fuse the lists."""
     facts = builder.facts
     taken, words = routes.routes(query, builder)
     depth = (query.depth or max(query.k, FUSE_DEPTH)) if len(taken) + words > 1 else query.k
@@ -122,16 +126,16 @@ def _add_joined(query: Query, builder: PlanBuilder) -> None:
 
 
 def _merges(routes: Sequence[Route]) -> list[Merge]:
-    """Lists of one input in one space are merged by score."""
+    """Return the stages that merge lists of one input in one space by score."""
     homes = Counter(route.column.space for route in routes)
     alone = len({route.origin for route in routes}) == 1
     shared = sorted((space for space, n in homes.items() if n > 1 and alone), key=str)
-    why = "its columns share one space, so scores are comparable and the better one counts"
+    why = "its columns share one space, so scores are comparable; an item keeps its better score"
     return [Merge(space, why) for space in shared]
 
 
 def _fuse(labels: Sequence[str], weights: Mapping[str, float], facts: Facts, *, words: bool) -> Fuse:
-    """Fuse all lists by rank, with the weights of the query or else with those that were learnt."""
+    """Return the stage that fuses all lists by rank, with the weights of the query or else with learned weights."""
     why = f"{len(labels)} lists whose scores cannot be compared: reciprocal rank fusion, c = {RRF_C}"
     if weights:
         counting = {WORDS: weights["text"], **weights} if words and "text" in weights else dict(weights)

@@ -1,4 +1,4 @@
-"""Plans by a scorer that only reranks: other routes recall the candidates, and it scores as many as time allows."""
+"""Plans with a reranker: other routes recall the candidates, and it scores as many as the latency budget allows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from quiver.types import LIKE, ROUTES, Query, keys_of
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many candidates are worth a look, and why.
+    """The number of candidates to rerank, and the reason.
 
     Attributes:
-        cap: as many as quality allows, or as many as are asked for by default.
-        pairs: as many as are expected to be scored in time; None where there is no budget, or nothing is known.
-        why: what that rests on.
+        cap: largest useful number as measured, or the default.
+        pairs: expected number scored within the budget; None without a budget or without measurements.
+        why: basis of both numbers.
     """
 
     cap: int
@@ -35,7 +35,7 @@ class Depth:
 
     @classmethod
     def of(cls, query: Query, facts: Facts, scorer: ScorerChoice, blend: Blend | None) -> "Depth":
-        """Return it from what was measured."""
+        """Compute the depth from measured latencies and learned weights."""
         asked = query.depth or depth_of(query.k)
         cap = asked if blend is None else min(blend.depth, query.depth or blend.depth)
         said = f"at most {cap}" + (" by default" if blend is None and query.depth is None else "")
@@ -43,7 +43,9 @@ class Depth:
         if budget is None:
             return cls(cap, None, said)
         if pace is None or not pace.known:
-            return cls(cap, None, f"{said}, as far as {budget:g} ms allow: what a pair costs is not measured here yet")
+            return cls(
+                cap, None, f"{said}, until {budget:g} ms are used up: the time per pair is not measured here yet"
+            )
         left = budget - pace.before - pace.after
         where = f" on {pace.device}" if pace.device else ""
         around = f"{pace.before:.3g} ms before and {pace.after:.3g} ms after"
@@ -51,16 +53,16 @@ class Depth:
         return cls(cap, None if pace.doubted else pace.pairs(left, cap), why)
 
     def within(self, k: int) -> int:
-        """Return the depth: what there is time for, though k where the time is short, and never past the cap."""
+        """Return the depth: the number that fits the budget, but at least k, and never more than the cap."""
         return self.cap if self.pairs is None else min(self.cap, max(k, self.pairs))
 
 
 def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool:
-    """Add the stages that recall and rerank, or that score everything; False where reranking is not worth while."""
+    """Add the stages that recall and rerank, or that score every row; return False if reranking does not pay off."""
     facts, composition = builder.facts, scorer.composition
     cost, limited, named = ScanCost.of(facts, scorer), query.budget_ms is not None, query.recall is not None
     if query.recall not in (None, ROUTES):
-        raise BadSpec(f"the scorer {composition.name} has no recall {query.recall!r}; there is {ROUTES}")
+        raise BadSpec(f"the scorer {composition.name} has no recall {query.recall!r}; choose from {ROUTES}")
     if query.index == "exact" and not limited and not named:
         score_all(query, scorer, builder, "as asked")
         return True
@@ -72,8 +74,8 @@ def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool
         if named:
             raise
         if limited:
-            builder.note("the time budget may not be kept: nothing else finds candidates, so all items are scored")
-        score_all(query, scorer, builder, f"{cost}; nothing else finds candidates: {error}")
+            builder.note("the latency budget may be exceeded: no other route finds candidates, so every item is scored")
+        score_all(query, scorer, builder, f"{cost}; no other route finds candidates: {error}")
         return True
     depth = Depth.of(query, facts, scorer, None)
     lists = routes.recalls(taken, query.depth or max(depth.cap, query.k), sought, draft, words=words)
@@ -87,17 +89,17 @@ def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool
         score_all(query, scorer, builder, str(cost))
         return True
     builder.refused += draft.refused
-    builder.refuse("exact scan", f"{cost}, and {composition.name} scores one by one")
+    builder.refuse("exact scan", f"{cost}, and {composition.name} scores row by row")
     rerank = _rerank(query, scorer, blend, depth)
     add_around(query, scorer, [*routes.encodes(taken), *lists, *joined(lists, query.weights), rerank], builder)
     return True
 
 
 def _candidate_routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
-    """Return the routes to the candidates, and whether full text finds some: only where items have words.
+    """Return the routes to the candidates, and whether full-text search is used: only if items have words.
 
     Raises:
-        NoRoute: nothing finds candidates.
+        NoRoute: no route finds candidates.
     """
     taken, words = routes.routes(query, builder)
     words = words and builder.facts.words
@@ -107,27 +109,27 @@ def _candidate_routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], 
 
 
 def joined(lists: Sequence[Stage], weights: Mapping[str, float]) -> list[Stage]:
-    """Return the stage that makes one list of several, so that there is an order to go by."""
+    """Return the stage that fuses several candidate lists into one order."""
     why = f"candidates in one order: reciprocal rank fusion, c = {RRF_C}"
     return [Fuse(RRF_C, dict(weights), why)] if len(lists) > 1 else []
 
 
 def names(lists: Sequence[Stage]) -> tuple[str, ...]:
-    """Name what finds candidates."""
+    """Return the labels of the stages that find candidates."""
     return tuple(stage.label for stage in lists if isinstance(stage, Recall | Words))
 
 
 def learnt(blend: Blend | None, lists: Sequence[Stage]) -> Blend | None:
-    """Return what was learnt, if it was learnt of candidates that were found in the same way."""
+    """Return the learned weights if they were learned on the same candidate lists."""
     return blend if blend is not None and blend.lists == names(lists) else None
 
 
 def _vain(query: Query, facts: Facts, blend: Blend | None, depth: Depth) -> str:
-    """Say why reranking is not worth while; nothing where it is, or where the scorer was asked for by name."""
+    """Return why reranking does not pay off; empty if it does."""
     if facts.matching is not None and facts.rows <= query.k:
-        return f"{facts.rows:,} rows match, and all of them are returned"
+        return f"only {facts.rows:,} rows match, and all of them are returned"
     if depth.pairs is not None and depth.pairs < 2:
-        return f"{depth.pairs} would be scored in time: {depth.why}"
+        return f"candidates that the latency budget allows: {depth.pairs}; {depth.why}"
     if blend is not None and not blend.weights.scorer and query.scorer is None:
         return str(blend)
     return ""

@@ -1,4 +1,4 @@
-"""Where a query may go: its routes through the graph, and the stages that take them."""
+"""Routes of a query through the graph, and the stages that search along them."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ from quiver.types import LIKE, WORDS, Query, keys_of
 
 
 def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
-    """Return the routes to take, and whether full text answers too.
+    """Return the routes to search, and whether to use full-text search too.
 
     Raises:
-        NoRoute: no input of the query leads to the target; the message names the missing arrow.
-        BadSpec: a space was named that does not exist.
+        NoRoute: an input has no route to the target; the message names the missing arrow.
+        BadSpec: a named space does not exist.
     """
     facts, graph = builder.facts, builder.facts.graph
     _check_spaces(graph, query.spaces)
@@ -38,18 +38,18 @@ def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
         )
         if not chosen and key == "text":
             words = True
-            builder.note(f"words are searched by full text: {graph.missing(key, target=query.target)}")
+            builder.note(f"the text is searched by full-text search: {graph.missing(key, target=query.target)}")
         elif not chosen:
             raise NoRoute(graph.missing(key, target=query.target))
         found += chosen if query.spaces else _finest(chosen, builder)
     for name in query.vectors:
         given = graph.from_vectors(name, target=query.target)
         if not given:
-            raise NoRoute(f"no {query.target or ''} vectors of a space called {name!r} are stored here")
+            raise NoRoute(_no_vectors(graph, name, query.target))
         found += given
     if words and facts.words_outdated:
         builder.note(
-            "the full-text index splits text at spaces only: the next add or `quiver index` builds it anew, for"
+            "the full-text index splits text at spaces only: the next add or `quiver index` rebuilds it, for"
             " Chinese, Japanese and Thai too"
         )
     _refuse_computed(found, builder)
@@ -57,7 +57,7 @@ def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
 
 
 def encodes(taken: Sequence[Route]) -> list[Stage]:
-    """Return the stages that embed the inputs, once for each space."""
+    """Return the stages that embed the inputs, one for each input and space."""
     wanted = dict.fromkeys((r.origin, r.start, r.encoder) for r in taken if r.encoder is not None)
     return [
         Encode(key, space, spec, f"{spec} embeds {key} in {space.dim} dimensions ({space.metric})")
@@ -67,7 +67,7 @@ def encodes(taken: Sequence[Route]) -> list[Stage]:
 
 
 def narrow(query: Query, facts: Facts) -> list[Stage]:
-    """Return the stage that applies the query's condition and ids, where it has any."""
+    """Return the stage that restricts the search by the query's condition and ids, if it has any."""
     if facts.matching is None:
         return []
     share = facts.rows / facts.items if facts.items else 0.0
@@ -79,7 +79,7 @@ def narrow(query: Query, facts: Facts) -> list[Stage]:
 
 
 def recalls(taken: Sequence[Route], depth: int, query: Query, builder: PlanBuilder, *, words: bool) -> list[Stage]:
-    """Return the stages that make one list of every route, ``depth`` deep."""
+    """Return the stages that make one list of ``depth`` candidates for each route."""
     found: list[Stage] = [access_path.recall(route, depth, builder, query.index) for route in taken]
     if words:
         found.append(Words(depth, query.target, f"BM25 over text and metadata, best {depth}"))
@@ -87,7 +87,7 @@ def recalls(taken: Sequence[Route], depth: int, query: Query, builder: PlanBuild
 
 
 def _finest(found: Sequence[Route], builder: PlanBuilder) -> list[Route]:
-    """Keep, of the spaces one encoder offers for one key, the finest: it names that first, and knows what it is for."""
+    """Keep the first route of each encoder and key: encoders list their finest space first."""
     kept: dict[tuple[str | None, str], Route] = {}
     taken = []
     for route in found:
@@ -100,19 +100,23 @@ def _finest(found: Sequence[Route], builder: PlanBuilder) -> list[Route]:
     return taken
 
 
+def _no_vectors(graph: Graph, name: str, target: str | None) -> str:
+    kind = f"{target} vectors" if target else "vectors"
+    known = listed({end.space.name for end in graph.ends if target in (None, end.key)})
+    return f"no {kind} are stored in a space called {name!r}; spaces with {kind}: {known or 'none'}"
+
+
 def _check_spaces(graph: Graph, spaces: Sequence[str]) -> None:
     known = {column.space.name for column in graph.ends}
     for name in spaces:
         if name not in known:
-            raise BadSpec(f"no space is called {name!r} here; there are {listed(known) or 'none'}")
+            raise BadSpec(f"there is no space {name!r} here; spaces here: {listed(known) or 'none'}")
 
 
 def _refuse_computed(taken: Sequence[Route], builder: PlanBuilder) -> None:
-    """Refuse vectors that could have been computed, but lead nowhere that stored ones do not."""
+    """Record computed columns that are not searched because the stored column is reached directly."""
     graph = builder.facts.graph
     for derived in graph.derived:
         for route in taken:
             if route.column == derived.stored and graph.path(route.start, derived.space) is not None:
-                builder.refuse(
-                    str(derived), f"{route.origin} reaches the stored {route.column}, which costs nothing to make"
-                )
+                builder.refuse(str(derived), f"{route.origin} reaches the stored {route.column} directly")

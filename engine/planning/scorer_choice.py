@@ -1,4 +1,4 @@
-"""Which scorer ranks the answer to a query: one that composes exactly the inputs of the query, and finds its target."""
+"""Scorer selection: choose the scorer that takes exactly the inputs of the query and finds its target."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ class ScorerChoice:
     """A scorer that can answer a query.
 
     Attributes:
-        composition: the scorer.
-        columns: the vectors it reads, in the order of its spaces.
-        stands: the key that example items stand for; None where there are none.
+        composition: description of the scorer.
+        columns: the vector columns it reads, in the order of its spaces.
+        stands: the key that example items provide; None without examples.
     """
 
     composition: Composition
@@ -26,18 +26,18 @@ class ScorerChoice:
 
 
 def choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
-    """Return the scorer to rank by, or None; other scorers of the same inputs are refused.
+    """Return the scorer for a query, or None; other scorers of the same inputs are recorded as refused.
 
     Raises:
-        BadSpec: the scorer named is not here, or cannot answer this query.
+        BadSpec: the named scorer does not exist here, or cannot answer this query.
     """
     beyond = [name for name in ("unlike", "hybrid") if getattr(query, name)] + ["reduce"] * (query.reduce == "max")
     if beyond and query.scorer not in (None, NONE):
-        raise BadSpec(f"the scorer {query.scorer} takes no {beyond[0]}: leave out one of them")
+        raise BadSpec(f"the scorer {query.scorer} does not support {beyond[0]}: leave out one of them")
     choice = _choose(query, builder)
     if choice is None or not beyond:
         return choice
-    builder.refuse(f"scorer {choice.composition}", f"a scorer takes no {beyond[0]}")
+    builder.refuse(f"scorer {choice.composition}", f"scorers do not support {beyond[0]}")
     return None
 
 
@@ -46,27 +46,29 @@ def _choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
     known = [c for c in facts.graph.compositions if not named or c.name == query.scorer]
     if named and not known:
         there = listed({c.name for c in facts.graph.compositions}) or "none"
-        raise BadSpec(f"no scorer is called {query.scorer!r} here; there are {there}")
+        raise BadSpec(f"there is no scorer {query.scorer!r} here; scorers here: {there}")
     able: list[ScorerChoice] = []
     for composition in known:
         if not _takes(query, composition, facts, named=named):
             continue
-        found = "no scorer was asked for" if query.scorer == NONE else _bound(query, composition, facts)
+        found = "the query says scorer=none" if query.scorer == NONE else _bound(query, composition, facts)
         if isinstance(found, ScorerChoice):
             able.append(found)
         elif named:
-            raise BadSpec(f"the scorer {composition} cannot answer this: {found}")
+            raise BadSpec(f"the scorer {composition} cannot answer this query: {found}")
         else:
             builder.refuse(f"scorer {composition}", found)
     if named and not able:
-        raise BadSpec(f"the scorer {known[0]} takes {' + '.join(known[0].holds)} and finds {known[0].finds}")
+        raise BadSpec(
+            f"the scorer {known[0]} needs {' + '.join(known[0].holds)} and finds {known[0].finds}: give these inputs"
+        )
     for each in able[1:]:
-        builder.refuse(f"scorer {each.composition}", f"{able[0].composition.name} answers")
+        builder.refuse(f"scorer {each.composition}", f"{able[0].composition.name} is used")
     return able[0] if able else None
 
 
 def _takes(query: Query, composition: Composition, facts: Facts, *, named: bool) -> bool:
-    """Say whether a query has exactly the inputs of a scorer, and wants its target.
+    """Whether a query has exactly the inputs of a scorer, and its target.
 
     A query of a single input uses a scorer only if that input has no other route, or if the target is named.
     """
@@ -80,7 +82,7 @@ def _takes(query: Query, composition: Composition, facts: Facts, *, named: bool)
 
 
 def _stands(query: Query, composition: Composition) -> str | None:
-    """Return the key that example items stand for: the missing input, else an additional input that is not text."""
+    """Return the key that example items provide: the missing input, else an additional input that is not text."""
     if not query.like:
         return None
     lacking = [name for name in composition.holds if name not in query.media]
@@ -90,15 +92,15 @@ def _stands(query: Query, composition: Composition) -> str | None:
 
 
 def _bound(query: Query, composition: Composition, facts: Facts) -> ScorerChoice | str:
-    """Return the scorer with the columns it reads, or why it cannot answer."""
+    """Return the scorer with the columns it reads, or the reason why it cannot answer."""
     columns = [facts.graph.end(composition.finds, space) for space in composition.reads]
     for space, column in zip(composition.reads, columns, strict=True):
         if column is None:
             return f"it reads {composition.finds} vectors of {space}, and none are stored here"
         if query.spaces and space.name not in query.spaces:
-            return f"it scores in {space.name}, and only {', '.join(query.spaces)} was asked for"
+            return f"it scores in the space {space.name}, and the query names {', '.join(query.spaces)} only"
     stands = _stands(query, composition)
     stored = {column.name for column in facts.graph.columns if column.key == stands}
     if stands is not None and not stored.intersection(facts.examples):
-        return f"not every example has a vector of its {stands}"
+        return f"an example item has no {stands} vector"
     return ScorerChoice(composition, tuple(column for column in columns if column is not None), stands)

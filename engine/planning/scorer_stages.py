@@ -1,4 +1,4 @@
-"""What plans by a scorer share: the cost of scoring everything, candidate depths, the first and the last stages."""
+"""Shared parts of plans with a scorer: the cost of a full scan, candidate depths, the first and the last stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,28 +16,28 @@ from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.types import Query, keys_of
 
-#: Nanoseconds to score one number of a row for one query alone, unless measured: ARTEMIS's four products over rows of
-#: 512 take a second for a million of them, on one core that is not idle otherwise.
+#: Default nanoseconds to score one dimension of a row for a single query: ARTEMIS's four products over rows of
+#: 512 dimensions take one second per million rows, on one core that also does other work.
 NS = 2.0
-#: Milliseconds below which scoring everything is not worth avoiding.
+#: Milliseconds up to which a full scan is always taken.
 SCAN_MS = 200.0
-#: Candidates of each list: this many at least, and so many times k.
+#: Candidates per list: at least DEPTH, and TIMES_K times k.
 DEPTH, TIMES_K = 200, 20
 
 
 def depth_of(k: int) -> int:
-    """Return how many candidates to recall for k hits, where nothing was measured."""
+    """Return the default number of candidates to recall for k hits."""
     return max(DEPTH, TIMES_K * k)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanCost:
-    """The expected cost of scoring every row that may be found.
+    """The expected cost of scoring every matching row.
 
     Attributes:
         ms: milliseconds.
-        rows: how many are scored.
-        measured: the figures it rests on; None where it rests on the latency of pairs, or on NS.
+        rows: number of scored rows.
+        measured: figures behind the estimate; None if it uses the pair latency, or NS.
     """
 
     ms: float
@@ -46,7 +46,7 @@ class ScanCost:
 
     @classmethod
     def of(cls, facts: Facts, scorer: ScorerChoice) -> "ScanCost":
-        """Estimate it from measurements, or from the width of the vectors that the scorer reads."""
+        """Estimate the cost from measurements, or from the dimension of the vectors that the scorer reads."""
         found = facts.measured.get(scorer.composition)
         measured = found if found is not None and found.holds(facts.items) else None
         pace = facts.paces.get(scorer.composition)
@@ -60,23 +60,23 @@ class ScanCost:
 
     def __str__(self) -> str:
         source = self.measured or "estimated"
-        return f"{self.rows:,} rows at most, about {self.ms:.3g} ms ({source})"
+        return f"at most {self.rows:,} rows, about {self.ms:.3g} ms ({source})"
 
 
 def with_spare(query: Query, scorer: ScorerChoice) -> Query:
-    """Return the query with k raised by the references given by path, which are dropped from the answer at the end."""
+    """Return the query with k raised by the number of references given by path; the answer drops these at the end."""
     return replace(query, k=query.k + len(references(query, scorer.composition)))
 
 
 def score_all(query: Query, scorer: ScorerChoice, builder: PlanBuilder, why: str) -> None:
-    """Add the stages that score every row that may be found."""
+    """Add the stages of a full scan."""
     add_around(query, scorer, [scan(with_spare(query, scorer).k, scorer, builder.facts, why)], builder)
 
 
 def scan(k: int, scorer: ScorerChoice, facts: Facts, why: str) -> Score:
-    """Return the stage that scores every row that may be found."""
+    """Return the stage that scores every matching row."""
     made = [access_path.computed(column, facts) for column in scorer.columns if isinstance(column, Derived)]
-    reason = "; ".join([f"best {k} by exact scores of everything: {why}", *made])
+    reason = "; ".join([f"best {k} by exact scores of all rows: {why}", *made])
     return Score(scorer.composition.name, k, reason)
 
 
@@ -88,19 +88,19 @@ def add_around(
     *,
     recipe: Recipe | None = None,
 ) -> None:
-    """Add stages that find and rank, with the stages that every plan by a scorer has before and after them."""
+    """Add the given stages, between the first and last stages of every plan with a scorer."""
     own = with_spare(query, scorer).k - query.k
     if own:
-        builder.note("a reference given by its path is left out of the answer where it is a stored item")
+        builder.note("a reference given by its path is left out of the answer if it is a stored item")
     if len(keys_of(query.media)) + bool(query.like) > 1:
-        builder.refuse("rank fusion", f"{scorer.composition.name} composes the inputs; scorer=none fuses lists")
-    more = f", and {own} more in place of references" if own else ""
+        builder.refuse("rank fusion", f"{scorer.composition.name} composes the inputs; scorer=none would fuse lists")
+    more = f", and {own} more to replace references" if own else ""
     cut = Cut(query.k + own, f"the best {query.k}{more}")
     builder.add(_compose(query, scorer, recipe), *routes.narrow(query, builder.facts), *body, cut)
 
 
 def _compose(query: Query, scorer: ScorerChoice, recipe: Recipe | None) -> Compose:
     inputs = " + ".join(keys_of(query.media) + ((f"stored {scorer.stands}",) if scorer.stands else ()))
-    weights = "".join(f", {name} counting {weight:g}" for name, weight in query.weights.items())
+    weights = "".join(f", {name} with weight {weight:g}" for name, weight in query.weights.items())
     why = f"{scorer.composition.encoder} composes {inputs} to find {scorer.composition.finds}{weights}"
     return Compose(scorer.composition, scorer.columns, scorer.stands, recipe, why)

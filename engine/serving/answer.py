@@ -1,4 +1,4 @@
-"""From queries to answers: those of one shape are planned once, embedded and searched together."""
+"""Answers to queries: queries of one shape are planned once, and embedded and searched together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,21 +17,21 @@ from quiver.engine.planning.planner import plan
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query, keys_of, sources_of
 
-#: What queries that are answered together may differ in, in group.
+#: Fields in which the queries of a group may differ.
 _CONTENTS = ("media", "like", "unlike", "vectors", "weights", "exclude")
-#: What they have in common.
+#: Fields that the queries of a group share.
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
 
 @dataclass(frozen=True, slots=True)
 class QueryGroup:
-    """Queries that one plan answers.
+    """A group of queries answered by one plan.
 
     Attributes:
-        places: of the queries, among those that were asked together.
-        queries: the same.
-        plan: of all of them.
-        examples: the stored items that they take as examples, by id.
+        places: positions of the queries in the request.
+        queries: the queries.
+        plan: their common plan.
+        examples: stored items that they use as examples, by id.
     """
 
     places: Sequence[int]
@@ -41,7 +41,7 @@ class QueryGroup:
 
 
 def answer(session: Session, queries: Sequence[Query], *, started: float | None = None) -> Results:
-    """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""
+    """Answer queries, in their order; ``started`` is the start of their budgets, in seconds of ``perf_counter``."""
     results: dict[int, Result] = {}
     for group in query_groups(session, queries):
         found = execute(session, group.queries, group.plan, examples=group.examples, started=started)
@@ -53,7 +53,7 @@ def answer(session: Session, queries: Sequence[Query], *, started: float | None 
 
 
 def query_groups(session: Session, queries: Sequence[Query]) -> Iterator[QueryGroup]:
-    """QueryGroup queries by their shape, and plan each part when it is its turn."""
+    """Group queries by shape, and plan each group just before it runs."""
     if not len(queries):
         return
     batch = alike(queries)
@@ -75,9 +75,9 @@ def explain(session: Session, query: Query) -> Plan:
 
 
 def _plan(session: Session, batch: Sequence[Query], shape: Any, examples: Mapping[str, Example]) -> Plan:
-    """Plan, or take the plan of a batch like it; not where contents or a pace, which no shape tells, decide."""
+    """Return a cached plan or make one; plans that depend on contents or latency estimates are not cached."""
     query = one_of(batch)
-    many = 1 << (len(batch) - 1).bit_length()  # so that few plans serve all numbers of queries
+    many = 1 << (len(batch) - 1).bit_length()  # so that few plans serve all batch sizes
 
     def make() -> Plan:
         return plan(query, session.facts(query, examples, queries=many))
@@ -92,7 +92,7 @@ def _examples(session: Session, queries: Sequence[Query]) -> dict[str, Example]:
 
 
 def _shape(query: Query) -> Any:
-    """Return what tells queries that are answered by one plan from others."""
+    """Return the shape of a query: queries of one shape share a plan."""
     counts = tuple(len(sources_of(query.media, key)) for key in keys_of(query.media)) if query.media else ()
     vectors = tuple(sorted([(name, np.shape(vector)) for name, vector in query.vectors.items()]))
     weights = tuple(sorted(query.weights.items())) if query.weights else ()

@@ -1,11 +1,11 @@
 """Dynamic batching without added delay: an idle batcher runs a request at once; later requests form the next batch.
 
-Queries that arrive while a batch runs wait together, and the first of them runs them all, as databases commit
-transactions in groups. The engine embeds and searches queries of one shape together. At most one search runs at a time
-on the data that a collection keeps in memory, which is not made for more.
+Queries that arrive while a batch runs wait together, and the first of them runs them all, as in the group commit of
+databases. The engine embeds and searches queries of one shape together. At most one search runs at a time
+on the in-memory data of a collection, which is not safe for concurrent use.
 
-Every request ends with its own answer or its own error. A batch that fails, for whatever reason, is run again request
-by request; an interrupt ends only the thread that got it, and the requests it was about to answer go back to the queue.
+Every request ends with its own answer or its own error. A failed batch is run again request
+by request. An interrupt ends only its own thread; the requests that this thread was answering go back to the queue.
 """
 
 import threading
@@ -23,15 +23,15 @@ from quiver.types import Query
 
 
 class Answering(Protocol):
-    """What a batcher runs its batches on."""
+    """The search function of a batcher."""
 
     def answer(self, queries: Sequence[Query], started: float) -> Results:
-        """Answer queries, in their order; ``started`` is when the first was asked, as ``perf_counter`` counts."""
+        """Answer queries, in their order; ``started`` is the arrival of the first, in seconds of ``perf_counter``."""
         ...
 
 
 class _Ticket:
-    """A request that waits for its answer, or, without queries, for its turn to run alone."""
+    """A request that waits for its answer; without queries it waits for exclusive use."""
 
     __slots__ = ("answer", "error", "leads", "queries", "started", "turn")
 
@@ -58,7 +58,7 @@ class Batcher:
         self._waiting: list[_Ticket] = []
 
     def ask(self, queries: Sequence[Query]) -> Results:
-        """Answer queries, in one batch with the requests of other threads that wait.
+        """Answer queries, in one batch with the waiting requests of other threads.
 
         Raises:
             QuiverError: the error of these queries alone; queries of other threads never cause one.
@@ -77,7 +77,7 @@ class Batcher:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other requests waiting meanwhile."""
+        """Hold exclusive use: other requests wait."""
         ticket = _Ticket(None)
         try:
             self._enter(ticket)
@@ -109,7 +109,7 @@ class Batcher:
                 self._waiting.pop(0).turn.set()
 
     def _lead(self, ticket: _Ticket) -> None:
-        """Answer this request and those that wait; whatever ends that early, the unanswered ones wait again."""
+        """Answer this request and the waiting ones; if that ends early, unanswered requests wait again."""
         with self._mutex:
             company = [each for each in self._waiting if each.queries is not None]
             self._waiting = [each for each in self._waiting if each.queries is None]
@@ -145,7 +145,7 @@ def each_alone(answer: Callable[[Sequence[Query]], Results], queries: Sequence[Q
     """Answer queries in one batch; an error names the place of the first query that raises it.
 
     Raises:
-        QuiverError: what that query raises alone, with ``queries[n]: `` before it.
+        QuiverError: the error of that query alone, with the prefix ``queries[n]: ``.
     """
     try:
         return answer(queries)
@@ -162,7 +162,7 @@ def each_alone(answer: Callable[[Sequence[Query]], Results], queries: Sequence[Q
 def _first_bad(
     answer: Callable[[Sequence[Query]], Results], queries: Sequence[Query], error: QuiverError
 ) -> tuple[int | None, QuiverError]:
-    """Halve a batch that fails until one query is left; None where every half succeeds alone."""
+    """Halve a failing batch until one query is left; None if every half succeeds alone."""
     start, end = 0, len(queries)
     while end - start > 1:
         middle = (start + end) // 2

@@ -1,4 +1,4 @@
-"""An answer page by page: many pages from one pull, and deeper pulls at the very version of the first."""
+"""Pagination: one search serves many pages; deeper searches use the version of the first one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,32 +7,32 @@ from typing import Any, Protocol
 from quiver.engine.execution.plan import Result
 from quiver.types import Hit, Query
 
-#: Pages that one pull fetches at first, and how many times deeper every next pull goes.
+#: Pages fetched by the first search, and growth factor of the following ones.
 PAGES, DEEPER = 10, 4
 
 
 class Searched(Protocol):
-    """What can be searched, at its newest version or at a chosen one."""
+    """A searchable collection, at its newest version or at a chosen one."""
 
     def search(self, query: Query, /) -> Result:
         """Answer a query."""
         ...
 
     def checkout(self, version: int) -> "Searched":
-        """Return it as it was at a version."""
+        """Return the collection at a version."""
         ...
 
 
 def pages(collection: Searched, query: Query) -> Iterator[Result]:
-    """Yield pages of k hits, or groups, until there are no more; nothing comes twice, nothing is left out.
+    """Yield pages of k hits, or groups, until there are no more. No hit comes twice, and none is skipped.
 
-    An approximate index that is asked deeper may find what it missed before; that comes first on the next page.
+    A deeper search of an approximate index may find hits it missed before; these come first on the next page.
     """
     shown: set[Any] = set()
     depth, version = query.k * PAGES, 0
     while True:
         result = collection.search(replace(query, k=depth))
-        if version and result.plan.version != version:  # it was changed meanwhile
+        if version and result.plan.version != version:  # the collection was changed meanwhile
             collection = collection.checkout(version)
             continue
         version = result.plan.version
@@ -49,7 +49,7 @@ def pages(collection: Searched, query: Query) -> Iterator[Result]:
 
 
 def _parts(result: Result, group: str | None) -> dict[Any, tuple[Hit, ...]]:
-    """Return what a page counts, by name: hits, or groups of them."""
+    """Return the entries of an answer that make up pages: hits, or groups of hits."""
     if group is None:
         return {hit.id: (hit,) for hit in result}
     return {(hits[0].meta.get(group), group not in hits[0].meta and hits[0].id): hits for hits in result.groups(group)}

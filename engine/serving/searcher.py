@@ -1,4 +1,4 @@
-"""The answers of one collection: its session, opened on first use, moved to the newest version before every batch."""
+"""Searcher of one collection: opens its session on first use, and moves to the newest version before every batch."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from quiver.types import Query
 
 
 class Searcher:
-    """Answers queries at the newest version of a collection, or at a fixed one; one thread at a time may use it.
+    """Answers queries at the newest version of a collection, or at a fixed one. Use it from one thread at a time.
 
     Attributes:
-        uri: of the collection.
+        uri: URI of the collection.
         version: the fixed version; None for the newest.
-        trusted: whether encoders and files are used that only the collection names.
+        trusted: whether to use encoders and files that only the collection names.
     """
 
     def __init__(self, uri: str, *, version: int | None = None, trusted: bool = False) -> None:
@@ -32,7 +32,7 @@ class Searcher:
         """Open the collection, or move to its newest version.
 
         Raises:
-            BadCollection: there is nothing here yet, or no such version.
+            BadCollection: there is no collection at the URI, or no such version.
         """
         if self._opened is None:
             if (folder := local_path(self.uri)) is not None:

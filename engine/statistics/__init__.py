@@ -1,1 +1,1 @@
-"""What the planner knows: costs, recall curves, latencies and learned weights. Measured, then stored as JSON."""
+"""Statistics of the planner: costs, recall curves, latencies and learned weights. Measured, then stored as JSON."""

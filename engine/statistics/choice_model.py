@@ -1,8 +1,8 @@
-"""How likely answers are under weighted scores: McFadden's conditional logit (1974).
+"""Choice model: the likelihood of right answers under weighted scores, by McFadden's conditional logit (1974).
 
-The softmax of a question's weighted scores over its candidates is taken for the probability that each is the answer.
-Fitted weights use all that scores tell, so that fewer questions are needed than to see the same gain in ranks: on 569
-names of products, a gain that two standard errors of the reciprocal rank did not show had a likelihood ratio of 157.
+The softmax of a question's weighted scores over its candidates is the modelled probability that each is the answer.
+The likelihood uses the scores themselves, so it needs fewer questions than a gain measured in ranks: on 569
+names of products, a gain within two standard errors of the reciprocal rank had a likelihood ratio of 157.
 
 Shapes: f kinds of score, q questions, n candidates of each.
 """
@@ -16,20 +16,20 @@ from quiver.errors import optional
 
 Doubles = NDArray[np.float64]
 
-#: Standard errors that a gain has to be clear of chance.
+#: Standard errors that a gain must exceed.
 CLEAR = 2
-#: What a squared weight costs, of scores with deviation 1: it keeps weights finite where a score is always right.
+#: Penalty on squared weights (scores have deviation 1): it keeps weights finite if a score is always right.
 _RIDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chances:
-    """Scored candidates of questions, some of which are right.
+    """Scored candidates of questions, with their right answers.
 
     Attributes:
         scores: (f, q, n), finite.
         there: (q, n) whether there is a candidate.
-        right: (q, n) whether it answers its question; one of each question at least does.
+        right: (q, n) whether the candidate answers its question; every question has at least one.
     """
 
     scores: Doubles
@@ -37,7 +37,7 @@ class Chances:
     right: NDArray[np.bool_]
 
     def __call__(self, weights: Doubles) -> Doubles:
-        """Return (q,), the logarithm of the probability of any right candidate, by weights (f,)."""
+        """Return (q,) the log probability that a right candidate is chosen, for weights (f,)."""
         with optional():
             from scipy.special import logsumexp
 
@@ -45,10 +45,10 @@ class Chances:
         return np.asarray(logsumexp(np.where(self.right, mixed, -np.inf), axis=1) - logsumexp(mixed, axis=1))
 
     def fit(self, basis: Doubles | None = None) -> Doubles:
-        """Return the weights (f,), none below 0, that make answers likeliest.
+        """Return the non-negative weights (f,) with the highest likelihood.
 
         Args:
-            basis: (b, f) what weights may be a sum of; None for all.
+            basis: (b, f) vectors whose non-negative sums are allowed as weights; None for all.
         """
         with optional():
             from scipy.optimize import minimize
@@ -63,16 +63,16 @@ class Chances:
         return np.asarray((found.x / spread) @ basis)
 
     def clearer(self, weights: Doubles, other: Doubles) -> bool:
-        """Say whether answers are likelier by some weights than by others, clear of chance."""
+        """Whether answers are significantly likelier with one set of weights than with another."""
         gain = self(weights) - self(other)
         return bool(gain.mean() > CLEAR * gain.std() / np.sqrt(len(gain)))
 
 
 def reciprocal(scores: Doubles, right: NDArray[np.bool_]) -> float:
-    """Return the mean over questions of one over the rank of the first right candidate, 0 where there is none.
+    """Return the mean reciprocal rank of the first right candidate; 0 for questions without one.
 
     Args:
-        scores: (q, n), -inf where there is no candidate; those of equal scores stay in order.
+        scores: (q, n), -inf for no candidate; equal scores stay in order.
         right: (q, n).
     """
     order = np.argsort(-scores, axis=1, kind="stable")

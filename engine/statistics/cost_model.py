@@ -1,22 +1,22 @@
-"""What a search takes: a few figures of the machine, and the arithmetic from them to milliseconds."""
+"""Cost model of searches: a few measured figures of the machine, and the milliseconds that follow from them."""
 
 from dataclasses import dataclass
 
-#: Queries that are timed together; between one and so many, time grows evenly with their number.
+#: Batch size of the batched measurement; between 1 and TOGETHER queries, time is interpolated.
 TOGETHER = 64
-#: Up to this share of the rows, those that match are picked; above, all are gone through.
+#: Up to this fraction of matching rows an exact scan gathers them; above, it scans all rows.
 _PICKED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds per query, asked alone and in a batch of TOGETHER."""
+    """Milliseconds per query, for a single query and in a batch of TOGETHER."""
 
     alone: float
     together: float
 
     def ms(self, queries: int) -> float:
-        """Return the milliseconds of each of so many queries asked at once.
+        """Return the milliseconds per query in a batch of this size.
 
         >>> Cost(1.0, 0.25).ms(1), Cost(1.0, 0.25).ms(64)
         (1.0, 0.25)
@@ -25,29 +25,29 @@ class Cost:
         return (self.alone - each) / queries + each
 
     def times(self, factor: float) -> "Cost":
-        """Return so many times this cost."""
+        """Return a multiple of this cost."""
         return Cost(self.alone * factor, self.together * factor)
 
     def plus(self, other: "Cost") -> "Cost":
-        """Return both costs together."""
+        """Return the sum of both costs."""
         return Cost(self.alone + other.alone, self.together + other.together)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What searching takes on a machine, as ``quiver.engine.tuning.calibration`` measures it.
+    """Search costs of a machine, as measured by ``quiver.engine.tuning.calibration``.
 
-    The defaults are those of two cores of an AMD EPYC with AVX-512, for machines that were not measured yet.
+    The defaults are for two cores of an AMD EPYC with AVX-512; unmeasured machines use them.
 
     Attributes:
-        scan: nanoseconds per number (row x width) of an exact scan of all rows; as a Cost, so per query.
-        pick: the same, of rows that are picked by number.
-        exact: milliseconds of an exact search that has next to nothing to do.
-        faiss: the same of FAISS.
-        lance: the same of Lance.
-        bandwidth: gigabytes read per second.
-        at: when it was measured, None for the defaults.
-        key: which machine and versions it was measured with.
+        scan: nanoseconds per number (rows x dimension) of an exact scan of all rows, per query.
+        pick: the same for rows gathered by number.
+        exact: fixed overhead of one exact search call, in milliseconds.
+        faiss: fixed overhead of FAISS.
+        lance: fixed overhead of Lance.
+        bandwidth: memory bandwidth in GB per second.
+        at: time of the measurement; None for the defaults.
+        key: machine and library versions of the measurement.
     """
 
     scan: Cost = Cost(0.04, 0.008)
@@ -60,11 +60,11 @@ class Machine:
     key: str = ""
 
     def scanning(self, rows: int, dim: int, *, matching: int | None = None) -> Cost:
-        """Estimate an exact search of so many rows, of which some match a condition."""
+        """Estimate an exact search over rows, some of which match a filter."""
         few = matching is not None and matching <= _PICKED * rows
         numbers = (matching if few and matching is not None else rows) * dim
         return (self.pick if few else self.scan).times(numbers * 1e-6).plus(self.exact)
 
     def floor(self, kind: str) -> Cost:
-        """Return the least that a search by a kind of index takes."""
+        """Return the least cost of a search with a kind of index."""
         return {"exact": self.exact, "lance": self.lance}.get(kind, self.faiss)

@@ -1,4 +1,4 @@
-"""What the planner knows of a collection, gathered without reading a vector or loading a model."""
+"""Facts about a collection for the planner, gathered without reading a vector or loading a model."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,23 +14,23 @@ from quiver.engine.statistics.scorer_recall import Measured
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the planner knows.
+    """Facts about a collection and a query for the planner.
 
     Attributes:
-        graph: its spaces and arrows.
-        items: how many rows.
-        version: of the collection.
-        matching: rows the query's condition selects, None without a condition.
+        graph: spaces and arrows of the collection.
+        items: number of rows.
+        version: version of the collection.
+        matching: number of rows that match the query's condition; None without a condition.
         examples: names of the columns in which every example item of the query has a vector.
-        built: names of the index kinds that exist for each column name, besides exact.
-        measured: how scorers fared on this collection, for those that were tried.
-        paces: how long scorers take on this machine, for those that only rerank.
-        blends: how much scorers count against recall, for those of which that was learnt.
-        balances: how much lists count when they are fused, by their labels, where that was learnt.
-        promises: what recall indexes keep, by column name and kind.
-        machine: what searching takes here.
-        queries: how many are asked at once.
-        words: whether any item has words that full-text search can find.
+        built: built index kinds by column name, besides exact.
+        measured: measured recall and cost of scorers on this collection.
+        paces: latencies of rerankers on this machine.
+        blends: learned weights of rerankers against recall.
+        balances: learned fusion weights, by the labels of the fused lists.
+        promises: recall targets and curves of indexes, by column name and kind.
+        machine: cost model of this machine.
+        queries: batch size.
+        words: whether any item has text for full-text search.
         words_outdated: whether the full-text index was made by a Quiver that split text at spaces only.
     """
 
@@ -52,5 +52,5 @@ class Facts:
 
     @property
     def rows(self) -> int:
-        """How many rows may be found."""
+        """Number of rows that match."""
         return self.items if self.matching is None else self.matching

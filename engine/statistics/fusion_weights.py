@@ -1,8 +1,8 @@
-"""How much each of several lists counts when they are fused by rank, learnt from questions with known answers.
+"""Weights of reciprocal rank fusion, learned from questions with known answers.
 
-Reciprocal rank fusion takes all lists for equally good. Here the weights of ``sum of weight / (c + rank)`` are those
-that make the answers likeliest (see ``chance``). All lists count alike unless answers get clearly likelier, and rank no
-worse.
+Plain reciprocal rank fusion gives all lists the same weight. Here the weights of ``sum of weight / (c + rank)`` are
+those with the highest likelihood of the answers (see ``choice_model``). Weights stay equal unless the likelihood
+improves significantly and the mean reciprocal rank does not fall.
 
 Shapes: l lists, q questions, n candidates of each over all lists.
 """
@@ -28,15 +28,15 @@ _LISTS = "lists-"
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What was learnt.
+    """Learned fusion weights.
 
     Attributes:
-        weights: of each list, by its label; their mean is 1.
-        before: mean reciprocal rank where all count alike.
-        after: mean reciprocal rank as learnt.
-        questions: how many it was learnt from.
-        source: where they come from.
-        at: when, in UTC.
+        weights: weight of each list, by its label; their mean is 1.
+        before: mean reciprocal rank with equal weights.
+        after: mean reciprocal rank with the learned weights.
+        questions: number of training questions.
+        source: source of the questions.
+        at: time of learning, in UTC.
     """
 
     weights: Mapping[str, float]
@@ -49,19 +49,19 @@ class Balance:
     def __str__(self) -> str:
         told = ", ".join(f"{label} {weight:.3g}" for label, weight in self.weights.items())
         return (
-            f"weights {told}, as learnt on {self.questions:,} questions of {self.source} ({self.at[:10]}): reciprocal"
+            f"weights {told}, learned on {self.questions:,} questions of {self.source} ({self.at[:10]}): reciprocal"
             f" rank {self.after:.3f} instead of {self.before:.3f}"
         )
 
 
 def learn(lists: Sequence[Ranked], right: Sequence[Sequence[int]], *, c: int, source: str) -> Balance:
-    """Learn from the lists of labelled questions.
+    """Learn fusion weights from the lists of labelled questions.
 
     Args:
-        lists: what is to be fused.
+        lists: the lists to fuse.
         right: the rows that answer each question.
-        c: the constant of the fusion.
-        source: where the questions come from.
+        c: rank constant of the fusion.
+        source: source of the questions.
 
     Raises:
         BadData: no list finds an answer to any of the questions.
@@ -70,7 +70,7 @@ def learn(lists: Sequence[Ranked], right: Sequence[Sequence[int]], *, c: int, so
     answers = np.stack([np.isin(own, list(each)) & (own >= 0) for own, each in zip(rows, right, strict=True)])
     answered = answers.any(axis=1)
     if not answered.any():
-        raise BadData(f"nothing can be learnt from {len(right)} questions of which no list finds an answer")
+        raise BadData(f"fusion weights cannot be learned: no list finds an answer to any of {len(right)} questions")
     chances = Chances(scores[:, answered], rows[answered] >= 0, answers[answered])
     even = np.ones((1, len(lists)))
     fitted, alike = chances.fit(), chances.fit(even)
@@ -84,7 +84,7 @@ def learn(lists: Sequence[Ranked], right: Sequence[Sequence[int]], *, c: int, so
 
 
 def _union(lists: Sequence[Ranked], c: int) -> tuple[Doubles, NDArray[np.int64]]:
-    """Return what every list gives (l, q, n) to the rows (q, n) that any of them has, -1 behind the last."""
+    """Return the score of every list (l, q, n) for the union of their rows (q, n), padded with -1."""
     every = np.hstack([ranked.rows for ranked in lists])
     kept = [np.unique(own[own >= 0]) for own in every]
     rows = np.full((len(kept), max(map(len, kept))), -1, np.int64)
@@ -99,18 +99,18 @@ def _union(lists: Sequence[Ranked], c: int) -> tuple[Doubles, NDArray[np.int64]]
 
 
 def _found(scores: Doubles, rows: NDArray[np.int64], answers: NDArray[np.bool_], weights: Doubles) -> float:
-    """Return the mean reciprocal rank by some weights."""
+    """Return the mean reciprocal rank with some weights."""
     mixed = np.where(rows >= 0, np.tensordot(weights, scores, 1), -np.inf)
     return reciprocal(mixed, answers)
 
 
 def write(root: Path, balance: Balance) -> None:
-    """Keep what was learnt of some lists."""
+    """Store learned fusion weights."""
     digest = hashlib.sha256("\n".join(sorted(balance.weights)).encode()).hexdigest()[:12]
     json_store.write(root / FOLDER / f"{_LISTS}{digest}.json", balance)
 
 
 def read(root: Path) -> dict[frozenset[str], Balance]:
-    """Return what was learnt here, by the labels of the lists that are fused."""
+    """Return the stored fusion weights, by the labels of the fused lists."""
     found = [json_store.read(path, Balance) for path in (root / FOLDER).glob(f"{_LISTS}*.json")]
     return {frozenset(balance.weights): balance for balance in found if balance is not None}

@@ -1,8 +1,8 @@
-"""What searching costs on this machine, as measured once by ``quiver.engine.tuning.calibration``.
+"""Search costs of this machine, measured once by ``quiver.engine.tuning.calibration``.
 
-The figures are kept in the cache of the user, one file for each processor, number of threads and set of library
-versions. They say which index is worth building, and what an index without a recall curve of its own may cost; where a
-column was measured itself, its own curve counts.
+The figures are stored in the user's cache, one file for each processor, number of threads and set of library
+versions. They decide which index to build, and estimate the cost of an index without a recall curve. The curve of a
+column takes precedence.
 """
 
 import hashlib
@@ -16,24 +16,24 @@ from quiver.engine.statistics.cost_model import Machine
 from quiver.engine.storage import json_store
 from quiver.files import cache_home
 
-#: The libraries that search.
+#: Libraries whose versions affect search costs.
 SEARCHING = ("faiss-gpu", "faiss-cpu", "pylance", "torch", "quiver-search")
 
 
 def machine() -> Machine:
-    """Return what was measured of this machine with these libraries; the defaults where nothing was."""
+    """Return the measured costs of this machine with these libraries, or the defaults."""
     return json_store.read(_path(), Machine) or Machine(key=key())
 
 
 def key() -> str:
-    """Name the processor, the threads and the libraries that the figures hold for."""
+    """Return the key of the figures: processor, threads and library versions."""
     threads = os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
     libraries = " ".join(f"{name} {version}" for name, version in installed(SEARCHING).items())
     return f"{processor()}, {threads} threads, {libraries}"
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those libraries that are installed."""
+    """Return the versions of the installed search libraries."""
     found = {}
     for name in names:
         try:
@@ -44,7 +44,7 @@ def installed(names: Iterable[str]) -> dict[str, str]:
 
 
 def processor() -> str:
-    """Name the processor as Linux does, or else as Python can."""
+    """Return the name of the processor, from Linux if possible, else from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def processor() -> str:
 
 
 def keep(found: Machine) -> None:
-    """Keep what was measured of this machine."""
+    """Store the measured costs of this machine."""
     json_store.keep(_path(), found)
 
 

@@ -1,10 +1,10 @@
-"""A promise of recall, and what it rests on: curves of recall against time, measured for several selectivities.
+"""Recall targets of indexes, and their evidence: recall/latency curves, measured for several selectivities.
 
-For each depth (how many hits are asked for) and each selectivity (what share of the rows a condition leaves) a curve
-holds settings of an index, from cheap to dear, with their recall and their time, and the time of an exact scan of the
-same rows. A search is answered by the cheapest setting that kept the promise at the selectivities around its own and at
-a depth no less than its own; where there is none, or where it is cheaper, by an exact scan. Plain values: what measures
-them is ``quiver.engine.tuning.index_tuning``.
+A curve belongs to one depth (number of requested hits) and one selectivity (fraction of matching rows). It lists index
+settings, from cheap to expensive, with recall and time, and the time of an exact scan of the same rows. A search uses
+the cheapest setting that reached the target at the neighbouring selectivities and at a depth of at least its own; if
+there is none, or an exact scan is cheaper, it scans. This module has plain values only;
+``quiver.engine.tuning.index_tuning`` measures them.
 """
 
 import math
@@ -16,9 +16,9 @@ from quiver.engine.statistics.cost_model import Cost
 from quiver.engine.storage import json_store
 from quiver.indexers._tune import work
 
-#: Selectivities that are measured, widest first.
+#: Measured selectivities, widest first.
 BUCKETS = (1.0, 0.1, 0.01, 0.001)
-#: A promise is called into question once so much of what it was measured on has changed.
+#: Fraction of changed rows above which a measured recall is stale.
 DRIFT = 0.1
 
 #: A setting of an index: names of its parameters and their values.
@@ -27,15 +27,15 @@ Spend = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting, as measured.
+    """One measured index setting.
 
     Attributes:
         spend: the setting.
-        recall: the mean share of the true hits found, over queries that had no part in choosing the setting, and
-            over the worse of the two sorts of condition (rows at random, rows that are alike).
+        recall: mean recall over the queries held back from choosing the setting, and
+            for the worse of the two kinds of filter (random rows, similar rows).
         error: its standard error.
-        floor: the recall that the choosing queries give with 95 % confidence, likewise of the worse sort.
-        cost: its time.
+        floor: lower 95 % confidence bound of recall on the choosing queries, likewise for the worse kind of filter.
+        cost: its cost.
     """
 
     spend: Spend
@@ -45,7 +45,7 @@ class Point:
     cost: Cost
 
     def keeps(self, recall: float) -> bool:
-        """Whether both halves of the queries found so much."""
+        """Whether both halves of the queries reached this recall."""
         return min(self.floor, self.recall) >= recall
 
 
@@ -54,9 +54,9 @@ class Curve:
     """Settings of an index, cheapest first, at one depth and selectivity.
 
     Attributes:
-        depth: how many hits were asked for.
-        selectivity: the share of the rows that could be found.
-        exact: the time of an exact scan of those rows.
+        depth: number of requested hits.
+        selectivity: fraction of matching rows.
+        exact: cost of an exact scan of those rows.
         points: the settings.
     """
 
@@ -66,13 +66,13 @@ class Curve:
     points: tuple[Point, ...]
 
     def at(self, spend: Spend) -> Point | None:
-        """Return a setting as measured here."""
+        """Return the expected figures of a setting on this curve."""
         return next((point for point in self.points if point.spend == spend), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A setting for a search: what it is expected to find and to take, and whether that keeps the promise."""
+    """A setting for a search: expected recall and milliseconds, and whether it reaches the recall target."""
 
     spend: Spend
     recall: float
@@ -82,24 +82,24 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What an index of a column keeps.
+    """The recall target of a column's index, with its evidence.
 
     Attributes:
-        recall: what is promised.
-        k: the depth it is promised for; other depths are measured too.
-        kind: of index.
-        options: what it was built with.
-        rows: how many vectors it was measured on.
-        version: of the collection.
-        at: when, ISO 8601.
-        source: what the queries were.
-        asked: how many they were, those that chose and those that measured together.
-        versions: of the libraries.
-        machine: the key of the machine that the times hold for.
-        fragments: files and number of rows of each fragment, to tell what changed since.
-        resident: whether memory allows an exact scan of the vectors; else they are read from disk for one.
-        curves: by depth, then selectivity, widest first.
-        changed: the share of the rows that changed since; not stored.
+        recall: recall target.
+        k: depth of the target; other depths are measured too.
+        kind: kind of index.
+        options: build options.
+        rows: number of vectors at measurement.
+        version: version of the collection.
+        at: time of measurement, ISO 8601.
+        source: source of the queries.
+        asked: number of queries, both halves together.
+        versions: library versions.
+        machine: key of the measured machine.
+        fragments: files and number of rows of each fragment, to detect later changes.
+        resident: whether the vectors fit into memory for an exact scan; otherwise the scan reads the disk.
+        curves: curves by depth, then selectivity, widest first.
+        changed: fraction of rows changed since; not stored.
     """
 
     recall: float
@@ -120,22 +120,22 @@ class Promise:
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """The depths measured, ascending."""
+        """The measured depths, ascending."""
         return tuple(sorted({curve.depth for curve in self.curves}))
 
     def depth(self, k: int) -> int | None:
-        """Return the least depth measured that is deep enough; None where k is deeper than all."""
+        """Return the least measured depth of at least k; None if k exceeds all."""
         return next((depth for depth in self.depths if depth >= k), None)
 
     def offers(self, k: int, share: float, queries: int = 1) -> list[Offer]:
-        """Return every setting measured around a search, cheapest first; none where nothing was measured around it.
+        """Return the settings measured near a search, cheapest first; empty if none were measured.
 
-        Between two selectivities the lower recall of the two counts, and time is interpolated on a log scale.
+        Between two selectivities, recall is the lower of the two, and time is interpolated on a log scale.
 
         Args:
-            k: how many hits are asked for.
-            share: the share of the rows that can be found.
-            queries: how many are asked at once.
+            k: number of requested hits.
+            share: fraction of matching rows.
+            queries: batch size.
         """
         wide, narrow = self._around(k, share)
         if wide is None or narrow is None:
@@ -150,41 +150,40 @@ class Promise:
         return sorted(found, key=lambda offer: (offer.ms, work(offer.spend)))
 
     def offer(self, k: int, share: float, queries: int = 1) -> Offer | None:
-        """Return the cheapest setting that keeps the promise around a search; None where none does."""
+        """Return the cheapest setting that reaches the recall target near a search; None if there is none."""
         return next((offer for offer in self.offers(k, share, queries) if offer.kept), None)
 
     def exact(self, share: float, queries: int = 1) -> float | None:
-        """Return the milliseconds of an exact scan of that share of the rows; None where that was not measured."""
+        """Return the milliseconds of an exact scan of a fraction of the rows; None if not measured."""
         wide, narrow = self._around(self.k, max(share, BUCKETS[-1]))
         if wide is None or narrow is None:
             return None
         return _between(wide.exact.ms(queries), narrow.exact.ms(queries), _place(wide, narrow, share))
 
     def _around(self, k: int, share: float) -> tuple[Curve | None, Curve | None]:
-        """Return the curves of the selectivities above and below, at the least depth that is deep enough."""
+        """Return the curves of the selectivities above and below, at the least sufficient depth."""
         curves = [curve for curve in self.curves if curve.depth == self.depth(k)]
         wide = [curve for curve in curves if curve.selectivity >= share]
         narrow = [curve for curve in curves if curve.selectivity <= share]
         return (wide[-1] if wide else None), (narrow[0] if narrow else None)
 
     def state(self) -> str:
-        """Say whether the promise still holds."""
+        """Describe whether the recall target still holds."""
         if self.changed > DRIFT:
-            return f"not re-checked since {self.changed:.0%} changed"
+            return f"stale, {self.changed:.0%} of the rows changed since it was measured"
         weak = [curve for curve in self.curves if not any(point.keeps(self.recall) for point in curve.points)]
         if not weak:
             return "holds"
-        return (
-            f"holds, by exact scans for {', '.join(f'k = {c.depth} of {c.selectivity:.1%} of the rows' for c in weak)}"
-        )
+        scanned = ", ".join(f"k = {c.depth} of {c.selectivity:.1%} of the rows" for c in weak)
+        return f"holds, with exact scans for {scanned}"
 
     def now(self, fragments: Mapping[str, tuple[str, int]]) -> "Promise":
-        """Return the promise with the share of rows that changed, given what the fragments are now."""
+        """Return the recall target with the fraction of changed rows, for the current fragments."""
         return replace(self, changed=drift(self.fragments, fragments, self.rows))
 
 
 def drift(then: Mapping[str, tuple[str, int]], now: Mapping[str, tuple[str, int]], rows: int) -> float:
-    """Return the share of rows that came, went or moved; fragments are known by their files.
+    """Return the fraction of rows added, deleted or moved; fragments are identified by their files.
 
     >>> drift({"0": ("a", 90), "1": ("b", 10)}, {"0": ("a", 80), "2": ("c", 5)}, 100)
     0.25
@@ -198,17 +197,17 @@ def drift(then: Mapping[str, tuple[str, int]], now: Mapping[str, tuple[str, int]
 
 
 def write(path: Path, promise: Promise) -> None:
-    """Store a promise, without the share of rows that changed since."""
+    """Store a recall target, without the fraction of changed rows."""
     json_store.write(path, replace(promise, changed=0.0))
 
 
 def read(path: Path) -> Promise | None:
-    """Return the promise that is stored there; None where there is none, or none that can be trusted."""
+    """Return the stored recall target; None if there is none, or if the file is damaged."""
     return json_store.read(path, Promise)
 
 
 def _place(wide: Curve, narrow: Curve, share: float) -> float:
-    """Return where a share lies between two selectivities, on a log scale: 0 at the wide one, 1 at the narrow one."""
+    """Return the position of a fraction between two selectivities, on a log scale: 0 at the wide, 1 at the narrow."""
     if wide.selectivity == narrow.selectivity:
         return 0.0
     return min(1.0, math.log(wide.selectivity / max(share, 1e-12)) / math.log(wide.selectivity / narrow.selectivity))

@@ -1,9 +1,10 @@
-"""How much recall and a scorer count when candidates are ranked again, learnt from questions with known answers.
+"""Weights of recall and scorer for reranking, learned from questions with known answers.
 
-Candidates are ranked by ``a * recall + b * scorer``, and a and b are those that make the answers likeliest (see
-``chance``). A scorer that looks deeper also finds more that deceives it (arXiv:2411.11767), so the depth is the one of
-a grid with the best mean reciprocal rank. The scorer counts nothing unless answers get clearly likelier, and rank no
-worse: on those questions nothing is ever worse than recall, and chance is not taken for skill.
+Candidates are ranked by ``a * recall + b * scorer``; a and b have the highest likelihood of the answers (see
+``choice_model``). With more depth, a scorer also meets more false positives (arXiv:2411.11767), so the depth is the one
+of a grid with the best mean reciprocal rank. The scorer's weight is 0 unless the likelihood improves significantly and
+the mean reciprocal rank does not fall. So on those questions reranking is never worse than recall, and a chance gain is
+not used.
 
 Shapes: q questions, n candidates of each in the order of recall.
 """
@@ -24,36 +25,36 @@ from quiver.engine.statistics.scorer_recall import place
 from quiver.engine.storage import json_store
 from quiver.errors import BadData
 
-#: Depths that are tried, as far as there are candidates.
+#: Tried depths, up to the number of candidates.
 DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
 _KIND = "blend"
 
 
 class Weights(NamedTuple):
-    """What one point of recall, and one of the scorer, count."""
+    """Weights of recall scores and scorer scores."""
 
     recall: float
     scorer: float
 
 
-#: Recall finds candidates and has no say in their order.
+#: Weights that rank by the scorer alone, and by recall alone.
 SCORER = Weights(0.0, 1.0)
 RECALL = Weights(1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """What was learnt.
+    """Learned reranking weights.
 
     Attributes:
-        weights: of recall and of the scorer, in log-odds; the scorer's is 0 where it does not help.
-        depth: candidates beyond which the scorer lowers the mean reciprocal rank, or that were not tried.
+        weights: weights of recall and of the scorer, in log-odds; the scorer's is 0 if it does not help.
+        depth: best number of candidates on the grid of tried depths.
         before: mean reciprocal rank by recall alone.
-        after: mean reciprocal rank as learnt.
-        questions: how many it was learnt from.
-        source: where they come from.
-        at: when, in UTC.
-        lists: what found the candidates; other lists have other scores.
+        after: mean reciprocal rank with the learned weights.
+        questions: number of training questions.
+        source: source of the questions.
+        at: time of learning, in UTC.
+        lists: labels of the lists that found the candidates; other lists have other scores.
     """
 
     weights: Weights
@@ -68,13 +69,13 @@ class Blend:
     def __str__(self) -> str:
         gain = f"reciprocal rank {self.after:.3f} instead of {self.before:.3f}"
         return (
-            f"a point of the scorer counts {self.weights.scorer:.3g} and one of recall {self.weights.recall:.3g} to"
-            f" depth {self.depth}, as learnt on {self.questions:,} questions of {self.source} ({self.at[:10]}): {gain}"
+            f"weight {self.weights.scorer:.3g} for scorer and {self.weights.recall:.3g} for recall scores, up to"
+            f" depth {self.depth}, learned on {self.questions:,} questions of {self.source} ({self.at[:10]}): {gain}"
         )
 
 
 def mix(recall: Scores, match: Scores, weights: Weights) -> Scores:
-    """Join scores (..., n) of recall and of a scorer; those of the scorer as they are where only they count.
+    """Return the weighted sum of recall and scorer scores (..., n); scorer scores unchanged if recall has no weight.
 
     >>> mix(np.array([3.0, 2.0, 1.0]), np.array([0.0, 0.0, 9.0]), Weights(2.0, 0.5)).tolist()
     [6.0, 4.0, 6.5]
@@ -85,20 +86,20 @@ def mix(recall: Scores, match: Scores, weights: Weights) -> Scores:
 
 
 def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: str, lists: Sequence[str] = ()) -> Blend:
-    """Learn from the candidates of labelled questions.
+    """Learn reranking weights from the candidates of labelled questions.
 
     Args:
-        recall: (q, n) scores of recall, best first; -inf where there is no candidate.
-        match: (q, n) scores of the scorer; nan where there is none.
+        recall: (q, n) recall scores, best first; -inf for no candidate.
+        match: (q, n) scorer scores; nan for none.
         right: (q, n) whether a candidate answers its question.
-        source: where the questions come from.
-        lists: what found the candidates.
+        source: source of the questions.
+        lists: labels of the lists that found the candidates.
 
     Raises:
         BadData: there are no questions, or recall finds no answer to any of them.
     """
     if not right.any():
-        raise BadData(f"nothing can be learnt from {len(right)} questions of which recall finds no answer")
+        raise BadData(f"reranking weights cannot be learned: recall finds no answer to any of {len(right)} questions")
     depths = sorted({min(n, right.shape[1]) for n in DEPTHS})
     tried = [_FittedWeights.of(recall, match, right, depth) for depth in depths]
     best = max(tried, key=lambda trial: (trial.reciprocal, -trial.depth))
@@ -111,7 +112,7 @@ def learn(recall: Scores, match: Scores, right: NDArray[np.bool_], *, source: st
 
 @dataclass(frozen=True, slots=True)
 class _FittedWeights:
-    """The best weights to a depth, the mean reciprocal rank they give, and whether answers are clearly likelier."""
+    """Return the best weights at a depth, their mean reciprocal rank, and whether the gain is significant."""
 
     weights: Weights
     depth: int
@@ -135,11 +136,11 @@ class _FittedWeights:
 
 
 def write(root: Path, composition: Composition, blend: Blend) -> None:
-    """Keep what was learnt."""
+    """Store learned reranking weights."""
     json_store.write(place(root, composition, _KIND), blend)
 
 
 def read(root: Path, compositions: Sequence[Composition]) -> dict[Composition, Blend]:
-    """Return what was learnt of scorers here."""
+    """Return the stored reranking weights, by scorer."""
     found = {each: json_store.read(place(root, each, _KIND), Blend) for each in compositions}
     return {each: blend for each, blend in found.items() if blend is not None}

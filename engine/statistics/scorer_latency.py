@@ -1,8 +1,8 @@
-"""How long a scorer takes, by how many pairs go through it together, and how long the rest of an answer takes.
+"""Latency estimates of a scorer by batch size, and of the rest of an answer.
 
-Measured by ``Collection.measure``, refreshed by every search that reranks, and kept in the cache for the machine and
-the device at hand. Running means and mean deviations as TCP estimates round trips (RFC 6298): a figure that is safe to
-count on is the mean and two deviations.
+``Collection.measure`` measures them, every search that reranks updates them, and the cache stores them by machine and
+device. The estimator is TCP's for round trips (RFC 6298), running mean and mean deviation: a safe figure
+is the mean plus two deviations.
 """
 
 import math
@@ -15,15 +15,15 @@ from quiver.engine.core.graph import Composition
 from quiver.engine.statistics.scorer_recall import place
 from quiver.engine.storage import json_store
 
-#: Pairs that go through a scorer together: the most that fit in what is left of the time.
+#: Batch sizes of a scorer; the largest one that fits into the remaining time is used.
 SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
-#: Pairs of the first batch where nothing is known yet.
+#: Size of the first batch if nothing is known yet.
 _FIRST = 4
-#: What the newest figure counts in the mean and in the deviation, and deviations that are kept clear of.
+#: Weight of the newest figure in the mean and in the deviation, and deviations of safety margin.
 _GAIN, _SPREAD, _CLEAR = 1 / 8, 1 / 4, 2
-#: A figure counts for at most so many times the mean: a process that was stopped says nothing.
+#: Figures are clipped to this many times the mean: a suspended process gives an outlier.
 _WILD = 4
-#: Seconds between writes, and seconds after which a scorer that never had time is tried all the same.
+#: Seconds between writes, and seconds after which an estimate is stale and the scorer is tried again.
 _KEEP, _DOUBT = 5.0, 5.0
 
 
@@ -32,9 +32,9 @@ class Span:
     """A running mean of milliseconds.
 
     Attributes:
-        mean: of what was seen, the newest most.
-        off: mean deviation from it.
-        first: whether it is one figure, of a run that may have loaded something: the next one replaces it.
+        mean: running mean; the newest figures weigh most.
+        off: mean deviation.
+        first: whether this is a single figure from a cold run; the next one replaces it.
     """
 
     mean: float
@@ -43,11 +43,11 @@ class Span:
 
     @property
     def safe(self) -> float:
-        """What is seldom exceeded."""
+        """An upper estimate that is seldom exceeded."""
         return self.mean + _CLEAR * self.off
 
     def note(self, ms: float) -> None:
-        """Take in another figure."""
+        """Add a figure."""
         if self.first:
             self.mean, self.off, self.first = ms, ms / 4, False
             return
@@ -58,7 +58,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class _StoredLatency:
-    """The part of a Pace that is stored."""
+    """The stored part of a Pace."""
 
     device: str
     spans: dict[str, Span]
@@ -66,12 +66,12 @@ class _StoredLatency:
 
 @dataclass(slots=True)
 class Pace:
-    """What a scorer takes on one machine and device.
+    """Latency estimates of a scorer on one machine and device.
 
     Attributes:
-        path: where it is kept.
-        device: where the scorer computes.
-        spans: milliseconds of a batch by its size, as text; of what comes ``before`` the first and ``after`` the last.
+        path: file of the estimates.
+        device: device of the scorer.
+        spans: milliseconds of a batch by its size, as text; ``before`` the first batch and ``after`` the last one.
     """
 
     path: Path
@@ -83,13 +83,13 @@ class Pace:
 
     @classmethod
     def read(cls, root: Path, composition: Composition) -> "Pace":
-        """Return what is known of a scorer on this machine."""
+        """Return the stored estimates of a scorer on this machine."""
         path = place(root, composition, f"pace {platform.node()}")
         found = json_store.read(path, _StoredLatency)
         return cls(path) if found is None else cls(path, found.device, found.spans)
 
     def on(self, device: str) -> "Pace":
-        """Forget what was measured on another device."""
+        """Drop the estimates if they are from another device."""
         if device != self.device:
             self.device = device
             self.spans.clear()
@@ -102,23 +102,23 @@ class Pace:
 
     @property
     def pair(self) -> float:
-        """Milliseconds of a pair in the batch that makes the most of them."""
+        """Milliseconds per pair at the most efficient batch size."""
         return min(span.mean / int(name) for name, span in self.spans.items() if name.isdecimal())
 
     @property
     def before(self) -> float:
-        """Milliseconds before the first batch; 0 where nothing is known."""
+        """Milliseconds before the first batch; 0 if unknown."""
         return self._ms("before", safe=False)
 
     @property
     def after(self) -> float:
-        """Milliseconds that what comes after the last batch seldom exceeds."""
+        """Upper estimate of the milliseconds after the last batch."""
         return self._ms("after", safe=True)
 
     def note(self, what: str | int, ms: float) -> None:
-        """Take in what a batch of so many pairs took, or what came ``before`` or ``after``.
+        """Add the measured milliseconds of a batch of this size, or of the time ``before`` or ``after``.
 
-        What a process does for the first time may have loaded something; it counts only until there is more.
+        The first figure of a process may include loading; the next one replaces it.
         """
         name = str(what)
         span = self.spans.get(name)
@@ -134,7 +134,7 @@ class Pace:
         self._seen.add(name)
 
     def fits(self, ms: float, most: int) -> int:
-        """Return how many pairs to score next: the largest batch of at most ``most`` that ends in time; 0 for none."""
+        """Return the next batch size: the largest of at most ``most`` pairs that ends in time; 0 for none."""
         if not self.known or self.doubted:
             most = most if math.isinf(ms) else min(most, _FIRST)
             return next(size for size in SIZES if size <= most) if ms > 0 else 0
@@ -142,11 +142,11 @@ class Pace:
 
     @property
     def doubted(self) -> bool:
-        """Whether nothing was measured for long, be it that no batch fitted or that nothing was asked."""
+        """Whether the latency estimate is stale: no batch was measured for a long time."""
         return monotonic() - self._noted > _DOUBT
 
     def pairs(self, ms: float, most: int) -> int:
-        """Return how many pairs can be expected to be scored in a time, batch by batch."""
+        """Return the expected number of pairs scored in a time, batch by batch."""
         count = 0
         while count < most:
             size = next((s for s in SIZES if s <= most - count and self._batch(s, safe=False) <= ms), 0)
@@ -156,7 +156,7 @@ class Pace:
         return count
 
     def _batch(self, size: int, *, safe: bool) -> float:
-        """Milliseconds of a batch; one of a size never seen costs in proportion to the nearest, or half of it fixed."""
+        """Milliseconds of a batch; unseen sizes scale from the nearest: in proportion if larger, else half is fixed."""
         known = [int(name) for name in self.spans if name.isdecimal()]
         near = min(known, key=lambda other: (abs(other.bit_length() - size.bit_length()), other))
         ratio = size / near
@@ -167,7 +167,7 @@ class Pace:
         return 0.0 if span is None else span.safe if safe else span.mean
 
     def keep(self, *, now: bool = False) -> None:
-        """Write it down, now or if that was not done lately."""
+        """Store the estimates, now or if the last write is long ago."""
         if not now and monotonic() - self._kept < _KEEP:
             return
         self._kept = monotonic()

@@ -160,7 +160,7 @@ def test_a_page_shows_the_query_the_hits_and_the_plan(shop, photos, tmp_path):
         (["search", "{shop}"], "the query is empty"),
         (["search", "{shop}", "--image", "none.png"], "--image: there is no file none.png"),
         (["search", "{shop}", "--text", "a", "--where", "cost <"], "cannot filter by 'cost <'"),
-        (["search", "{shop}", "--text", "a", "--space", "dino"], "no space is called 'dino'"),
+        (["search", "{shop}", "--text", "a", "--space", "dino"], "there is no space 'dino'"),
         (["add", "{shop}", "nothing-here"], "nothing-here"),
         (["add", "{shop}", "--encoder", "tim model=x"], "did you mean timm?"),
         (["get", "{shop}", "nobody"], "no item has the id 'nobody'"),

@@ -45,7 +45,7 @@ def test_a_condition_that_cannot_be_read_is_quoted_with_its_fault(shop):
 def test_words_search_the_metadata_by_full_text_and_say_so(shop):
     found = shop.search(text="green", k=30)
     assert [hit.meta["colour"] for hit in found] == ["green"] * 8
-    assert "full text" in found.plan.notes[0]
+    assert "full-text search" in found.plan.notes[0]
 
 
 def test_a_query_without_a_route_names_the_missing_arrow(shop, tmp_path):

@@ -1,4 +1,4 @@
-"""Above: leave out what scores too low."""
+"""Above: drop hits below a score threshold."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from quiver.engine.execution.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """Keep the hits that score at least so much; they come first in every list."""
+    """Keep the hits with at least this score."""
 
     score: float
     reason: str
@@ -20,7 +20,7 @@ class Above:
         return f"above {self.score:g}"
 
     def run(self, context: Context) -> int:
-        """Cut every list where its scores fall below."""
+        """Cut every list at the score threshold."""
         for n, ranked in enumerate(context.lists):
             kept = ranked.scores >= self.score
             scores, rows = np.where(kept, ranked.scores, -np.inf), np.where(kept, ranked.rows, -1)

@@ -17,9 +17,9 @@ class Compose:
     Attributes:
         composition: the scorer.
         columns: the vectors it reads, in the order of its spaces.
-        stands: the key that example items stand for; None where there are none.
-        recipe: how candidates will be recalled; None where they are not.
-        reason: why.
+        stands: the key that example items provide; None without examples.
+        recipe: recall recipe of the candidates; None for a full scan.
+        reason: reason for the stage.
     """
 
     composition: Composition
@@ -34,7 +34,7 @@ class Compose:
         return f"compose {self.composition.name}"
 
     def run(self, context: Context) -> int:
-        """Embed, and make the probes of the recalls that follow; returns how many queries."""
+        """Embed the queries and make the probes for the following recall stages; return the number of queries."""
         session, composition = context.session, self.composition
         scorer = session.scorer(composition)
         residents = dict(zip(composition.reads, map(session.resident, self.columns), strict=True))

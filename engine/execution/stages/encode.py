@@ -23,12 +23,12 @@ class Encode:
         return f"encode {self.key} into {self.space.name}"
 
     def run(self, context: Context) -> int:
-        """Embed, and keep the vectors for the recalls that start from them; returns how many queries."""
+        """Embed the queries and store the vectors for the recall stages; return the number of queries."""
         context.encoded[self.key, self.space] = self._embed(context)
         return len(context.queries)
 
     def _embed(self, context: Context) -> Floats:
-        """Return (q, dim) vectors, or (q, m, dim) where the best of m values of a query counts."""
+        """Return (q, dim) vectors, or (q, m, dim) if the best of m values per query is used."""
         if context.session.query_cache is not None:
             return context.session.query_cache.encoded(context.queries, self.key, self.space)
         encoder = context.session.encoder(self.encoder).encoder

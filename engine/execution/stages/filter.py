@@ -1,4 +1,4 @@
-"""Filter: find the rows that a condition and ids restrict the query to, before anything is searched."""
+"""Filter: find the rows that match the condition and ids of the query, before the search."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Filter:
         return "filter"
 
     def run(self, context: Context) -> int:
-        """Read the row numbers that match, unless all do."""
+        """Read the matching row numbers, unless all rows match."""
         if self.matching == context.session.count(None):
             return self.matching
         context.allow = context.session.allowed(context.query)

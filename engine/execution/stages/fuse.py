@@ -1,4 +1,4 @@
-"""Fuse: lists of different spaces become one by rank, since their scores cannot be compared."""
+"""Fuse: join lists of different spaces by rank, since their scores are not comparable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Fuse:
 
     Attributes:
         c: the constant.
-        weights: of each list, by its label or by what it was found from; 1 where neither is named.
-        reason: why.
+        weights: weight of each list, by its label or by its input; 1 by default.
+        reason: reason for the stage.
     """
 
     c: int
@@ -32,7 +32,7 @@ class Fuse:
         return "fuse"
 
     def run(self, context: Context) -> int:
-        """Replace all lists by one."""
+        """Replace all lists by the fused one."""
         scores = np.hstack([self._weight(ranked) * reciprocal(ranked, self.c) for ranked in context.lists])
         rows = np.hstack([ranked.rows for ranked in context.lists])
         fused = Ranked(self.label, *combine(scores, rows, how="sum"))

@@ -16,28 +16,28 @@ from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.storage.groups import Groups
 from quiver.types import Rows
 
-#: How many times deeper the lists are made where they hold too few groups.
+#: Factor by which lists are deepened if they have too few groups.
 _DEEPER = 4
-#: A list of a larger share of all rows than this is made by an exact scan where the vectors are in memory: it is
+#: A list of more than this fraction of all rows comes from an exact scan if the vectors are in memory: it is
 #: cheaper.
 _SHARE = 1 / 8
-#: Stages whose work holds for any depth.
+#: Stages with the same result for any depth.
 _ONCE = (Encode, Compose, Filter)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Keep the best ``each`` hits of the best k groups; search deeper until there are that many, or no more.
+    """Keep the best ``each`` hits of the best k groups; search deeper until there are k groups, or no more rows.
 
     Attributes:
         column: the metadata column; an item without a value is a group of its own.
-        k: how many groups.
-        each: how many hits of each, at most.
-        offset: how many of the best groups to skip.
-        depth: how deep the given lists are.
-        most: how many rows may be found.
-        index: the kind of index that the query named, or None.
-        reason: why.
+        k: number of groups.
+        each: most hits per group.
+        offset: number of top groups to skip.
+        depth: length of the given lists.
+        most: number of matching rows.
+        index: kind of index named by the query, or None.
+        reason: reason for the stage.
     """
 
     column: str
@@ -55,16 +55,18 @@ class Group:
         return f"group {self.column}"
 
     def run(self, context: Context) -> int:
-        """Choose, and search deeper while there are too few groups and more rows.
+        """Choose the groups; search deeper while there are too few groups and more rows.
 
-        A query is done with the first list that suffices for it, so that others of its batch change nothing for it.
+        Each query uses the first list with enough groups, so that other queries of its batch do not change its answer.
         """
         groups, depth = context.session.groups(self.column), self.depth
         ranked, places, short = self._choose(context, groups)
         kept = [(ranked.scores[n, own], ranked.rows[n, own]) for n, own in enumerate(places)]
         if short and any(getattr(stage, "budget_ms", None) is not None for stage in context.done):
             for n in short:
-                context.cut_short(n, f"{self.label}: there may be more; no time is left to search deeper")
+                context.cut_short(
+                    n, f"{self.label}: there may be more groups, but the latency budget ended before a deeper search"
+                )
             short = []
         seen = np.full(len(kept), -1)
         while (short := [n for n in short if _count(ranked)[n] > seen[n]]) and depth < self.most:
@@ -80,7 +82,7 @@ class Group:
         return grouped.count
 
     def _search_deeper(self, context: Context, depth: int) -> None:
-        """Run again the stages that made the list, deeper; the query is embedded and the rows are filtered already."""
+        """Run the recall stages again with more depth; the query is embedded and the rows are filtered already."""
         again = [self._deepen(stage, depth, context) for stage in context.done if not isinstance(stage, _ONCE)]
         context.done = [stage for stage in context.done if isinstance(stage, _ONCE)]
         context.lists, context.trail, context.at_end = [], [], []
@@ -93,7 +95,7 @@ class Group:
         return replace(stage, k=max(depth, stage.k)) if hasattr(stage, "k") else stage
 
     def _choose(self, context: Context, groups: Groups) -> tuple[Ranked, list[list[int]], list[int]]:
-        """Return the list, the places to keep of each query, and the queries that want a deeper list."""
+        """Return the list, the positions to keep per query, and the queries that need a deeper list."""
         ranked = without_references(context, context.lists[0])
         sizes = groups.sizes(context.allow)
         chosen = [self._pick(groups.of(rows[rows >= 0]).tolist()) for rows in ranked.rows]
@@ -106,7 +108,7 @@ class Group:
         return ranked, [places for places, _ in chosen], short
 
     def _pick(self, groups: list[int]) -> tuple[list[int], dict[int, int]]:
-        """Return the places to keep, and how many of each of the best groups were seen."""
+        """Return the positions to keep, and the number of hits seen in each of the best groups."""
         places: list[int] = []
         counts: dict[int, int] = {}
         skipped: set[int] = set()
@@ -131,5 +133,5 @@ class Group:
 
 
 def _count(ranked: Ranked) -> Rows:
-    """Return (q,) how many candidates each query has."""
+    """Return (q,) the number of candidates per query."""
     return np.count_nonzero(ranked.rows >= 0, axis=1)

@@ -1,4 +1,4 @@
-"""Merge: lists of one space become one by score; an item found twice keeps its better score."""
+"""Merge: join lists of one space by score; an item found twice keeps its better score."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from quiver.types import Space
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Join the lists whose scores come from one space, and are thus comparable."""
+    """Join the lists of one space; their scores are comparable."""
 
     space: Space
     reason: str
@@ -23,7 +23,7 @@ class Merge:
         return f"merge {self.space.name}"
 
     def run(self, context: Context) -> int:
-        """Replace the lists of this space by one."""
+        """Replace the lists of this space by the merged one."""
         ours = [ranked for ranked in context.lists if ranked.space == self.space]
         if not ours:
             raise SpaceMismatch(f"nothing was recalled in {self.space}")

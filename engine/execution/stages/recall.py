@@ -20,14 +20,14 @@ class Recall:
     """Search one column along one route.
 
     Attributes:
-        route: where.
+        route: path from the query input to the column.
         index: the kind of index.
-        k: how many hits.
-        reason: why so.
-        spend: settings of the index that differ from those it was built with.
-        depth: how many hits the index is asked for, where that is more; recall was measured at this depth.
-        ms: what it is expected to take, None where nothing is known.
-        recall: the share of the true hits it is expected to find, None where nothing is known.
+        k: number of hits.
+        reason: reason for the stage.
+        spend: index settings that differ from the build settings.
+        depth: number of hits requested from the index, if more than k; recall was measured at this depth.
+        ms: expected milliseconds per query; None if unknown.
+        recall: expected recall; None if unknown.
     """
 
     route: Route
@@ -59,7 +59,7 @@ class Recall:
         return ranked.count
 
     def _probes(self, context: Context) -> Floats:
-        """Return (q, m, dim) vectors in the space that the route starts from."""
+        """Return (q, m, dim) vectors in the start space of the route."""
         origin, start = self.route.origin, self.route.start
         if origin in context.probes:
             return context.probes[origin]
@@ -75,7 +75,7 @@ class Recall:
         given = vectors_in(context.queries, start.name)
         if given.ndim < 2 or given.shape[-1] != start.dim:
             width = given.shape[-1] if given.ndim > 1 else 1
-            raise SpaceMismatch(f"{start} takes vectors {start.dim} wide, not {width}")
+            raise SpaceMismatch(f"{start} takes vectors of dimension {start.dim}, not {width}")
         if given.ndim > 3:
             raise SpaceMismatch(f"{start} takes one vector or several, not an array of shape {given.shape[1:]}")
         if bad := faults(given.reshape(-1, start.dim), start.metric):
@@ -87,7 +87,7 @@ class Recall:
     def _stored(self, context: Context) -> Floats:
         """Return the query vectors (q, m, dim) of each query's examples.
 
-        An item that has several vectors in the space gives the one of the route's own key where it can.
+        If an item has several vectors in the space, the one of the route's own key is preferred.
         """
         start, key = self.route.start, self.route.column.key
         columns = [column for column in context.session.table.columns if column.space == start]
@@ -104,8 +104,8 @@ class Recall:
 def _likeness(query: Query, vectors: Mapping[str, Floats]) -> Floats:
     """Return the query vectors (m, dim) of positive and negative examples: p + w (p - n).
 
-    p is the mean of the positive examples, or each of them where the best match counts; n is the mean of the negative
-    ones. This is the formula of Rocchio (1971), made independent of the origin, as distances are; for w = 1 it is
+    p is the mean of the positive examples, or each of them with ``reduce="max"``; n is the mean of the negative
+    examples. This is the formula of Rocchio (1971), made independent of the origin, as distances are; for w = 1 it is
     2 p - n.
     """
     liked = np.stack([vectors[id] for id in query.like])
@@ -119,7 +119,7 @@ def _likeness(query: Query, vectors: Mapping[str, Floats]) -> Floats:
 
 
 def _best_of(ranked: Ranked, count: int, width: int) -> Ranked:
-    """Join the lists of m probes of one query: an item keeps its best score."""
+    """Join the lists of a query's m probes; an item keeps its best score."""
     if width == 1:
         return ranked
     scores, rows = combine(ranked.scores.reshape(count, -1), ranked.rows.reshape(count, -1), how="max")

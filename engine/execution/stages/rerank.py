@@ -1,4 +1,4 @@
-"""Rerank: a scorer looks at the best candidates as long as there is time; their recall scores count too."""
+"""Rerank: score the best candidates within the latency budget, and combine with their recall scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from quiver.engine.statistics.scorer_latency import Pace
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """Score the first candidates of the one list there is, best first, and put them in order above the others.
+    """Score the first candidates of the list, best first, and rank them above the others.
 
     Attributes:
-        scorer: its name.
-        depth: candidates of each query at most.
-        budget_ms: milliseconds that a whole answer may take; None for no limit.
-        weights: of recall and of the scorer.
-        reason: why this depth and these weights.
+        scorer: name of the scorer.
+        depth: most candidates per query.
+        budget_ms: latency budget of the whole answer in milliseconds; None for no limit.
+        weights: weights of recall and of the scorer.
+        reason: reason for this depth and these weights.
     """
 
     scorer: str
@@ -36,7 +36,7 @@ class Rerank:
         return f"rerank {self.scorer}"
 
     def run(self, context: Context) -> int:
-        """Score until time is up, and replace the list."""
+        """Score until the budget ends, and replace the list."""
         (given,) = context.lists
         composer, single = context.scored_by, len(context.queries) == 1
         assert context.composition is not None, "a plan that reranks composes first"
@@ -60,7 +60,7 @@ class Rerank:
 
 
 def _timer(pace: Pace, *, limited: bool) -> Callable[[], None]:
-    """Return what notes how long an answer took after its reranker: later searches leave that much of their budget."""
+    """Return a callback that records the time after the reranker: later searches reserve it in their budget."""
     matched_at = perf_counter()
 
     def finish() -> None:

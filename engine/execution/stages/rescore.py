@@ -1,4 +1,4 @@
-"""Rescore: a scorer ranks the candidates that were recalled."""
+"""Rescore: rank the recalled candidates by a scorer."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Rescore:
         return f"rescore {self.scorer}"
 
     def run(self, context: Context) -> int:
-        """Score, and replace all lists by one."""
+        """Score the candidates, and replace all lists by one."""
         candidates = np.hstack([ranked.rows for ranked in context.lists])
         ranked = Ranked(self.label, *context.scored_by.rescore(candidates, self.k))
         context.lists = [ranked]

@@ -1,4 +1,4 @@
-"""Score: a scorer ranks everything that may be found."""
+"""Score: rank all matching rows by a scorer."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from quiver.engine.execution.left_out import record, spare
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Score every row that has the vectors which the scorer reads, and keep the best k."""
+    """Score every row that has the vectors read by the scorer, and keep the best k."""
 
     scorer: str
     k: int
@@ -21,7 +21,7 @@ class Score:
         return f"score {self.scorer}"
 
     def run(self, context: Context) -> int:
-        """Score, and add the list."""
+        """Score the rows, and add the list."""
         found = context.scored_by.score(self.k + spare(context), context.allow)
         ranked = record(context, Ranked(self.label, *found), self.k)
         context.lists.append(ranked)

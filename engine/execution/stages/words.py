@@ -17,7 +17,7 @@ _NONE = (np.empty(0, np.float32), np.empty(0, np.int64))
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Search the words of every query in the full-text index."""
+    """Search the text of every query in the full-text index."""
 
     k: int
     target: str | None
@@ -43,7 +43,7 @@ class Words:
         return ranked.count
 
     def _search(self, context: Context, text: str, k: int) -> tuple[Floats, Rows]:
-        """Return scores and row numbers of one query, best first, the lower row number first among equals."""
+        """Return scores and row numbers of one query, best first; ties go to the lower row number."""
         query = context.query
         where = both(
             _has(self.target),
@@ -59,7 +59,7 @@ class Words:
 
 
 def _has(target: str | None) -> Sql | None:
-    """Return the condition that an item has something of the target key."""
+    """Return the condition that an item has the target medium."""
     if target is None:
         return None
     return present("before", "after") if target == "pair" else present(target)

@@ -148,8 +148,8 @@ def test_words_that_lead_nowhere_and_ways_that_are_not_there_are_refused(found):
     why = {each.name.split(" | ")[1]: each.why for each in found.refused}
     assert list(why) == ["words", "guess", "other"]
     assert "no route from text to image" in why["words"]
-    assert "has no recall 'guess'; there is single, union, lifted, routes" in why["guess"]
-    assert "no scorer is called 'tirg' here" in why["other"]
+    assert "has no recall 'guess'; choose from single, union, lifted, routes" in why["guess"]
+    assert "there is no scorer 'tirg' here" in why["other"]
 
 
 def test_weights_weigh_the_terms_of_a_scorer(found, garments, truth):

@@ -164,7 +164,7 @@ def test_how_much_a_reranker_counts_is_learnt_on_another_split(doubtful, tmp_pat
     assert alone.scores.mean("Success@1") == 1 and learnt.scores.mean("Success@1") == found
     rerank = next(stage for stage in learnt.plan["stages"] if stage["stage"] == "rerank")
     assert (rerank["weights"][1] > 0) == (step == 1) and rerank["depth"] <= 100
-    assert any("as learnt on 20 questions of numbers" in note for note in learnt.notes)
+    assert any("learned on 20 questions of numbers" in note for note in learnt.notes)
     if step:
         assert learnt.attribution.moved_in == 20 and learnt.attribution.moved_out == 0
 

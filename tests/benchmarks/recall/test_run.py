@@ -161,7 +161,7 @@ def test_excluded_items_are_gone_before_lists_are_fused(captioned, work):
     for n, question in enumerate(captioned.questions):
         hits = collection.search(replace(question.query, k=5, where=f"id != '{question.exclude[0]}'")).hits
         assert ranking.scores[n].tolist() == pytest.approx([hit.score for hit in hits])
-    assert any("full text" in note for note in asked.notes)
+    assert any("full-text search" in note for note in asked.notes)
 
 
 def test_a_plan_may_use_one_key_alone(captioned, work):
@@ -216,7 +216,7 @@ def test_a_task_that_contradicts_itself_is_refused(task, change, problem):
 
 
 def test_an_unknown_space_is_an_error_that_lists_those_there_are(task, work):
-    with pytest.raises(NoRoute, match="no space is called 'dino' here; there are classic/image"):
+    with pytest.raises(NoRoute, match="there is no space 'dino' here; spaces here: classic/image"):
         bench(task, ["classic"], setups=[Setup(spaces=("dino",))], options=replace(QUICK, work=work))
 
 

@@ -76,12 +76,22 @@ def test_no_route_names_what_is_reached_what_is_stored_and_the_missing_arrow():
     apart = {"mmv": {**MMV["mmv"], "keys": {**MMV["mmv"]["keys"], "text": [asdict(WORDS)]}}}
     text = Graph.of(apart, [SOUNDS]).missing("text", target="audio")
     assert text == (
-        "no route from text to audio: text reaches mmv/vt, audio lives in mmv/va; missing arrow: text -> mmv/va"
+        "no route from text to audio: text is embedded in mmv/vt, audio is stored in mmv/va; "
+        "missing arrow: text -> mmv/va"
     )
     made = plan(Query({"text": "rain"}, target="audio"), facts(apart, SOUNDS))
     assert [stage.label for stage in made.stages] == ["words", "cut"] and text in made.notes[0]
     nothing = Graph.of(MMV, [SOUNDS]).missing("text", target="video")
-    assert "no video vectors are stored here (stored: audio)" in nothing
+    assert nothing == "no video vectors are stored here (stored: audio): search with `--target audio`"
+    unreachable = Graph.of(apart, [SOUNDS]).missing("text", target="video")
+    assert unreachable == (
+        "no video vectors are stored here (stored: audio): "
+        "add video items with `quiver add COLLECTION SOURCE --encoder NAME`"
+    )
+    empty = Graph.of(MMV, []).missing("text", target=None)
+    assert empty == "no vectors are stored here yet: embed the items with `quiver add COLLECTION --encoder classic`"
+    alike = Graph.of(apart, [SOUNDS]).missing("like", target="audio")
+    assert "the example items have no vectors that lead there" in alike
 
 
 def test_two_revisions_of_one_name_do_not_meet():

@@ -51,7 +51,7 @@ ONE = {"vectors": {"cos": [1, 0, 0]}}
         ({"vectors": {"far": [1e-30, 0, 0]}}, "is 1e-30 long: at least 1e-18"),
         ({"vectors": {"cos": [[1, 0, 0], [0, 0, 0]]}}, "all zeros"),
         ({"vectors": {"cos": np.ones((2, 2, 3))}}, r"not an array of shape \(2, 2, 3\)"),
-        ({"vectors": {"cos": [1, 0]}}, "takes vectors 3 wide, not 2"),
+        ({"vectors": {"cos": [1, 0]}}, "takes vectors of dimension 3, not 2"),
     ],
     ids=repr,
 )

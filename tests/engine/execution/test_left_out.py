@@ -133,5 +133,7 @@ def test_what_cannot_be_is_refused():
 
 
 def test_a_recall_without_a_scorer_is_refused(circle):
-    with pytest.raises(BadSpec, match="recall=routes is for a scorer, and none here composes the inputs of this query"):
+    with pytest.raises(
+        BadSpec, match="recall=routes needs a scorer, and no scorer here takes the inputs of this query"
+    ):
         circle.search(vectors=at(0), recall="routes")

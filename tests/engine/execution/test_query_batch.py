@@ -83,7 +83,7 @@ def test_an_array_stays_as_it_was(store):
         ({"text": "red"}, BadSpec, "not none"),
         ({"vectors": {"made": np.ones((2, DIM))}, "text": "red"}, BadSpec, "takes vectors only"),
         ({"vectors": {"made": np.ones((2, DIM))}, "k": 0}, BadSpec, "k must be at least 1"),
-        ({"vectors": {"made": np.ones((2, 5))}}, SpaceMismatch, "takes vectors 12 wide, not 5"),
+        ({"vectors": {"made": np.ones((2, 5))}}, SpaceMismatch, "takes vectors of dimension 12, not 5"),
     ],
 )
 def test_arrays_that_cannot_be_asked_are_refused(store, ask, fault, words):

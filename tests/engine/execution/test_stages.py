@@ -47,7 +47,7 @@ def test_a_page_begins_where_the_last_one_ended(frames):
     assert [numbers(page) for page in pages] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert numbers(frames.search(vectors=at(0), k=10, offset=85)) == [85, 86, 87, 88, 89]
     assert numbers(frames.search(vectors=at(0), k=10, offset=500)) == []
-    assert "the first 8 are left out" in str(pages[2].plan)
+    assert "the first 8 are skipped" in str(pages[2].plan)
 
 
 def test_pages_hold_everything_once(frames):

@@ -112,7 +112,7 @@ def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(col
 def test_groups_that_a_budget_leaves_no_time_to_look_for_make_an_answer_partial(collection):
     cut = collection.search(asked("100.2", k=50, group="n", depth=20, budget_ms=60_000))
     assert len(cut) == 20 and cut.partial
-    assert cut.plan.notes == ("group n: there may be more; no time is left to search deeper",)
+    assert cut.plan.notes == ("group n: there may be more groups, but the latency budget ended before a deeper search",)
     whole = collection.search(asked("100.2", k=50, group="n", depth=20))
     assert len(whole) == 50 and not whole.partial and not whole.plan.notes
 
@@ -162,7 +162,7 @@ def test_the_depth_is_what_the_budget_leaves_for_pairs(collection):
     assert reranks(plan(replace(query, budget_ms=1000), known)).depth == 200
     assert reranks(plan(replace(query, budget_ms=16), known)).depth == 5  # 2 in time, 5 wanted
     late = plan(replace(query, budget_ms=14), known)
-    assert reranks(late) is None and "1 would be scored in time" in str(late)
+    assert reranks(late) is None and "candidates that the latency budget allows: 1;" in str(late)
     assert reranks(plan(replace(query, budget_ms=1000), facts)).depth == 200
     assert "not measured here yet" in str(plan(replace(query, budget_ms=1000), facts))
 
@@ -296,13 +296,13 @@ def test_what_is_learnt_here_is_used_from_then_on(collection, tmp_path):
     assert helpful.after == 1.0 > helpful.before and helpful.questions == 30
     found = quiver.open(collection.uri).search(asked("200.2", k=1))
     assert ids(found) == ["i201"] and reranks(found.plan).weights == helpful.weights
-    assert f"a point of the scorer counts {helpful.weights.scorer:.3g}" in str(found.plan)
+    assert f"weight {helpful.weights.scorer:.3g} for scorer and" in str(found.plan)
     assert "30 questions of one above" in str(found.plan)
     useless = collection.fit(queries, [[f"i{n}"] for n in range(100, 130)], source="the nearest")
     assert (useless.weights, useless.before, useless.after) == (RECALL, 1.0, 1.0)
     plain = collection.search(asked("200.2", k=1))
     assert ids(plain) == ["i200"] and reranks(plain.plan) is None
-    assert any("a point of the scorer counts 0" in each.why for each in plain.plan.refused)
+    assert any("weight 0 for scorer and" in each.why for each in plain.plan.refused)
     named = collection.search(asked("200.2", k=1, scorer="judge"))
     assert ids(named) == ["i200"] and reranks(named.plan).weights == RECALL
 

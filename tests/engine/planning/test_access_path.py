@@ -80,7 +80,7 @@ def test_the_cheapest_setting_that_keeps_the_promise_is_taken():
     assert (recall.ms, recall.recall) == (0.4, 0.96)
     assert refused == {
         "exact scan for image in made": "40 ms, recall 1.000 expected; faiss index with nprobe=4 takes 0.4 ms",
-        "faiss index with nprobe=1 for image in made": "0.1 ms, recall 0.800 expected; 0.95 is promised",
+        "faiss index with nprobe=1 for image in made": "0.1 ms, recall 0.800 expected; the recall target is 0.95",
     }
 
 
@@ -98,7 +98,9 @@ def test_an_exact_scan_is_taken_where_it_costs_about_as_much():
     }
 
 
-@pytest.mark.parametrize(("k", "matching", "why"), [(11, None, "deeper than 10"), (10, 50, "so few are scanned")])
+@pytest.mark.parametrize(
+    ("k", "matching", "why"), [(11, None, "only up to k = 10"), (10, 50, "so few rows are scanned")]
+)
 def test_what_was_not_measured_is_scanned_exactly(k, matching, why):
     recall, refused = planned(k=k, matching=matching)
     assert recall.index == "exact"
@@ -108,7 +110,9 @@ def test_what_was_not_measured_is_scanned_exactly(k, matching, why):
 def test_a_promise_that_no_setting_keeps_is_kept_by_exact_scans():
     recall, refused = planned(kept=made(recall=0.995))
     assert recall.index == "exact"
-    assert "recall 0.990 expected; 0.995 is promised" in refused["faiss index with nprobe=16 for image in made"]
+    assert (
+        "recall 0.990 expected; the recall target is 0.995" in refused["faiss index with nprobe=16 for image in made"]
+    )
 
 
 def test_what_memory_does_not_hold_is_scanned_on_disk():

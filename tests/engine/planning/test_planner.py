@@ -36,7 +36,7 @@ def labels(plan):
 def test_words_without_a_text_space_use_full_text_and_say_so():
     made = plan(Query({"text": "a red dress"}), facts({}, SOUNDS))
     assert labels(made) == ["words", "cut"]
-    assert made.notes[0].startswith("words are searched by full text: no route from text")
+    assert made.notes[0].startswith("the text is searched by full-text search: no route from text")
 
 
 def test_columns_of_one_space_are_merged_by_score_and_spaces_fused_by_rank():
@@ -73,7 +73,7 @@ def test_few_rows_are_scanned_exactly_and_many_by_an_index():
 def test_an_index_or_space_that_does_not_exist_is_refused_by_name():
     with pytest.raises(BadSpec, match="there is no faiss index for audio in mmv/va"):
         plan(Query({"audio": "a.wav"}, index="faiss"), facts(MMV, SOUNDS))
-    with pytest.raises(BadSpec, match="no space is called 'dino' here; there are mmv/va"):
+    with pytest.raises(BadSpec, match="there is no space 'dino' here; spaces here: mmv/va"):
         plan(Query({"audio": "a.wav"}, spaces=("dino",)), facts(MMV, SOUNDS))
 
 

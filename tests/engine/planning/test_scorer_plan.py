@@ -377,10 +377,10 @@ def test_several_pictures_without_a_scorer_are_averaged(shelf):
 
 def test_explain_says_what_was_chosen_and_what_was_not(shelf):
     text = str(quiver.open(shelf / "c").explain(like="p7", text="in red", weights={"text": 2}))
-    assert "compose duo: atelier.duo composes text + stored image to find image, text counting 2" in text
-    assert "score duo: best 10 by exact scores of everything: 300 rows at most, about 0.0096 ms (estimated)" in text
+    assert "compose duo: atelier.duo composes text + stored image to find image, text with weight 2" in text
+    assert "score duo: best 10 by exact scores of all rows: at most 300 rows, about 0.0096 ms (estimated)" in text
     assert "refused rank fusion: duo composes the inputs" in text
-    assert "refused scorer late (image + text -> image): duo answers" in text
+    assert "refused scorer late (image + text -> image): duo is used" in text
     assert "refused recall by duo lifted: an exact scan is cheap enough" in text
 
 
@@ -484,17 +484,22 @@ def test_a_scorer_that_asks_elsewhere_than_it_said_is_found_out(shelf):
     collection = quiver.open(shelf / "c")
     made = plan(query, facts_of(collection, query, items=BIG))
     session = collection._session()
-    with pytest.raises(SpaceMismatch, match="the scorer liar asks in duo/image@00000000, and said duo/lifted@00000000"):
+    with pytest.raises(
+        SpaceMismatch, match="the scorer liar made probes in duo/image@00000000, but declared duo/lifted@00000000"
+    ):
         execute(session, [query], made, examples=session.table.examples(["p7"]))
 
 
 @pytest.mark.parametrize(
     ("ask", "problem"),
     [
-        ({"scorer": "trio"}, "no scorer is called 'trio' here; there are duo, judge, late, liar"),
-        ({"scorer": "duo", "target": "text"}, r"the scorer duo \(image \+ text -> image\) takes image \+ text"),
-        ({"scorer": "duo", "text": None}, "takes image . text and finds image"),
-        ({"scorer": "duo", "spaces": ["duo/lifted"]}, "it scores in duo/image, and only duo/lifted was asked for"),
+        ({"scorer": "trio"}, "there is no scorer 'trio' here; scorers here: duo, judge, late, liar"),
+        ({"scorer": "duo", "target": "text"}, r"the scorer duo \(image \+ text -> image\) needs image \+ text"),
+        ({"scorer": "duo", "text": None}, "needs image . text and finds image"),
+        (
+            {"scorer": "duo", "spaces": ["duo/lifted"]},
+            "it scores in the space duo/image, and the query names duo/lifted only",
+        ),
         ({"weights": {"audio": 1}}, "there is a weight for 'audio', but the inputs of this query are: text, like"),
         ({"weights": {"text": -1}}, "the weight of text must be a number of at least 0, not -1"),
         ({"weights": {"text": 0, "like": 0}}, "every weight is 0"),
@@ -551,7 +556,7 @@ def test_a_query_names_the_recall_of_a_scorer_and_its_depth(shelf):
     assert stage_names(made) == ["Compose", "Recall", "Recall", "Rescore", "Cut"]
     assert {stage.k for stage in made.stages if isinstance(stage, Recall)} == {40}
     assert stage_names(collection.explain(replace(query, recall=None))) == ["Compose", "Score", "Cut"]
-    with pytest.raises(BadSpec, match="the scorer duo has no recall 'guess'; there is plain, apart, lifted, routes"):
+    with pytest.raises(BadSpec, match="the scorer duo has no recall 'guess'; choose from plain, apart, lifted, routes"):
         collection.search(replace(query, recall="guess"))
 
 
@@ -566,7 +571,7 @@ def test_other_routes_recall_for_a_scorer_that_could_do_it_itself(shelf):
     assert len(reranked) == 30
     assert [hit.id for hit in reranked] == best({hit.id: truth[hit.id] for hit in reranked}, 30)
     assert ids(found)[:30] == [hit.id for hit in reranked]
-    with pytest.raises(BadSpec, match="the scorer judge has no recall 'plain'; there is routes"):
+    with pytest.raises(BadSpec, match="the scorer judge has no recall 'plain'; choose from routes"):
         collection.search(replace(query, scorer="judge", recall="plain"))
 
 

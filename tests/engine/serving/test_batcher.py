@@ -45,7 +45,7 @@ def test_a_fault_reaches_only_the_thread_whose_query_has_it(corners):
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ask, range(100)))
-    assert all("takes vectors 16 wide, not 3" in found[n] for n in range(0, 100, 5))
+    assert all("takes vectors of dimension 16, not 3" in found[n] for n in range(0, 100, 5))
     assert [found[n] for n in range(100) if n % 5] == [(f"v#{n % 16}",) for n in range(100) if n % 5]
 
 
@@ -258,7 +258,7 @@ def test_a_batch_with_a_bad_query_names_its_place_and_keeps_its_kind(corners):
     good = [Query(vectors=axis(n), k=1) for n in range(7)]
     assert [answer.ids for answer in corners.search_batch(good)] == [(f"v#{n}",) for n in range(7)]
     bad = [*good[:4], Query(vectors={"made": np.ones(3, np.float32)}, k=1), *good[4:]]
-    with pytest.raises(SpaceMismatch, match=r"^queries\[4\]: .*takes vectors 16 wide, not 3"):
+    with pytest.raises(SpaceMismatch, match=r"^queries\[4\]: .*takes vectors of dimension 16, not 3"):
         corners.search_batch(bad)
     with pytest.raises(BadSpec, match=r"^queries\[1\]: no item has the id 'gone'"):
         corners.search_batch([Query(like=("v#1",)), Query(like=("gone",)), Query(like=("away",))])

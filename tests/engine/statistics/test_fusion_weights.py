@@ -72,7 +72,7 @@ def test_rows_that_one_list_lacks_get_nothing_from_it_and_no_answer_is_refused()
     found = learn([short, whole], [[4], [8]], c=0, source="made")
     # Alike: 4 gets 1 + 1/3 against 1 and 1/2; 8 comes second.
     assert found.before == pytest.approx((1 + 1 / 2) / 2)
-    with pytest.raises(BadData, match="2 questions of which no list finds an answer"):
+    with pytest.raises(BadData, match="no list finds an answer to any of 2 questions"):
         learn([short, whole], [[9], []], c=0, source="made")
 
 

@@ -80,7 +80,7 @@ def test_a_promise_survives_being_written_and_says_what_changed_since(tmp_path):
     assert read == made() and read.state() == "holds"
     grown = read.now({"0": ("a", 95_000), "1": ("b", 10_000)})
     assert grown.changed == pytest.approx(0.15)
-    assert grown.state() == "not re-checked since 15% changed"
+    assert grown.state() == "stale, 15% of the rows changed since it was measured"
     assert read.now({"0": ("a", 95_000)}).state() == "holds"
 
 

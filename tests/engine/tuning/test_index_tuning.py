@@ -134,13 +134,13 @@ def test_info_tells_the_promise_and_when_it_has_to_be_checked(made):
     np.save(folder / "more.npy", points(np.random.default_rng(9), ROWS // 5))
     before = collection.versions()[-1]["version"]
     collection.add_vectors(folder / "more.npy", space="made", progress=False)
-    assert "not re-checked since" in run("info", collection.uri)
+    assert "of the rows changed since it was measured" in run("info", collection.uri)
     plan = str(collection.explain(vectors={"made": np.zeros(DIM)}, index="faiss"))
     assert "recall faiss" in plan or "best 10 by faiss" in plan
     assert "holds" in str(quiver.open(collection.uri).checkout(before).info()["columns"][0]["promises"])
     (checked,) = collection.check()
-    assert checked["before"].startswith("not re-checked since") and checked["promise"]["changed"] == 0
-    assert "not re-checked" not in run("info", collection.uri)
+    assert checked["before"].startswith("stale, ") and checked["promise"]["changed"] == 0
+    assert "of the rows changed" not in run("info", collection.uri)
 
     # An index that catches up is measured anew.
     (built,) = collection.index("faiss factory=IVF64,PQ16x4fs,RFlat")
