@@ -216,7 +216,7 @@ def test_a_task_that_contradicts_itself_is_refused(task, change, problem):
 
 
 def test_an_unknown_space_is_an_error_that_lists_those_there_are(task, work):
-    with pytest.raises(NoRoute, match="there is no space 'dino' here; spaces here: classic/image"):
+    with pytest.raises(NoRoute, match="no space is called 'dino' here; there are classic/image"):
         bench(task, ["classic"], setups=[Setup(spaces=("dino",))], options=replace(QUICK, work=work))
 
 
