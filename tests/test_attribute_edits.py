@@ -107,7 +107,7 @@ def test_a_validation_part_without_changes_is_left_out_and_said(products):
     products.write_text("\n".join([*(line.replace(",val", ",train") for line in lines[:-1]), lines[-1][:-5] + "val"]))
     learn, validation = lessons([f"{products} edits=colour"])
     assert validation is None
-    assert "no two pictures of the validation part differ" in learn.notes[-1]
+    assert "no two validation pictures differ" in learn.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_edits_that_cannot_be_made_are_refused(products, options, error, says):
 def test_pictures_that_are_all_alike_teach_nothing(products):
     lines = products.read_text().replace(",blue,", ",red,")
     products.write_text(lines)
-    with pytest.raises(BadData, match="no two pictures to learn from differ in one of colour alone"):
+    with pytest.raises(BadData, match="no two training pictures differ in exactly one of colour"):
         lessons([f"{products} edits=colour"])

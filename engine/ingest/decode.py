@@ -1,4 +1,4 @@
-"""Reading one item: the hash of its content, and its media decoded as the encoders want them.
+"""Read one item: hash its content, and decode its media for the encoders.
 
 Worker processes import this module and nothing heavier.
 """
@@ -14,7 +14,7 @@ from quiver.media import NoVideo, digest, locate
 from quiver.protocols import Reader
 from quiver.types import keys_of, source_of
 
-#: The end of the reason of an item for which there is no memory.
+#: End of the quarantine reason of an item that is too large to decode.
 TOO_LARGE = "too large for memory"
 _TRIES = 2  # to read files that change meanwhile
 
@@ -42,10 +42,10 @@ class Decoded:
 
     Attributes:
         id: the item.
-        sha256: the hash of its content.
+        sha256: hash of its content.
         media: decoded media by slot.
-        reason: why it is left out, or None.
-        found: its references by name, where the content is of another kind than its name says.
+        reason: why it is quarantined, or None.
+        found: its references by name if the content is of another medium than the file name says.
     """
 
     id: str
@@ -57,21 +57,21 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One thing to decode: the key of an item, and the reader of an encoder for it."""
+    """One medium to decode: the key of an item, and the reader of an encoder for it."""
 
     key: str
     reader: Reader
 
 
 def decode(job: Job, slots: Sequence[Slot]) -> Decoded:
-    """Hash and decode one item; whatever goes wrong becomes its reason, so that other items go on."""
+    """Hash and decode one item; any error becomes its quarantine reason, so that other items go on."""
     try:
         for _ in range(_TRIES):
             before = _stamps(job.media)
             result = _decode(job, slots)
             if before == _stamps(job.media):
                 return result
-        return Decoded(job.id, reason="its files change while they are read: add it again when they are whole")
+        return Decoded(job.id, reason="its files changed while they were read: add it again when they are complete")
     except QuiverError as error:
         return Decoded(job.id, reason=str(error))
     except MemoryError:
@@ -99,10 +99,10 @@ def _read(media: Mapping[str, str], slots: Sequence[Slot], wanted: Iterable[int]
 
 
 def _stamps(media: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Return time of change (ns) and size (bytes) of the files of an item."""
+    """Return modification time (ns) and size (bytes) of the files of an item."""
     try:
         files = [os.stat(locate(reference)[0]) for name, reference in media.items() if name != "text"]
-    except OSError:  # whoever reads it will say so, with its name
+    except OSError:  # the reader reports it, with its name
         return []
     return [(status.st_mtime_ns, status.st_size) for status in files]
 

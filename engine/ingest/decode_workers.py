@@ -1,7 +1,7 @@
 """Decoding in worker processes, while the main process encodes.
 
-A worker that dies, hangs or takes too much memory costs the one item it was at; a fresh worker goes on with the rest.
-An item whose worker died is tried once more, alone, before it is blamed: workers also die for want of memory elsewhere.
+A worker that dies, hangs or uses too much memory loses only its current item; a new worker continues with the rest.
+An item whose worker died is tried once more, alone: the worker may have died because of other processes' memory.
 """
 
 import os
@@ -22,18 +22,18 @@ from quiver.engine.ingest.worker_process import (
 from quiver.errors import BadSpec
 from quiver.media.picture import PIXELS, allow
 
-#: Seconds one item may take to decode, if the user sets no limit.
+#: Default time limit for decoding one item, in seconds.
 SECONDS = 120.0
-#: Bytes one worker may use, if the user sets no limit: so much, or an equal share of half the machine if that is less.
+#: Default memory limit of a worker in bytes: this, or an equal share of half the machine's memory if that is less.
 MEMORY = 4 << 30
 _LEAST_MEMORY = 1 << 30
-#: Seconds between two looks at what the workers use.
+#: Seconds between two checks of the workers' memory and time.
 _TICK = 0.2
 _KILLED = "decoding this item killed its worker process"
 
 
 def processes() -> int:
-    """Return how many processes decode unless the user says: one per core but one, at least 1, at most 8."""
+    """Return the default number of decoding processes: one less than the cores, at least 1, at most 8."""
     return max(1, min(8, (os.cpu_count() or 1) - 1))
 
 
@@ -41,7 +41,7 @@ def checked_count(workers: object) -> int:
     """Return the number of worker processes that a user asked for.
 
     Raises:
-        BadSpec: it is no whole number of at least 0.
+        BadSpec: it is not a whole number of at least 0.
     """
     if workers is None:
         return processes()
@@ -76,10 +76,10 @@ class Workers:
     """Worker processes that decode chunks of items, in the order they were asked for.
 
     Attributes:
-        slots: what is decoded of an item.
-        count: the most processes at a time; 0 decodes in this process, without limits.
-        limits: what one item may cost.
-        notes: what the user should know.
+        slots: the media to decode of each item.
+        count: largest number of processes; 0 decodes in this process, without limits.
+        limits: limits on the decoding of one item.
+        notes: notes for the user.
     """
 
     def __init__(self, slots: Sequence[Slot], *, count: int, limits: Limits | None = None) -> None:
@@ -93,10 +93,10 @@ class Workers:
         self._stopped = threading.Event()
         self._in_process = count == 0
         if count and not can_start():
-            self._decode_here("this program is frozen, so that there is no Python to start")
+            self._decode_here("this program is frozen, so there is no Python executable to start")
 
     def __enter__(self) -> "Workers":
-        allow(self.limits.pixels)  # for what is decoded here; workers are told
+        allow(self.limits.pixels)  # for decoding in this process; workers get their own
         if not self._in_process:
             self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="quiver-decode")
             threading.Thread(target=self._watch, name="quiver-watch", daemon=True).start()
@@ -115,7 +115,7 @@ class Workers:
             worker.close()
 
     def map(self, chunks: Iterable[Sequence[Job]]) -> Iterator[list[Decoded]]:
-        """Decode chunks, a few ahead of the consumer, so that memory stays flat."""
+        """Decode chunks, only a few ahead of the consumer, so that memory stays bounded."""
         waiting: deque[tuple[Sequence[Job], Future[list[Decoded]] | None]] = deque()
         for jobs in chunks:
             waiting.append((jobs, None if self._in_process else self._threads.submit(self._chunk, jobs)))
@@ -128,7 +128,7 @@ class Workers:
         return [decode(job, self.slots) for job in jobs] if future is None else future.result()
 
     def _chunk(self, jobs: Sequence[Job]) -> list[Decoded]:
-        """Decode a chunk in one worker, and go on in a fresh one where it dies."""
+        """Decode a chunk in one worker; if it dies, continue in a new one."""
         done: list[Decoded] = []
         retried = -1  # the position of an item that is tried once more, alone
         while len(done) < len(jobs) and not self._stopped.is_set():
@@ -174,9 +174,9 @@ class Workers:
             self._in_process = True
 
     def _watch(self) -> None:
-        """Kill workers whose item goes beyond a limit.
+        """Kill workers whose item exceeds a limit.
 
-        Time is counted in ticks: a program that was suspended meanwhile has not been slow.
+        Time is counted in ticks, so that a suspended program does not count as slow.
         """
         spent: dict[WorkerProcess, tuple[int, float]] = {}
         while not self._stopped.wait(_TICK):

@@ -1,7 +1,7 @@
-"""Metadata on its way into a collection: columns are made, widened where they must be, and values fitted to them.
+"""Metadata columns of a collection during an add: create them, widen them if needed, and convert values to them.
 
-All names and types are settled before anything is committed. A row whose values cannot be stored is a problem of its
-own, and the rest goes on.
+All names and types are decided before anything is committed. A row with values that cannot be stored is a problem of
+its own, and the rest goes on.
 """
 
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ from quiver.types import MEDIA
 
 
 def agree(table: Table, schema: pa.Schema) -> list[str]:
-    """Make the metadata columns of a source, and widen those that cannot take its values.
+    """Create the metadata columns of a source, and widen those that cannot store its values.
 
-    Numbers widen to fractions, dates to times, and what does not go together becomes text.
+    Integers widen to floats, dates to timestamps, and incompatible types to text.
 
     Args:
         table: the collection.
-        schema: the metadata columns of the source, of the types of ``quiver.engine.core.metadata``.
+        schema: metadata columns of the source, with types of ``quiver.engine.core.metadata``.
 
     Returns:
-        A line for each column of which the user should know that it holds something else now.
+        A note for the user for each column whose type changed.
 
     Raises:
-        BadData: a column cannot be called so, or holds what nothing goes together with; nothing is changed then.
+        BadData: a column name is invalid, or the types of a column cannot be combined; nothing is changed then.
     """
     notes: list[str] = []
 
@@ -61,17 +61,17 @@ def _settle(table: Table, schema: pa.Schema) -> list[str]:
             wider[new.name] = kind
             notes.append(_widened(new.name, here, kind, new.type))
         elif pt.is_string(here):
-            notes.append(f"column {new.name} holds text here: {describe(new.type)} of the new data are stored as text")
+            notes.append(f"column {new.name} is a text column: {describe(new.type)} of the new data are stored as text")
     table.add_fields([each for each in schema if each.name not in stored])
     retype(table, wider)
     if any(pt.is_string(kind) for kind in wider.values()):
-        rewrite(table)  # full-text search sees text, and saw no numbers
+        rewrite(table)  # full-text search reads text columns, and did not read the numbers
     return notes
 
 
 def _join(table: Table, name: str, here: pa.DataType, new: pa.DataType) -> pa.DataType:
     if pt.is_struct(here) or pt.is_binary(here) or pt.is_map(here):
-        raise BadData(f"metadata column {name} holds {here} here and {describe(new)} in the new data: rename it")
+        raise BadData(f"metadata column {name} stores {here}, but the new data has {describe(new)}: rename it")
     kind = common(here, new)
     if pt.is_integer(here) and pt.is_floating(kind):
         beyond = f"`{name}` > {EXACT} OR `{name}` < -{EXACT}"
@@ -82,22 +82,22 @@ def _join(table: Table, name: str, here: pa.DataType, new: pa.DataType) -> pa.Da
 
 def _widened(name: str, here: pa.DataType, kind: pa.DataType, new: pa.DataType) -> str:
     if not pt.is_string(kind):
-        return f"column {name} held {describe(here)} and holds {describe(kind)} from now on"
+        return f"column {name} now stores {describe(kind)} instead of {describe(here)}"
     return (
-        f"column {name} held {describe(here)}, and the new data has {describe(new)}: from now on it holds text,"
+        f"column {name} stored {describe(here)}, but the new data has {describe(new)}: it now stores text,"
         " which is compared as text"
     )
 
 
 def fit(batch: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.Table, dict[int, str]]:
-    """Bring the columns of a source to the types of a collection.
+    """Convert the columns of a source to the types of a collection.
 
     Args:
         batch: rows of a source; columns that the collection lacks stay as they are.
-        schema: of the collection.
+        schema: schema of the collection.
 
     Returns:
-        The rows, and by row the reason why it cannot be stored.
+        The converted rows, and by row the reason why it cannot be stored.
     """
     bad = _bad_ids(batch.column("id"))
     columns = {}
@@ -109,7 +109,7 @@ def fit(batch: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.Table, dict[int, s
 
 
 def admit(batch: pa.RecordBatch, schema: pa.Schema) -> tuple[pa.RecordBatch, list[Problem]]:
-    """Return the rows of a batch that can be stored, in the types of a collection, and why the others cannot."""
+    """Return the rows of a batch that can be stored, in the types of a collection, and the reasons for the others."""
     fitted, bad = fit(batch, schema)
     whole = fitted.combine_chunks().to_batches()
     rows = whole[0] if whole else batch
@@ -136,14 +136,14 @@ def _one_by_one(values: pa.ChunkedArray, field: pa.Field, bad: dict[int, str]) -
         try:
             parts.append(convert(values.slice(n, 1), field.type).combine_chunks())
         except pa.ArrowInvalid:
-            told = f"{field.name} is {values[n].as_py()!r}, which its column of {describe(field.type)} cannot hold"
+            told = f"{field.name} is {values[n].as_py()!r}, which a column of {describe(field.type)} cannot store"
             bad.setdefault(n, f"{told} exactly: store such values under another name")
             parts.append(pa.nulls(1, field.type))
     return pa.chunked_array(parts, field.type)
 
 
 def _bad_ids(ids: pa.Array) -> dict[int, str]:
-    """Return why rows have no usable id."""
+    """Return, by row, why its id is unusable."""
     bad = dict.fromkeys(_rows(pc.is_null(ids)), "it has no id")
     return bad | dict.fromkeys(_rows(pc.equal(ids, "")), "its id is empty")
 

@@ -1,4 +1,4 @@
-"""Change the metadata of stored items, and nothing else of them."""
+"""Change only the metadata of stored items."""
 
 import logging
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ _LOG = logging.getLogger("quiver")
 
 
 def update(table: Table, values: Mapping[str, Mapping[str, Any]]) -> int:
-    """Set metadata of stored items by id; None clears a value. Returns how many items changed.
+    """Set metadata of stored items by id; None clears a value. Returns the number of changed items.
 
     Everything is checked before anything is changed.
 
     Raises:
-        BadData: a column cannot be called so, or a value cannot be stored.
+        BadData: a column name is invalid, or a value cannot be stored.
         BadSpec: a value is cleared in a column that does not exist.
     """
     given = Given.of([Item(id, {}, meta) for id, meta in values.items()], media=False).beside(table.schema)

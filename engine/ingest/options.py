@@ -11,21 +11,23 @@ from quiver.errors import BadSpec
 
 
 class AddOptions(TypedDict, total=False):
-    """The options of ``Collection.add`` that say how items are read.
+    """Options of ``Collection.add`` for reading items.
 
     Attributes:
-        workers: processes that decode; by default one per core but one, at most 8. 0 decodes in this process, without
+        workers: number of decoding processes; by default one less than the cores, at most 8. 0 decodes in this process,
+            without
             limits.
-        progress: whether to show a progress bar; by default where a terminal is watching.
+        progress: whether to show a progress bar; by default if standard error is a terminal.
         max_seconds: longest time to decode one item (s); a slower one is quarantined. 120 by default.
-        max_memory: most memory to decode one item, in bytes or as ``8GB``; an item that needs more is quarantined. By
+        max_memory: memory limit for decoding one item, in bytes or as ``8GB``; an item that needs more is quarantined.
+            By
             default 4 GB, or the worker's share of half the machine.
-        max_pixels: most pixels of a picture as it is decoded, a JPEG after scaling; 268 million by default.
+        max_pixels: pixel limit of a decoded picture, for a JPEG after scaling; 268 million by default.
         sync: whether to list stored items whose files are gone from the folders, tables and tars that are added.
         prune: whether to delete those items too.
-        id_column: column of a table that holds the ids; by default ``id``, where it tells all rows apart. ``none``
-            makes ids of paths.
-        path_column: column of a table that holds the paths of files, of whatever medium; by default found by its name.
+        id_column: column of ids in a table; by default ``id`` if its values are unique. ``none``
+            makes ids from paths.
+        path_column: column of file paths in a table, of any medium; by default it is found by its name.
     """
 
     workers: int | None
@@ -40,14 +42,14 @@ class AddOptions(TypedDict, total=False):
 
 
 class VectorOptions(TypedDict, total=False):
-    """The options of ``Collection.add_vectors`` that say how files are read.
+    """Options of ``Collection.add_vectors`` for reading files.
 
     Attributes:
-        column: the vectors in a file that holds several: the name of an array in an npz, or of a column in a Parquet
-            file; or ``img_emb`` or ``text_emb`` in a folder that clip-retrieval wrote.
-        id_column: column of the table that holds the ids; by default ``id`` or ``key``, where it tells all rows apart.
-            ``none`` makes ids of file names and row numbers.
-        progress: whether to show a progress bar; by default where a terminal is watching.
+        column: the vectors to read from a file with several arrays: name of an array of an npz or of a column of a
+            Parquet file; or ``img_emb`` or ``text_emb`` of a folder of clip-retrieval.
+        id_column: column of ids in the table; by default ``id`` or ``key`` if its values are unique. ``none`` makes
+            ids from file names and row numbers.
+        progress: whether to show a progress bar; by default if standard error is a terminal.
     """
 
     column: str | None
@@ -60,11 +62,11 @@ class Options:
     """Checked options.
 
     Attributes:
-        workers: processes that decode; 0 decodes in the caller's process.
-        progress: whether to show a progress bar; None where a terminal is watching.
+        workers: number of decoding processes; 0 decodes in the caller's process.
+        progress: whether to show a progress bar; None shows it if standard error is a terminal.
         limits: limits on the decoding of one item.
         sync: whether to look for stored items whose files are gone.
-        prune: whether to delete those.
+        prune: whether to delete those items.
         columns: ``id_column`` and ``path_column``, as given.
     """
 
@@ -80,7 +82,7 @@ class Options:
         """Check options.
 
         Raises:
-            BadSpec: one is unknown, or has a value that it cannot have.
+            BadSpec: an option is unknown, or its value is invalid.
         """
         values = known_options(given, AddOptions, "add")
         count = checked_count(values.get("workers"))
@@ -103,7 +105,7 @@ def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:
     """Return options as a plain dict.
 
     Raises:
-        BadSpec: one is unknown, or a column is not named by text.
+        BadSpec: an option is unknown, or a column name is not a string.
     """
     if unknown := sorted(set(given) - set(kind.__annotations__)):
         near = get_close_matches(unknown[0], kind.__annotations__, 1)
@@ -118,5 +120,5 @@ def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:
 def _column(values: Mapping[str, Any], name: str) -> str | None:
     value = values.get(name)
     if value is not None and (not isinstance(value, str) or not value):
-        raise BadSpec(f"{name} is the name of a column, not {value!r}")
+        raise BadSpec(f"{name} must be the name of a column, not {value!r}")
     return value

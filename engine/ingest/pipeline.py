@@ -1,7 +1,7 @@
 """Ingest: read a source, decode in workers, encode in batches, commit in blocks.
 
-Each block of rows is one atomic commit keyed by id, so a run that is killed at any moment leaves whole blocks, and the
-same run started again skips what is there: an item whose bytes have the stored hash is only given what it lacks.
+Each block of rows is one atomic commit keyed by id, so a killed run leaves only complete blocks. The same run started
+again resumes: an item whose bytes have the stored hash gets only its missing vectors and metadata.
 """
 
 import time
@@ -33,9 +33,9 @@ from quiver.types import Floats, Metric, Space, uri_of
 
 #: Items per decoding task and per forward pass.
 CHUNK = 64
-#: Rows per commit; a commit costs about 30 ms whatever its size.
+#: Rows per commit; a commit of any size takes about 30 ms.
 COMMIT_ROWS = 1024
-#: Seconds after which a smaller block is committed too, so that a kill loses little of a slow encoder's work.
+#: Seconds after which an incomplete block is committed, so that a kill loses little work of a slow encoder.
 COMMIT_SECONDS = 20.0
 
 #: id, uri and reason of an item that cannot be read.
@@ -71,7 +71,7 @@ class Ingest:
         self._made: set[str] = set()
 
     def run(self, source: Source) -> Iterator[int]:
-        """Add everything; yields how many items each chunk had, for a progress bar."""
+        """Add all items; yields the number of items of each chunk, for a progress bar."""
         started = last = time.perf_counter()
         self.table.check_fields([column.field() for column in self.columns])
         self.report.notes += agree(self.table, source.schema)
@@ -86,7 +86,7 @@ class Ingest:
                         self._commit(block)
                         last = time.perf_counter()
                     yield len(decoded)
-        except (KeyboardInterrupt, GeneratorExit):  # someone has had enough: keep what is done
+        except (KeyboardInterrupt, GeneratorExit):  # stopped by the consumer: keep the finished work
             self._commit(block)
             raise
         problems = source.problems()
@@ -147,7 +147,7 @@ class Ingest:
         block.add(known, {n: each.sha256 for n, each in enumerate(decoded) if n not in reasons}, filled)
 
     def _make_room(self, filled: Filled) -> None:
-        """Make the columns that have their first vectors; a column that holds none would promise a route."""
+        """Create the columns that get their first vectors; the planner would take an empty column for a route."""
         new = {name: column.field() for column in self.columns if (name := column.name) in filled}
         if new.keys() - self._made:
             self.table.add_fields(list(new.values()))
@@ -172,13 +172,13 @@ def _targets(loaded: Loaded, key: str) -> list[tuple[str, Space]]:
 
 
 def commit(table: Table, block: Block, report: Report) -> Changes:
-    """Write a block and count what it changed: one commit for new rows, and one for each set of columns to fill.
+    """Write a block and count its changes: one commit for new rows, and one for each set of columns to fill.
 
-    The rows to write follow from those that are stored when the write lock is held. Where another writer comes first
-    all the same, they are worked out again; to write what was written already does no harm.
+    The rows to write depend on the stored rows, which are read under the write lock. If another writer commits first
+    all the same, they are determined again; to write the same rows twice does no harm.
 
     Returns:
-        What was written.
+        The changes that were written.
     """
     counted: Changes | None = None
 
@@ -205,7 +205,7 @@ def commit(table: Table, block: Block, report: Report) -> Changes:
 
 
 def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple[Floats, dict[int, str]]:
-    """Embed a batch; where that fails, embed its items alone, so that one bad item does not take the rest with it.
+    """Embed a batch; if that fails, embed its items one by one, so that one bad item does not affect the others.
 
     Returns:
         (n, dim) float32, and by position the reason why an item has no vector.
@@ -228,10 +228,10 @@ def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple
 def take_vectors(
     table: Table, source: VectorSource | GivenVectors, column: Column, report: Report, *, quarantine: Quarantine
 ) -> Iterator[int]:
-    """Add ready-made vectors, without decoding or encoding; yields how many items each batch had.
+    """Add ready-made vectors, without decoding or encoding; yields the number of items of each batch.
 
     Raises:
-        BadData: the space holds vectors of another width or metric, or metadata cannot be stored; see ``agree``.
+        BadData: the space has another dimension or metric, or metadata cannot be stored; see ``agree``.
     """
     started = time.perf_counter()
     table.check_fields([column.field()])
@@ -266,7 +266,7 @@ def _matrix(rows: pa.RecordBatch) -> Floats:
 
 
 def _comparable(rows: pa.RecordBatch, problems: list[Problem], metric: Metric) -> tuple[pa.RecordBatch, list[Problem]]:
-    """Leave out the rows whose vectors no index can compare."""
+    """Leave out rows whose vectors cannot be indexed."""
     bad = faults(_matrix(rows), metric) if len(rows) else {}
     if not bad:
         return rows, problems

@@ -1,4 +1,4 @@
-"""A progress bar for a person; nothing at all for a pipe."""
+"""A progress bar on a terminal; no output in a pipe."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -7,12 +7,12 @@ T = TypeVar("T")
 
 
 def track(steps: Iterator[T], *, total: int | None, show: bool | None) -> Iterator[T]:
-    """Pass steps on, showing items per second and the time left; a step that is a number counts as so many items.
+    """Pass steps on, and show items per second and the time left; an integer step stands for that number of items.
 
     Args:
-        steps: what to pass on.
-        total: how many items there will be, where known.
-        show: True always, False never, None where standard error is a terminal.
+        steps: the steps to pass on.
+        total: expected number of items, if known.
+        show: True always, False never, None if standard error is a terminal.
     """
     from tqdm import tqdm
 

@@ -1,11 +1,11 @@
-"""The report of an add: counts, and in plain words what the user should know."""
+"""The report of an add: counts and notes for the user."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 from quiver.engine.source.record import LeftOut
 
-#: Examples shown of each reason.
+#: Number of examples shown per reason.
 _EXAMPLES = 3
 
 
@@ -16,16 +16,16 @@ class Report:
     Attributes:
         added: items that were new.
         updated: items whose content or metadata changed.
-        moved: items with the same content whose files are in another place now.
+        moved: items with unchanged content whose files have moved.
         embedded: items, new and old, that got vectors.
-        unchanged: items skipped, since nothing about them changed.
+        unchanged: items that were skipped because nothing changed.
         quarantined: items that could not be read; ``info`` lists them all.
         reasons: why items were quarantined, with counts and examples.
-        left_out: files and rows that are no items, with counts and examples.
+        left_out: files and rows that are not items, with counts and examples.
         gone: ids of stored items whose files are gone; ``sync`` looks for them.
-        deleted: how many of those were deleted; ``prune`` asks for it.
-        seconds: how long it took.
-        notes: what else the user should know.
+        deleted: number of those that were deleted; ``prune`` deletes them.
+        seconds: duration.
+        notes: other notes for the user.
     """
 
     added: int = 0
@@ -47,13 +47,13 @@ class Report:
         return bool(self.added or self.updated or self.embedded or self.moved or self.deleted)
 
     def plus(self, other: "Report") -> "Report":
-        """Add two reports up."""
+        """Return the sum of two reports."""
         whole = Report(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
         whole.reasons, whole.left_out = merged(whole.reasons), merged(whole.left_out)
         return whole
 
     def lines(self) -> list[str]:
-        """Say in plain words what was left out, what is gone, and what else the user should know."""
+        """Return lines for the user: left out files, quarantined items, missing files, and other notes."""
         said = [f"left out: {each}" for each in self.left_out]
         said += [f"quarantined: {each}" for each in self.reasons]
         if self.gone:
@@ -64,7 +64,7 @@ class Report:
 
 
 def grouped(problems: Iterable[tuple[str, str | None, str]]) -> list[LeftOut]:
-    """Count problems (id, uri, reason) by reason, whatever file it names."""
+    """Count problems (id, uri, reason) by reason, ignoring file names in the reason."""
     return merged(LeftOut(_general(reason, uri), 1, (id,)) for id, uri, reason in problems)
 
 
@@ -86,12 +86,12 @@ def _general(reason: str, uri: str | None) -> str:
 
 
 def changes(renewed: int, replaced: Sequence[tuple[str, str, str]], report: Report) -> list[str]:
-    """Say what an update may have done unseen.
+    """Warn about updates that the user may not have meant.
 
     Args:
-        renewed: stored items that got other content.
-        replaced: those of them that get it from another file: id, file before, file now.
-        report: the counts of the same add.
+        renewed: number of stored items with new content.
+        replaced: those with content from another file: id, file before, file now.
+        report: counts of the same add.
     """
     if replaced:
         id, old, new = replaced[0]

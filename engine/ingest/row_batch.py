@@ -1,6 +1,6 @@
-"""Rows on their way to disk: source batches beside the stored rows of the same ids, and the rows to write.
+"""Rows to write: source batches joined with the stored rows of the same ids.
 
-Rows are looked up twice: before decoding, to skip what is stored, and under the write lock just before the commit,
+Rows are looked up twice: before decoding, to skip stored items, and under the write lock just before the commit,
 since another process may have written to them meanwhile. Everything here is columnar: a batch is compared and
 assembled as Arrow columns, never row by row.
 """
@@ -36,8 +36,8 @@ class Known:
         batch: id, the media columns and metadata, in the table's types.
         stored: the same ids in the same order: media, sha256, metadata, and ``has <column>`` flags; null where not
             stored.
-        version: of the table they were looked up in.
-        cleared: by metadata column, which rows lose their stored value; columns that lose none are not there.
+        version: version of the table that was looked up.
+        cleared: by metadata column, the mask of rows whose stored value is cleared; only columns with such rows.
     """
 
     batch: pa.Table
@@ -75,7 +75,7 @@ class Known:
 
     @cached_property
     def exists(self) -> NDArray[np.bool_]:
-        """Which items are stored."""
+        """Mask of the stored items."""
         return self.stored["id"].is_valid().to_numpy()
 
     def slice(self, start: int, length: int) -> "Known":
@@ -83,11 +83,11 @@ class Known:
         return Known(self.batch.slice(start, length), self.stored.slice(start, length), self.version)
 
     def same(self, hashes: Mapping[int, str | None]) -> NDArray[np.bool_]:
-        """Which of some items, by position, are stored with the content they have now."""
+        """Mask of the given items, by position, whose stored content hash is the current one."""
         return np.array([self.exists[n] and _agree(hashes[n], self.hashes[n]) for n in hashes], dtype=bool)
 
     def with_media(self, found: Mapping[int, Mapping[str, str]]) -> "Known":
-        """Return it with other references of some items, whose content is not of the kind that their names say."""
+        """Return the batch with changed references of items whose content is of another medium than their names say."""
         if not found:
             return self
         batch = self.batch
@@ -99,18 +99,18 @@ class Known:
         return replace(self, batch=batch)
 
     def has(self, column: str) -> NDArray[np.bool_]:
-        """Which items have a vector in a column."""
+        """Mask of the items with a vector in a column."""
         if f"has {column}" not in self.stored.schema.names:
             return np.zeros(len(self.batch), dtype=bool)
         return pc.fill_null(self.stored[f"has {column}"], False).to_numpy()
 
     @property
     def meta(self) -> list[str]:
-        """The metadata columns the source brings."""
+        """The metadata columns of the source."""
         return [name for name in self.batch.schema.names if name not in RESERVED]
 
     def merged(self, name: str) -> pa.ChunkedArray:
-        """Return a metadata column: the source's value, or the stored one where the source says nothing."""
+        """Return a metadata column: the value of the source, or the stored value if the source has none."""
         if name not in self.batch.schema.names:
             return self.stored[name]
         merged = pc.coalesce(self.batch[name], self.stored[name])
@@ -119,7 +119,7 @@ class Known:
         return merged
 
     def moved(self, hashes: Mapping[int, str | None]) -> NDArray[np.int64]:
-        """Which items have the content that is stored, and their files in another place."""
+        """Mask of the items with unchanged content whose files have moved."""
         differs = np.zeros(len(self.batch), dtype=bool)
         for name in MEDIA[1:]:
             differs |= pc.fill_null(pc.not_equal(self.batch[name], self.stored[name]), False).to_numpy()
@@ -127,12 +127,12 @@ class Known:
         return np.array([n for n in rows if hashes[n] == self.hashes[n] and not self._stays(n)], dtype=np.int64)
 
     def _stays(self, row: int) -> bool:
-        """Say whether the files of an item are where they were: a path through a link is the same place."""
+        """Whether the files of an item are at the same place; a path through a link is the same place."""
         pairs = ((self.batch[name][row].as_py(), self.stored[name][row].as_py()) for name in MEDIA[1:])
         return all(new == old or (new and old and same_place(new, old)) for new, old in pairs)
 
     def differs(self) -> NDArray[np.bool_]:
-        """Which items bring metadata that is not stored."""
+        """Mask of the items with metadata that differs from the stored metadata."""
         differs = np.zeros(len(self.batch), dtype=bool)
         for name in self.meta:
             new, old = self.batch[name], self.stored[name]
@@ -154,13 +154,14 @@ def _equal(new: pa.ChunkedArray, old: pa.ChunkedArray) -> pa.ChunkedArray:
 
 @dataclass(frozen=True)
 class Piece:
-    """Items of one batch that were read without fault.
+    """Items of one batch that were read without error.
 
     Attributes:
         known: the batch beside the stored rows.
         hashes: content hash by position, of each item to keep; None where it has no media.
         filled: their new vectors.
-        same: of each of ``hashes``, whether it was stored with this content, so that not all of it was decoded.
+        same: for each of ``hashes``, whether the item was stored with this content, so that only part of it was
+            decoded.
     """
 
     known: Known
@@ -176,7 +177,7 @@ class Block:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the commit is done."""
+        """Clear the block after its commit."""
         self.ids: list[str] = []
         self._pieces: list[Piece] = []
 
@@ -184,19 +185,19 @@ class Block:
         return len(self.ids)
 
     def add(self, known: Known, hashes: Mapping[int, str | None], filled: Filled) -> None:
-        """Take in the items of a batch that were read without fault; for the arguments see ``Piece``."""
+        """Add the items of a batch that were read without error; ``Piece`` describes the arguments."""
         self._pieces.append(Piece(known, hashes, filled, known.same(hashes)))
         self.ids += [known.items[n].id for n in hashes]
 
     def changes(self, table: Table) -> "Changes":
-        """Return the rows to write to a table as it is now."""
+        """Return the rows to write to the current version of a table."""
         changes = Changes(table.schema)
         for piece, known in zip(self._pieces, self._renewed(table), strict=True):
             changes.add(piece, known)
         return changes
 
     def _renewed(self, table: Table) -> list[Known]:
-        """Look up again what was looked up before the version in view, all batches of one form together."""
+        """Look up batches again that were looked up in an older version; batches of one schema together."""
         fresh = [piece.known for piece in self._pieces]
         forms: dict[pa.Schema, list[int]] = {}
         for n, known in enumerate(fresh):
@@ -216,11 +217,11 @@ class Changes:
 
     Attributes:
         embedded: items that get vectors.
-        touched: items of which only metadata change.
-        unchanged: items of which nothing changes.
-        moved: items whose files are in another place.
-        renewed: stored items that get other content.
-        replaced: those of them that get it from another file: id, file before, file now.
+        touched: items whose metadata alone change.
+        unchanged: items without changes.
+        moved: items whose files have moved.
+        renewed: stored items with new content.
+        replaced: those with content from another file: id, file before, file now.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -235,10 +236,10 @@ class Changes:
         self.renewed = 0
 
     def add(self, piece: Piece, known: Known) -> None:
-        """Take in a piece, by what is stored of it now.
+        """Add a piece, compared with the rows stored now.
 
-        An item that was stored with the same content when it was decoded, and is not any more, was deleted or replaced
-        by somebody else meanwhile. That counts as done after this change: only metadata of such a row are set.
+        If an item was stored with the same content when it was decoded, and is not any more, another writer deleted or
+        replaced it meanwhile. That change is treated as the later one: only the metadata of such a row are set.
         """
         keep, same = np.fromiter(piece.hashes, dtype=np.int64, count=len(piece.hashes)), known.same(piece.hashes)
         stay = keep[same | (piece.same & known.exists[keep])]
@@ -272,7 +273,7 @@ class Changes:
         return differs
 
     def _move(self, known: Known, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Take over the places of files that are elsewhere now."""
+        """Take over the new paths of moved files."""
         moved = np.zeros(len(known.batch), dtype=bool)
         moved[rows] = True
         self.moved += len(rows)
@@ -281,7 +282,7 @@ class Changes:
         return moved
 
     def _adopt(self, known: Known, rows: NDArray[np.int64], hashes: Mapping[int, str | None]) -> None:
-        """Give rows that came without media, as ready-made vectors do, the media and hash that are now known."""
+        """Set media and hash of rows that were stored without media, such as those of ready-made vectors."""
         bare = [n for n in rows.tolist() if known.hashes[n] is None and hashes[n] is not None]
         if bare:
             columns = {name: known.batch[name] for name in ("id", *MEDIA)}
@@ -309,7 +310,7 @@ class Changes:
         self._whole.append(pa.table([columns[name] for name in self.schema.names], schema=self.schema))
 
     def _compare(self, known: Known, rows: NDArray[np.int64]) -> None:
-        """Note stored items that get other content, and those that get it from another file."""
+        """Record stored items with new content, and those with content from another file."""
         self.renewed += len(rows)
         for n in rows.tolist():
             old, new = (

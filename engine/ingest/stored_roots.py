@@ -1,4 +1,4 @@
-"""The roots that a collection has, and what is known of their items."""
+"""The stored roots of a collection, and evidence about their items."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from quiver.errors import QuiverError
 from quiver.media import locate
 from quiver.types import MEDIA
 
-#: Items whose content is compared to recognise a root that has moved.
+#: Number of items whose content is compared to recognise a moved root.
 _COMPARED = 16
 
 
 def roots_of(table: Table | None) -> Roots:
-    """Return the roots of a collection; those of one from before roots were kept are worked out from its items."""
+    """Return the roots of a collection; for a collection of an older Quiver they are derived from its items."""
     if table is None:
         return Roots()
     stored, loose = table.roots
@@ -28,10 +28,10 @@ def roots_of(table: Table | None) -> Roots:
 
 
 def keep(table: Table, roots: Roots) -> bool:
-    """Write the roots down, before the first of their items is committed.
+    """Store the roots, before the first of their items is committed.
 
     Returns:
-        Whether that is done: False if another writer took the prefix of a new root, so that it needs another one.
+        Whether they are stored: False if another writer took the prefix of a new root, so that it needs another one.
     """
     stored, _ = table.roots
     if stored is not None and set(stored) == set(roots.all):
@@ -40,7 +40,7 @@ def keep(table: Table, roots: Roots) -> bool:
 
 
 def _compare(table: Table, sample: Sequence[tuple[str, Mapping[str, str]]]) -> Mapping[int, bool]:
-    """Say which items of a sample are stored, by position, and whether their content is the same."""
+    """Return which items of a sample are stored, by position, and whether their content is the same."""
     found = table.read(["id", "sha256", "text"], where=among("id", [id for id, _ in sample])).to_pylist()
     stored = {row["id"]: row for row in found if row["sha256"] is not None}
     here = [n for n, (id, _) in enumerate(sample) if id in stored]
@@ -49,7 +49,7 @@ def _compare(table: Table, sample: Sequence[tuple[str, Mapping[str, str]]]) -> M
 
 
 def _same(media: Mapping[str, str], stored: Mapping[str, Any]) -> bool:
-    text = {} if stored["text"] is None else {"text": stored["text"]}  # a caption may have come from elsewhere
+    text = {} if stored["text"] is None else {"text": stored["text"]}  # a caption may come from another source
     try:
         return content_hash({**text, **media}) == stored["sha256"] or content_hash(media) == stored["sha256"]
     except (QuiverError, OSError):
@@ -57,7 +57,7 @@ def _same(media: Mapping[str, str], stored: Mapping[str, Any]) -> bool:
 
 
 def _derived(table: Table) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Work out roots from ids that end as the paths of their files do, and the ids of files that were added alone."""
+    """Derive roots from ids that end like the paths of their files, and ids of files that were added one by one."""
     roots: dict[str, str] = {}
     aliases: dict[str, str] = {}
     for id, reference in _references(table):

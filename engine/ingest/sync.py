@@ -1,7 +1,7 @@
-"""Finding stored items whose files are gone from the sources of an add.
+"""Find stored items whose files are gone from the sources of an add.
 
-Only items of those sources are looked at, and only a file that is certainly not there counts as gone: not one that may
-not be read, and not one in a folder that is empty now, where a disk may not be mounted.
+Only items of those sources are checked. A file is gone only if it certainly does not exist: not if it is unreadable,
+and not if its folder is empty now, because a disk may not be mounted there.
 """
 
 import os
@@ -21,13 +21,13 @@ _DELETED = 10_000  # ids in one condition
 
 @dataclass(slots=True)
 class Seen:
-    """What an add met.
+    """The items and files that an add found.
 
     Attributes:
-        ids: ids of items, and of those that could not be read.
-        folders: real paths of the folders that files lie in.
-        archives: real paths of the tars that samples lie in.
-        damaged: files that could not be read to their end.
+        ids: ids of items, including those that could not be read.
+        folders: real paths of the folders of the files.
+        archives: real paths of the tars of the samples.
+        damaged: files that could not be read to the end.
     """
 
     ids: set[str] = field(default_factory=set)
@@ -36,7 +36,7 @@ class Seen:
     damaged: set[str] = field(default_factory=set)
 
     def take(self, id: str, media: Mapping[str, str]) -> None:
-        """Take note of an item."""
+        """Record an item."""
         self.ids.add(id)
         for reference, file in _files(media):
             if "?offset=" in reference:
@@ -45,7 +45,7 @@ class Seen:
 
 
 def gone(table: Table, used: Iterable[Used], seen: Seen) -> tuple[list[str], list[str]]:
-    """Return the ids of stored items whose files are gone from some roots, and what a user should be told."""
+    """Return the ids of stored items whose files are gone from some roots, and notes for the user."""
     roots = [root for root in used if root.path not in seen.damaged]
     ids: list[str] = []
     empty: Counter[str] = Counter()
@@ -68,7 +68,7 @@ def gone(table: Table, used: Iterable[Used], seen: Seen) -> tuple[list[str], lis
 
 
 def compare(table: Table, used: Iterable[Used], seen: Seen, *, report: Report, prune: bool) -> None:
-    """Write into a report which stored items are gone, and delete them if that is asked for."""
+    """Add the missing items to a report, and delete them if requested."""
     report.gone, notes = gone(table, used, seen)
     report.notes += notes
     if prune:
@@ -76,7 +76,7 @@ def compare(table: Table, used: Iterable[Used], seen: Seen, *, report: Report, p
 
 
 def delete(table: Table, ids: list[str]) -> int:
-    """Delete items by id; returns how many."""
+    """Delete items by id; returns their number."""
     parts = (ids[start : start + _DELETED] for start in range(0, len(ids), _DELETED))
     return sum(table.delete(among("id", part)) for part in parts)
 
@@ -94,7 +94,7 @@ def _is_gone(id: str, media: Mapping[str, str], root: Used, seen: Seen) -> bool:
 
 
 def _text_is_gone(id: str, root: Used) -> bool:
-    """Judge a text, which keeps no path, by its id."""
+    """Check a text item, which has no path, by its id."""
     if not id.startswith(root.prefix):
         return False
     below = id[len(root.prefix) :]

@@ -1,4 +1,4 @@
-"""The words of items: what full-text search sees of their text and metadata."""
+"""The words of items: the text and metadata that full-text search reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 from quiver.engine.storage import full_text
 from quiver.engine.storage.dataset import Table
 
-#: A link, up to what cannot belong to it: a space, a quote, an angle bracket, a letter of another script.
+#: A link; it ends before a space, a quote, an angle bracket, or a letter of another script.
 _LINK = "[A-Za-z][A-Za-z0-9+.-]*://[!#-&(-;=?-~]*"
 _ROWS = 65_536  # read at a time
 
 
 def words(text: pa.ChunkedArray, meta: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Join what full-text search should see: the text and every metadata string, without the links in them."""
+    """Join the input of full-text search: the text and every metadata string, without links."""
     spoken = [part for part in (_strings(column) for column in (text, *meta)) if part is not None]
     # Nulls are filled, not skipped: pyarrow 26 loses the rows in which every column is null.
     return pc.binary_join_element_wise(*(pc.fill_null(part, "") for part in spoken), " ")
@@ -28,15 +28,15 @@ def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def index_words(table: Table) -> tuple[str, ...]:
-    """See that words are indexed as they are today; returns what a user should be told of an index that was not."""
+    """Build or update the full-text index; returns a note for the user if an outdated index was rebuilt."""
     if not full_text.index(table):
         return ()
     rewrite(table)
-    return ("the full-text index was built anew: it now finds words in Chinese, Japanese, Thai and the like",)
+    return ("the full-text index was rebuilt: it now finds words in Chinese, Japanese, Thai and similar scripts",)
 
 
 def rewrite(table: Table) -> None:
-    """Write the words of all items anew where they differ: what they are made of has changed."""
+    """Write the words of all items again where they differ, after a change of how they are made."""
     names = ["text", *table.meta]
 
     def change(dataset: Any) -> None:

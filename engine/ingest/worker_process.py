@@ -1,9 +1,9 @@
-"""One worker process that decodes items, and the loop that runs inside it.
+"""One worker process that decodes items, and its main loop.
 
-A worker is a Python of its own, started by ``python -c``. It never imports the caller's main module, so that a plain
-script, a notebook, ``python -c`` and a script on standard input can all add items without a main guard. Jobs and
-results travel as pickles through its standard input and output, and each item is answered as soon as it is done:
-if the process dies, the item it was at is known.
+A worker is a separate Python process, started by ``python -c``. It never imports the caller's main module, so that a
+plain script, a notebook, ``python -c`` and a script on standard input can all add items without a main guard. Jobs and
+results travel as pickles through its standard input and output, and each item is answered as soon as it is done: if the
+process dies, its current item is known.
 """
 
 import json
@@ -24,10 +24,10 @@ from quiver.errors import QuiverError
 from quiver.malloc import share_arenas
 from quiver.media.picture import PIXELS, allow
 
-#: How much workers stand back on a busy machine, in steps of nice(2): each thread of a model waits for the slowest,
-#: so a decoder that holds one up holds up all.
+#: Niceness of workers, in steps of nice(2): each thread of a model waits for the slowest,
+#: so a decoder that delays one thread delays all.
 _NICENESS = 10
-#: Seconds between two looks at whether the parent is still there.
+#: Seconds between two checks whether the parent is still running.
 _PARENT_CHECK = 0.5
 #: The first line on standard input is the parent's sys.path; the rest is ``serve``.
 _BOOT = (
@@ -37,14 +37,14 @@ _BOOT = (
 
 
 class WorkerStartError(QuiverError):
-    """A worker process could not be started; the items are not to blame."""
+    """A worker process could not be started; the items are not the cause."""
 
 
 class WorkerDiedError(QuiverError):
     """A worker process ended in the middle of its jobs.
 
     Attributes:
-        reason: why it was killed, where the parent killed it for going beyond a limit.
+        reason: why the parent killed it, if it exceeded a limit.
     """
 
     def __init__(self, reason: str | None) -> None:
@@ -58,8 +58,8 @@ class Limits:
 
     Attributes:
         seconds: time after which its worker is killed.
-        memory: bytes that a worker may allocate beyond its own code.
-        pixels: pixels that a picture may have once its decoder has scaled it down.
+        memory: bytes that a worker may allocate in addition to its own code.
+        pixels: pixel limit of a picture after its decoder has scaled it down.
     """
 
     seconds: float
@@ -68,31 +68,31 @@ class Limits:
 
     @property
     def too_large(self) -> str:
-        """The reason of an item that needs more memory."""
+        """Quarantine reason of an item that exceeds the memory limit."""
         return f"decoding needs more than {self.memory / (1 << 30):.3g} GB of memory: raise max_memory to allow it"
 
     @property
     def too_slow(self) -> str:
-        """The reason of an item that needs more time."""
+        """Quarantine reason of an item that exceeds the time limit."""
         return f"decoding took more than {self.seconds:g} s: raise max_seconds to allow it"
 
 
 def can_start() -> bool:
-    """Say whether this program has a Python to start workers with: a frozen application has none."""
+    """Whether this program has a Python executable to start workers with; a frozen application has none."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 class WorkerProcess:
-    """A running worker; one thread at a time talks to it.
+    """A running worker; only one thread at a time may use it.
 
     Raises:
-        WorkerStartError: it does not start, or it cannot load the readers.
+        WorkerStartError: the worker does not start, or it cannot load the readers.
     """
 
     def __init__(self, slots: Sequence[Slot], limits: Limits) -> None:
         self.limits = limits
         self.killed: str | None = None
-        #: How many items it was asked for and has answered: while they differ, it is at an item.
+        #: Numbers of items sent and answered: while they differ, the worker is decoding.
         self.asked = self.answered = 0
         try:
             self._process = subprocess.Popen(
@@ -110,8 +110,8 @@ class WorkerProcess:
             failure: str | None = pickle.load(self._output)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self.close()
-            raise WorkerStartError(f"it ended at once, with status {self._process.returncode}") from error
-        except (pickle.PicklingError, AttributeError, TypeError) as error:  # a reader that cannot be sent
+            raise WorkerStartError(f"it ended immediately, with status {self._process.returncode}") from error
+        except (pickle.PicklingError, AttributeError, TypeError) as error:  # a reader that cannot be pickled
             self.close()
             raise WorkerStartError(f"a reader cannot be sent to it: {error}") from error
         if failure is not None:
@@ -134,10 +134,10 @@ class WorkerProcess:
         return self._process.stdout
 
     def decode(self, jobs: Sequence[Job]) -> Iterator[Decoded]:
-        """Yield the results of jobs, each as soon as it is there.
+        """Yield the results of jobs, each as soon as it arrives.
 
         Raises:
-            WorkerDiedError: the process ended before it answered them all.
+            WorkerDiedError: the process ended before it answered all jobs.
         """
         try:
             pickle.dump(jobs, self._input)
@@ -152,12 +152,12 @@ class WorkerProcess:
             raise WorkerDiedError(self.killed) from error
 
     def kill(self, reason: str | None = None) -> None:
-        """End it at once; ``reason`` is what its current item did."""
+        """Kill the worker; ``reason`` says which limit its current item exceeded."""
         self.killed = self.killed or reason
         self._process.kill()
 
     def close(self) -> None:
-        """End it and free its pipes."""
+        """Stop the worker and close its pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -166,12 +166,12 @@ class WorkerProcess:
                     pipe.close()
 
     def resident(self) -> int:
-        """Return the bytes of memory it occupies; 0 where that cannot be told."""
+        """Return the resident memory of the worker in bytes; 0 if unknown."""
         return resident(self.pid)
 
 
 def resident(pid: int) -> int:
-    """Return the bytes of memory a process occupies; 0 where that cannot be told."""
+    """Return the resident memory of a process in bytes; 0 if unknown."""
     try:
         with open(f"/proc/{pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -187,10 +187,10 @@ def serve() -> None:
     """Run a worker: read the readers, then lists of jobs, until standard input ends."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     jobs, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a library that prints would write into the results
+    os.dup2(2, 1)  # the output of a library would mix with the results
     share_arenas()
     try:
         slots, limits = pickle.load(jobs)
@@ -221,7 +221,7 @@ def _answer(results: IO[bytes], value: Any) -> None:
 
 
 def _stand_back(limits: Limits) -> None:
-    """Let the model's threads go first, and refuse memory beyond the limit where the system can (Linux)."""
+    """Give the model's threads priority, and limit memory if the system can (Linux)."""
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""Sources: what the user points at, as a stream of Arrow record batches, never row by row.
+"""Sources: the user's files, arrays and items as a stream of Arrow record batches, never row by row.
 
 ``open`` takes folders, globs, files, manifests and WebDataset shards; ``open_vectors`` ready-made vectors.
 Ids: a file is ``<folder name>/<path below it>``, whether its folder, a glob or the file itself is given; a row of a
@@ -50,15 +50,15 @@ def given_or_stored(
     column: str | None = None,
     id_column: str | None = None,
 ) -> VectorSource | GivenVectors:
-    """Return ready-made vectors as a source: a path is opened, anything else is an array; see the two classes."""
+    """Return ready-made vectors as a source: a path is opened, anything else is an array."""
     if not isinstance(vectors, str | os.PathLike):
         if column or id_column:
-            raise BadSpec("column and id_column name parts of a file; an array has none")
+            raise BadSpec("column and id_column apply to files of vectors, not to an array")
         return GivenVectors.of(vectors, ids, meta)
     if ids is not None:
-        raise BadSpec("ids are for an array of vectors; a file's ids come from its column id, or its row numbers")
+        raise BadSpec("ids apply to an array of vectors; the ids of a file come from its column id, or its row numbers")
     if meta is not None and not isinstance(meta, str | os.PathLike):
-        raise BadSpec("metadata of a file of vectors is the path of a table with a row for each vector")
+        raise BadSpec("metadata of a file of vectors must be the path of a table with a row for each vector")
     table = None if meta is None else os.fspath(meta)
     return open_vectors(os.fspath(vectors), metadata=table, column=column, id_column=id_column)
 
@@ -73,26 +73,26 @@ def open(
     media: str | None = None,
     roots: Roots | None = None,
 ) -> Source:
-    """Open what the user points at: all folders and files as one, then shards, then manifests.
+    """Open paths as a source: all folders and files as one, then shards, then manifests.
 
     Args:
         paths: folders, globs (``**`` for any depth), media files, ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``
             manifests, ``.tar`` shards.
-        meta: a table whose rows are the metadata of the files.
-        key: its column that names the files, or None to look for it.
-        id_column: the column of ids; None for a column ``id`` where it tells all rows apart; "none" for ids
+        meta: table of metadata of the files.
+        key: column of that table with the file names; None to find it.
+        id_column: column of ids; None for a column ``id`` if its values are unique; "none" for ids
             made from paths.
-        path_column: a manifest's column of paths, or None to look for it.
+        path_column: column of paths of a manifest; None to find it.
         media: keys wanted (``image``), and columns that hold one (``audio=sound,text=caption``), with commas.
-        roots: the roots that a collection has, which name the items; those that are new are added to it.
+        roots: roots of a collection, which determine the ids; new roots are added to it.
 
     Raises:
-        BadData: a path is missing or holds nothing to add, or a table cannot be read.
-        BadSpec: ``media`` cannot be read, or an option names a column where nothing has columns.
+        BadData: a path does not exist or has nothing to add, or a table cannot be read.
+        BadSpec: ``media`` is invalid, or an option names a column and there is no table.
     """
     choice = choose(id_column, path_column, media)
     if isinstance(paths, str) or not paths:
-        raise BadData("nothing to add: give a list of paths")
+        raise BadData("nothing to add: give at least one path")
     known = Roots() if roots is None else roots
     found = [place for path in paths for place in _expand(path)]
     files = [path for path in found if isinstance(path, str)]
@@ -100,7 +100,9 @@ def open(
     surveyed, shards = _survey(folders, choice)
     shards += [Shard.named(path, known) for path in files if path.lower().endswith(".tar")]
     if meta and not surveyed:
-        raise BadData(f"{meta} describes files, and none of {', '.join(paths)} is a folder, a glob or a file of media")
+        raise BadData(
+            f"{meta} is metadata of files, but none of {', '.join(paths)} is a folder, a glob or a media file"
+        )
     tables = [path for path in files if is_table(path)]
     _refuse_idle(choice, key, meta=meta, tables=bool(tables), shards=bool(shards))
     sources: list[Source] = [_files(surveyed, meta, key, choice)] if surveyed else []
@@ -133,7 +135,7 @@ def _named(root: Root, roots: Roots, choice: Choice) -> Root:
 
 
 def _refuse_idle(choice: Choice, key: str | None, *, meta: str | None, tables: bool, shards: bool) -> None:
-    """An option that would change nothing was meant to."""
+    """Refuse options that would have no effect."""
     columns = bool(meta) or tables or shards
     idle = {
         "key": bool(key) and not meta,
@@ -142,7 +144,7 @@ def _refuse_idle(choice: Choice, key: str | None, *, meta: str | None, tables: b
         "media": bool(choice.named) and not columns,
     }
     for option in (option for option, is_idle in idle.items() if is_idle):
-        raise BadSpec(f"{option} names a column, and there is no {'manifest' if meta else 'table'} that has one")
+        raise BadSpec(f"{option} names a column, but there is no {'manifest' if meta else 'table'}")
 
 
 def _files(surveyed: Sequence[Surveyed], meta: str | None, key: str | None, choice: Choice) -> Source:
@@ -177,30 +179,30 @@ def _expand(path: str) -> list[Root | str]:
     at = next(place for place, step in enumerate(steps) if has_magic(step))
     folder = "/".join(steps[:at]) or "/"
     if not os.path.isdir(folder):
-        raise BadData(f"{path} matches nothing: there is no folder {folder}")
+        raise BadData(f"{path} matches no file: there is no folder {folder}")
     return [Root(folder, "", pattern=tuple(steps[at:]))]
 
 
 def _absence(path: str, full: str) -> str:
-    """Say why a path is neither a folder nor a file."""
+    """Return the error of a path that is neither a folder nor a file."""
     if os.path.exists(full):
         return f"{path} is a pipe, a socket or a device: give a file or a folder"
     if os.path.islink(full):
-        return f"{path} is a link to nothing, or to itself"
+        return f"{path} is a broken link, or a link to itself"
     return f"there is no file or folder {path}"
 
 
 def _known(path: str) -> str:
     if path.lower().endswith((".npy", ".npz")):
-        raise BadData(f"{path} holds an array: vectors are added as vectors, not as media")
+        raise BadData(f"{path} is an array: add it as vectors (--space, add_vectors), not as media")
     if kind(path) is None and not is_table(path) and not path.lower().endswith(".tar"):
-        known = f"{path} is no media file, no table ({', '.join(SUFFIXES)}) and no .tar of samples"
+        known = f"{path} is not a media file, a table ({', '.join(SUFFIXES)}) or a .tar of samples"
         raise BadData(known + advice(os.path.splitext(path)[1]))
     return path
 
 
 def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list[Shard]]:
-    """Count the items of every root; one that holds tars and nothing else is a folder of shards."""
+    """Count the items of every root; a root that contains only tars is a folder of shards."""
     surveyed: list[Surveyed] = []
     shards: list[Shard] = []
     for root in roots:

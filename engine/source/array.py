@@ -29,7 +29,7 @@ class Array:
         path: the file.
         member: the array of an npz, or the column of a Parquet file; empty for an npy.
         rows: n.
-        dim: the width of its vectors.
+        dim: dimension of its vectors.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Array:
     dim: int
 
     def read(self) -> "Iterator[NDArray[Any]]":
-        """Yield (m, dim) blocks; a Parquet row of another length is a row of NaN. An npy is memory-mapped."""
+        """Yield (m, dim) blocks; a Parquet row of another length becomes a row of NaN. An npy is memory-mapped."""
         suffix = _suffix(self.path)
         if suffix == ".parquet":
             yield from self._columns()
@@ -68,7 +68,7 @@ def _matrix(values: "pa.Array", dim: int) -> "NDArray[Any]":
     whole = pc.fill_null(pc.equal(pc.list_value_length(values), dim), False).to_numpy(zero_copy_only=False)
     data = np.full((len(values), dim), np.nan, np.float32)
     flat = values.filter(pa.array(whole)).flatten()
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are reported
         data[whole] = flat.to_numpy(zero_copy_only=False).reshape(-1, dim)
     return data
 
@@ -77,11 +77,11 @@ def open_array(path: str, member: str | None) -> Array:
     """Read the shape of the vectors in a file, without the vectors.
 
     Raises:
-        BadData: it is no file of vectors, or it holds several arrays and none is named.
+        BadData: it is not a file of vectors, or it contains several arrays and none is named.
     """
     readers = {".npy": _open_npy, ".npz": _open_npz, ".parquet": _open_parquet}
     if _suffix(path) not in readers:
-        raise BadData(f"{path}: vectors are read from .npy, .npz and .parquet")
+        raise BadData(f"{path}: vectors must be in a .npy, .npz or .parquet file")
     if not os.path.isfile(path):
         raise BadData(f"there is no file {path}")
     return readers[_suffix(path)](path, member)
@@ -93,9 +93,9 @@ def _open_npy(path: str, member: str | None) -> Array:
             shape, kind = _header(file)
             whole = file.tell() + int(np.prod(shape)) * kind.itemsize
         if os.path.getsize(path) < whole:
-            raise BadData(f"{path} is cut off: it has {os.path.getsize(path)} of {whole} bytes")
+            raise BadData(f"{path} is truncated: it has {os.path.getsize(path)} of {whole} bytes")
     except ValueError as error:
-        raise BadData(f"{path} is not a whole npy file: {error}") from error
+        raise BadData(f"{path} is not a complete npy file: {error}") from error
     _check(path, shape, kind)
     return Array(path, "", *shape)
 
@@ -108,11 +108,11 @@ def _open_npz(path: str, member: str | None) -> Array:
                 with archive.open(name) as file:
                     headers[name.removesuffix(".npy")] = _header(file)
     except (ValueError, zipfile.BadZipFile) as error:
-        raise BadData(f"{path} is not a whole npz file: {error}") from error
+        raise BadData(f"{path} is not a complete npz file: {error}") from error
     names = [member] if member else [name for name, header in headers.items() if _is_matrix(*header)]
     listed = ", ".join(f"{name} {shape} {kind}" for name, (shape, kind) in headers.items())
     if len(names) != 1 or names[0] not in headers:
-        raise BadData(f"{path}: name the array of vectors with --column (column=); it holds {listed}")
+        raise BadData(f"{path}: name the array of vectors with --column (column=); it contains {listed}")
     shape, kind = headers[names[0]]
     _check(f"{path} {names[0]}", shape, kind)
     return Array(path, names[0], *shape)
@@ -131,7 +131,7 @@ def _is_matrix(shape: tuple[int, ...], kind: "np.dtype[Any]") -> bool:
 
 def _check(name: str, shape: tuple[int, ...], kind: "np.dtype[Any]") -> None:
     if not _is_matrix(shape, kind) or not shape[1]:
-        raise BadData(f"{name} holds {shape} of {kind}, not (n, dim) numbers")
+        raise BadData(f"{name} must be (n, dim) numbers, not {shape} of {kind}")
 
 
 def _open_parquet(path: str, member: str | None) -> Array:
@@ -140,7 +140,7 @@ def _open_parquet(path: str, member: str | None) -> Array:
         names = [member] if member else [f.name for f in schema if _is_vector(f.type)]
         if len(names) != 1 or names[0] not in schema.names or not _is_vector(schema.field(names[0]).type):
             found = ", ".join(f"{f.name} {f.type}" for f in schema)
-            raise BadData(f"{path}: name the column of vectors with --column (column=); it holds {found}")
+            raise BadData(f"{path}: name the column of vectors with --column (column=); it contains {found}")
         return Array(path, names[0], file.metadata.num_rows, _dim(path, file, names[0]))
 
 
@@ -152,7 +152,7 @@ def _is_vector(kind: "pa.DataType") -> bool:
 
 
 def _dim(path: str, file: Any, name: str) -> int:
-    """Return the width of a column: its type's if fixed, else that of its first vector."""
+    """Return the dimension of a column: from its type if fixed, else from its first vector."""
     import pyarrow.types as pt
 
     kind = file.schema_arrow.field(name).type
@@ -162,4 +162,4 @@ def _dim(path: str, file: Any, name: str) -> int:
         for length in batch.column(0).value_lengths().to_pylist():
             if length:
                 return int(length)
-    raise BadData(f"{path}: column {name} holds no vectors")
+    raise BadData(f"{path}: column {name} contains no vectors")

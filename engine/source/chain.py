@@ -1,4 +1,4 @@
-"""Several sources one after the other, under the union of their metadata columns."""
+"""Several sources in sequence, with the union of their metadata columns."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Sources in the order given; an id that an earlier one gave is a problem in a later one.
+    """Sources in the given order; a repeated id is reported as a problem of the later source.
 
     Attributes:
         sources: the sources.
-        schema: all their metadata columns; a column that differs in type has the type that holds both.
+        schema: all their metadata columns; a column of several types gets a common type.
     """
 
     sources: tuple[Source, ...]
@@ -29,7 +29,7 @@ class Chain:
 
     @property
     def total(self) -> int | None:
-        """The sum of the sources' totals, or None if one does not know its own."""
+        """The sum of the sources' totals, or None if one is unknown."""
         totals = [source.total for source in self.sources]
         return None if None in totals else sum(total for total in totals if total is not None)
 
@@ -40,11 +40,11 @@ class Chain:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """What all sources leave out."""
+        """Files and rows that the sources leave out."""
         return (*(each for source in self.sources for each in source.left_out), *self._twice.left_out())
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         return [*(problem for source in self.sources for problem in source.problems()), *self._problems]
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
@@ -65,8 +65,8 @@ def chain(sources: Sequence[Source], *, check: bool = False) -> Source:
     """Return one source for several.
 
     Args:
-        sources: in the order in which their items come.
-        check: whether even a single source is checked for repeated ids.
+        sources: the sources in order.
+        check: whether to check even a single source for repeated ids.
     """
     if len(sources) == 1 and not check:
         return sources[0]
@@ -74,10 +74,10 @@ def chain(sources: Sequence[Source], *, check: bool = False) -> Source:
 
 
 def _widen(batch: "pa.RecordBatch", wanted: "pa.Schema") -> "pa.RecordBatch":
-    """Bring a batch to the columns and types of all sources.
+    """Convert a batch to the columns and types of all sources.
 
     Raises:
-        BadData: a whole number is too large to be a fraction, which the column holds in another source.
+        BadData: an integer is too large for the floats that the column has in another source.
     """
     import pyarrow as pa
 
@@ -89,5 +89,7 @@ def _widen(batch: "pa.RecordBatch", wanted: "pa.Schema") -> "pa.RecordBatch":
         try:
             arrays.append(convert(pa.chunked_array([batch.column(each.name)]), each.type).combine_chunks())
         except pa.ArrowInvalid as error:
-            raise BadData(f"column {each.name} differs between the sources: {error}; add them one by one") from error
+            raise BadData(
+                f"column {each.name} has different types in the sources: {error}; add them one by one"
+            ) from error
     return pa.RecordBatch.from_arrays(arrays, schema=wanted)

@@ -1,9 +1,9 @@
-"""Columns of tables: which type the whole of a column fits, and the name it gets.
+"""Columns of tables: infer the type of a whole column, and its name.
 
-The kind of a column is learnt value by value over the whole file: int (int64), long (int64 beyond 2**53), float
+The kind of a column is inferred from every value of the file: int (int64), long (int64 beyond 2**53), float
 (float64), bool, date (date32), stamp and zoned (timestamp in microseconds, naive or UTC), list (of strings), ints and
-floats (lists of numbers), string. Kinds that do not go together make a string, in which every value stays as it was
-written. A column without any value has the null type, and takes any other later.
+floats (lists of numbers), string. Incompatible kinds make a string column, in which every value stays as it was
+written. A column without any value has the null type, and can get any type later.
 """
 
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = "[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
-#: How a value of a kind is written. A number with a leading zero is a label, not a number.
+#: Syntax of each kind. A number with a leading zero is a label, not a number.
 _WRITTEN = {
     "int": "-?(0|[1-9][0-9]{0,18})",
     "float": "-?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]+)?|[nN]a[nN]",
@@ -37,7 +37,7 @@ _WIDER = {
     frozenset(("int", "long")): "long",
     frozenset(("date", "stamp")): "stamp",
     frozenset(("ints", "floats")): "floats",
-    # An empty list says nothing of what a full one holds.
+    # An empty list has no type of its own.
     frozenset(("list", "empty")): "list",
     frozenset(("ints", "empty")): "ints",
     frozenset(("floats", "empty")): "floats",
@@ -66,13 +66,13 @@ def datatype(kind: str | None) -> "pa.DataType":
 
 
 class Inference:
-    """The kinds of a table's columns, learnt batch by batch, in the order in which columns appear."""
+    """The kinds of a table's columns, inferred batch by batch, in order of first appearance."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, str | None] = {}
 
     def see_text(self, name: str, values: "pa.Array") -> None:
-        """Take in the strings of a text file, where an empty string says nothing."""
+        """Add strings of a text file; an empty string is a missing value."""
         import pyarrow.compute as pc
 
         known = self._kinds.setdefault(name, None)
@@ -81,7 +81,7 @@ class Inference:
             self._learn(name, _kind_of_text(filled, tuple(_WRITTEN)))
 
     def see_values(self, name: str, values: Sequence[Any], *, dates: bool = True) -> None:
-        """Take in values as JSON gives them, None where there is none; with ``dates``, strings may be dates."""
+        """Add JSON values, None for a missing value; with ``dates``, strings may be dates."""
         import pyarrow as pa
 
         known = self._kinds.setdefault(name, None)
@@ -125,7 +125,7 @@ def _kind_of_text(values: "pa.Array", among: Sequence[str]) -> str | None:
 
 
 def _exactly(values: "pa.Array", kind: str) -> str:
-    """Tell whole numbers that float64 holds from those that it does not."""
+    """Separate integers that float64 represents exactly from larger ones."""
     import pyarrow.compute as pc
 
     if kind not in ("int", "float"):
@@ -175,7 +175,7 @@ def from_text(values: "pa.Array", kind: "pa.DataType") -> "pa.Array":
 
 
 def from_values(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
-    """Build a column from JSON values; in a string column other values stand as their JSON text."""
+    """Build a column from JSON values; in a string column other values become their JSON text."""
     import pyarrow as pa
 
     if pa.types.is_string(kind):
@@ -204,9 +204,9 @@ def _as_text(value: Any) -> str | None:
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """Give every column a name of its own: ``column_2`` where the second has none, ``a_2`` for a second ``a``.
+    """Give every column a unique name: ``column_2`` for an unnamed second column, ``a_2`` for a second ``a``.
 
-    Upper and lower case count as equal: a condition could not tell ``Price`` from ``price``.
+    Names are compared without case, because conditions do not distinguish ``Price`` from ``price``.
     """
     taken: set[str] = set()
     result = []
@@ -222,7 +222,7 @@ def numbered(names: Iterable[str]) -> list[str]:
 
 
 def rename(names: Sequence[str]) -> dict[str, str]:
-    """Map the columns of a file to metadata columns: letters, digits and _, and no name Quiver needs itself.
+    """Map the columns of a file to metadata columns: letters, digits and _, and no reserved name.
 
     >>> rename(["base colour", "id", "Brand", "_rank"])
     {'base colour': 'base_colour', 'id': 'meta_id', 'Brand': 'Brand', '_rank': 'meta__rank'}
@@ -239,19 +239,19 @@ def _sanitise(name: str) -> str:
 
 
 def renaming_notes(names: dict[str, str]) -> tuple[str, ...]:
-    """Say which columns got another name."""
+    """Return a note for each renamed column."""
     return tuple(f"column {old!r} is stored as {new}" for old, new in names.items() if old != new)
 
 
 def known(column: str, names: Sequence[str], *, path: str) -> str:
-    """Return the column if the file has it."""
+    """Return the column, or raise if the file has no such column."""
     if column not in names:
         raise BadData(f"{path} has no column {column!r}; its columns are {', '.join(names)}")
     return column
 
 
 def union(schemas: Sequence["pa.Schema"]) -> "pa.Schema":
-    """Return all columns of several tables; one that differs in type has the type that holds both."""
+    """Return all columns of several tables; a column of several types gets a common type."""
     import pyarrow as pa
 
     fields: dict[str, pa.DataType] = {}

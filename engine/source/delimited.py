@@ -1,4 +1,4 @@
-"""CSV and TSV: read as strings, in blocks, so that no type is guessed from the first block alone."""
+"""CSV and TSV files, read as strings in blocks, so that no type is inferred from the first block alone."""
 
 import csv
 import os
@@ -21,10 +21,10 @@ class Header:
     """The first line of a delimited file.
 
     Attributes:
-        names: the columns, each with a name of its own.
-        written: their names as they are written.
-        lines: how many lines they take up.
-        delimiter: the character between two values.
+        names: unique column names.
+        written: column names as written.
+        lines: number of lines of the header.
+        delimiter: character between two values.
     """
 
     names: tuple[str, ...]
@@ -33,9 +33,9 @@ class Header:
     delimiter: str
 
     def notes(self) -> list[str]:
-        """Say which columns got another name, since they had none or that of another."""
+        """Return a note for each column that was renamed because its name was missing or repeated."""
         pairs = enumerate(zip(self.written, self.names, strict=True), 1)
-        return [f"column {n}, {old!r}, is called {new}" for n, (old, new) in pairs if old != new]
+        return [f"column {n}, {old!r}, is renamed to {new}" for n, (old, new) in pairs if old != new]
 
 
 def header(path: str) -> Header:
@@ -66,7 +66,7 @@ def _delimiter(line: str) -> str:
 
 
 def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
-    """Learn the types of all columns over the whole file, its number of well-formed rows, and notes."""
+    """Infer the types of all columns from the whole file; return them with the number of well-formed rows and notes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -121,7 +121,7 @@ def _blocks(path: str, head: Header, names: list[str], report: Report) -> Iterat
     try:
         for batch in pc.open_csv(
             path,
-            # Threads would lose the numbers of ragged rows, and typed strings are quick to cut.
+            # With threads the line numbers of ragged rows would be lost, and splitting into strings is fast.
             pc.ReadOptions(
                 use_threads=False, block_size=_BLOCK_BYTES, skip_rows=head.lines, column_names=list(head.names)
             ),
@@ -139,7 +139,7 @@ def _blocks(path: str, head: Header, names: list[str], report: Report) -> Iterat
 
 
 class _Lines:
-    """The lines at which rows begin: a row with quoted line ends takes several, so that its number tells no line."""
+    """First line of each row; rows with quoted line ends have several lines, so row and line numbers differ."""
 
     def __init__(self, path: str, head: Header) -> None:
         self._path = path
@@ -148,7 +148,7 @@ class _Lines:
         self._row = head.lines
 
     def of(self, row: int) -> int:
-        """Return the line of a row; rows are asked for in ascending order, and counted as pyarrow does."""
+        """Return the line of a row; call it with ascending row numbers, counted as by pyarrow."""
         if self._starts is None:
             self._starts = self._begin()
         line = row
@@ -173,15 +173,15 @@ class _Lines:
 
 
 def _runs_on(batch: "pa.RecordBatch") -> bool:
-    """Tell whether the last value of a batch has a line end in it."""
+    """Whether the last value of a batch contains a line end."""
     return bool(len(batch)) and "\n" in batch.columns[-1][-1].as_py()
 
 
 def _check_quotes(path: str, head: Header, *, at_end: bool) -> None:
-    """See that quotes are closed: one that is not swallows the rows after it, and no parser minds.
+    """Check that quotes are closed: parsers silently take the rows after an open quote as one value.
 
     Args:
-        path: a table some of whose values have line ends.
+        path: a table with line ends in some values.
         head: its header.
         at_end: whether the last value has one.
 
@@ -192,14 +192,14 @@ def _check_quotes(path: str, head: Header, *, at_end: bool) -> None:
         with open(path, "rb") as file:
             marks = sum(block.count(b'"') for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
         if marks % 2:
-            raise BadData(f"{path}: a quote is opened and never closed; the last row read runs over several lines")
+            raise BadData(f"{path}: a quote is never closed; the last row spans several lines")
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, delimiter=head.delimiter, strict=True)
         try:
             for _ in rows:
                 pass
         except csv.Error as error:
-            if "field limit" in str(error):  # a value of over 128 kB, which is none of our business here
+            if "field limit" in str(error):  # a value of over 128 kB, which is not checked here
                 return
             raise BadData(
                 f"{path}: line {rows.line_num}: {error}: a quote is not closed where its value ends, or not doubled"
@@ -207,7 +207,7 @@ def _check_quotes(path: str, head: Header, *, at_end: bool) -> None:
 
 
 def undecodable(path: str) -> BadData:
-    """Return the error that names the first bytes of a file which are not UTF-8."""
+    """Return the error that names the first invalid UTF-8 bytes of a file."""
     offset = 0
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):

@@ -1,8 +1,8 @@
-"""Folders, globs and single files as a source: every media file an item, with the caption beside it.
+"""Folders, globs and single files as a source: every media file is an item, with the caption beside it.
 
-Files of one stem of which one is ``.txt``, ``.caption``, ``.cap`` or ``.json`` (with a string field caption or
-text) are one item, named by its media file; a ``.txt`` alone is a text item. Other text files (``.md``, ``.rst``)
-document data more often than they are data, so they are items only where ``media`` asks for text.
+A media file and a ``.txt``, ``.caption``, ``.cap`` or ``.json`` (with a string field caption or text) of the same stem
+are one item, named by the media file; a ``.txt`` alone is a text item. Other text files (``.md``, ``.rst``) usually
+document the data, so they are items only if ``media`` names text.
 """
 
 import json
@@ -24,7 +24,7 @@ from quiver.types import MEDIA
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 4096  # files made into a batch at a time
+_CHUNK = 4096  # files per batch
 
 
 _ARCHIVES = frozenset((".zip", ".rar", ".7z", ".gz", ".tgz", ".bz2", ".xz", ".zst"))
@@ -34,12 +34,12 @@ _RAW = frozenset(f".{name}" for name in _RAW_NAMES.split())
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The result of one walk over a root.
+    """Result of one walk over a root.
 
     Attributes:
-        items: how many items there are.
-        ignored: files that are no items, by extension.
-        passed: what the walk passed by, such as hidden files.
+        items: number of items.
+        ignored: files that are not items, by extension.
+        passed: files and folders that the walk skipped, such as hidden files.
     """
 
     items: int
@@ -48,14 +48,14 @@ class Survey:
 
 
 def survey(root: Root, only: frozenset[str]) -> Survey:
-    """Count what lies below a root."""
+    """Count the items and other files below a root."""
     ignored, passed = Tally(), Tally()
     items = sum(1 for _ in _entries(root, only, ignored=ignored, passed=passed))
     return Survey(items, ignored, passed)
 
 
 def left_out(surveys: Sequence[Survey], table: str | None = None) -> tuple[LeftOut, ...]:
-    """Return what surveys found that is no item; ``table`` is the extension of one that is used for metadata."""
+    """Return the files that are not items; ``table`` is the extension of the table that is used for metadata."""
     ignored, passed = Tally(), Tally()
     for found in surveys:
         ignored.update(found.ignored)
@@ -82,13 +82,13 @@ def _together(reason: str, parts: Sequence[LeftOut]) -> LeftOut:
 
 
 def sample(root: Root, only: frozenset[str]) -> Sample:
-    """Yield the path below a root and the files of its items, until nobody asks for more."""
+    """Yield the path below a root and the files of its items, lazily."""
     for entry in _entries(root, only):
         yield entry.below, entry.files if entry.files else {"text": _read(entry, lambda _: None) or ""}
 
 
 def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
-    """Return the error of a root without items: what was looked for, and what is there instead."""
+    """Return the error of a root without items; it names the wanted media and the files that are there."""
     wanted = ", ".join(sorted(only)) or "images, sounds, videos and .txt files"
     kinds = {each.reason: each.count for each in found.ignored.left_out()}
     others = [str(each) for each in found.passed.left_out()]
@@ -99,10 +99,10 @@ def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
 
 
 def advice(*suffixes: str) -> str:
-    """Say what to do with files of these extensions instead, as the end of a sentence."""
+    """Return advice for files of these extensions, as the end of a sentence."""
     hints = {
-        frozenset((".npy", ".npz")): "; arrays of vectors are added as vectors",
-        frozenset(SUFFIXES): "; a table is added by its own path",
+        frozenset((".npy", ".npz")): "; add arrays as vectors (--space, add_vectors)",
+        frozenset(SUFFIXES): "; add a table by its own path",
         _ARCHIVES: "; unpack archives first",
         _RAW: "; convert camera raw files to JPEG or TIFF first",
     }
@@ -115,13 +115,13 @@ class Files:
     """The media files below some roots.
 
     Attributes:
-        roots: where they are.
+        roots: their roots.
         only: media keys wanted; empty for all.
         join: the table of their metadata, or None.
-        total: how many items there are.
+        total: number of items.
         schema: the metadata columns.
-        notes: what a user should be told.
-        unused: files that are no items, and why.
+        notes: notes for the user.
+        unused: files that are not items, and why.
     """
 
     roots: tuple[Root, ...]
@@ -136,15 +136,15 @@ class Files:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Files that are no items, and files that were named twice."""
+        """Files that are not items, and files that were named twice."""
         return (*self.unused, *self._twice.left_out())
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         return list(self._problems)
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
-        """Yield the records of the files, walking as they are asked for."""
+        """Yield the records of the files, walking lazily."""
         self._problems[:] = self.join.problems if self.join else ()
         self._twice.clear()
         yield from rebatch(self._records(), size)
@@ -193,7 +193,7 @@ def _entries(
 
 
 def _read(entry: Entry, report: Report) -> str | None:
-    """Return the text of an item; what cannot be read is reported, and the media beside it are kept."""
+    """Return the text of an item; an unreadable text is reported, and the item keeps its other media."""
     if entry.text is None:
         return None
     is_json = entry.text.lower().endswith(".json")
@@ -210,7 +210,7 @@ def _read(entry: Entry, report: Report) -> str | None:
 
 
 def _caption(content: str | None, path: str) -> str | None:
-    """Return the caption in a JSON file beside a medium; a file without one is about something else."""
+    """Return the caption in a JSON file beside a medium; None if it has no caption."""
     try:
         value: Any = json.loads(content or "null")
     except (ValueError, RecursionError) as error:
@@ -218,19 +218,19 @@ def _caption(content: str | None, path: str) -> str | None:
     found = [value.get(name) for name in ("caption", "text")] if isinstance(value, dict) else []
     text = next((text.strip() for text in found if isinstance(text, str) and text.strip()), None)
     if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise BadMedia(f"{path}: its caption has half a surrogate pair, such as half an emoji, which is no text")
+        raise BadMedia(f"{path}: its caption has half a surrogate pair, such as half an emoji, which is not valid text")
     return text
 
 
 def open_files(roots: Sequence[Root], surveys: Sequence[Survey], *, only: frozenset[str], join: Join | None) -> Files:
-    """Make a source of roots that were surveyed."""
+    """Make a source of surveyed roots."""
     import pyarrow as pa
 
     beside = join is not None and any(join.path.startswith(root.path.rstrip("/") + "/") for root in roots)
     unused = left_out(surveys, os.path.splitext(join.path)[1].lower() if join and beside else None)
     notes = list(join.notes if join else ())
     if not join and any(each.reason in SUFFIXES for found in surveys for each in found.ignored.left_out()):
-        notes.append("a table beside the files becomes their metadata when it is given as meta")
+        notes.append("to use a table beside the files as metadata, give it as meta")
     schema = join.schema if join else pa.schema([])
     total = sum(found.items for found in surveys)
     return Files(tuple(roots), only, join, total, schema, tuple(notes), unused)

@@ -1,4 +1,4 @@
-"""Items that need no reading from files: those made in Python, and those a collection already holds."""
+"""Items from memory: those made in Python, and those stored in a collection."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +20,9 @@ from quiver.errors import BadData
 from quiver.trust import Reach
 from quiver.types import MEDIA, Item
 
-#: What an item may hold under the name of a file, and as text.
+#: Accepted types of file references and of text.
 _FORMS: tuple[tuple[type, ...], ...] = ((str, os.PathLike, type(None)), (str, type(None)))
-#: What people call a medium.
+#: Common words for media, for advice in error messages.
 _ALSO = {
     "img": "image",
     "picture": "image",
@@ -39,9 +39,9 @@ class Given:
     """Items made in Python.
 
     Attributes:
-        items: those that can be stored, their metadata flattened and plain.
+        items: valid items, with flattened plain metadata.
         schema: the metadata columns.
-        notes: what the user should know.
+        notes: notes for the user.
     """
 
     items: Sequence[Item]
@@ -55,12 +55,12 @@ class Given:
         """Check items, and infer their metadata columns.
 
         Args:
-            items: what to add.
-            media: whether each must hold something; what changes metadata alone need not.
+            items: items to add.
+            media: whether each item must have media; not needed for changes of metadata alone.
 
         Raises:
-            BadData: an item is not of the form that ``Item`` tells, a metadata column cannot be called so, or no item
-                can be stored.
+            BadData: an item does not have the form of ``Item``, a metadata column name is invalid, or no item can be
+                stored.
         """
         for item in items:
             _check(item, media=media)
@@ -78,7 +78,7 @@ class Given:
         return cls(tuple(kept), pa.schema(fields), _problems=tuple(problems))
 
     def beside(self, stored: pa.Schema) -> "Given":
-        """Take texts for the numbers, dates or booleans they write, where the collection has a column of these."""
+        """Read texts as numbers, dates or booleans if the column of the collection has such a type."""
         fields = []
         for each in self.schema:
             kind = each.type
@@ -89,11 +89,11 @@ class Given:
 
     @property
     def total(self) -> int:
-        """How many items."""
+        """Number of items."""
         return len(self.items)
 
     def batches(self, size: int) -> Iterator[pa.RecordBatch]:
-        """Stream them; paths become absolute, so that they hold from any folder."""
+        """Yield the records; paths become absolute."""
         here = Place(os.getcwd(), "")
         for start in range(0, len(self.items), size):
             part = self.items[start : start + size]
@@ -106,24 +106,26 @@ class Given:
             yield pa.RecordBatch.from_pydict(columns)
 
     def problems(self) -> list[Problem]:
-        """Return the items that cannot be stored, and why."""
+        """Return the invalid items, with reasons."""
         return list(self._problems)
 
 
 def _check(item: Item, *, media: bool) -> None:
-    """See that an item is what it should be.
+    """Check an item.
 
     Raises:
-        BadData: it is not.
+        BadData: it is invalid.
     """
     if not isinstance(item.id, str):
-        raise BadData(f"the id of an item is text, not {item.id!r} ({type(item.id).__name__}): str(...) makes one")
+        raise BadData(
+            f"the id of an item must be a string, not {item.id!r} ({type(item.id).__name__}): str(...) makes one"
+        )
     if not item.id:
-        raise BadData("an item has an empty id: give every item one of its own")
+        raise BadData("an item has an empty id: give every item a unique id")
     if any("\ud800" <= letter <= "\udfff" for letter in item.id):
-        raise BadData(f"the id {item.id!r} has half a surrogate pair, which is no text: use other characters")
+        raise BadData(f"the id {item.id!r} has half a surrogate pair, which is not valid text: use other characters")
     if not isinstance(item.media, Mapping) or not isinstance(item.meta, Mapping):
-        raise BadData(f"item {item.id!r}: media and metadata are dicts, such as {{'image': 'a.jpg'}}")
+        raise BadData(f"item {item.id!r}: media and meta must be dicts, such as {{'image': 'a.jpg'}}")
     if media:
         _check_media(item)
     _check_meta(item)
@@ -132,11 +134,11 @@ def _check(item: Item, *, media: bool) -> None:
 def _check_media(item: Item) -> None:
     for name, held in item.media.items():
         if name not in MEDIA:
-            raise BadData(f"item {item.id!r} holds {name!r}: {_near(name)}")
+            raise BadData(f"item {item.id!r} has {name!r}: {_near(name)}")
         if not isinstance(held, _FORMS[name == "text"]):
             raise BadData(f"item {item.id!r}: {_advice(name, held)}")
     if all(held is None for held in item.media.values()):
-        raise BadData(f"item {item.id!r} holds nothing: give it one of {', '.join(MEDIA)}; update_meta sets metadata")
+        raise BadData(f"item {item.id!r} has no media: give it one of {', '.join(MEDIA)}; update_meta sets metadata")
     if (item.media.get("before") is None) != (item.media.get("after") is None):
         raise BadData(f"item {item.id!r}: a pair needs both before and after")
 
@@ -153,7 +155,7 @@ def _check_meta(item: Item) -> None:
         except RecursionError as error:
             raise BadData(f"item {item.id!r}: metadata {name!r} is nested too deeply") from error
         except ValueError:
-            pass  # the item is turned away, and the rest goes on
+            pass  # the item is quarantined, and the others are added
 
 
 def _near(name: Any) -> str:
@@ -166,8 +168,8 @@ def _near(name: Any) -> str:
 def _advice(name: str, held: Any) -> str:
     kind = type(held).__name__
     if name == "text":
-        return f"text is a string, not {kind}"
-    return f"{name} is the path of a file, not {kind}: save it as a file first (a query takes it as it is)"
+        return f"text must be a string, not {kind}"
+    return f"{name} must be the path of a file, not {kind}: save it as a file first (only queries take {kind} directly)"
 
 
 def _texts(media: Mapping[str, Any]) -> dict[str, str]:
@@ -190,14 +192,14 @@ def _values(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kind(values: Sequence[Any]) -> pa.DataType:
-    """Infer the type of a metadata column; what is text in Python stays text."""
+    """Infer the type of a metadata column; Python strings stay text."""
     inferred = column.Inference()
     inferred.see_values("", values, dates=False)
     return inferred.schema().field(0).type
 
 
 def _written(values: Sequence[Any], here: pa.DataType) -> pa.DataType:
-    """Return the type of texts that a stored column of another type takes, or else that of text."""
+    """Return the type of the stored column if all texts can be read as that type, else the type of text."""
     if pt.is_string(here) or pt.is_null(here) or not set(map(type, values)) <= {str, type(None)}:
         return pa.string()
     read = column.Inference()
@@ -214,13 +216,13 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The items of a collection, to be given more vectors; their metadata are not read.
+    """The items of a collection, to embed them again; their metadata are not read.
 
     Items whose files this user has not named on this machine are left out as problems.
 
     Attributes:
         table: the collection.
-        reach: which files may be read.
+        reach: decides which files may be read.
     """
 
     table: Table
@@ -232,11 +234,11 @@ class Stored:
 
     @property
     def total(self) -> int:
-        """How many items."""
+        """Number of items."""
         return self.table.count()
 
     def batches(self, size: int) -> Iterator[pa.RecordBatch]:
-        """Stream ids and media references, of the version at the start."""
+        """Yield ids and media references of the version at the start."""
         for batch in self.table.at(self.table.version).batches(["id", *MEDIA], size=size):
             files = [batch[name].to_pylist() for name in MEDIA if name != "text"]
             reasons = [self._refused(each) for each in zip(*files, strict=True)]
@@ -249,7 +251,7 @@ class Stored:
         return next((reason for each in references if each and (reason := self.reach.refuses(each))), None)
 
     def problems(self) -> list[Problem]:
-        """Return the items that were left out."""
+        """Return the items that were left out, with reasons."""
         return list(self._problems)
 
 

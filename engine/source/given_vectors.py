@@ -1,4 +1,4 @@
-"""Vectors made in Python: an array, an id for each row, and metadata as columns, rows or a data frame."""
+"""Vectors from memory: an array, an id for each row, and metadata as columns, rows or a data frame."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from quiver.engine.source.value import plain
 from quiver.errors import BadData, BadSpec
 from quiver.types import Floats
 
-#: What metadata may be given as, for the error message.
+#: Accepted forms of metadata, for the error message.
 _FORMS = "a mapping of columns, a list of dicts, or a data frame (pyarrow, pandas, polars)"
 
 
@@ -39,7 +39,7 @@ class GivenVectors:
 
     @classmethod
     def of(cls, vectors: Any, ids: Sequence[str] | None, meta: Any = None) -> "GivenVectors":
-        """Check what belongs together.
+        """Check ids, vectors and metadata against each other.
 
         Args:
             vectors: (n, dim) numbers: a NumPy array, a CPU tensor, or lists.
@@ -47,7 +47,7 @@ class GivenVectors:
             meta: metadata of each vector: a mapping of columns, a list of dicts, or a data frame.
 
         Raises:
-            BadSpec: ids or metadata are missing, of another number, or not unique.
+            BadSpec: ids are missing or not unique, or the numbers of ids, rows of metadata and vectors differ.
             BadData: the vectors are not numbers, or metadata values of one column do not share a type.
         """
         data = _matrix(vectors)
@@ -63,12 +63,12 @@ class GivenVectors:
 
     @property
     def total(self) -> int:
-        """How many vectors."""
+        """Number of vectors."""
         return len(self.vectors)
 
     @property
     def dim(self) -> int:
-        """The width of the vectors."""
+        """Dimension of the vectors."""
         return int(self.vectors.shape[1])
 
     @property
@@ -77,11 +77,11 @@ class GivenVectors:
         return self.meta.schema
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         return list(self._problems)
 
     def batches(self, size: int) -> Iterator[pa.RecordBatch]:
-        """Stream records with their vectors; those that are not finite are turned away."""
+        """Yield records with their vectors; vectors that are not finite become problems."""
         self._problems.clear()
         for start in range(0, len(self.vectors), size):
             data = self.vectors[start : start + size]
@@ -101,7 +101,7 @@ class GivenVectors:
 
 def _matrix(vectors: Any) -> Floats:
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is turned away
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and then problems
             data = np.ascontiguousarray(np.asarray(vectors), np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadData(f"vectors must be (n, dim) numbers: {error}") from error
@@ -117,17 +117,17 @@ def _ids(ids: Sequence[str]) -> list[str]:
     if odd := [each for each in names if not isinstance(each, str)]:
         raise BadSpec(f"ids must be text, not {odd[0]!r}: str(...) makes one")
     if odd := [each for each in names if any("\ud800" <= letter <= "\udfff" for letter in each)]:
-        raise BadSpec(f"the id {odd[0]!r} has half a surrogate pair, which is no text: use other characters")
+        raise BadSpec(f"the id {odd[0]!r} has half a surrogate pair, which is not valid text: use other characters")
     if "" in names:
-        raise BadSpec("an id is empty: name every vector")
+        raise BadSpec("an id is empty: give every vector an id")
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise BadSpec(f"the id {twice!r} comes twice: ids must be unique")
+        raise BadSpec(f"the id {twice!r} is repeated: ids must be unique")
     return names
 
 
 def _table(meta: Any, rows: int) -> pa.Table:
-    """Return metadata as columns of the types that collections have."""
+    """Return metadata as columns of storable types."""
     table = _columns(meta, rows)
     check_names(table.schema.names)
     columns = {name: _typed(name, table[name]) for name in table.schema.names}
@@ -156,7 +156,7 @@ def _columns(meta: Any, rows: int) -> pa.Table:
 
 
 def _array(name: Any, values: Any) -> pa.Array | pa.ChunkedArray:
-    """Make a column, at once where its values share a type."""
+    """Make a column; fast if its values share a type."""
     check_names([name])
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
@@ -167,7 +167,7 @@ def _array(name: Any, values: Any) -> pa.Array | pa.ChunkedArray:
             singly = [plain(value) for value in values]
         except (TypeError, ValueError) as error:
             told = f"a value of type {error}" if isinstance(error, TypeError) else f"a value that {error}"
-            raise BadData(f"metadata column {name!r} holds {told}") from error
+            raise BadData(f"metadata column {name!r} has {told}") from error
         kinds = column.Inference()
         kinds.see_values("", singly, dates=False)
         return column.from_values(singly, kinds.schema().field(0).type)
@@ -176,5 +176,5 @@ def _array(name: Any, values: Any) -> pa.Array | pa.ChunkedArray:
 def _typed(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = plain_type(values.type)
     if kind is None and not (pa.types.is_nested(values.type) and not pa.types.is_map(values.type)):
-        raise BadData(f"metadata column {name!r} holds {values.type}: give text, numbers, dates, or lists of these")
+        raise BadData(f"metadata column {name!r} has type {values.type}: give text, numbers, dates, or lists of these")
     return convert(values, pa.string() if kind is None else kind)

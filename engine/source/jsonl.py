@@ -1,6 +1,6 @@
-"""JSON: an object for each row, nested objects flattened one level, ``{"a": {"b": 1}}`` to ``a_b``.
+"""JSON files: one object per row, nested objects flattened one level, ``{"a": {"b": 1}}`` to ``a_b``.
 
-Usually one object stands on each line. One array of objects, and objects that run over several lines, are read too.
+Usually each line is one object. One array of objects, and objects over several lines, are read too.
 """
 
 import json
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _LINES = 8192  # parsed at a time
 _DEPTH = 200
-_START = re.compile(r"[^\s,]")  # of a value; a comma between two is forgiven
+_START = re.compile(r"[^\s,]")  # of a value; a comma between two values is accepted
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Lift the members of nested objects one level up; a name that exists already is kept as it is."""
+    """Flatten nested objects one level; an existing column of the same name is kept."""
     if dict not in map(type, row.values()):
         return dict(row)
     flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
@@ -34,7 +34,7 @@ def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def observe(kinds: column.Inference, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Take a batch of flat rows into the inference of types."""
+    """Add a batch of flat rows to the inference of types."""
     names = dict.fromkeys(name for row in rows for name in row)
     for name in names:
         kinds.see_values(name, [row.get(name) for row in rows])
@@ -54,7 +54,7 @@ def to_batch(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Reco
 
 
 def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
-    """Learn the types of all columns over the whole file, its number of well-formed rows, and notes."""
+    """Infer the types of all columns from the whole file; return them with the number of well-formed rows and notes."""
     kinds = column.Inference()
     count = 0
     nested = False
@@ -65,12 +65,12 @@ def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
         observe(kinds, [flatten(row) for row in rows] if nested else rows)
     if bad and not count:
         raise BadData(f"{path} has no rows: {bad[0]}")
-    notes = ("nested objects are flattened one level, joined by _; deeper ones are kept as JSON text",)
+    notes = ("nested objects are flattened one level, with names joined by _; deeper ones are kept as JSON text",)
     return kinds.schema(), count, notes if nested else ()
 
 
 def read(path: str, schema: "pa.Schema", report: Report) -> Iterator["pa.RecordBatch"]:
-    """Yield the named columns with the given types; lines that hold no object are reported."""
+    """Yield the named columns with the given types; lines without an object are reported."""
     for rows in _parsed(path, report):
         yield to_batch([flatten(row) for row in rows], schema)
 
@@ -108,8 +108,8 @@ def parse(text: str) -> dict[str, Any]:
     """Read one JSON object.
 
     Raises:
-        BadData: it is none, it is nested too deeply, or a text in it has half a surrogate pair; the message has no
-            subject.
+        BadData: the text is not a JSON object, is nested too deeply, or has half a surrogate pair; the caller puts the
+            subject before the message.
     """
     try:
         value = json.loads(text)
@@ -122,7 +122,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _spread_out(file: TextIO, path: str, report: Report) -> Iterator[dict[str, Any]] | None:
-    """Return the objects of a file that is not written line by line; None, back at its beginning, where it is."""
+    """Return the objects of a file that is not JSON Lines; None, with the file rewound, if it is JSON Lines."""
     first = next((line for line in file if line.strip()), "").strip()
     file.seek(0)
     if first[:1] not in ("{", "[") or _is_row(first):
@@ -132,14 +132,14 @@ def _spread_out(file: TextIO, path: str, report: Report) -> Iterator[dict[str, A
         values = list(_values(text))
     except (ValueError, RecursionError) as error:
         if first[0] == "[":
-            raise BadData(f"{path} holds an array that is not JSON: {_told(error)}") from error
+            raise BadData(f"{path} is an array, but not valid JSON: {_told(error)}") from error
         file.seek(0)
         return None
     return _members(values, text, os.path.basename(path), report)
 
 
 def _is_row(line: str) -> bool:
-    """Tell whether a first line is one of many: an object, or something that can only be a fault of its own."""
+    """Whether a first line means JSON Lines: it is an object, or a line that is invalid in itself."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -165,9 +165,9 @@ def _members(values: Iterable[Any], text: str, name: str, report: Report) -> Ite
 
 
 def _fault(row: Any, written: str) -> str | None:
-    """Say why a value is no row."""
+    """Return the reason why a value is not a row."""
     if not isinstance(row, dict):
-        return f"holds a {type(row).__name__}, not an object"
+        return f"is of type {type(row).__name__}, not an object"
     if written.count("[") + written.count("{") > _DEPTH and _is_deep(row):
         return f"is nested more than {_DEPTH} deep"
     if "\\u" not in written:
@@ -175,12 +175,12 @@ def _fault(row: Any, written: str) -> str | None:
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return "has half a surrogate pair, such as half an emoji, which is no text"
+        return "has half a surrogate pair, such as half an emoji, which is not valid text"
     return None
 
 
 def _is_deep(row: Any) -> bool:
-    """Tell whether a value is nested more deeply than any record, so that writing it as text could fail."""
+    """Whether a value is nested so deeply that writing it as text could fail."""
     level: list[Any] = [row]
     for _ in range(_DEPTH):
         parts = (each.values() if isinstance(each, dict) else each for each in level)

@@ -1,4 +1,4 @@
-"""A table as a source: every row an item."""
+"""A table as a source: every row is an item."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from quiver.types import MEDIA
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Which medium gives a row its id where no column does.
+#: Order of the media that give a row its id if there is no id column.
 _NAMING = ("image", "video", "audio", "before", "after")
 _SAMPLED = 100  # rows at a time
 
@@ -31,9 +31,9 @@ class Manifest:
 
     Attributes:
         table: the table.
-        roles: what its columns are for.
+        roles: the roles of its columns.
         schema: the metadata columns.
-        notes: what a user should be told.
+        notes: notes for the user.
     """
 
     table: Table
@@ -50,11 +50,11 @@ class Manifest:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Rows that name an item for the second time."""
+        """Rows that repeat an item."""
         return self._twice.left_out()
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         return list(self._problems)
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
@@ -64,7 +64,7 @@ class Manifest:
         yield from rebatch(self._records(), size)
 
     def rows(self) -> Iterator["pa.RecordBatch"]:
-        """Yield the records of all rows that can be read, those that share an id too."""
+        """Yield the records of all readable rows, including rows with a repeated id."""
         self._problems.clear()
         yield from self._records(unique=False)
 
@@ -83,7 +83,7 @@ class Manifest:
             first += len(batch)
 
     def sample(self) -> Sample:
-        """Yield the path below the table's folder and the media of its rows, until nobody asks for more."""
+        """Yield the path below the table's folder and the media of its rows, lazily."""
         for batch in self.batches(_SAMPLED):
             for row in batch.select(["id", *MEDIA]).to_pylist():
                 below = row.pop("id").removeprefix(self.roles.place.prefix)
@@ -98,11 +98,11 @@ def open_manifest(path: str, choice: Choice, roots: Roots | None = None) -> Mani
 
     Args:
         path: the table.
-        choice: what the user said of its columns.
+        choice: the user's options for its columns.
         roots: the roots of the collection; the folder of the table becomes one, unless a column holds the ids.
 
     Raises:
-        BadData: it cannot be read, or no column holds media.
+        BadData: it cannot be read, or it has no column of media.
     """
     table = open_table(os.path.abspath(path))
     roles, notes = assign(table, choice)
@@ -121,17 +121,17 @@ def open_manifest(path: str, choice: Choice, roots: Roots | None = None) -> Mani
 def to_records(
     batch: "pa.RecordBatch", roles: Roles, *, schema: "pa.Schema", fallback: "pa.Array", required: bool = True
 ) -> tuple["pa.RecordBatch", dict[int, str]]:
-    """Make records of the rows of a table.
+    """Convert rows of a table to records.
 
     Args:
-        batch: columns as ``roles.reading`` asks for them.
-        roles: what they are for.
+        batch: columns as in ``roles.reading``.
+        roles: the roles of the columns.
         schema: the metadata columns.
-        fallback: the ids of rows that have nothing else to be named by.
-        required: a row without media is a problem.
+        fallback: ids of rows without any other id.
+        required: whether a row without media is a problem.
 
     Returns:
-        One record per row, and row to reason for those that must be turned away.
+        One record per row, and the reasons of bad rows by row.
     """
     import pyarrow.compute as pc
 
@@ -156,7 +156,7 @@ def to_records(
 
 
 def turn_away(records: "pa.RecordBatch", bad: dict[int, str], *, problems: list[Problem], uri: str) -> "pa.RecordBatch":
-    """Return the good rows and report the bad ones; ``uri`` stands where a row has no media reference."""
+    """Return the good rows and report the bad ones; ``uri`` replaces a missing media reference."""
     import numpy as np
     import pyarrow as pa
 
@@ -177,14 +177,14 @@ def _rows(mask: "pa.Array") -> list[int]:
 
 
 def _add_paths(media: dict[str, "pa.Array"], written: "pa.Array", roles: Roles, *, bad: dict[int, str]) -> None:
-    """Put every path under the kind its extension tells; columns that name their medium come first."""
+    """Assign every path to the medium of its extension; columns named after a medium take precedence."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kinds = _kinds(written, roles.choice.only_kind)
     unknown = pc.and_(pc.is_valid(written), pc.is_null(kinds))
     for row in _rows(unknown):
-        bad[row] = f"{written[row]} has no extension that tells its kind: say what it is with media=image or so"
+        bad[row] = f"{written[row]} has no known extension: name its medium, as in media=image"
     paths = roles.place.resolve(written)
     only = roles.choice.only
     for key in pc.unique(kinds.drop_null()).to_pylist():
@@ -196,7 +196,7 @@ def _add_paths(media: dict[str, "pa.Array"], written: "pa.Array", roles: Roles, 
 
 
 def _kinds(written: "pa.Array", otherwise: str | None) -> "pa.Array":
-    """Return the kind of every path, judged once per extension."""
+    """Return the medium of every path, determined once per extension."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -229,7 +229,7 @@ def _check_media(media: dict[str, "pa.Array"], rows: int, roles: Roles, bad: dic
     columns = ", ".join(name for name in (roles.path, *roles.media.values()) if name)
     wanted = f" that is {' or '.join(sorted(roles.choice.only))}" if roles.choice.only else ""
     for row in _rows(empty):
-        bad.setdefault(row, f"it holds no media{wanted} (looked in {columns})")
+        bad.setdefault(row, f"it has no media{wanted} (looked in {columns})")
     if "before" in media or "after" in media:
         halves = [pc.is_null(media.get(key, nothing)) for key in ("before", "after")]
         for row in _rows(pc.xor(*halves)):

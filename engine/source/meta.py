@@ -1,4 +1,4 @@
-"""A table beside a folder: its rows become the metadata of the files they name."""
+"""A metadata table of a folder: its rows become the metadata of the files they name."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEYS = (*PATHS, "image", "audio", "video", "img", "key", "name", "stem", "id")
-#: How a value may name a file, tried in this order: a tie goes to the stricter way.
+#: Ways in which a value can name a file, in order of preference: a tie goes to the stricter way.
 _WAYS: Mapping[str, Callable[[Entry], str]] = {
     "path below the folder": lambda entry: entry.below,
     "id": lambda entry: entry.id,
@@ -33,13 +33,13 @@ class Match:
     """How the rows of a table name files.
 
     Attributes:
-        column: the column that does.
-        way: what it holds of a file.
-        rows: its values to their rows.
-        plain: the same values in their plainest form, see ``references.plain``.
-        files: how many files there are.
-        matched: how many of them have a row.
-        used: how many rows have a file.
+        column: the column of file names.
+        way: the form of its file names.
+        rows: row by value.
+        plain: row by normalised value, see ``references.plain``.
+        files: number of files.
+        matched: number of files with a row.
+        used: number of rows with a file.
     """
 
     column: str
@@ -53,15 +53,15 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Metadata in memory, and which row belongs to which file.
+    """Metadata in memory, and the row of each file.
 
     Attributes:
         path: the table.
         schema: the metadata columns.
         columns: their values.
-        media: media key to references that the table adds, absolute.
-        ids: the id of every row, or None to keep the files' own.
-        match: which row belongs to which file.
+        media: absolute references that the table adds, by media key.
+        ids: the id of every row, or None to keep the ids of the files.
+        match: the row of each file.
         notes: what a user should be told.
         problems: rows that could not be read.
     """
@@ -84,16 +84,16 @@ class Join:
 
 
 def join(path: str, entries: Callable[[], Iterator[Entry]], *, key: str | None, choice: Choice) -> Join:
-    """Read a table and find out which of its columns names the files, and how.
+    """Read a table and find its column of file names, and their form.
 
     Args:
         path: the table.
         entries: walks over the files from the start.
-        key: the column that names them, or None to look for it.
-        choice: what the user said of the columns.
+        key: column of file names; None to find it.
+        choice: the user's options for its columns.
 
     Raises:
-        BadData: the key is no column, or no value of it names a file.
+        BadData: the table has no column ``key``, or none of its values names a file.
     """
     import pyarrow as pa
 
@@ -143,7 +143,7 @@ def _load(table: Table, schema: "pa.Schema", problems: list[Problem]) -> dict[st
 
 
 def _row(rows: Mapping[str, int], plain: Mapping[str, int], name: str) -> int | None:
-    """Return the row that names a file: as it is written, or in another form of writing."""
+    """Return the row that names a file, as written or in normalised form."""
     row = rows.get(name)
     if row is not None:
         return row
@@ -152,7 +152,7 @@ def _row(rows: Mapping[str, int], plain: Mapping[str, int], name: str) -> int | 
 
 
 def _match(table: Table, wanted: Sequence[str], entries: Callable[[], Iterator[Entry]]) -> Match:
-    """Return the column and way that name most files."""
+    """Return the column and way that match most files."""
     trials = [(name, way) for name in wanted for way in _WAYS]
     rows = {(name, way): found for name in wanted for way, found in _rows(table, name).items()}
     loose = {trial: _plain(trial[1], found) for trial, found in rows.items()}
@@ -178,7 +178,7 @@ def _match(table: Table, wanted: Sequence[str], entries: Callable[[], Iterator[E
 
 
 def _rows(table: Table, name: str) -> dict[str, dict[str, int]]:
-    """Return, for every way, value to row, the first row of a repeated value, with paths in one form."""
+    """Return, for every way, the row by value, with normalised paths; the first row of a repeated value."""
     place = Place.of(table.path)
     plain: dict[str, int] = {}
     below: dict[str, int] = {}
@@ -193,7 +193,7 @@ def _rows(table: Table, name: str) -> dict[str, dict[str, int]]:
 
 
 def _plain(way: str, rows: Mapping[str, int]) -> dict[str, int]:
-    """Return the values in their plainest form, where that is another one; the first row of a repeated value."""
+    """Return the values whose normalised form differs; the first row of a repeated value."""
     found: dict[str, int] = {}
     for escapes in (False, True):
         for value, row in rows.items():
@@ -205,7 +205,7 @@ def _plain(way: str, rows: Mapping[str, int]) -> dict[str, int]:
 
 
 def _nearly(match: Match, entries: Callable[[], Iterator[Entry]]) -> Iterator[str]:
-    """Say which files would match if upper and lower case were the same."""
+    """Return a note on files that differ from a row only in upper and lower case."""
     if match.matched == match.files:
         return
     name = _WAYS[match.way]

@@ -1,4 +1,4 @@
-"""Parquet: types as stored, brought to the few that metadata columns have; structs flattened one level."""
+"""Parquet files: stored types are converted to the types of metadata columns; structs are flattened one level."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ _ROWS = 16384  # decoded at a time
 
 
 def plain_type(kind: "pa.DataType") -> "pa.DataType | None":
-    """Return the metadata type that holds a stored type, or None where there is none.
+    """Return the metadata type for a stored type, or None if there is none.
 
-    Lists of numbers are left out: in a stored table they are vectors, as a rule.
+    Lists of numbers are left out, because in a stored table they are usually vectors.
     """
     import pyarrow as pa
 
@@ -30,7 +30,7 @@ def open_file(path: str) -> "pq.ParquetFile":
     """Open a Parquet file.
 
     Raises:
-        BadData: it is not one, or it is cut off.
+        BadData: it is not a Parquet file, or it is truncated.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -38,22 +38,22 @@ def open_file(path: str) -> "pq.ParquetFile":
     try:
         return pq.ParquetFile(path, memory_map=True)
     except pa.ArrowInvalid as error:
-        raise BadData(f"{path} is not a whole Parquet file: {error}") from error
+        raise BadData(f"{path} is not a complete Parquet file: {error}") from error
 
 
 def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
-    """Return the columns that can be metadata, the number of rows, and which columns are left out."""
+    """Return the columns that can be metadata, the number of rows, and notes on columns that are left out."""
     import pyarrow as pa
 
     with open_file(path) as file:
         stored = file.schema_arrow.empty_table().flatten().schema
         names = stored.names
         if twice := [name for place, name in enumerate(names) if name in names[:place]]:
-            raise BadData(f"{path}: two columns are called {twice[0]!r}: rename one of them")
+            raise BadData(f"{path}: two columns are named {twice[0]!r}: rename one of them")
         types = {field.name: plain_type(field.type) for field in stored}
         kept = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
         notes = tuple(
-            f"column {field.name} is left out: {field.type} is not a type of metadata"
+            f"column {field.name} is left out: metadata cannot have the type {field.type}"
             for field in stored
             if types[field.name] is None
         )

@@ -1,4 +1,4 @@
-"""Where a manifest stands: turns what it says of a file into a reference and an id.
+"""Location of a manifest: turns its paths into references and ids.
 
 A file below the folder of the manifest has the id it would have if that folder itself were added,
 ``<folder name>/<path below it>``; so has a file below another root of the collection. Any other local file has its
@@ -18,18 +18,18 @@ from quiver.errors import BadMedia
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: What a plain relative path does not have: a leading slash, a scheme, ``.``, ``..`` or an empty step.
+#: Signs that a path is not a plain relative one: a leading slash, a scheme, ``.``, ``..`` or an empty step.
 _ODD = rf"^/|^~|://|//|(^|/)[.]{{1,2}}(/|$)|{READINGS}"
 _TEXT_BYTES = 1 << 20
 
 
 def is_uri(reference: str) -> bool:
-    """Tell whether a reference names something elsewhere than on a local disk."""
+    """Whether a reference is not on a local disk."""
     return "://" in reference and reference[:7].lower() != "file://"
 
 
 def read_text(path: str) -> str | None:
-    """Return the content of a text file without the space around it, or None if nothing is left.
+    """Return the content of a text file without surrounding space, or None if it is empty.
 
     Raises:
         BadMedia: it cannot be read, is not UTF-8 (nor UTF-16 or UTF-32 with a mark), or is over 1 MiB and so no caption
@@ -49,7 +49,7 @@ def read_text(path: str) -> str | None:
 
 
 def _encoding(first: bytes) -> str:
-    """Return the encoding that a byte-order mark tells, as editors on Windows write it; UTF-8 where there is none."""
+    """Return the encoding of a byte-order mark, as editors on Windows write it; UTF-8 without a mark."""
     if first.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     return "utf-16" if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
@@ -72,7 +72,7 @@ class Place:
 
     @classmethod
     def of(cls, path: str) -> "Place":
-        """Return the place of a file's folder, as if nothing else had been added."""
+        """Return the place of a file's folder, with no other roots."""
         root = os.path.dirname(os.path.abspath(path))
         return cls(root, f"{os.path.basename(root)}/".lstrip("/"))
 
@@ -81,7 +81,7 @@ class Place:
         return self._each(values, self.root.rstrip("/") + "/", self.absolute)
 
     def identify(self, values: "pa.Array") -> "pa.Array":
-        """Return the ids of paths as they stand in the manifest."""
+        """Return the ids of paths as written in the manifest."""
         whole = self.roots.aliases or self.roots.has_below(real(self.root))
         return self._each(values, None if whole else self.prefix, self._id)
 

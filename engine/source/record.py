@@ -1,4 +1,4 @@
-"""What every source gives: record batches of one form, and the problems met on the way.
+"""The output of every source: record batches of one form, and problems.
 
 A record has the columns ``id`` (string, never null), the six media columns of ``quiver.types.MEDIA``
 (string, null where absent), then the metadata columns of its source.
@@ -14,17 +14,17 @@ from quiver.types import MEDIA
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_EXAMPLES = 3  # names kept of each reason
+_EXAMPLES = 3  # examples kept per reason
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that was left out, and why.
+    """One item or row that was left out, and why.
 
     Attributes:
-        id: the item's id, or the file and row where it has none.
-        uri: its first media reference, or the file that was being read.
-        reason: one line fit to be shown beside the id.
+        id: the item's id, or the file and row if it has none.
+        uri: its first media reference, or the file that was read.
+        reason: one line to show after the id.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Files or rows that are no items, and why.
+    """Files or rows that are not items, and why.
 
     Attributes:
         reason: in plain words, such as ``hidden files``.
@@ -47,7 +47,7 @@ class LeftOut:
     examples: tuple[str, ...]
 
     def less(self, count: int) -> "LeftOut":
-        """Return it without so many."""
+        """Return it with a smaller count."""
         return LeftOut(self.reason, self.count - count, self.examples)
 
     def __str__(self) -> str:
@@ -56,14 +56,14 @@ class LeftOut:
 
 
 class Tally:
-    """Counts things that are left out, by reason, and keeps the names of the first."""
+    """Counts files and rows that are left out, by reason, and keeps the first names as examples."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()
 
     def add(self, reason: str, name: str) -> None:
-        """Count one thing."""
+        """Count one file or row."""
         self._counts[reason] += 1
         if self._counts[reason] <= _EXAMPLES:
             self._found.setdefault(reason, []).append(name)
@@ -74,7 +74,7 @@ class Tally:
         self._counts.clear()
 
     def update(self, other: "Tally") -> None:
-        """Take over the counts of another one."""
+        """Add the counts of another tally."""
         for each in other.left_out():
             names = self._found.setdefault(each.reason, [])
             names += each.examples[: _EXAMPLES - len(names)]
@@ -86,11 +86,11 @@ class Tally:
 
 
 class Source(Protocol):
-    """A stream of items as Arrow record batches; ``batches`` may be called again and starts anew."""
+    """A stream of items as Arrow record batches; every call of ``batches`` starts again."""
 
     @property
     def total(self) -> int | None:
-        """How many items there are before any is turned away, or None where counting costs too much."""
+        """Number of items, bad ones included, or None if counting is too expensive."""
         ...
 
     @property
@@ -100,12 +100,12 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told: renamed columns, rows without a file."""
+        """Notes for the user, such as renamed columns and rows without a file."""
         ...
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Files and rows that are no items, and why."""
+        """Files and rows that are not items, and why."""
         ...
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
@@ -113,12 +113,12 @@ class Source(Protocol):
         ...
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         ...
 
 
 def columns(schema: "pa.Schema") -> "pa.Schema":
-    """Return the schema of a source's batches, given that of its metadata."""
+    """Return the schema of a source's batches, given the schema of its metadata."""
     import pyarrow as pa
 
     head = [pa.field("id", pa.string(), nullable=False), *(pa.field(key, pa.string()) for key in MEDIA)]
@@ -128,7 +128,7 @@ def columns(schema: "pa.Schema") -> "pa.Schema":
 def assemble(
     ids: "pa.Array", media: Mapping[str, "pa.Array"], *, meta: Sequence["pa.Array"], schema: "pa.Schema"
 ) -> "pa.RecordBatch":
-    """Put the columns of one batch together; a media key that is missing is null throughout."""
+    """Assemble the columns of one batch; a missing media key becomes a column of nulls."""
     import pyarrow as pa
 
     empty = pa.nulls(len(ids), pa.string())
@@ -137,13 +137,13 @@ def assemble(
 
 
 def first_reference(media: Mapping[str, "pa.Array"], row: int) -> str | None:
-    """Return the first media reference of a row that is not its text."""
+    """Return the first media reference of a row, text excluded."""
     values = (media[key][row].as_py() for key in MEDIA[1:] if key in media)
     return next((value for value in values if value), None)
 
 
 def rebatch(batches: Iterator["pa.RecordBatch"], size: int) -> Iterator["pa.RecordBatch"]:
-    """Cut and join a stream into batches of exactly ``size`` rows; the last may be smaller, none is empty."""
+    """Regroup a stream into batches of exactly ``size`` rows; the last may be smaller, none is empty."""
     import pyarrow as pa
 
     if size < 1:
@@ -163,9 +163,9 @@ def rebatch(batches: Iterator["pa.RecordBatch"], size: int) -> Iterator["pa.Reco
 
 
 class Gate:
-    """Lets each id through once, and keeps the ids it saw in memory.
+    """Passes each id once, and keeps the seen ids in memory.
 
-    A repeated id is a problem, unless it comes with the same file and text and no metadata: then something was named
+    A repeated id is a problem, unless the item has the same file and text and no metadata: then it was only named
     twice.
     """
 
@@ -175,7 +175,7 @@ class Gate:
         self._twice = twice
 
     def admit(self, batch: "pa.RecordBatch", *, uri: str) -> "pa.RecordBatch":
-        """Return the rows whose id is new; ``uri`` stands in a problem whose row holds text alone."""
+        """Return the rows with a new id; ``uri`` is reported for problems of rows with text alone."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -199,6 +199,6 @@ class Gate:
         if self._seen[item] == found and (reference or text) and batch.num_columns == 1 + len(MEDIA):
             self._twice.add("items that were named twice", item)
         else:
-            reason = "this id came before in the same add, and the first one is kept: ids must be unique"
+            reason = "this id is repeated in the same add; the first item is kept: ids must be unique"
             self._problems.append(Problem(item, reference or uri, reason))
         return False

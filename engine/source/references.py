@@ -1,4 +1,4 @@
-"""References as people write them: paths in tables, made to name the files that are there.
+"""References as people write them: match paths in tables to existing files.
 
 Tables come from other systems: a Mac writes file names decomposed (NFD) where tables are typed composed (NFC), web
 tools escape spaces (``%20``), Windows writes backslashes, and spreadsheets leave quotes and spaces around. A
@@ -23,7 +23,7 @@ _AROUND = " \t\r\n\"'\u00a0\ufeff\u200b\u201c\u201d"
 
 
 def composed(text: str) -> str:
-    """Return a text in one Unicode form, whichever it was written in."""
+    """Return a text in one normal Unicode form."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
@@ -42,12 +42,12 @@ def local(value: str) -> str:
 
 @dataclass(slots=True)
 class Finder:
-    """Finds the files that references mean, and remembers the folders it has listed."""
+    """Finds the files of references, and caches the folders it has listed."""
 
     _listed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def find(self, root: str, value: str) -> str:
-        """Return the absolute path that a reference means: of a file that is there, or as it stands."""
+        """Return the absolute path of a reference: of an existing file, or as written."""
         path = _joined(root, local(value))
         if not _READINGS.search(value) or "?offset=" in value or os.path.lexists(times(path)[0]):
             return path

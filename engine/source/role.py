@@ -1,4 +1,4 @@
-"""What the columns of a table are for: media, path, id, or metadata; and records made from them.
+"""Roles of the columns of a table: media, path, id, or metadata.
 
 Columns named as the media keys are media. If there is none, or ``path_column`` asks for it, a path column
 gives one reference per row, whose extension tells what it is. A ``caption`` (or ``captions``) column is the
@@ -38,18 +38,18 @@ PATHS = [
     "url",
 ]
 _CAPTIONS = ("caption", "captions")
-_PROBED = 20  # paths looked up on disk before a manifest is believed
+_PROBED = 20  # paths looked up on disk to check a manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a user said of the columns.
+    """The user's options for the columns of a table.
 
     Attributes:
         id_column: the column of ids; "none" for ids made from paths; None to use ``id`` where it is unique.
-        path_column: the column of paths, or None to look for it.
+        path_column: the column of paths; None to find it.
         only: media keys wanted; empty for all.
-        named: media key to the column that holds it.
+        named: column by media key.
     """
 
     id_column: str | None = None
@@ -59,12 +59,12 @@ class Choice:
 
     @property
     def files(self) -> frozenset[str]:
-        """The media keys wanted of a folder: one that a column gives is not also taken from files."""
+        """The media keys to take from a folder: a key with a column is not also taken from files."""
         return self.only - self.named.keys()
 
     @property
     def only_kind(self) -> str | None:
-        """What a path is whose extension does not tell: the one kind of file wanted, if it is one."""
+        """Medium of a path without a known extension: the only wanted medium of files, if there is just one."""
         files = self.only - {"text"}
         return next(iter(files)) if len(files) == 1 else None
 
@@ -73,7 +73,7 @@ def choose(id_column: str | None, path_column: str | None, media: str | None) ->
     """Read the options of ``open``; ``media`` is like ``image`` or ``image=photo,text='product name'``.
 
     Raises:
-        BadSpec: a word of ``media`` names no media key.
+        BadSpec: a word of ``media`` is not a media key.
     """
     only: set[str] = set()
     named: dict[str, str] = {}
@@ -89,26 +89,26 @@ def choose(id_column: str | None, path_column: str | None, media: str | None) ->
 
 
 def _words(media: str) -> list[str]:
-    """Split at commas and spaces outside quotes: the name of a column may have either."""
+    """Split at commas and spaces outside quotes; column names may contain both."""
     lexer = shlex.shlex(media, posix=True)
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = lexer.whitespace + ",", True, ""
     try:
         return list(lexer)
-    except ValueError:  # an apostrophe that quotes nothing
+    except ValueError:  # an apostrophe without a closing quote
         return media.replace(",", " ").split()
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The use of every column of a table.
+    """The role of every column of a table.
 
     Attributes:
-        media: media key to column.
+        media: column by media key.
         path: the column of paths typed by extension, or None.
         id: the column of ids, or None.
-        meta: column to the name of its metadata column.
-        place: where relative paths start.
-        choice: what the user said.
+        meta: name of the metadata column by column.
+        place: base of relative paths.
+        choice: the user's options.
     """
 
     media: Mapping[str, str]
@@ -119,7 +119,7 @@ class Roles:
     choice: Choice
 
     def reading(self, schema: "pa.Schema") -> "pa.Schema":
-        """Return the columns to read: strings where they become ids or media, typed where metadata."""
+        """Return the columns to read: as strings for ids and media, typed for metadata."""
         import pyarrow as pa
 
         texts = dict.fromkeys(name for name in (self.id, self.path, *self.media.values()) if name)
@@ -135,15 +135,15 @@ class Roles:
 
 
 def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Roles, tuple[str, ...]]:
-    """Give every column of a table its role, and say what a user should know of it.
+    """Assign every column of a table its role; returns notes for the user too.
 
     Args:
         table: the table.
-        choice: what the user said.
-        vectors: its rows describe ready-made vectors, so they need no media, and ``key`` may be the id.
+        choice: the user's options.
+        vectors: whether its rows describe ready-made vectors: then media are optional, and ``key`` may be the id.
 
     Raises:
-        BadData: a named column is missing, no column holds media, or no file it names is there.
+        BadData: a named column is missing, there is no column of media, or none of the named files exists.
     """
     names = table.schema.names
     media = media_columns(table, choice)
@@ -156,7 +156,7 @@ def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Role
         notes.append(f"column {caption} is metadata; media=text={caption} makes it the items' text")
     if not (media or path or vectors):
         raise BadData(
-            f"{table.path}: no column holds media: name it with --media image=COLUMN (media=), or the column of paths "
+            f"{table.path}: no column of media: name it with --media image=COLUMN (media=), or the column of paths "
             f"with --path-column (path_column=); its columns are {', '.join(names)}"
         )
     ids, id_notes = identity(table, choice, among=("id", "key") if vectors else ("id",))
@@ -169,7 +169,7 @@ def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Role
 
 
 def media_columns(table: Table, choice: Choice) -> dict[str, str]:
-    """Return media key to column: those the user named, then those named as a key that is wanted."""
+    """Return the column by media key: columns the user named, then columns named like a wanted key."""
     names = table.schema.names
     media = {key: column.known(name, names, path=table.path) for key, name in choice.named.items()}
     for key in MEDIA:
@@ -196,7 +196,7 @@ def _path_column(table: Table, choice: Choice, media: Mapping[str, str]) -> str 
 
 
 def identity(table: Table, choice: Choice, *, among: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the column of ids: the one named, else the first of ``among`` that tells all rows apart."""
+    """Return the column of ids: the named one, else the first of ``among`` with unique values."""
     if choice.id_column == "none":
         return None, ()
     if choice.id_column:
@@ -205,7 +205,7 @@ def identity(table: Table, choice: Choice, *, among: tuple[str, ...]) -> tuple[s
     for name in (name for name in among if name in table.schema.names):
         if _tells_apart(table, name):
             return name, ()
-        notes.append(f"column {name} is empty or repeats in some rows, so it is not the items' id")
+        notes.append(f"column {name} has empty or repeated values, so it is not used as id")
     return None, tuple(notes)
 
 
@@ -221,7 +221,7 @@ def _tells_apart(table: Table, name: str) -> bool:
 
 
 def _check_files(table: Table, roles: Roles) -> None:
-    """Refuse a manifest of which the first files are all missing: it is read from the wrong folder."""
+    """Refuse a manifest if its first files are all missing: it is read from the wrong folder."""
     columns = [name for name in (roles.path, *(roles.media[key] for key in roles.media if key != "text")) if name]
     if not columns:
         return
@@ -231,6 +231,6 @@ def _check_files(table: Table, roles: Roles) -> None:
     local = [path for path in paths if "://" not in path and "?offset=" not in path]
     if local and len(local) == len(paths) and not any(os.path.exists(path) for path in local):
         raise BadData(
-            f"{table.path}: none of the first {len(local)} files is there, such as {local[0]}; "
+            f"{table.path}: none of the first {len(local)} files exists, such as {local[0]}; "
             "relative paths start from the manifest's folder"
         )

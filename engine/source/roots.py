@@ -1,4 +1,4 @@
-"""Roots: which folders, tars and tables a collection was filled from, and what the ids of their items begin with.
+"""Roots: the folders, tars and tables of a collection's items, and the prefixes of the items' ids.
 
 An id is the prefix of a root and the path below it: ``photos/red0.png``. The prefix is the short name of the root while
 that name is free. Another root of the same name gets as much of its parents as tells it apart (``card2/DCIM/``), so
@@ -19,10 +19,10 @@ from quiver.media import locate, times
 
 #: Paths below a root and the media there.
 Sample = Iterable[tuple[str, Mapping[str, str]]]
-#: Given ids and media, returns which of the ids are stored, by position, and whether their content is the same.
+#: Given ids and media, returns the stored ones by position, and whether their content is the same.
 Evidence = Callable[[Sequence[tuple[str, Mapping[str, str]]]], Mapping[int, bool]]
 
-#: Items whose ids are looked up to recognise a root that has moved.
+#: Number of items whose ids are looked up to recognise a moved root.
 _SAMPLED = 500
 
 
@@ -38,9 +38,9 @@ class Used(NamedTuple):
 
     Attributes:
         path: its real path.
-        prefix: the text that its ids begin with.
+        prefix: prefix of its ids.
         kind: ``folder`` with all below it, ``files`` for single files of a folder, ``tar``, or ``table``.
-        before: the real path that it has moved from; empty if it has not.
+        before: the real path it was moved from; empty if it was not moved.
     """
 
     path: str
@@ -66,21 +66,21 @@ def real_file(path: str) -> str:
 
 
 def same_place(one: str, other: str) -> bool:
-    """Say whether two references mean the same file or the same part of it, by whatever links their paths lead."""
+    """Whether two references mean the same file or the same part of it, with all links resolved."""
     (path, *rest), (path2, *rest2) = locate(one), locate(other)
     return rest == rest2 and times(one)[1:] == times(other)[1:] and real_file(path) == real_file(path2)
 
 
 @dataclass(slots=True)
 class Roots:
-    """The roots of a collection, and those that an add brings.
+    """The roots of a collection, and the new roots of an add.
 
     Attributes:
         stored: the roots that the collection has.
-        aliases: real path to id, for items that were named before roots were kept.
-        evidence: compares samples with what is stored; None for a collection that is new.
+        aliases: id by real path, for items of an older Quiver, which stored no roots.
+        evidence: compares samples with stored items; None for a new collection.
         used: the sources that this add reads.
-        notes: what the user should know.
+        notes: notes for the user.
     """
 
     stored: Sequence[NamedRoot] = ()
@@ -97,7 +97,7 @@ class Roots:
 
     @property
     def all(self) -> list[NamedRoot]:
-        """The stored roots and the new ones; a root that moved is at its new place alone."""
+        """The stored roots and the new ones; a moved root only with its new path."""
         return [NamedRoot(path, prefix) for path, prefix in self._all.items()]
 
     def name(self, path: str, kind: str, *, sample: Callable[[], Sample] | None = None) -> str:
@@ -105,8 +105,8 @@ class Roots:
 
         Args:
             path: its absolute path.
-            kind: what it is, see ``Used``.
-            sample: what lies there, to recognise a root that has moved; None where nothing can be compared.
+            kind: kind of root, see ``Used``.
+            sample: items below the path, to recognise a moved root; None if there is nothing to compare.
         """
         where = real(path)
         prefix = self.covering(where)
@@ -119,7 +119,7 @@ class Roots:
         return prefix
 
     def covering(self, where: str) -> str | None:
-        """Return the prefix of a real path that is a root or lies below one; None where there is no such root."""
+        """Return the prefix of a real path that is a root or lies below one, else None."""
         path = where
         while True:
             if path in self._all:
@@ -135,15 +135,15 @@ class Roots:
         return self._all.get(where)
 
     def alias(self, path: str) -> str | None:
-        """Return the id that a file has from the time before roots were kept."""
+        """Return the id of a file in a collection of an older Quiver, which stored no roots."""
         return self.aliases.get(real_file(path)) if self.aliases else None
 
     def has_below(self, where: str) -> bool:
-        """Say whether another root lies below a real path."""
+        """Whether another root lies below a real path."""
         return any(path.startswith(where.rstrip("/") + "/") for path in self._all)
 
     def id_of(self, path: str) -> str | None:
-        """Return the id of a file by its absolute path; None where no root holds it."""
+        """Return the id of a file by its absolute path; None if it lies below no root."""
         where = real_file(path)
         if where in self.aliases:
             return self.aliases[where]
@@ -152,7 +152,7 @@ class Roots:
         return None if prefix is None else prefix + name
 
     def _moved(self, where: str, sample: Callable[[], Sample] | None) -> str | None:
-        """Take over the prefix of a root that is gone from its place and whose content is here."""
+        """Take over the prefix of a root that is gone from its path and whose content is at the new path."""
         gone = [(path, prefix) for path, prefix in self._all.items() if not os.path.lexists(path)]
         if not gone or sample is None or self.evidence is None:
             return None
@@ -181,7 +181,7 @@ class Roots:
         return prefix
 
     def _fresh(self, path: str, where: str, *, alone: bool = False) -> str:
-        """Return the shortest end of a path that no other root has as prefix; none for files alone, if that is free."""
+        """Return the shortest end of a path that is no prefix of another root; may be empty for files alone."""
         steps = [step for step in path.split("/") if step]
         if not steps or (alone and "" not in self._all.values()):
             return ""
@@ -190,7 +190,7 @@ class Roots:
         if holders[0] is None:
             return prefixes[0]
         prefix = next((each for each, holder in zip(prefixes, holders, strict=True) if holder is None), f"{path}/")
-        self.notes.append(f"{prefixes[0]}... are items from {holders[0]}: those from {path} are called {prefix}...")
+        self.notes.append(f"{prefixes[0]}... are items from {holders[0]}: items from {path} get the ids {prefix}...")
         return prefix
 
     def _holder(self, prefix: str, where: str) -> str | None:

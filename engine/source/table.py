@@ -1,4 +1,4 @@
-"""A table on disk, whatever its format: columns with types that hold for the whole file, read in blocks."""
+"""A table on disk in any format: columns with types valid for the whole file, read in blocks."""
 
 import os
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ SUFFIXES = tuple(_READERS)
 
 
 def is_table(path: str) -> bool:
-    """Tell by its name whether a file is a table."""
+    """Whether a file name is that of a table."""
     return os.path.splitext(path)[1].lower() in _READERS
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One CSV, TSV, JSONL or Parquet file, or several of the same columns, one after the other.
+    """One CSV, TSV, JSONL or Parquet file, or several files with the same columns in sequence.
 
     Attributes:
-        paths: where they are.
-        schema: the columns under their own names, typed over all rows.
-        counts: how many well-formed rows each has.
-        notes: what a user should be told.
+        paths: paths of the files.
+        schema: the columns under their original names, with types inferred from all rows.
+        counts: number of well-formed rows per file.
+        notes: notes for the user.
     """
 
     paths: tuple[str, ...]
@@ -48,16 +48,16 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """How many well-formed rows there are."""
+        """Number of well-formed rows."""
         return sum(self.counts)
 
     @property
     def path(self) -> str:
-        """The first file, which stands for all in messages."""
+        """The first file, used in messages."""
         return self.paths[0]
 
     def read(self, schema: "pa.Schema", report: Report) -> Iterator["pa.RecordBatch"]:
-        """Yield the columns of ``schema``, which may ask for strings where the table has another type."""
+        """Yield the columns of ``schema``; it may name the string type for a column of another type."""
         for path in self.paths:
             yield from _reader(path).read(path, schema, report)
 
@@ -71,17 +71,17 @@ class Table:
 def _reader(path: str) -> ModuleType:
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in _READERS:
-        raise BadData(f"{path}: a table is one of {', '.join(SUFFIXES)}")
+        raise BadData(f"{path}: a table must be one of {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):
         raise BadData(f"there is no file {path}")
     return _READERS[suffix]
 
 
 def open_table(*paths: str) -> Table:
-    """Read tables once from end to end and learn their columns.
+    """Read tables once completely and infer their columns.
 
     Raises:
-        BadData: one is missing, empty, of another format or not UTF-8, or their columns differ.
+        BadData: a table is missing, empty, of another format or not UTF-8, or their columns differ.
     """
     scans = [_reader(path).scan(path) for path in paths]
     first = scans[0][0]

@@ -1,4 +1,4 @@
-"""The members of a tar, gathered into samples.
+"""The members of a tar, grouped into samples.
 
 By the WebDataset convention the stem of a sample ends at the first dot: ``7.jpg``, ``7.txt`` and ``7.left.jpg`` are one
 sample. Where that would make one sample of several pictures (``img.1.png``, ``img.2.png``), the stem of each ends at
@@ -19,13 +19,13 @@ from quiver.errors import BadData
 from quiver.media import kind, span
 from quiver.types import MEDIA
 
-_CONTENT_BYTES = 1 << 20  # a caption or a sidecar is smaller
+_CONTENT_BYTES = 1 << 20  # captions and sidecars are smaller
 Report = Callable[[int, str], None]  # byte offset and reason
 
 
 @dataclass(slots=True)
 class Sample:
-    """The members of one stem."""
+    """A sample: the members of one stem."""
 
     stem: str
     media: dict[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A member: its stems up to the first and to the last dot, and the key it may have in a sample.
+    """A member: its stems up to the first and up to the last dot, and its possible key in a sample.
 
     The part before the extension may name the key, as in ``7.before.jpg``; then both stems end at the first dot.
     """
@@ -63,13 +63,13 @@ class _Member:
 def samples(
     path: str, report: Report, *, tally: Tally | None = None, split: frozenset[str] = frozenset()
 ) -> Iterator[Sample]:
-    """Yield the samples of a tar; damage is reported, and what stands before it is kept.
+    """Yield the samples of a tar; damage is reported, and the samples before it are kept.
 
     Args:
         path: the tar.
         report: takes a byte offset and a reason.
-        tally: counts the members that are no part of a sample.
-        split: stems up to the first dot whose members are apart from each other, see ``repeated``.
+        tally: counts members that belong to no sample.
+        split: stems up to the first dot whose members are not adjacent, see ``repeated``.
     """
     tally = Tally() if tally is None else tally
     with open(path, "rb") as file:
@@ -79,7 +79,7 @@ def samples(
 
 
 def repeated(path: str) -> frozenset[str]:
-    """Return the stems up to the first dot that members far from each other share, with media of one kind."""
+    """Return the stems up to the first dot that non-adjacent members with the same medium share."""
     groups: Counter[str] = Counter()
     with open(path, "rb") as file:
         groups.update(group[0].short for group in _groups(file, lambda *_: None, Tally()))
@@ -87,7 +87,7 @@ def repeated(path: str) -> frozenset[str]:
 
 
 def _groups(file: IO[bytes], report: Report, tally: Tally) -> Iterator[list[_Member]]:
-    """Yield the members side by side that share their stem up to the first dot."""
+    """Yield groups of adjacent members with the same stem up to the first dot."""
     group: list[_Member] = []
     for info in members(file, report, tally):
         member = _Member.of(info)
@@ -101,7 +101,7 @@ def _groups(file: IO[bytes], report: Report, tally: Tally) -> Iterator[list[_Mem
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Makes samples of members."""
+    """Groups members into samples."""
 
     path: str
     file: IO[bytes]
@@ -123,7 +123,7 @@ class _Reader:
             yield from self._spread(stem, company, shared)
 
     def _spread(self, stem: str, company: Sequence[_Member], shared: Sequence[_Member]) -> Iterator[Sample]:
-        """Yield the sample of one stem; a second medium of one kind is a sample of its own name."""
+        """Yield the sample of one stem; a second file of the same medium makes a sample of its own."""
         sidecars = [member for member in company if member.is_sidecar]
         first: dict[str | None, _Member] = {}
         for member in company:
@@ -143,7 +143,7 @@ class _Reader:
         yield sample
 
     def _add(self, sample: Sample, member: _Member) -> bool:
-        """Put a member into its sample, a later text or field over an earlier one; False if it has no place there."""
+        """Put a member into its sample; a later text or field replaces an earlier one. False if it belongs to none."""
         end = member.suffix.rpartition(".")[2]
         if end == "json":
             sample.meta.update(jsonl.flatten(jsonl.parse(self._content(member.info))))
@@ -171,12 +171,12 @@ class _Reader:
 
 
 def members(file: IO[bytes], report: Report, tally: Tally) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar from their headers, up to its end or to the first damage."""
+    """Yield the files of a tar from their headers, up to the end or the first damage."""
     size = os.fstat(file.fileno()).st_size
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined] # or it keeps every header it has seen
+                tar.members.clear()  # type: ignore[attr-defined] # or it keeps every header in memory
                 if member.offset_data + member.size > size:
                     report(member.offset, f"the shard ends inside {member.name}; it has {size} bytes")
                     return
@@ -184,12 +184,12 @@ def members(file: IO[bytes], report: Report, tally: Tally) -> Iterator[tarfile.T
                     yield member
             end = tar.offset
     except (tarfile.TarError, EOFError) as error:
-        report(file.tell(), f"not a whole uncompressed tar: {error}")
+        report(file.tell(), f"not a complete uncompressed tar: {error}")
         return
     file.seek(end)
     mark = file.read(512)
     if not mark:
-        report(end, "the shard ends without its end mark: if it was cut here, later samples are lost")
+        report(end, "the shard has no end mark: if it was truncated, later samples are lost")
     elif mark.strip(b"\0"):
         report(end, "the header of the next member is damaged; it and all after it are lost")
 

@@ -1,7 +1,7 @@
-"""Metadata values as people make them in Python, brought to those that JSON has, and dates.
+"""Conversion of Python metadata values to JSON types and dates.
 
-NumPy scalars, decimals, paths, sets and the missing values of pandas become plain values. What has no plain form, such
-as bytes, is refused with its type.
+NumPy scalars, decimals, paths, sets and the missing values of pandas become plain values. Values without a plain form,
+such as bytes, are refused with their type.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ def plain(value: Any) -> Any:
     (0.5, ['a', 'b'], nan)
 
     Raises:
-        TypeError: it has no such form; the message names its type.
+        TypeError: it has no such form; the message is its type.
         ValueError: a text has half a surrogate pair, or is nested too deeply.
     """
     if value is None or type(value) in _KEPT:
@@ -36,7 +36,7 @@ def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"has half a surrogate pair at character {error.start}, which is no text") from error
+        raise ValueError(f"has half a surrogate pair at character {error.start}, which is not valid text") from error
     return value
 
 
@@ -60,7 +60,7 @@ def _moment(value: datetime) -> datetime | None:
 
 
 def _number(value: Decimal) -> Any:
-    """Return the number a decimal writes, or its text where float64 cannot hold it."""
+    """Return a decimal as a number, or as text if float64 cannot represent it."""
     if value.is_nan():
         return float("nan")
     if value.is_finite() and abs(value) < 2**63 and value == value.to_integral_value():
@@ -97,7 +97,7 @@ def _name(name: Any) -> str:
     return _text(name)
 
 
-#: Which form a value has, by its type; the first that fits counts.
+#: Conversions by type; the first match applies.
 _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (np.generic, _scalar),
     (str, lambda value: _text(str(value))),

@@ -103,7 +103,7 @@ class Shards:
         media = _media(sample, self.choice)
         name = f"{shard.prefix}/{sample.stem}"
         if not media:
-            self._problems.append(Problem(name, shard.path, "the sample holds no media"))
+            self._problems.append(Problem(name, shard.path, "the sample has no media"))
         elif self._id(sample, shard) is None:
             self._problems.append(Problem(name, shard.path, f"its field {self.choice.id_column} is empty"))
         else:

@@ -1,4 +1,4 @@
-"""Questions with known answers, as a table has them: media to ask with, and a column of ids."""
+"""Labelled queries from a table: columns of query media, and a column with the ids of right answers."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -11,11 +11,11 @@ from quiver.types import MEDIA
 
 
 class Questions(NamedTuple):
-    """Questions with their answers.
+    """Labelled queries: questions with the ids of their right answers.
 
     Attributes:
         media: media of each question, by key.
-        answers: ids that answer each question.
+        answers: ids of the right answers of each question.
         notes: remarks for the user.
     """
 
@@ -25,15 +25,15 @@ class Questions(NamedTuple):
 
 
 def read(path: str | Path, *, answer: str = "answer") -> Questions:
-    """Read questions from a CSV, TSV, JSON lines or Parquet file; rows that ask the same are one question.
+    """Read labelled queries from a CSV, TSV, JSONL or Parquet file; rows with the same query are one question.
 
     Args:
-        path: the file; its columns of media are found as those of a manifest.
-        answer: the column that names the item which answers a row.
+        path: the file; its columns of media are found as in a manifest.
+        answer: column with the id of the right answer.
 
     Raises:
-        BadData: the file cannot be read, or no row can be asked.
-        BadSpec: it has no such column.
+        BadData: the file cannot be read, or no row is a valid query.
+        BadSpec: the file has no such column.
     """
     table = open_manifest(str(Path(path).expanduser()), Choice())
     if answer not in table.schema.names:
@@ -48,7 +48,7 @@ def read(path: str | Path, *, answer: str = "answer") -> Questions:
             if row[answer] not in (None, ""):
                 found[held][str(row[answer])] = None
     if not found:
-        raise BadData(f"{path} holds no question that has an answer in column {answer!r}")
+        raise BadData(f"{path} has no row with query media and an answer in column {answer!r}")
     problems = table.problems()
     lost = [f"{len(problems)} rows left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
     return Questions([dict(held) for held in found], [list(each) for each in found.values()], (*table.notes, *lost))

@@ -1,4 +1,4 @@
-"""The user's own files as items: a folder, glob, manifest or webdataset tar, with options behind its path.
+"""The user's own files as items: a folder, glob, manifest or webdataset tar, with options after its path.
 
 ``"shop.csv text=name image=photo"`` names columns of a table; ``"photos meta=photos.csv"`` joins a table to files.
 Training (``--data``) and ``quiver bench recall --items`` read files this way.
@@ -25,7 +25,7 @@ class Files(NamedTuple):
 
     Attributes:
         items: with media as absolute paths and all other columns as metadata.
-        notes: remarks for the user: columns with a special meaning, and rows that were left out.
+        notes: notes for the user: columns with a special meaning, and rows that were left out.
     """
 
     items: list[Item]
@@ -33,22 +33,22 @@ class Files(NamedTuple):
 
 
 def is_path(text: str) -> bool:
-    """Tell whether a text is a path on disk, or a glob."""
+    """Whether a text is a path on disk or a glob."""
     return has_magic(text) or os.path.exists(os.path.expanduser(text))
 
 
 def split(spec: str) -> tuple[str, dict[str, str]]:
-    """Split a spec into path and options; a path may have spaces in it."""
+    """Split a spec into path and options; a path may contain spaces."""
     return (spec, {}) if is_path(spec) else registry.split(spec)
 
 
 def written(path: str, options: Mapping[str, str]) -> str:
-    """Write a spec of an absolute path and options."""
+    """Return the spec of an absolute path and options."""
     return shlex.join([os.path.abspath(os.path.expanduser(path)), *(f"{k}={v}" for k, v in options.items())])
 
 
 def with_options(spec: str, given: Mapping[str, str | None]) -> str:
-    """Add options to a spec of files; those in the spec itself come first."""
+    """Add options to a spec of files; options in the spec itself take precedence."""
     path, options = split(spec)
     added = {name: value for name, value in given.items() if value is not None and name not in options}
     return shlex.join([path, *(f"{name}={value}" for name, value in {**options, **added}.items())])
@@ -67,12 +67,12 @@ def read(path: str, options: Mapping[str, str], *, what: str, more: tuple[str, .
     Args:
         path: a folder, glob, manifest or webdataset tar.
         options: of ``OPTIONS``.
-        what: the option of the command line that named the files, for messages.
-        more: options that the caller reads itself, for messages.
+        what: command-line option that named the files, for messages.
+        more: further options, which the caller reads, for messages.
 
     Raises:
         BadData: the files cannot be read.
-        BadSpec: an option is unknown, or names a column that is not there.
+        BadSpec: an option is unknown, or names a column that does not exist.
     """
     from quiver.engine import source
 

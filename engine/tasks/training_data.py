@@ -1,8 +1,8 @@
 """Training data: data sets and the user's own files, as tasks to train on and to validate on.
 
 A data set of ``quiver.benchmarks.datasets`` gives its own train and validation parts. Files are split by a metadata
-column ``split``, or else nine to one by a hash of their ``group`` column or id, so that a file stays on its side
-whatever is added later.
+column ``split``, or else nine to one by a hash of their ``group`` column or id, so that a file stays in its part
+when files are added later.
 """
 
 import hashlib
@@ -26,22 +26,22 @@ from quiver.types import KEYS, Item, Query, keys_of, strings
 #: Names of the training and the validation part in data sets.
 _LEARN = ("train", "development", "train9k")
 _VALIDATION = ("validation", "val", "valid")
-#: What a column ``split`` may say.
+#: Accepted values of a column ``split``.
 _SPLITS = dict.fromkeys(("train", "training"), "train")
 _SPLITS |= dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
 _SPLITS |= dict.fromkeys(("test", "testing"), "test")
 #: Options of the command line that name tables and columns.
 _FLAGS = ("meta", "key", "media", "text", "image")
-#: Words in the names of columns that hold texts about items, likeliest first.
+#: Words in the names of columns of texts about items, likeliest first.
 _TEXTS = ("caption", "text", "description", "title", "name")
-#: One group in so many is validation, where nothing says which.
+#: Default share of validation groups: one in this many.
 _SHARE = 10
 
 Pair = tuple[Task, Task | None]
 
 
 def lessons(specs: str | Sequence[str]) -> Pair:
-    """Read what to learn from.
+    """Read training data.
 
     Args:
         specs: each a data set such as ``"world track=films"``, or a folder, glob, manifest or webdataset tar, which
@@ -50,15 +50,15 @@ def lessons(specs: str | Sequence[str]) -> Pair:
             ``queries`` times at most.
 
     Returns:
-        The task to learn from, and the one to validate on: None where no spec has one.
+        The training task, and the validation task or None.
 
     Raises:
-        BadData: the data is not there, or a split cannot be made of it.
-        BadSpec: a spec cannot be read, or names a split itself.
+        BadData: the data does not exist, or cannot be split.
+        BadSpec: a spec is invalid, or names a split itself.
     """
     specs = strings(specs, "specs")
     if not specs:
-        raise BadSpec("nothing to learn from: give a data set, a folder or a manifest")
+        raise BadSpec("no training data: give a data set, a folder or a manifest")
     pairs = [_dataset(spec) if is_dataset(spec) else _files(spec) for spec in specs]
     held = [validation for _, validation in pairs if validation is not None]
     return join([learn for learn, _ in pairs]), join(held) if held else None
@@ -68,27 +68,29 @@ def with_columns(specs: Sequence[str], given: Mapping[str, str | None]) -> list[
     """Add options that name tables and columns to every spec of files.
 
     Args:
-        specs: as ``lessons`` takes them.
-        given: of ``own_files.OPTIONS``; None for those that were not given.
+        specs: specs as for ``lessons``.
+        given: options of ``own_files.OPTIONS``; None for options that were not given.
 
     Raises:
-        BadSpec: one is given, and no spec is of files.
+        BadSpec: an option is given, but no spec names files.
     """
     said = [name for name, value in given.items() if value is not None]
     if said and all(is_dataset(spec) for spec in specs):
-        raise BadSpec(f"--{said[0]} is for your own tables, and {', '.join(specs)} is a data set: leave it out")
+        raise BadSpec(
+            f"--{said[0]} applies to your own tables only, and {', '.join(specs)} is a data set: leave the option out"
+        )
     return [spec if is_dataset(spec) else own_files.with_options(spec, given) for spec in specs]
 
 
 def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool, more: Sequence[str] = ()) -> str:
-    """Return a command that gives a task its questions, where the user's own files have none; "" where they do.
+    """Return a command that gives a task of the user's own files its questions; "" if it has some.
 
     Args:
-        learn: the task made of the files.
-        specs: as ``lessons`` takes them.
+        learn: the task of the files.
+        specs: specs as for ``lessons``.
         model: name of the model to train.
-        edits: whether it learns from pictures and what should be different, not from texts.
-        more: further words of the command, such as settings.
+        edits: whether the model learns from pictures and attribute edits, not from texts.
+        more: further arguments of the command, such as settings.
     """
     own = [spec for spec in specs if not is_dataset(spec)]
     if learn.questions or not own:
@@ -103,10 +105,10 @@ def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool, more: 
     if edits:
         apart = [name for name, each in values.items() if 1 < len(set(each)) <= len(each) // 2]
         if not apart:
-            return "No column has values that several pictures share: give a table of such columns with --meta TABLE."
+            return "No column has values shared by several pictures: give a table of such columns with --meta TABLE."
         options["edits"] = ",".join(apart[:2])
     elif not values:
-        return "No column of text is there: give a table with --meta TABLE --text COLUMN."
+        return "There is no text column: give a table with --meta TABLE --text COLUMN."
     else:
         flags += ["--text", min(values, key=lambda name: (_rank(name), -len(set(values[name]))))]
     spec = own_files.with_options(path, options) if options else path
@@ -114,12 +116,12 @@ def advice(learn: Task, specs: Sequence[str], *, model: str, edits: bool, more: 
 
 
 def _rank(column: str) -> int:
-    """Return how likely a column holds texts about items, by its name: the smaller, the likelier."""
+    """Return the rank of a column name as a column of texts about items: smaller is likelier."""
     return next((place for place, word in enumerate(_TEXTS) if word in column.casefold()), len(_TEXTS))
 
 
 def is_dataset(spec: str) -> bool:
-    """Whether a spec names a data set: one of Quiver's, or by a dotted name one of somebody else's."""
+    """Whether a spec names a data set: one of Quiver's, or a third-party one by its dotted name."""
     name = spec.split(maxsplit=1)[0] if spec.strip() else spec
     if name in datasets.names():
         return True
@@ -129,7 +131,7 @@ def is_dataset(spec: str) -> bool:
 
 
 def full_name(spec: str) -> str:
-    """Write a spec so that it means the same from any folder."""
+    """Return a spec with absolute paths, valid from any folder."""
     if is_dataset(spec):
         return registry.canonical(spec)
     path, options = _read(spec)
@@ -137,9 +139,9 @@ def full_name(spec: str) -> str:
 
 
 def join(tasks: Sequence[Task]) -> Task:
-    """Make one task of several: an item they share is one item, ids that mean different things get their task's name.
+    """Join several tasks: shared items are merged, and ids of different items get their task's name as prefix.
 
-    Every item competes for every question that does not name its candidates.
+    Every item is a candidate for every question that does not name its candidates.
     """
     if len(tasks) == 1:
         return tasks[0]
@@ -172,7 +174,7 @@ def join(tasks: Sequence[Task]) -> Task:
 
 
 def _labels(tasks: Sequence[Task]) -> list[str]:
-    """Return a short name for each task, all of them different."""
+    """Return a short, unique name for each task."""
     names = [os.path.basename(task.name.split(maxsplit=1)[0]) for task in tasks]
     return [f"{name}#{place + 1}" if names.count(name) > 1 else name for place, name in enumerate(names)]
 
@@ -199,15 +201,15 @@ def _dataset(spec: str) -> Pair:
         raise BadSpec(f"--data {spec!r} names a split: training reads the train and the validation part itself")
     load = getattr(datasets.module(name), "load", None)
     if load is None:
-        raise BadSpec(f"{name} holds ready-made vectors and nothing to learn from")
+        raise BadSpec(f"{name} consists of ready-made vectors, which models cannot be trained on")
     parameter = inspect.signature(load, eval_str=True).parameters.get("split")
     known = () if parameter is None else typing.get_args(parameter.annotation)
     parts = [next((each for each in wanted if each in known), None) for wanted in (_LEARN, _VALIDATION)]
-    if parameter is not None and not known:  # any name may stand there, and the data set says what it lacks
+    if parameter is not None and not known:  # any name will do: the data set reports its missing files
         parts = ["train", "validation"]
     if parts[0] is None:
         has = f"its splits are {', '.join(map(str, known))}" if known else "it has no splits"
-        raise BadSpec(f"{name} has no part to learn from: {has}")
+        raise BadSpec(f"{name} has no training part: {has}")
     learn: Task = datasets.load(f"{spec} split={parts[0]}")
     if parts[1] is None:
         return replace(learn, notes=(*learn.notes, "no validation part: the last state is kept")), None
@@ -219,7 +221,7 @@ def _read(spec: str) -> tuple[str, dict[str, str]]:
     path, options = own_files.split(spec)
     if not own_files.is_path(path):
         known = ", ".join(datasets.names())
-        raise BadSpec(f"--data {spec!r} is neither a file or folder that is there nor a data set: there are {known}")
+        raise BadSpec(f"--data {spec!r} is neither an existing file or folder nor a data set; data sets: {known}")
     return path, options
 
 
@@ -234,18 +236,18 @@ def _files(spec: str) -> Pair:
 
 
 def _edit(pair: Pair, attributes: Sequence[str], queries: str) -> Pair:
-    """Ask both parts for changes of attributes instead of by text."""
+    """Replace the questions of both parts by attribute edits."""
     count = int(queries) if queries.isdecimal() else attribute_edits.QUERIES
     if queries and not queries.isdecimal():
         raise BadSpec(f"queries must be a number, not {queries!r}")
     learn, validation = pair
     learn = attribute_edits.edited(learn, attributes, queries=count)
     if not learn.questions:
-        raise BadData(f"{learn.name}: no two pictures to learn from differ in one of {', '.join(attributes)} alone")
+        raise BadData(f"{learn.name}: no two training pictures differ in exactly one of {', '.join(attributes)}")
     if validation is not None:
         validation = attribute_edits.edited(validation, attributes, queries=count)
         if not validation.questions:
-            note = "no two pictures of the validation part differ in one of the edits alone: the last state is kept"
+            note = "no two validation pictures differ in exactly one of the edits: the last state is kept"
             return replace(learn, notes=(*learn.notes, note)), None
     return learn, validation
 
@@ -277,7 +279,7 @@ def _named(item: Item, name: str) -> str:
 
 
 def _hashed(item: Item) -> str:
-    """Put a group, or an item that has none, on the side that its SHA-256 says."""
+    """Assign a group, or an item without one, to training or validation by its SHA-256."""
     text = str(item.meta.get("group", item.id))
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return "validation" if number % _SHARE == 0 else "train"
@@ -301,7 +303,7 @@ def _task(name: str, items: Sequence[Item], *, protocol: str, notes: Sequence[st
 
 
 def _questions(items: Sequence[Item], target: str) -> list[Question]:
-    """Ask for each item by its text; items of equal text are equally right."""
+    """Make a question of the text of each item; all items with that text are right answers."""
     told = [item for item in items if "text" in item.media and len(item.media) > 1]
     alike: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     wanted = {}

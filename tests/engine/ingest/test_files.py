@@ -68,7 +68,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path):
 
     job = Job("a", {"image": str(path)})
     assert decode(job, [Slot("image", Reader(1))]).reason is None
-    assert "its files change while they are read" in decode(job, [Slot("image", Reader(2))]).reason
+    assert "its files changed while they were read" in decode(job, [Slot("image", Reader(2))]).reason
 
 
 def test_a_file_that_vanishes_after_it_was_listed_is_quarantined_alone(tmp_path, photos):

@@ -267,7 +267,7 @@ def test_of_items_with_one_id_in_one_add_the_first_is_kept_and_the_others_are_sa
         ]
     if way in ("items", "an item and a file"):
         (reason,) = report.reasons
-        assert reason.reason == "this id came before in the same add, and the first one is kept: ids must be unique"
+        assert reason.reason == "this id is repeated in the same add; the first item is kept: ids must be unique"
     assert report.updated == 0
 
 

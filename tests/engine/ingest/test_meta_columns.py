@@ -129,7 +129,7 @@ def test_a_number_that_a_column_cannot_hold_exactly_is_turned_away_alone(shop):
     )
     (bad,) = shop.info()["quarantine"]
     assert (report.quarantined, bad["id"]) == (1, "d")
-    assert "v is 1152921504606846977, which its column of fractions cannot hold exactly" in bad["reason"]
+    assert "v is 1152921504606846977, which a column of fractions cannot store exactly" in bad["reason"]
     assert values(shop, "v", ["a", "b"]) == [0.5, 7.0] and len(shop) == 3
     with pytest.raises(BadData, match="item 'a': v is 1152921504606846977"):
         shop.update_meta({"a": {"v": 2**60 + 1}})
@@ -137,12 +137,12 @@ def test_a_number_that_a_column_cannot_hold_exactly_is_turned_away_alone(shop):
 
 def test_what_became_of_a_column_is_told_once(shop, caplog):
     told = shop.add(Item("d", {"text": "x"}, {"n": 0.5}), workers=0, progress=False).notes
-    assert told == ["column n held whole numbers and holds fractions from now on"]
+    assert told == ["column n now stores fractions instead of whole numbers"]
     assert shop.add(Item("e", {"text": "x"}, {"n": 0.5}), workers=0, progress=False).notes == []
     shop.update_meta({"a": {"n": "many"}})
-    assert "column n held fractions, and the new data has text" in caplog.text
+    assert "column n stored fractions, but the new data has text" in caplog.text
     told = shop.add(Item("f", {"text": "x"}, {"n": 5}), workers=0, progress=False).notes
-    assert told == ["column n holds text here: whole numbers of the new data are stored as text"]
+    assert told == ["column n is a text column: whole numbers of the new data are stored as text"]
 
 
 def test_full_text_finds_numbers_that_became_text(shop):

@@ -238,12 +238,12 @@ def test_two_folders_of_one_name_are_told_apart_by_their_parents(tmp_path):
         ("nowhere", "there is no file or folder"),
         ("nowhere/*.jpg", "there is no folder"),
         ("p/*.png", "looked for images, sounds, videos and .txt files, found nothing"),
-        ("p", "vectors are added as vectors"),
-        ("p/a.npy", "holds an array"),
-        ("odd.bin", "is no media file, no table"),
+        ("p", "add arrays as vectors"),
+        ("p/a.npy", "is an array"),
+        ("odd.bin", "is not a media file, a table"),
         ("s3://bucket/folder", "list the URIs in a manifest"),
         ("pipe.png", "pipe.png is a pipe, a socket or a device: give a file or a folder"),
-        ("loop.png", "loop.png is a link to nothing, or to itself"),
+        ("loop.png", "loop.png is a broken link, or a link to itself"),
         ("photos.zip", "unpack archives first"),
         ("IMG_1.CR2", "convert camera raw files to JPEG or TIFF first"),
     ],
@@ -258,7 +258,7 @@ def test_what_cannot_be_added_is_refused_with_the_reason(tmp_path, name, message
 
 @pytest.mark.parametrize("option", [{"key": "n"}, {"path_column": "n"}, {"id_column": "n"}, {"media": "text=n"}])
 def test_an_option_that_names_a_column_needs_a_table(tmp_path, option):
-    with pytest.raises(BadSpec, match=f"{next(iter(option))} names a column, and there is no table"):
+    with pytest.raises(BadSpec, match=f"{next(iter(option))} names a column, but there is no table"):
         source.open([str(touch(tmp_path / "p", "a.jpg"))], **option)
 
 
@@ -266,5 +266,5 @@ def test_nothing_to_add_names_what_was_looked_for(tmp_path):
     (tmp_path / "p").mkdir()
     with pytest.raises(BadData, match=r"looked for images, sounds, videos and [.]txt files, found nothing"):
         source.open([str(tmp_path / "p")])
-    with pytest.raises(BadData, match="list of paths"):
+    with pytest.raises(BadData, match="at least one path"):
         source.open([])

@@ -60,12 +60,12 @@ def test_vectors_that_are_not_finite_are_quarantined_and_the_others_added(shop, 
         (None, None, r"need ids, one for each row"),
         (IDS[:-1], None, "49 ids for 50 vectors"),
         ("item", None, "not the text 'item'"),
-        ([*IDS[:-1], "item0"], None, "'item0' comes twice"),
+        ([*IDS[:-1], "item0"], None, "'item0' is repeated"),
         ([*IDS[:-1], ""], None, "an id is empty"),
         (list(range(N)), None, "ids must be text, not 0"),
         (IDS, {"price": [1]}, "1 rows of metadata for 50 vectors"),
         (IDS, 7, "metadata must be a mapping of columns"),
-        (IDS, {"a": [b"x"] * N}, "metadata column 'a' holds binary"),
+        (IDS, {"a": [b"x"] * N}, "metadata column 'a' has type binary"),
         (IDS, {"a.b": [1] * N}, "metadata cannot be called 'a.b'"),
         (IDS, {"_rowid": [1] * N}, "metadata cannot be called '_rowid'"),
         (IDS, {"Price": [1] * N, "price": [1] * N}, "differ in nothing but upper and lower case"),
@@ -87,7 +87,7 @@ def test_what_is_no_matrix_is_refused(shop, odd):
 
 def test_ids_for_a_file_are_refused(shop, tmp_path, vectors):
     np.save(tmp_path / "v.npy", vectors)
-    with pytest.raises(BadSpec, match="ids are for an array"):
+    with pytest.raises(BadSpec, match="ids apply to an array"):
         shop.add_vectors(tmp_path / "v.npy", ids=IDS, space="mine")
 
 

@@ -125,7 +125,7 @@ def test_an_id_column_that_repeats_is_not_the_id_unless_named(tmp_path):
     path = table(tmp_path / "p", "file,id\na.jpg,1\nb.jpg,1\nc.jpg,\n")
     stream = source.open([path])
     assert values(stream, "id") == ["p/a.jpg", "p/b.jpg", "p/c.jpg"]
-    assert any("column id is empty or repeats" in note for note in stream.notes)
+    assert any("column id has empty or repeated values" in note for note in stream.notes)
     named = source.open([path], id_column="id")
     assert values(named, "id") == ["1"]
     assert [found.uri for found in named.problems()] == [str(tmp_path / "p/c.jpg"), str(tmp_path / "p/b.jpg")]
@@ -145,8 +145,8 @@ def test_a_row_without_media_or_of_an_unknown_kind_is_a_problem(tmp_path):
     stream = source.open([table(tmp_path / "p", "file,n\na.jpg,1\n,2\nx.bin,3\nb.jpg,4\n")])
     assert values(stream, "n") == [1, 4]
     assert [(found.id, found.reason[:30]) for found in stream.problems()] == [
-        ("p/list.csv#1", "it holds no media (looked in f"),
-        ("p/x.bin", "x.bin has no extension that te"),
+        ("p/list.csv#1", "it has no media (looked in fil"),
+        ("p/x.bin", "x.bin has no known extension: "),
     ]
 
 
@@ -203,9 +203,9 @@ def test_a_path_to_a_text_file_gives_its_content(tmp_path):
         ("file,label\na.jpg,1\n".encode("utf-16"), r"line 1, byte 0 \(0xff\) is not UTF-8"),
         ("", "is empty"),
         ("file,label\n", "has no rows"),
-        ("label,n\nx,1\n", "no column holds media.*its columns are label, n"),
-        ("file\nno.jpg\nnot.jpg\n", "none of the first 2 files is there"),
-        ('file,n\na.jpg,"1\nb.jpg,2\n', "a quote is opened and never closed"),
+        ("label,n\nx,1\n", "no column of media.*its columns are label, n"),
+        ("file\nno.jpg\nnot.jpg\n", "none of the first 2 files exists"),
+        ('file,n\na.jpg,"1\nb.jpg,2\n', "a quote is never closed"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused_with_the_place(tmp_path, text, message):
@@ -252,7 +252,7 @@ def test_jsonl_keeps_types_lists_and_flattens_one_level(tmp_path):
     assert (found[0]["size_at"], found[1]["box"]) == ('{"deep": 1}', [1, 2])
     assert found[0]["day"] == datetime.date(2024, 1, 2)
     assert [found.reason for found in stream.problems()] == [
-        "line 5 holds a list, not an object",
+        "line 5 is of type list, not an object",
         "line 6 is not JSON: Expecting property name enclosed in double quotes at column 2",
     ]
     assert any("flattened one level" in note for note in stream.notes)
@@ -296,7 +296,7 @@ def test_parquet_types_become_those_of_metadata(tmp_path):
 
 
 def test_a_broken_parquet_file_is_refused(tmp_path):
-    with pytest.raises(BadData, match="is not a whole Parquet file"):
+    with pytest.raises(BadData, match="is not a complete Parquet file"):
         source.open([table(tmp_path / "p", b"PAR1 oh no", "list.parquet")])
 
 

@@ -129,5 +129,5 @@ def test_a_table_that_names_no_file_is_refused(tmp_path, options, message):
 def test_a_table_needs_files_to_describe(tmp_path):
     folder(tmp_path, "a.jpg")
     manifest = csv(tmp_path / "list.csv", "file\na.jpg\n")
-    with pytest.raises(BadData, match="describes files"):
+    with pytest.raises(BadData, match="is metadata of files"):
         source.open([manifest], meta=manifest)

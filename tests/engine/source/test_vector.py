@@ -61,7 +61,7 @@ def test_the_array_of_an_npz_is_its_only_matrix_or_the_one_named(tmp_path):
     _, vectors, _ = read(open_vectors(str(tmp_path / "v.npz")))
     np.testing.assert_array_equal(vectors, VECTORS)
     np.savez_compressed(tmp_path / "two.npz", base=VECTORS, queries=VECTORS[::-1])
-    with pytest.raises(BadData, match=r"name the array .* it holds base \(6, 2\) float32, queries"):
+    with pytest.raises(BadData, match=r"name the array .* it contains base \(6, 2\) float32, queries"):
         open_vectors(str(tmp_path / "two.npz"))
     _, vectors, _ = read(open_vectors(str(tmp_path / "two.npz"), column="queries"))
     np.testing.assert_array_equal(vectors, VECTORS[::-1])
@@ -145,9 +145,9 @@ def test_metadata_of_another_length_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("v.npy", np.arange(3.0), r"holds \(3,\) of float64, not \(n, dim\) numbers"),
-        ("v.npy", np.array([["a"]]), "not .n, dim. numbers"),
-        ("v.npy", np.array([[None]], object), "not .n, dim. numbers"),
+        ("v.npy", np.arange(3.0), r"must be \(n, dim\) numbers, not \(3,\) of float64"),
+        ("v.npy", np.array([["a"]]), "must be .n, dim. numbers"),
+        ("v.npy", np.array([[None]], object), "must be .n, dim. numbers"),
     ],
 )
 def test_arrays_of_another_form_are_refused(tmp_path, name, array, message):
@@ -158,10 +158,10 @@ def test_arrays_of_another_form_are_refused(tmp_path, name, array, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("v.npy", b"not numpy", "is not a whole npy file"),
-        ("v.npz", b"not a zip", "is not a whole npz file"),
-        ("v.parquet", b"not parquet", "is not a whole Parquet file"),
-        ("v.bin", b"", "vectors are read from .npy, .npz and .parquet"),
+        ("v.npy", b"not numpy", "is not a complete npy file"),
+        ("v.npz", b"not a zip", "is not a complete npz file"),
+        ("v.parquet", b"not parquet", "is not a complete Parquet file"),
+        ("v.bin", b"", "vectors must be in a .npy, .npz or .parquet file"),
         ("empty/readme.md", b"", "holds no file of"),
     ],
 )
@@ -179,7 +179,7 @@ def test_a_cut_npy_and_widths_that_differ_are_refused(tmp_path):
         open_vectors(str(tmp_path / "p"))
     data = (tmp_path / "p/0.npy").read_bytes()
     (tmp_path / "p/0.npy").write_bytes(data[:-8])
-    with pytest.raises(BadData, match="is cut off"):
+    with pytest.raises(BadData, match="is truncated"):
         open_vectors(path)
     with pytest.raises(BadData, match="there is no file"):
         open_vectors(str(tmp_path / "nowhere.npy"))

@@ -148,7 +148,7 @@ def test_a_field_may_be_the_id_or_the_text_and_kinds_be_chosen(tmp_path):
     path = shard(tmp_path / "s.tar", **{"a.jpg": b"x", "a.json": {"key": 5, "title": "hat"}, "b.mp4": b"x"})
     stream = source.open([path], id_column="key", media="image,text=title")
     assert [(row["id"], row["text"]) for row in rows(stream)] == [("5", "hat")]
-    assert [found.reason for found in stream.problems()] == ["the sample holds no media"]
+    assert [found.reason for found in stream.problems()] == ["the sample has no media"]
     with pytest.raises(BadData, match="has no column 'nope'; its columns are key, title"):
         source.open([path], id_column="nope")
 
@@ -182,7 +182,7 @@ def cut(path, size):
     ("size", "kept", "reason"),
     [
         (1024 + 512 + 3, ["s.tar/a"], "byte 1024: the shard ends inside b.jpg; it has 1539 bytes"),
-        (2048, ["s.tar/a", "s.tar/b"], "byte 2048: the shard ends without its end mark"),
+        (2048, ["s.tar/a", "s.tar/b"], "byte 2048: the shard has no end mark"),
         (2048 + 100, ["s.tar/a", "s.tar/b"], "byte 2048: the header of the next member is damaged"),
     ],
 )
@@ -209,7 +209,7 @@ def test_a_damaged_header_is_reported_and_other_shards_are_read(tmp_path):
 
 def test_what_is_no_tar_is_refused(tmp_path):
     (tmp_path / "s.tar").write_bytes(b"\x1f\x8b" + b"x" * 2000)
-    with pytest.raises(BadData, match="not a whole uncompressed tar"):
+    with pytest.raises(BadData, match="not a complete uncompressed tar"):
         source.open([str(tmp_path / "s.tar")])
     with pytest.raises(BadData, match="holds no samples"):
         source.open([shard(tmp_path / "t.tar")])

@@ -112,7 +112,7 @@ def test_the_command_line_reads_questions_from_a_table(shop, tmp_path):
     with pytest.raises(BadSpec, match=r"no column 'right' .* which are answer beside its media"):
         read_questions(tmp_path / "asked.csv", answer="right")
     (tmp_path / "none.csv").write_text("text,answer\nhat,\n")
-    with pytest.raises(BadData, match="holds no question that has an answer"):
+    with pytest.raises(BadData, match="has no row with query media and an answer"):
         read_questions(tmp_path / "none.csv")
 
 

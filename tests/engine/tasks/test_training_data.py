@@ -91,7 +91,7 @@ def test_a_folder_gives_items_without_questions_and_files_left_out_are_told(phot
     assert len(learn.items) + len(validation.items) == 24 and not learn.questions and learn.target == "image"
     path, rows = pictures
     learn, _ = lessons([manifest(path, [*rows, {"image": "", "text": ""}])])
-    assert any("1 left out, such as photos/list.csv#24: it holds no media" in note for note in learn.notes)
+    assert any("1 left out, such as photos/list.csv#24: it has no media" in note for note in learn.notes)
 
 
 def test_options_say_which_columns_are_meant(photos):
@@ -114,7 +114,9 @@ def test_columns_given_beside_the_data_are_those_of_every_file(photos):
     assert lessons([full_name(specs[0])])[0].revision == learn.revision  # which is what a run remembers
     own = with_columns([f"{path} text=split"], {"text": "a, b name's", "image": "the photo"})
     assert lessons(own)[0].items[0].media["text"] == "train"  # the spec's own word comes first
-    with pytest.raises(BadSpec, match="--text is for your own tables, and esc50 is a data set: leave it out"):
+    with pytest.raises(
+        BadSpec, match="--text applies to your own tables only, and esc50 is a data set: leave the option out"
+    ):
         with_columns(["esc50"], {"text": "name", "image": None})
 
 
@@ -187,10 +189,10 @@ def test_a_data_set_gives_its_own_parts(lab):
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("esc50", "esc50 has no part to learn from: its splits are esc50, esc10"),
-        ("sift100k", "sift100k holds ready-made vectors"),
-        ("nowhere.csv", "neither a file or folder that is there nor a data set: there are activity"),
-        ("worlds track=films", "neither a file or folder"),
+        ("esc50", "esc50 has no training part: its splits are esc50, esc10"),
+        ("sift100k", "sift100k consists of ready-made vectors"),
+        ("nowhere.csv", "neither an existing file or folder nor a data set; data sets: activity"),
+        ("worlds track=films", "neither an existing file or folder"),
     ],
 )
 def test_what_cannot_teach_is_refused_with_the_reason(spec, says):
