@@ -1,4 +1,4 @@
-"""Where a model runs."""
+"""Choice of the device that a model runs on."""
 
 from typing import TYPE_CHECKING
 

@@ -43,7 +43,7 @@ class Readers:
     parts: tuple[Reader, ...]
 
     def __call__(self, source: Any) -> tuple[Any, ...]:
-        """Return what each reader gives.
+        """Return the output of each reader.
 
         Raises:
             BadMedia: one of them cannot decode it.
@@ -239,7 +239,7 @@ def _copy(path: Path, parts: Sequence[Path], target: Path) -> None:
 
 
 def _listed(folder: Path) -> dict[str, Any]:
-    """Return what ``files.json`` says of each file; {} for the folder of an older version, which has none."""
+    """Return the entries of ``files.json`` by file; {} for a folder of an older version, which has none."""
     path = folder / LIST
     try:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -249,7 +249,7 @@ def _listed(folder: Path) -> dict[str, Any]:
 
 
 def _found(value: str, folder: Path, known: Mapping[str, Any], *, is_path: bool) -> str:
-    """Return the path of a value on this machine, or the value where it names no file."""
+    """Return the path of a value on this machine, or the value itself if it names no file."""
     prefix = _PREFIX if value.startswith(_PREFIX) else ""
     bare = value.removeprefix(prefix)
     told = known.get(bare)
@@ -265,7 +265,7 @@ def _found(value: str, folder: Path, known: Mapping[str, Any], *, is_path: bool)
 
 
 def _elsewhere(bare: str, folder: Path, told: Mapping[str, Any] | None) -> str:
-    """Find a file that was not copied: where it was in training, or put into the folder of the model since."""
+    """Find a file that was not copied: at its path of training, or added to the model's folder later."""
     path = Path(bare).expanduser()
     if path.exists() and (told is None or _size(path) == told["bytes"]):
         return str(path)

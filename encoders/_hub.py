@@ -81,7 +81,7 @@ def file(repository: str, names: Iterable[str], *, instead: str) -> Path:
 
 
 def stable(config: Mapping[str, Any]) -> str:
-    """Write a model's settings down, without what is of no consequence to its vectors.
+    """Return a model's settings without those that do not affect its vectors.
 
     >>> stable({"hidden_act": "gelu", "text_config": {"dtype": "float16"}, "transformers_version": "5.0"})
     '{"hidden_act": "gelu", "text_config": {}}'
@@ -162,7 +162,7 @@ def _needed(held: Iterable[str], patterns: Iterable[str]) -> list[str]:
 
 
 def _listing(repository: str, instead: str) -> list[str]:
-    """Ask the Hub, once and briefly, what a repository holds."""
+    """List the files of a repository on the Hub; one attempt with a short timeout."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 

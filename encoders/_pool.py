@@ -1,4 +1,4 @@
-"""From what a model gives to what a space holds: rows of unit length, and frames averaged into clips."""
+"""From model outputs to vectors of a space: unit rows, and frames averaged into clips."""
 
 from collections.abc import Sequence
 

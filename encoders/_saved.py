@@ -1,4 +1,4 @@
-"""Trained models as folders: ``config.json``, ``model.safetensors``, and what a model adds to them."""
+"""Trained models as folders: ``config.json``, ``model.safetensors``, and files of the model's own."""
 
 import inspect
 import json
@@ -71,7 +71,7 @@ class Saved(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def _made(cls, config: Any, folder: Path, state: Mapping[str, Tensor]) -> Self:
-        """Make a model with any weights of a config, and of what else is in its folder."""
+        """Create a model with arbitrary weights from a config and the other files of its folder."""
         return cls(config)
 
     @classmethod
@@ -99,7 +99,7 @@ class Saved(nn.Module, PyTorchModelHubMixin):
 
 
 def configured(kind: type[C], values: Mapping[str, Any], *, where: str) -> C:
-    """Make a config from what ``config.json`` holds; missing fields take their defaults.
+    """Create a config from ``config.json``; missing fields take their defaults.
 
     Args:
         kind: a dataclass.

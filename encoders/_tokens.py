@@ -1,4 +1,4 @@
-"""What a tokenizer is, in full: another one would put the same words at other places of the space."""
+"""Fingerprint of a tokenizer: with another one, the same words get other vectors."""
 
 import json
 from typing import Any

@@ -17,7 +17,7 @@ Features = Callable[[Sequence[Any]], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """What becomes of one key.
+    """The processing of one key.
 
     Attributes:
         reader: decodes it in a worker.
@@ -42,11 +42,11 @@ class Towers:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What it embeds, in the order of KEYS."""
+        """The keys that it embeds, in the order of KEYS."""
         return tuple(key for key in KEYS if key in self.towers)
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return its one space, or () where the key is foreign."""
+        """Return its one space, or () for a foreign key."""
         return (self.space,) if key in self.towers else ()
 
     def reader(self, key: str) -> Reader:

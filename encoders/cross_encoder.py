@@ -94,7 +94,7 @@ class Readings:
         return ("text",)
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the space of texts; () where the key is foreign."""
+        """Return the space of texts; () for a foreign key."""
         return (self.space,) if key == "text" else ()
 
     @property
@@ -103,7 +103,7 @@ class Readings:
         return (self.space,)
 
     def reader(self, key: str) -> Reader:
-        """Return what reads texts."""
+        """Return the text reader."""
         self._check(key)
         return TextReader()
 
@@ -163,12 +163,12 @@ class Reranker:
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """Its device."""
         return str(self.network.device)
 
     @property
     def exact(self) -> bool:
-        """Nothing stands for its score."""
+        """False: no recall method replaces its score."""
         return False
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
@@ -193,10 +193,10 @@ class Reranker:
         Raises:
             BadSpec: always; something else has to recall candidates.
         """
-        raise BadSpec(f"cross_encoder only ranks what was recalled; it has no recall {recall!r}")
+        raise BadSpec(f"cross_encoder only reranks candidates; it has no recall method {recall!r}")
 
     def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
-        """Return what the model says of every pair, before any sigmoid: (q, n) float32."""
+        """Return the model's logit of every pair, before any sigmoid: (q, n) float32."""
         import torch
 
         asking, texts = _texts(held["text"]), _texts(columns[self.space])

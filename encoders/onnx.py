@@ -145,7 +145,7 @@ class Model:
     def _pool(self, given: NDArray[Any]) -> Floats:
         """Join what is not the axis of features: () is refused, (patches, dim) or a feature map is not."""
         if given.ndim not in {1, 2, 3} or not np.issubdtype(given.dtype, np.floating):
-            raise BadSpec(f"{self.name}: output {self.output} holds {given.dtype} {given.shape}, not vectors")
+            raise BadSpec(f"{self.name}: output {self.output} is {given.dtype} {given.shape}, not vectors")
         if not given.size:
             raise BadMedia(f"{self.name} has no vector for so short an input: set min_samples")
         axes = {1: (), 2: (0,), 3: (1, 2) if self.layout == "nchw" else (0, 1)}[given.ndim]
@@ -197,7 +197,7 @@ class Eye:
 
 
 def _model(file: Path, kind: Kind, output: str | None, layout: Layout) -> Model:
-    """Open a file and check what it says of itself."""
+    """Open a file and check its metadata."""
     session = _session(file)
     inputs, outputs = session.get_inputs(), [given.name for given in session.get_outputs()]
     if len(inputs) != 1:

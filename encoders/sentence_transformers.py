@@ -111,7 +111,7 @@ def _towers(network: Any, prompt: str | None, frames: int) -> dict[str, Tower]:
         wrap = (lambda text: text) if takes <= {"text", "message"} else (lambda text: {"text": text})
         towers["text"] = Tower(TextReader(), _features(network, wrap, prompt=prompt))
     elif prompt is not None:
-        raise BadSpec("this model takes no text for a prompt to stand before")
+        raise BadSpec("this model takes no text: leave out the prompt")
     if "image" in takes:
         image = _features(network, _picture)
         video = VideoReader(frames=frames, image=ImageReader())

@@ -48,8 +48,8 @@ def test_answers_have_the_asked_value_and_else_the_same_named_ones():
 def test_it_says_that_texts_are_templated_and_what_is_left_out():
     task = edited(shelf(), ("colour", "gender"))
     assert "TEMPLATED" in task.protocol
-    assert "5 questions with TEMPLATED texts, made from the columns colour, gender" in task.notes
-    assert "2 pictures lack one of these values: neither asked about nor answers" in task.notes
+    assert "5 questions with TEMPLATED texts, generated from the columns colour, gender" in task.notes
+    assert "2 pictures lack one of these values; they are neither references nor answers" in task.notes
     assert task.target == "image" and task.revision != edited(shelf(), ("colour",)).revision
 
 

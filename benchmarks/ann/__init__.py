@@ -1,7 +1,7 @@
-"""``quiver bench ann``: Quiver beside other systems, measured in the same run on the same vectors.
+"""``quiver bench ann``: compare Quiver with other systems, in the same run on the same vectors.
 
-``bed`` lays out on disk what is searched and the truth; ``run`` starts a process (``worker``) for every index of every
-system, one to build it and one to search it; ``track`` says what is asked, ``clock`` how it is timed; ``report`` and
+``bed`` writes the data and the true neighbours to disk; ``run`` starts processes (``worker``) for every index of every
+system, one to build it and one to search it; ``track`` defines the measurements, ``clock`` times them; ``report`` and
 ``plot`` show a report, which is plain JSON.
 """
 
@@ -23,16 +23,16 @@ def present(
     html: Path | None = None,
     plots: Path | None = None,
 ) -> None:
-    """Write reports in the forms that are asked for.
+    """Write reports in the requested formats.
 
     Args:
         reports: of different data sets.
-        markdown: a file for tables; its part before the first line that begins with ``## `` is kept.
+        markdown: a file for tables; its text before the first line that begins with ``## `` is kept.
         html: a file for tables and plots.
-        plots: a folder for plots, which the Markdown then shows.
+        plots: a folder for plots, which the Markdown then includes.
 
     Raises:
-        MissingExtra: plots are asked for and matplotlib is not installed.
+        MissingExtra: plots are requested and matplotlib is not installed.
     """
     from quiver.benchmarks.ann import plot
 

@@ -1,14 +1,15 @@
-"""What is searched, laid out in a folder so that every process maps the same files.
+"""Data of a benchmark in a folder, so that every process maps the same files.
 
 * ``base.npy``, ``queries.npy`` and the rows of true neighbours: of the data set, of unit length under cosine.
 * Two columns of numbers for filters: ``scattered``, a random order of the rows, and ``near``, the order of the rows by
-  how close they are to one of them, drawn at random. ``scattered < 100`` thus lets a hundred rows pass that lie
-  anywhere, and ``near < 100`` a hundred that lie together, which is far from most queries.
-* ``beyond.npy``: queries of another distribution, made. Two random rows mixed, a little noise, and a step as long as
-  the rows are far from their mean, in a direction that is the same for all: between texts and pictures in the space of
-  one encoder lies such a gap (Liang et al. 2022, Mind the Gap, arXiv:2203.02053).
+  distance to one random row. The filter ``scattered < 100`` thus passes a hundred random rows, and ``near < 100`` a
+  hundred neighbouring rows, which are far from most queries.
+* ``beyond.npy``: synthetic queries of another distribution. Each is a mixture of two random rows, a little noise, and
+    an
+  offset in one common direction, as long as the distance of rows from their mean. Such a gap lies between texts and
+  pictures in the space of one encoder (Liang et al. 2022, Mind the Gap, arXiv:2203.02053).
 
-Shapes: n rows, q queries, dim their width.
+Shapes: n rows, q queries, dim their dimension.
 """
 
 from collections.abc import Callable
@@ -34,11 +35,11 @@ class Bed:
     """The files of one data set, or of its first rows.
 
     Attributes:
-        folder: where they are.
-        name: of the data set.
-        rows: how many are searched; the others are there to be added.
-        metric: how they are compared.
-        seed: of all that is drawn.
+        folder: the folder of the files.
+        name: name of the data set.
+        rows: number of rows that are searched; the others are for additions.
+        metric: distance metric.
+        seed: random seed.
     """
 
     folder: Path
@@ -49,7 +50,7 @@ class Bed:
 
     @property
     def base(self) -> Floats:
-        """(n, dim), all that there are."""
+        """(n, dim) all vectors of the data set."""
         return self._map("base")
 
     @property
@@ -68,7 +69,7 @@ class Bed:
 
     @property
     def columns(self) -> dict[str, Rows]:
-        """(rows,) numbers by column; they are those of the rows that are searched."""
+        """(rows,) numbers by column, for the rows that are searched."""
         return {name: self._order(name) for name in FILTERS}
 
     def _order(self, name: str) -> Rows:
@@ -90,17 +91,17 @@ class Bed:
         return order
 
     def allowed(self, column: str, selectivity: float) -> Allowed:
-        """Return a filter that lets a share of the rows pass, one at least."""
+        """Return a filter that passes a share of the rows, at least one."""
         below = max(1, round(selectivity * self.rows))
         return Allowed(column, below, np.flatnonzero(self._order(column) < below))
 
     def truth(self, queries: str, count: int, k: int, *, allowed: Allowed | None = None) -> Neighbours:
-        """Return the first queries with their true neighbours, of the rows that pass.
+        """Return the first queries with their true neighbours among the rows that pass.
 
         Args:
             queries: ``queries`` or ``beyond``.
-            count: how many of them.
-            k: neighbours of each.
+            count: number of queries.
+            k: number of neighbours of each.
             allowed: a filter.
         """
         asked = np.asarray(self._map(queries)[:count])
@@ -112,7 +113,7 @@ class Bed:
         return self.known(asked, found)
 
     def known(self, queries: Floats, rows: Rows) -> Neighbours:
-        """Return queries and their neighbours in all of the base, as what measures recall."""
+        """Return queries and their neighbours in the whole base, as judgements for recall."""
         return Neighbours(self.name, "0", self.base, queries, rows, self.metric, "")
 
     def _kept(self, name: str, make: Callable[[], Rows]) -> Rows:
@@ -123,13 +124,13 @@ class Bed:
 
 
 def lay(task: Neighbours, folder: Path, *, seed: int, rows: int | None = None) -> Bed:
-    """Write the files of a data set that are not there yet.
+    """Write the missing files of a data set.
 
     Args:
         task: the data set.
         folder: its own folder.
-        seed: of what is drawn.
-        rows: how many of the base are searched; None for all.
+        seed: random seed.
+        rows: number of rows of the base to search; None for all.
     """
     unit = task.metric == "cosine"
     files.once(folder / "base.npy", lambda part: _copy(part, task, unit=unit))

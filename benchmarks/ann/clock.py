@@ -1,4 +1,4 @@
-"""How long a search takes, and how much memory a process uses.
+"""Latency of searches and memory of a process.
 
 Shapes: q queries, k places.
 """
@@ -15,21 +15,21 @@ import numpy as np
 
 from quiver.types import Floats, Rows
 
-#: Queries that are searched together.
+#: Batch size.
 BATCH = 256
 Search = Callable[[Floats], Rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long to go on measuring.
+    """Duration limits of a measurement.
 
     Attributes:
-        seconds: of batches, and of single queries, after which enough is known.
-        alone: single queries, at most.
-        limit: seconds after which no further batch is begun, though queries are left.
-        cpu: whether all this, and every time that is told, is CPU time of the process, of all its threads: for a
-            machine that others use. It leaves out waiting, for the disk say.
+        seconds: seconds of batches, and of single queries, that suffice.
+        alone: maximum number of single queries.
+        limit: seconds after which no further batch starts, even if queries are left.
+        cpu: whether these limits and all reported times are CPU times of all threads of the process, for a shared
+            machine. CPU time excludes waiting, for example for the disk.
     """
 
     seconds: float = 0.4
@@ -44,12 +44,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timed:
-    """What a search answered, and how fast.
+    """Results and speed of a search.
 
     Attributes:
-        rows: (q, k) of the queries that were asked, the first ones.
-        figures: queries a second in batches (``qps``) and alone (``qps_alone``); p50, p95, p99 of single queries in
-            ms; how many queries and batches that rests on.
+        rows: (q, k) row numbers found for the first q queries.
+        figures: queries per second in batches (``qps``) and one at a time (``qps_alone``); p50, p95, p99 of single
+            queries in ms; numbers of queries and batches measured.
     """
 
     rows: Rows
@@ -57,7 +57,7 @@ class Timed:
 
 
 def time_search(search: Search, queries: Floats, pace: Pace) -> Timed:
-    """Time batches, and then single queries; what is answered first is not timed, since memory is touched then."""
+    """Time batches, and then single queries; the first searches warm up memory and are not timed."""
     search(queries[:8])
     rows, batches = _batches(search, queries, pace)
     alone = _alone(search, queries, pace)
@@ -76,8 +76,8 @@ def time_search(search: Search, queries: Floats, pace: Pace) -> Timed:
 
 
 def _batches(search: Search, queries: Floats, pace: Pace) -> tuple[Rows, list[float]]:
-    """Return the answers, and the seconds a query took in each batch; go round again until there was enough."""
-    starts = range(0, max(1, len(queries) - BATCH + 1), BATCH)  # whole batches alone, where there is one
+    """Return the results, and seconds per query of each batch; repeat the queries until the limits are reached."""
+    starts = range(0, max(1, len(queries) - BATCH + 1), BATCH)  # whole batches only, if there is one
     answers: list[Rows] = []
     spent: list[float] = []
     begun = pace.now()
@@ -110,7 +110,7 @@ def _alone(search: Search, queries: Floats, pace: Pace) -> list[float]:
 
 
 def peak_mib() -> float:
-    """Return the most memory this process had resident since ``reset_peak``, mapped files included."""
+    """Return the peak resident memory of this process since ``reset_peak``, including mapped files."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -120,7 +120,7 @@ def peak_mib() -> float:
 
 
 def reset_peak() -> None:
-    """Begin anew with the memory that is resident now, where the system can (Linux)."""
+    """Reset the peak to the current resident memory, if the system supports it (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
@@ -128,5 +128,5 @@ def reset_peak() -> None:
 
 
 def disk_mib(folder: Path) -> float:
-    """Return the size of all files of a folder."""
+    """Return the total size of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20

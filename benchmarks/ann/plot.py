@@ -1,4 +1,4 @@
-"""Recall against queries a second, in batches and alone: one line for each index, one dot for each exact one."""
+"""Plot of recall against queries per second, batched and alone: a line per index, a dot per exact search."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,18 +9,18 @@ from quiver.benchmarks.recall.plot import COLOURS, FORMATS, render
 from quiver.errors import BadSpec
 
 Report = Mapping[str, Any]
-_LOWEST = 0.7  # recall below which nobody would go
+_LOWEST = 0.7  # lowest recall of practical use
 
 
 def draw(report: Report, folder: Path, *, format: str = "svg") -> list[Path]:
-    """Write the plot of a report, named after its data set; returns its path, or nothing where there is no data.
+    """Write the plot of a report, named after its data set; return its path, or None without data.
 
     Raises:
-        BadSpec: the format is none of FORMATS.
+        BadSpec: the format is not one of FORMATS.
         MissingExtra: matplotlib is not installed.
     """
     if format not in FORMATS:
-        raise BadSpec(f"plots are {', '.join(FORMATS)}, not {format}")
+        raise BadSpec(f"plot format must be one of {', '.join(FORMATS)}, not {format}")
     if not (content := rendered(report, format=format)):
         return []
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def draw(report: Report, folder: Path, *, format: str = "svg") -> list[Path]:
 
 
 def rendered(report: Report, *, format: str = "svg") -> bytes:
-    """Return the plot as the bytes of a file; none where nothing was measured."""
+    """Return the plot as the bytes of a file; empty without data."""
     return render(_recall, report, format)
 
 
@@ -45,7 +45,7 @@ def _recall(axes: Any, report: Report) -> bool:
         _lines(part, systems, key)
         part.set_yscale("log")
         part.set_xlabel(f"recall@{report['k']}")
-        part.set_ylabel(f"queries a {second}, {title}")
+        part.set_ylabel(f"queries per {second}, {title}")
         part.grid(alpha=0.25)
     data = report["dataset"]
     figure.suptitle(f"{data['name']}: {data['rows']:,} x {data['dim']}, {report['threads']} threads", fontsize=10)
@@ -68,7 +68,7 @@ def _lines(axes: Any, systems: Sequence[Report], key: str) -> None:
 
 
 def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no other beats in both, by recall."""
+    """Return the Pareto-optimal points, by recall."""
     best: list[tuple[float, float]] = []
     for recall, speed in sorted(points, reverse=True):
         if not best or speed > best[-1][1]:

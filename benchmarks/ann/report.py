@@ -1,4 +1,4 @@
-"""A report of ``quiver bench ann`` as tables, Markdown and HTML; all of it is made from the JSON."""
+"""Tables, Markdown and HTML of ``quiver bench ann``, all made from the JSON report."""
 
 import html
 import json
@@ -14,7 +14,7 @@ from quiver.benchmarks.ann.run import FORMAT
 from quiver.benchmarks.ann.track import TARGET, TARGETS, cheapest
 from quiver.errors import BadData
 
-BUSY = "times are CPU times of the process, of all its threads, since others used the machine; a second is a CPU second"
+BUSY = "times are CPU times of all threads of the process, because the machine was shared; a second is a CPU second"
 Report = Mapping[str, Any]
 Table = tuple[str, Sequence[str], list[list[str]]]
 
@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, Any]:
     """Read a report.
 
     Raises:
-        BadData: there is none, or it is of another Quiver.
+        BadData: the file cannot be read, is no report, or is of another version of the format.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -35,12 +35,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, report: Report) -> None:
-    """Write a report as JSON; the file appears whole or not at all."""
+    """Write a report as JSON, atomically."""
     files.write_json(path, _rounded(report), indent=1)
 
 
 def _rounded(value: Any) -> Any:
-    """Return the same with numbers of six digits: more of them mean nothing, and files stay small."""
+    """Return the same with numbers rounded to six digits, to keep files small."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
@@ -49,12 +49,12 @@ def _rounded(value: Any) -> Any:
 
 
 def name(system: Report) -> str:
-    """Return what a system is called."""
+    """Return the display name of a system."""
     return f"{system['peer'].replace('_', ' ')} {system['index']}"
 
 
 def tables(report: Report) -> list[Table]:
-    """Return everything that was measured: title, column titles and rows of each table."""
+    """Return all tables of a report: title, column titles and rows of each."""
     made = [_reaching(report, share) for share in TARGETS]
     made += [_exact(report), _built(report), _overhead(report), *_filtered(report), _beyond(report)]
     made += [_churn(report), _growth(report)]
@@ -221,7 +221,7 @@ def slope(known: Mapping[int, float]) -> float:
 
 
 def remarks(report: Report) -> list[str]:
-    """Return what has to be read with the tables."""
+    """Return the remarks below the tables."""
     data, machine = report["dataset"], report["machine"]
     shape = f"{data['rows']:,} x {data['dim']}, {data['metric']}, {data['queries']:,} queries"
     said = [
@@ -243,7 +243,7 @@ def markdown(reports: Sequence[Report], *, plots: Mapping[str, Sequence[str]] | 
 
     Args:
         reports: of different data sets.
-        plots: paths of plots, as seen from the page, by name of the data set.
+        plots: paths of plots relative to the page, by name of the data set.
     """
     lines = []
     for report in reports:

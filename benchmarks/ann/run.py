@@ -1,8 +1,8 @@
 """Measure every index of every system, each in processes of its own, with the same cores and threads.
 
-A process builds an index in a folder and another opens and asks it, so that memory is each one's own, that what takes
-long may be built beforehand (``build_only``), and that a crash or a hang is one system's alone. Folders are kept, and
-indexes that are there are not built again.
+One process builds an index in a folder, and another opens and searches it. Memory is thus measured separately, slow
+indexes can be built beforehand (``build_only``), and a crash or a hang affects one system only. Folders are kept, and
+existing indexes are not built again.
 """
 
 import hashlib
@@ -29,26 +29,26 @@ from quiver.files import cache_home
 
 FORMAT = 1
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
-#: Lance is not told: it hangs where it may use one thread alone, and looks at the cores it is bound to anyway.
+#: Lance gets no variable: it hangs with one thread, and respects the core binding anyway.
 _POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
 Report = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to measure.
+    """Measurement options.
 
     Attributes:
         only: peers, or ``peer:index``; empty for all.
-        tracks: what is asked, of TRACKS.
-        grow: whether smaller parts of the base are measured too.
-        k: places of each list.
-        threads: of every system, which is also bound to as many cores; None for all cores.
-        seed: of what is drawn.
+        tracks: measurements to run, among TRACKS.
+        grow: whether to measure smaller parts of the base too.
+        k: length of each result list.
+        threads: threads of every system, which is also bound to as many cores; None for all cores.
+        seed: random seed.
         work: folder for vectors and indexes; None for ``~/.cache/quiver/ann``.
-        build_only: whether indexes are built and not searched.
-        limit: seconds after which a process is given up.
-        pace: how long to measure.
+        build_only: whether to build indexes without searching them.
+        limit: timeout of a process in seconds.
+        pace: duration limits.
     """
 
     only: tuple[str, ...] = ()
@@ -64,13 +64,13 @@ class Options:
 
     def __post_init__(self) -> None:
         if unknown := set(self.tracks) - set(TRACKS):
-            raise BadSpec(f"tracks are {', '.join(TRACKS)}, not {min(unknown)!r}")
+            raise BadSpec(f"tracks must be among {', '.join(TRACKS)}, not {min(unknown)!r}")
         for name in self.only:
             if name.split(":")[0] not in peers.names():
                 raise BadSpec(f"--only takes {', '.join(peers.names())}, or one of them with :index, not {name!r}")
 
     def wants(self, peer: str, variant: str | None = None) -> bool:
-        """Whether a peer is to be measured, or one of its indexes."""
+        """Whether a peer, or one of its indexes, is selected."""
         pairs = [each.partition(":") for each in self.only]
         return not pairs or any(p == peer and (not v or variant in (None, v)) for p, _, v in pairs)
 
@@ -86,15 +86,15 @@ def measure(
     """Measure on the data set that a spec names.
 
     Args:
-        dataset: such as ``"sift100k split=all"``; one that has vectors with known neighbours.
-        options: how.
-        command: what was typed.
-        say: is told what is being done.
-        keep: is given the report after each system, so that nothing is lost when the rest is cut off.
+        dataset: a data set of vectors with known neighbours, such as ``"sift100k split=all"``.
+        options: measurement options.
+        command: the command line.
+        say: called with progress messages.
+        keep: called with the report after each system, so that an interruption loses nothing.
 
     Raises:
         BadData: the data is not on disk.
-        BadSpec: it cannot be named so, or has no vectors.
+        BadSpec: unknown data set, or one without vectors.
     """
     task: Neighbours = datasets.load(dataset, entry="neighbours")
     threads = options.threads or os.cpu_count() or 1
@@ -137,13 +137,13 @@ def measure(
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where measuring goes on.
+    """Context of a run.
 
     Attributes:
         bed: the data.
-        folder: for indexes.
-        options: how to measure; threads are set.
-        say: is told what is being done.
+        folder: folder of the indexes.
+        options: measurement options, with threads set.
+        say: called with progress messages.
     """
 
     bed: Bed
@@ -178,7 +178,7 @@ class Ground:
         return found
 
     def _both(self, name: str, variant: str, rows: int, tracks: Sequence[str], *, keep: bool = True) -> Report:
-        """Build if need be, and ask; an index that is changed is not kept."""
+        """Build the index unless it exists, and measure; an index that a track changes is not kept."""
         place = self.folder / str(rows) / f"{name}-{_plain(variant)}{'' if keep else '-changed'}"
         bed = {**asdict(replace(self.bed, rows=rows)), "folder": str(self.bed.folder)}
         job = {"peer": name, "variant": variant, "bed": bed, "folder": str(place / "index"), "k": self.options.k}
@@ -206,7 +206,7 @@ class Ground:
         return {key: value for key, value in found.items() if key != "variant"}
 
     def _run(self, job: Report) -> Report:
-        """Run one job in a process of its own, on so many cores."""
+        """Run one job in a process of its own, bound to some cores."""
         threads = self.options.threads or 1
         with tempfile.TemporaryDirectory(prefix="quiver-ann-") as place:
             given, out = Path(place, "job.json"), Path(place, "out.json")
@@ -223,9 +223,9 @@ class Ground:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                return {"error": f"not done after {self.options.limit:.0f} s"}
+                return {"error": f"timed out after {self.options.limit:.0f} s"}
             if done.returncode or not out.exists():
-                said = (done.stderr or "").strip().splitlines() or [f"it ended with {done.returncode}"]
+                said = (done.stderr or "").strip().splitlines() or [f"exit status {done.returncode}"]
                 self.say(f"  failed: {said[-1]}")
                 return {"error": said[-1][:300]}
             found: Report = json.loads(out.read_text())
@@ -233,7 +233,7 @@ class Ground:
 
 
 def _bound(threads: int) -> list[str]:
-    """Return what binds a command to so many cores, where the system can."""
+    """Return the prefix that binds a command to some cores, if the system supports it."""
     if not hasattr(os, "sched_getaffinity") or not shutil.which("taskset"):
         return []
     cores = sorted(os.sched_getaffinity(0))[:threads]
@@ -245,10 +245,10 @@ def _plain(name: str) -> str:
 
 
 def merged(old: Report, new: Report) -> Report:
-    """Return a report with what another has found since: of each system, the tracks that were measured again.
+    """Merge a newer report into an older one: for each system, newly measured tracks replace the old.
 
     Raises:
-        BadSpec: they are of different data, or were measured otherwise.
+        BadSpec: the reports differ in data or measurement options.
     """
     for key in ("format", "k", "threads", "seed", "clock"):
         if old.get(key) != new[key]:

@@ -1,4 +1,4 @@
-"""What is asked of a system: everything, some rows, what it was not tuned for, and while it changes.
+"""Measurements of a system: search, filters, queries of another distribution, changes, concurrent additions.
 
 Shapes: q queries, k places.
 """
@@ -23,28 +23,28 @@ from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant
 from quiver.types import Floats, Rows
 
 TRACKS = ("plain", "filter", "beyond", "overhead", "churn")
-#: The recall at which what else is measured is measured, and those that tables are about.
+#: Recall at which filters, changes and overhead are measured, and recalls of the tables.
 TARGET, TARGETS = 0.95, (0.95, 0.99)
-_ENOUGH = 0.9995  # recall after which more work shows nothing
-_FILTERED, _CHURNED = 100, 200  # queries, for each of which the truth is found anew
-_STEPS = (0.05, 0.1, 0.2)  # shares of the rows that were replaced
-KEPT = 0.8  # of the base that is there before anything changes
-_FRESH, _PATIENCE = 10, 5.0  # vectors added during a storm, and seconds each is waited for
+_ENOUGH = 0.9995  # recall at which the sweep of settings stops
+_FILTERED, _CHURNED = 100, 200  # queries; their true neighbours are computed again
+_STEPS = (0.05, 0.1, 0.2)  # shares of replaced rows
+KEPT = 0.8  # share of the base before the first change
+_FRESH, _PATIENCE = 10, 5.0  # vectors added under load, and timeout in seconds for each
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """What a worker has to do it with.
+    """Inputs of a worker.
 
     Attributes:
         module: the peer.
         variant: its index.
-        shape: of the vectors.
+        shape: shape of the vectors.
         bed: the data.
-        folder: where the index is.
-        k: places of each list.
-        pace: how long to measure.
+        folder: folder of the index.
+        k: length of each result list.
+        pace: duration limits.
     """
 
     module: ModuleType
@@ -57,12 +57,12 @@ class Work:
 
 
 def plain(work: Work, system: Any, *, before: float) -> Figures:
-    """Measure every setting, until one finds everything.
+    """Measure every setting, in order, until one finds everything.
 
     Args:
-        work: see there.
-        system: opened.
-        before: MiB that were resident before it was.
+        work: inputs of the worker.
+        system: the opened system.
+        before: resident MiB before it was opened.
     """
     truth = work.bed.truth("queries", len(work.bed.queries), work.k)
     found, memory = _settings(work, system, truth, work.pace)
@@ -82,7 +82,7 @@ def _settings(work: Work, system: Any, truth: Neighbours, pace: Pace) -> tuple[l
     for knobs in work.variant.knobs:
         system.tune(knobs)
         timed = time_search(lambda asked: system.search(asked, work.k), queries, pace)
-        memory = memory or peak_mib()  # of the search alone: measuring recall maps the base
+        memory = memory or peak_mib()  # of the search alone: the recall computation maps the base
         points.append({"knobs": dict(knobs), **_recalled(truth, timed.rows, work.k), **timed.figures})
         if points[-1]["recall"] >= _ENOUGH:
             break
@@ -98,11 +98,11 @@ def _recalled(truth: Neighbours, rows: Rows, k: int) -> Figures:
 
 
 def cheapest(points: Sequence[Mapping[str, Any]], recall: float, *, by: str = "qps") -> Mapping[str, Any] | None:
-    """Return the fastest of the points that reach a recall; None where none does.
+    """Return the fastest of the points that reach a recall; None if none does.
 
     Args:
         points: of one system or of several.
-        recall: mean of the queries.
+        recall: mean recall over queries.
         by: ``qps`` or ``qps_alone``.
     """
     reach = [point for point in points if point["recall"] >= recall]
@@ -110,7 +110,7 @@ def cheapest(points: Sequence[Mapping[str, Any]], recall: float, *, by: str = "q
 
 
 def filtered(work: Work, system: Any, points: Sequence[Mapping[str, Any]]) -> Figures:
-    """Measure filters at the setting that reaches the target without one, or the best there is."""
+    """Measure filters at the setting that reaches the target without a filter, or at the best setting."""
     if not hasattr(system, "narrowed"):
         return {"filter": None}
     system.tune(_chosen(points))
@@ -142,7 +142,7 @@ def _chosen(points: Sequence[Mapping[str, Any]]) -> Knobs:
 
 
 def overhead(work: Work, system: Any, points: Sequence[Mapping[str, Any]]) -> Figures:
-    """Compare a system with the library call inside it, by turns, on the same index with the same setting."""
+    """Compare a system with the library call inside it, interleaved, on the same index with the same setting."""
     if not hasattr(system, "raw") or (raw := system.raw(_chosen(points))) is None:
         return {"overhead": None}
     system.tune(_chosen(points))
@@ -173,9 +173,9 @@ def _turns(work: Work, system: Any, raw: Any, asked: Sequence[Floats]) -> tuple[
 
 
 def churn(work: Work, system: Any) -> Figures:
-    """Replace rows, and see whether recall holds, against an index built anew, and how soon an addition is found.
+    """Replace rows; measure recall against a fresh index, and the delay until an added row is found.
 
-    The index holds the first part of the base; rows are deleted at random and others added from the rest.
+    The index starts with the first part of the base; random rows are deleted, and others are added from the rest.
     """
     if not (hasattr(system, "add") and hasattr(system, "delete")):
         return {"churn": None}
@@ -206,7 +206,7 @@ def _truth(bed: Bed, queries: Floats, live: Rows, k: int) -> Neighbours:
 
 
 def _first(work: Work, system: Any, truth: Neighbours) -> Knobs:
-    """Set the first setting that reaches the target."""
+    """Apply the first setting that reaches the target."""
     for knobs in work.variant.knobs:
         system.tune(knobs)
         if truth.recall(system.search(truth.queries, work.k), k=work.k).mean() >= TARGET:
@@ -225,7 +225,7 @@ def _brief(work: Work) -> Pace:
 
 
 def _anew(work: Work, knobs: Knobs, truth: Neighbours, live: Rows) -> Figures:
-    """Build an index of the rows that are left, and ask it the same."""
+    """Build a fresh index of the remaining rows, and measure the same on it."""
     folder = work.folder.with_name(f"{work.folder.name}-anew")
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.ascontiguousarray(work.bed.base[live])
@@ -239,9 +239,9 @@ def _anew(work: Work, knobs: Knobs, truth: Neighbours, live: Rows) -> Figures:
 
 
 def _fresh(work: Work, system: Any, queries: Floats, rows: Rows) -> list[float | None]:
-    """Add vectors one by one while others search; return the seconds until each was found, None where it was not.
+    """Add vectors one by one under search load; return the seconds until each is found, None if it never is.
 
-    What is on disk is searched by a second reader; what is in memory by the same one, and calls take turns.
+    An index on disk is searched by a second reader; one in memory by the same object, and calls take turns.
     """
     apart = getattr(work.module, "SHARED", False)
     other = work.module.open(work.folder, work.variant, work.shape) if apart else system

@@ -1,6 +1,6 @@
-"""One process of a benchmark: it builds one index of one system, or opens it and answers; see ``run``.
+"""Worker process of a benchmark: builds one index of one system, or opens and searches it; see ``run``.
 
-``python -m quiver.benchmarks.ann.worker JOB OUT`` reads a job as JSON and writes what was measured.
+``python -m quiver.benchmarks.ann.worker JOB OUT`` reads a job as JSON and writes the results.
 """
 
 import json
@@ -23,7 +23,7 @@ Job = dict[str, Any]
 
 
 def work_of(job: Job) -> Work:
-    """Return what a job names."""
+    """Return peer, variant and data of a job."""
     bed = Bed(**{**job["bed"], "folder": Path(job["bed"]["folder"])})
     shape = peers.Shape(bed.rows, bed.base.shape[1], bed.metric, job["threads"])
     module = peers.peer(job["peer"])
@@ -32,9 +32,9 @@ def work_of(job: Job) -> Work:
 
 
 def build(work: Work) -> dict[str, Any]:
-    """Build an index; wall seconds and seconds of all cores, memory, and the size of what was written.
+    """Build an index; return wall seconds, core seconds, memory, and size on disk.
 
-    Memory is what the process grew by; the base is mapped, and its pages count where they were read.
+    Memory is the growth of the process; the base is memory-mapped, and the pages that were read are included.
     """
     work.folder.mkdir(parents=True, exist_ok=True)
     bed = work.bed
@@ -56,7 +56,7 @@ def _core_seconds() -> float:
 
 
 def search(work: Work, job: Job) -> dict[str, Any]:
-    """Open an index and run the tracks of the job; settings are chosen by points given, or measured here."""
+    """Open an index and run the tracks of the job; settings come from given points, or are measured here."""
     reset_peak()
     before, cores, started = resident_mib(), _core_seconds(), perf_counter()
     system = work.module.open(work.folder, work.variant, work.shape)
@@ -79,7 +79,7 @@ def search(work: Work, job: Job) -> dict[str, Any]:
 
 def main() -> None:
     """Do the job."""
-    warnings.simplefilter("ignore")  # of peers, about what they are not meant for
+    warnings.simplefilter("ignore")  # warnings of peers about unusual use
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     work = work_of(job)
     found = build(work) if job["action"] == "build" else search(work, job)

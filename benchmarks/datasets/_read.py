@@ -207,7 +207,7 @@ def spec(name: str, **options: object) -> str:
 
 
 def unique(ids: Iterable[str], what: str) -> None:
-    """See that no id stands twice.
+    """See that no id occurs twice.
 
     Raises:
         BadData: one does; ``what`` begins the message.
@@ -215,5 +215,5 @@ def unique(ids: Iterable[str], what: str) -> None:
     seen: set[str] = set()
     for id in ids:
         if id in seen:
-            raise BadData(f"{what} {id!r} stands twice")
+            raise BadData(f"{what} {id!r} occurs twice")
         seen.add(id)

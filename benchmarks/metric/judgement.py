@@ -1,4 +1,4 @@
-"""What answers each query, as arrays."""
+"""Relevance judgements as arrays."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ class Judgements:
     """The relevant items of q queries, n altogether.
 
     Attributes:
-        ids: (q,) the queries.
-        relevant: the rows that answer each, positions in ``Task.items``.
+        ids: (q,) ids of the queries.
+        relevant: the relevant rows of each, positions in ``Task.items``.
         grades: (n,) int64 their grades, at least 1.
-        competing: (q,) int64 how many items compete for each query.
+        competing: (q,) int64 number of competing items of each query.
         groups: (q,) names; figures are averaged within a group first, then over groups.
-        sources: (q,) names of what each was made from, empty where it stands alone; () where all do.
+        sources: (q,) name of the source of each query, empty if no other query shares it; () if none is shared.
 
     Raises:
-        BadData: there is no query, the parts do not fit each other, or a grade is below 1.
+        BadData: there are no queries, the parts differ in length, or a grade is below 1.
     """
 
     ids: Sequence[str]
@@ -38,7 +38,7 @@ class Judgements:
         lengths = {len(self.ids), len(self.relevant), len(self.competing), len(self.groups)}
         lengths |= {len(self.sources)} if self.sources else set()
         if len(lengths) != 1 or len(self.grades) != len(self.relevant.rows):
-            raise BadData(f"judgements of {len(self.ids)} queries have parts of other lengths")
+            raise BadData(f"judgements of {len(self.ids)} queries have parts of different lengths")
         if not self.ids:
             raise BadData("there are no queries: nothing can be measured")
         if (self.grades < 1).any():
@@ -49,25 +49,25 @@ class Judgements:
 
     @property
     def counts(self) -> Rows:
-        """(q,) how many items are relevant."""
+        """(q,) number of relevant items."""
         return np.diff(self.relevant.starts)
 
 
 def judge(task: Task) -> Judgements:
-    """Turn a task's questions into arrays.
+    """Convert a task's questions to arrays.
 
     A relevant item that the protocol leaves out of the competition (excluded, or no candidate) cannot be found and is
     not counted as relevant.
 
     Raises:
-        BadData: a question names an item that is not there.
+        BadData: a question names an item that the task lacks.
     """
     row = {item.id: number for number, item in enumerate(task.items)}
     try:
         found = list(_competition(task, row))
         rows = [[row[id] for id in grades] for grades, _ in found]
     except KeyError as error:
-        raise BadData(f"{task.name}: a question names item {error.args[0]!r}, which is not there") from None
+        raise BadData(f"{task.name}: a question names item {error.args[0]!r}, which the task lacks") from None
     return Judgements(
         ids=[question.id for question in task.questions],
         relevant=Ragged.of(rows),
@@ -79,7 +79,7 @@ def judge(task: Task) -> Judgements:
 
 
 def _sources(named: Sequence[str]) -> Sequence[str]:
-    """Return the sources where any question shares its own with another, else ()."""
+    """Return the sources if any two questions share one, else ()."""
     given = [name for name in named if name]
     return named if len(set(given)) < len(given) else ()
 

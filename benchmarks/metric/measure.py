@@ -1,6 +1,6 @@
-"""Measures by their spelling, computed from where the relevant items stand.
+"""Measures by name, computed from the ranks of the relevant items.
 
-A name is that of ir-measures where there is one, and ours where the field has one of its own:
+Names are those of ir-measures, or common names of the field for measures that it lacks:
 
 ========== ============================================================================================
 R@k        relevant items in the first k, over all relevant items: true recall
@@ -36,17 +36,17 @@ from quiver.types import Rows
 Doubles = NDArray[np.float64]
 
 ALIASES = {"MRR": "RR", "MAP": "AP", "NDCG": "nDCG"}
-#: The cutoff of a measure without one.
+#: Marks a measure without a cutoff.
 END = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure by its spelling.
+    """A measure.
 
     Attributes:
         name: canonical spelling, such as ``"Success@10"``.
-        kind: what stands before the ``@``.
+        kind: the part before the ``@``.
         cutoff: k, or None for the whole list.
     """
 
@@ -61,7 +61,7 @@ class Measure:
 
     @property
     def median(self) -> bool:
-        """Whether queries are summed up by their median, not their mean."""
+        """Whether queries are aggregated by their median, not their mean."""
         return self.kind == "MedR"
 
     @property
@@ -149,7 +149,7 @@ def reciprocal(st: Standing, k: int) -> Doubles:
 
 
 def first_rank(st: Standing, k: int) -> Doubles:
-    """Rank of the first relevant item, the number of items that compete where there is none."""
+    """Rank of the first relevant item; the number of competing items if none is found."""
     del k
     rank = _first(st, lambda s, g, p: s + (g + 1) / (p + 1))
     return np.where(rank > 0, rank, st.competing)

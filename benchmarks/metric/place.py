@@ -1,10 +1,10 @@
-"""Where the relevant items stand, and what equal scores mean for that.
+"""Ranks of the relevant items, under a rule for tied scores.
 
 Four tie rules. With s the items that score strictly more than a relevant item and g those that score the same,
 itself included, its rank is one of s + 1 ... s + g:
 
-* ``pessimistic``: whatever is less relevant comes first. No order of the ties is worse. (Reported by default.)
-* ``optimistic``: whatever is more relevant comes first. No order of the ties is better.
+* ``pessimistic``: less relevant items come first. No order of the ties is worse. (Reported by default.)
+* ``optimistic``: more relevant items come first. No order of the ties is better.
 * ``average``: the expected figure over all orders of the ties, in closed form (McSherry & Najork 2008, "Computing
   Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores").
 * ``stable``: as listed.
@@ -28,13 +28,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where each of n relevant items of q queries stands, in the order of ``Judgements.relevant``.
+    """Places of n relevant items of q queries, in the order of ``Judgements.relevant``.
 
     Attributes:
-        listed: (n,) int64 place in the list, from 1; 0 where it is not listed.
-        above: (n,) int64 how many items score strictly more.
-        tied: (n,) int64 how many items score the same, itself included; 0 where it is not listed.
-        length: (q,) int64 how many items are listed.
+        listed: (n,) int64 place in the list, from 1; 0 if not listed.
+        above: (n,) int64 number of items with a strictly higher score.
+        tied: (n,) int64 number of items with the same score, including itself; 0 if not listed.
+        length: (q,) int64 number of listed items.
         full: (q,) bool the list is cut: every place is taken, and more items compete.
         open: (q,) bool the list is cut in the middle of equal scores, as far as can be seen.
     """
@@ -82,7 +82,7 @@ def _checked(rows: Rows, scores: Reals, ids: Sequence[str]) -> tuple[Rows, Reals
 
 
 def _look_up(rows: Rows, wanted: Rows, owner: Rows, ids: Sequence[str]) -> Rows:
-    """Return where in the flattened block each wanted item stands, -1 where it does not."""
+    """Return the position of each wanted item in the flattened block, -1 if absent."""
     bits = int(rows.shape[1]).bit_length()
     stride = max(int(rows.max(initial=0)), int(wanted.max(initial=0))) + 2
     # Row and place in one number: a plain sort, which is much faster than an argsort, then finds both.
@@ -99,7 +99,7 @@ def _look_up(rows: Rows, wanted: Rows, owner: Rows, ids: Sequence[str]) -> Rows:
 
 
 def _bounds(scores: Reals) -> Rows:
-    """Return where in the flattened block a group of equal scores begins, and the end."""
+    """Return start and end of a group of equal scores in the flattened block."""
     fresh = np.ones(scores.shape, np.bool_)
     fresh[:, 1:] = scores[:, 1:] != scores[:, :-1]
     return np.append(np.flatnonzero(fresh), scores.size)
@@ -114,14 +114,14 @@ def _stand(flat: Rows, bounds: Rows, depth: int) -> Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """What measures are computed from: places with the ties settled, or, for expected figures, left open.
+    """Input of measures: places with the ties settled, or, for expected figures, left open.
 
     Attributes:
         owner: (n,) int64 the query of each relevant item.
         grade: (n,) int64.
         above: (n,) int64 items that come before it for certain.
-        tied: (n,) int64 it is at one of the so many next places, each as likely; 1 where settled, 0 where not found.
-        competing: (q,) int64 how many items compete for each query.
+        tied: (n,) int64 number of next places that it can have, equally likely; 1 if settled, 0 if not found.
+        competing: (q,) int64 number of competing items of each query.
     """
 
     owner: Rows
@@ -184,7 +184,7 @@ def ranks(ranking: Ranking, judgements: Judgements, *, tie: Tie = "pessimistic")
 
 
 def arrange(ranking: Ranking, places: Places, judgements: Judgements, tie: Tie) -> Ranking:
-    """Write a tie rule into the order, so that programs with tie rules of their own come to the same figures.
+    """Order tied items by a tie rule, so that programs with other tie rules compute the same figures.
 
     Raises:
         BadSpec: ``average`` is no order.
@@ -208,10 +208,10 @@ def arrange(ranking: Ranking, places: Places, judgements: Judgements, tie: Tie) 
 
 
 def tied(places: Places, judgements: Judgements) -> Flags:
-    """Say for which queries equal scores matter: a relevant item scores the same as one of another grade.
+    """Return the queries on which ties matter: a relevant item has the same score as one of another grade.
 
     Returns:
-        (q,) bool. Where none is true the tie rules agree.
+        (q,) bool. If none is true, the tie rules agree.
     """
     owner = judgements.relevant.owner
     keys = np.stack([owner, places.above, judgements.grades])[:, places.tied > 0]
@@ -221,7 +221,7 @@ def tied(places: Places, judgements: Judgements) -> Flags:
 
 
 def cut(places: Places, judgements: Judgements) -> Flags:
-    """Say for which queries a deeper list might change figures: it is cut amid equal scores that matter.
+    """Return the queries for which a deeper list could change figures: it ends within a tie that matters.
 
     Returns:
         (q,) bool: the list is open at its end, and a relevant item is in that tie or is not listed.

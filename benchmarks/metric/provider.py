@@ -1,4 +1,4 @@
-"""Measures that ir-measures computes: the reference, and whatever has no formula here."""
+"""Measures computed by ir-measures: the reference, and those without a formula here."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ from quiver.errors import BadSpec, optional
 
 
 def compute(names: Sequence[str], ranking: Ranking, judgements: Judgements) -> dict[str, Doubles]:
-    """Have ir-measures compute measures.
+    """Compute measures with ir-measures.
 
     Its tools order equal scores by descending item id: settle ties first (``place.arrange``). It handles one Python
     object per listed item, so it takes seconds for a million.

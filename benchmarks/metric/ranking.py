@@ -1,4 +1,4 @@
-"""Rankings as arrays: what a system answered, best first.
+"""Rankings as arrays, best first.
 
 Shapes: q queries, n items, depth places.
 """
@@ -15,7 +15,7 @@ from quiver.types import Rows
 
 Reals = NDArray[np.floating[Any]]
 
-#: Cells of a ranking that are looked at together, so that memory stays flat however many queries there are.
+#: Cells of a ranking per block, so that memory does not grow with the number of queries.
 BLOCK = 1 << 20
 
 
@@ -49,7 +49,7 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """What was found for each query, best first, filled up with row -1 and score -inf.
+    """Hits of each query, best first, padded with row -1 and score -inf.
 
     Attributes:
         rows: (q, depth) int64 numbers of items, each at most once per query. A row of -1 only is a missing answer.
@@ -57,7 +57,7 @@ class Ranking:
             not compete and counts as not listed.
 
     Raises:
-        BadData: the arrays do not fit each other. (What they hold is checked where it is measured.)
+        BadData: shapes or dtypes of the arrays do not match. (Values are checked when they are measured.)
     """
 
     rows: Rows
@@ -71,10 +71,10 @@ class Ranking:
 
     @classmethod
     def listed(cls, rows: Rows) -> "Ranking":
-        """Take the order as given, without ties: for stages whose scores cannot be compared with each other.
+        """Create a ranking from an order without ties, for stages whose scores are not comparable.
 
         Args:
-            rows: (q, depth) int64, best first, filled up with -1.
+            rows: (q, depth) int64, best first, padded with -1.
         """
         places = np.broadcast_to(np.arange(rows.shape[1], dtype=np.float32), rows.shape)
         return cls(rows, np.where(rows < 0, np.float32(-np.inf), -places))
@@ -93,7 +93,7 @@ def rank(scores: Reals, *, depth: int | None = None) -> Ranking:
 
     Args:
         scores: (q, n) float, larger is better; -inf for an item that does not compete for a query.
-        depth: how many places to keep; all by default.
+        depth: number of places to keep; default: all.
 
     Raises:
         BadData: a score is NaN.
@@ -131,9 +131,9 @@ def order(candidates: Ragged, scores: Reals) -> Ranking:
 
 
 def drop(ranking: Ranking, excluded: Ragged) -> Ranking:
-    """Take out, per query, the items that do not compete; the others move up.
+    """Remove the excluded items of each query; the others move up.
 
-    Ask the search for as many more places as the longest list of ``excluded``.
+    Search deeper by the length of the longest list in ``excluded``.
     """
     rows, scores = ranking.rows.copy(), ranking.scores.copy()
     rest = excluded.owner
@@ -147,7 +147,7 @@ def drop(ranking: Ranking, excluded: Ragged) -> Ranking:
 
 
 def blocks(ranking: Ranking) -> Iterator[tuple[int, int]]:
-    """Cut the queries into runs of about BLOCK cells."""
+    """Split the queries into blocks of about BLOCK cells."""
     step = max(BLOCK // ranking.depth, 1)
     for start in range(0, len(ranking), step):
         yield start, min(start + step, len(ranking))

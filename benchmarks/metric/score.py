@@ -16,17 +16,17 @@ from quiver.types import Rows, strings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The figures of one system on one task. Every query counts, whatever it lacks.
+    """The figures of one system on one task. All queries are in the denominator.
 
     Attributes:
         values: (q,) float64 by canonical spelling.
         groups: (q,) names.
-        tie: the rule that was applied.
-        missing: queries without any answer; they count as nothing found.
+        tie: the tie rule.
+        missing: queries without any hit; they count as nothing found.
         barren: queries without a relevant item; they count as nothing found.
-        ties: queries for which equal scores matter: the tie rules may differ on them.
-        cut: queries for which a deeper list might matter, as theirs ends amid equal scores.
-        sources: (q,) names of what each query was made from, see ``Judgements``.
+        ties: queries on which tied scores matter: the tie rules can differ on them.
+        cut: queries for which a deeper list could matter, since theirs ends within a tie.
+        sources: (q,) names of the source of each query, see ``Judgements``.
     """
 
     values: Mapping[str, Doubles]
@@ -40,7 +40,7 @@ class Scores:
 
     @property
     def n(self) -> int:
-        """How many queries there are: the denominator."""
+        """Number of queries: the denominator."""
         return len(self.groups)
 
     @property
@@ -67,14 +67,14 @@ class Scores:
         return float(np.mean(list(self.by_group(measure).values())))
 
     def of(self, measure: str) -> Doubles:
-        """Return (q,) the figures of a measure, however it is spelt.
+        """Return (q,) the figures of a measure, by any of its spellings.
 
         Raises:
             BadSpec: the measure was not computed.
         """
         name = parse(measure).name
         if name not in self.values:
-            raise BadSpec(f"{name} was not computed: there are {', '.join(self.values)}")
+            raise BadSpec(f"{name} was not computed; computed: {', '.join(self.values)}")
         return self.values[name]
 
 
@@ -90,7 +90,7 @@ def evaluate(ranking: Ranking, judgements: Judgements, measures: Sequence[str], 
             tie at the cutoff is seen.
         judgements: what is relevant.
         measures: spellings, see ``quiver.benchmarks.metric.measure``.
-        tie: how equal scores are ordered, see ``quiver.benchmarks.metric.place``.
+        tie: tie rule for equal scores, see ``quiver.benchmarks.metric.place``.
 
     Raises:
         BadData: scores are NaN or rise, an item is listed twice, or the queries are not those of ``judgements``.
@@ -118,7 +118,7 @@ def evaluate(ranking: Ranking, judgements: Judgements, measures: Sequence[str], 
 def _reach(measure: Measure, ranking: Ranking, places: Places) -> None:
     if (measure.cutoff or 0) > ranking.depth and places.full.any():
         raise BadSpec(
-            f"{measure.name} was asked of lists {ranking.depth} deep, while more items compete: search deeper"
+            f"{measure.name} needs deeper lists than {ranking.depth}, since more items compete: search deeper"
         )
 
 
@@ -127,7 +127,7 @@ def _compute(measures: Sequence[Measure], standing: Standing) -> dict[str, Doubl
 
 
 def chance(judgements: Judgements, measures: Sequence[str]) -> Scores:
-    """Return what a random order of all competing items gets, exactly: the expectation, not a draw.
+    """Return the exact expectation of the figures over random orders of all competing items.
 
     Its figure per query is that of a system that scores all items the same, under tie rule ``average``.
 

@@ -1,6 +1,6 @@
-"""How sure a figure is: bootstrap intervals, and paired tests between systems.
+"""Statistical significance: bootstrap intervals, and paired tests between systems.
 
-Queries that were made from one source, such as captions of one photo, go together: intervals draw sources, each with
+Queries from one source, such as captions of one photo, stay together: intervals resample sources, each with
 all of its queries (a cluster bootstrap; Davison & Hinkley 1997, section 3.8), and tests flip the signs of all queries
 of a source together.
 """
@@ -17,7 +17,7 @@ from quiver.errors import BadData, BadSpec, optional
 from quiver.types import Rows
 
 RESAMPLES = 10_000
-#: Cells of a block of resamples: 32 MB of float64.
+#: Cells per block of resamples: 32 MB of float64.
 BLOCK = 1 << 22
 
 
@@ -26,12 +26,12 @@ class Interval:
     """A figure and its percentile bootstrap interval.
 
     Attributes:
-        value: the figure itself.
+        value: the figure.
         low: lower end.
         high: upper end.
-        level: such as 0.95.
-        resamples: how many were drawn.
-        seed: they were drawn with.
+        level: confidence level, such as 0.95.
+        resamples: number of resamples.
+        seed: random seed.
     """
 
     value: float
@@ -53,8 +53,8 @@ class Comparison:
         effect: mean of b - a (over groups of the means within them), with its interval.
         p: two-sided p of the paired permutation test: signs of the differences flipped at random, source by source.
         adjusted: p after Holm's correction for all comparisons made together.
-        changed: queries on which they differ.
-        n: queries.
+        changed: number of queries on which they differ.
+        n: number of queries.
     """
 
     a: str
@@ -70,7 +70,7 @@ class Comparison:
 def intervals(scores: Scores, *, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
     """Bootstrap the averages of all measures over sources of queries, drawn with replacement within each group.
 
-    A query that names no source is one of its own. Groups that have a source in common, such as several draws of the
+    A query without a source is its own source. Groups that have a source in common, such as several draws of the
     same questions, are drawn from together.
 
     Returns:
@@ -104,9 +104,9 @@ def _draw(scores: Scores, values: Mapping[str, Doubles], resamples: int, seed: i
 
 
 def _averages(table: Doubles, times: Doubles, medians: Sequence[int]) -> Doubles:
-    """Return (r, m) means of values (n, m) that count so many times each (r, n), medians in some columns."""
+    """Return (r, m) means of values (n, m) with counts (r, n); medians in some columns."""
     whole = times.sum(axis=1, keepdims=True)
-    times = np.where(whole > 0, times, 1.0)  # a group that none of the sources drawn is in stays as it is
+    times = np.where(whole > 0, times, 1.0)  # a group without any drawn source stays unchanged
     found = times @ table / times.sum(axis=1, keepdims=True)
     for column in medians:
         found[:, column] = _medians(table[:, column], times)
@@ -114,7 +114,7 @@ def _averages(table: Doubles, times: Doubles, medians: Sequence[int]) -> Doubles
 
 
 def _strata(scores: Scores) -> list[list[Rows]]:
-    """Put the rows of groups together that have a source in common."""
+    """Join the rows of groups that have a source in common."""
     found: list[tuple[set[str], list[Rows]]] = []
     for rows in scores.members.values():
         own = {scores.sources[row] for row in rows.tolist()} - {""} if scores.sources else set[str]()
@@ -126,7 +126,7 @@ def _strata(scores: Scores) -> list[list[Rows]]:
 
 
 def _sources(scores: Scores, rows: Rows) -> tuple[Rows, int]:
-    """Return (n,) the number of the source of each of some queries, and how many sources these are."""
+    """Return (n,) the source number of each query, and the number of sources."""
     if not scores.sources:
         return np.arange(len(rows)), len(rows)
     number: dict[object, int] = {}
@@ -135,7 +135,7 @@ def _sources(scores: Scores, rows: Rows) -> tuple[Rows, int]:
 
 
 def _medians(values: Doubles, times: Doubles) -> Doubles:
-    """Return (r,) medians of values (n,) that count so many times each (r, n)."""
+    """Return (r,) medians of values (n,) with counts (r, n)."""
     order = np.argsort(values, kind="stable")
     upto = np.cumsum(times[:, order], axis=1)
     half = upto[:, -1:] / 2
@@ -144,7 +144,7 @@ def _medians(values: Doubles, times: Doubles) -> Doubles:
 
 
 def _times(drawn: Rows) -> Doubles:
-    """Count how often each source was drawn, per resample: means are then one matrix product."""
+    """Count the draws of each source per resample, so that means are one matrix product."""
     count, n = drawn.shape
     flat = (drawn + np.arange(count)[:, None] * n).ravel()
     return np.bincount(flat, minlength=count * n).reshape(count, n).astype(np.float64)
@@ -164,21 +164,21 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Test systems against each other on each measure, all corrected together.
+    """Test systems in pairs on each measure, with one correction for all tests.
 
     Args:
         systems: figures by name, of the same queries in the same order, under the same tie rule.
         measures: spellings of measures that are averaged; a median has no paired test here.
-        against: the one that all others are compared with; None compares every two.
+        against: the system to compare all others with; None compares all pairs.
         resamples: sign flips, and bootstrap resamples of the effect. Few changed queries are enumerated exactly.
-        seed: of both.
+        seed: random seed of both.
 
     Raises:
         BadData: the systems were not measured on the same queries by the same rule.
-        BadSpec: ``against`` is none of them, or a measure was not computed or is a median.
+        BadSpec: ``against`` is not one of them, or a measure was not computed or is a median.
     """
     if against is not None and against not in systems:
-        raise BadSpec(f"there is no system {against!r} to compare with: there are {', '.join(systems)}")
+        raise BadSpec(f"no system is called {against!r}; there are {', '.join(systems)}")
     _alike(systems)
     names = list(systems)
     pairs = [(against, b) for b in names if b != against] if against else list(combinations(names, 2))
@@ -209,7 +209,7 @@ def _compare(
 
 
 def _weights(scores: Scores) -> Doubles:
-    """Return (q,) what each query weighs in the average over groups."""
+    """Return (q,) the weight of each query in the average over groups."""
     weights = np.zeros(scores.n)
     for rows in scores.members.values():
         weights[rows] = 1 / (len(scores.members) * len(rows))
@@ -228,7 +228,7 @@ def _flip(difference: Doubles, resamples: int, seed: int) -> float:
         from scipy.stats import permutation_test
 
     moved = difference[difference != 0]
-    if len(moved) < 2:  # either sign of a single one is as far from 0
+    if len(moved) < 2:  # both signs of a single difference are equally far from 0
         return 1.0
     result = permutation_test(
         (moved,),
@@ -243,7 +243,7 @@ def _flip(difference: Doubles, resamples: int, seed: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Correct p values for having made so many tests (Holm 1979): the i-th smallest of m times m - i + 1, monotone.
+    """Correct p values for multiple testing (Holm 1979): the i-th smallest of m times m - i + 1, monotone.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -1,11 +1,11 @@
-"""What Quiver is measured beside, one file each; a name is a module, as everywhere.
+"""The systems that Quiver is compared with, one module each.
 
-A module offers ``PACKAGES``, the distributions of which one has to be installed, ``variants(shape)``, what is worth
-building for such vectors, each with the search parameters to try, ``build(given, variant)``, which writes an index into
-a folder, and ``open(folder, variant, shape)``, which returns a ``System`` that answers from there. Builders and
-searchers are other processes, so that the memory of one is never counted for the other.
+A module has ``PACKAGES``, distributions of which at least one must be installed; ``variants(shape)``, which returns the
+indexes to build for such vectors, each with the search parameters to try; ``build(given, variant)``, which writes an
+index into a folder; and ``open(folder, variant, shape)``, which returns a ``System`` that searches it. Indexes are
+built and searched in different processes, so that their memory is measured separately.
 
-Shapes: n rows, q queries, k places, dim the width.
+Shapes: n rows, q queries, k places, dim the dimension.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ Knobs = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is to be searched, and with how many threads.
+    """Shape of the data, and number of threads.
 
     Attributes:
-        rows: how many vectors.
-        dim: their width.
-        metric: how they are compared; under ``cosine`` they and the queries have unit length already.
-        threads: of building, of a batch, and of a single query where that is faster.
+        rows: number of vectors.
+        dim: dimension.
+        metric: distance metric; under ``cosine`` vectors and queries have unit length already.
+        threads: threads for building, for a batch, and for a single query if that is faster.
     """
 
     rows: int
@@ -46,10 +46,10 @@ class Variant:
     """One index of a peer.
 
     Attributes:
-        name: what it is called in tables.
-        options: how it is built.
-        knobs: parameters of searching to try, least work first.
-        exact: whether it compares everything.
+        name: name in tables.
+        options: build options.
+        knobs: search parameters to try, cheapest first.
+        exact: whether the search is exact.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """What an index is built of.
+    """Inputs of an index build.
 
     Attributes:
-        folder: where it is to be written; empty, and the index's own.
-        vectors: (n, dim) float32, mapped from disk; row numbers are positions.
+        folder: empty folder for the index alone.
+        vectors: (n, dim) float32, memory-mapped; row numbers are positions.
         columns: (n,) int64 metadata by name, for filters.
-        shape: of the vectors.
+        shape: shape of the vectors.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ class Allowed:
     Attributes:
         column: the column.
         below: the bound.
-        rows: the rows that pass, sorted, for what is filtered by row numbers.
+        rows: the rows that pass, sorted, for systems that filter by row number.
     """
 
     column: str
@@ -91,19 +91,19 @@ class Allowed:
 
 
 class System(Protocol):
-    """An index that answers."""
+    """An opened index."""
 
     def tune(self, knobs: Knobs) -> None:
-        """Search with these parameters from now on."""
+        """Set the search parameters."""
         ...
 
     def search(self, queries: Floats, k: int) -> Rows:
-        """Return (q, k) row numbers, best first, -1 where there is none."""
+        """Return (q, k) row numbers, best first, padded with -1."""
         ...
 
 
 class Filtering(Protocol):
-    """A system that can filter."""
+    """A system with filtered search."""
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
         """Search among the rows that pass."""
@@ -111,10 +111,10 @@ class Filtering(Protocol):
 
 
 class Changing(Protocol):
-    """A system that can change."""
+    """A system with additions and deletions."""
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add vectors under row numbers that are not in use."""
+        """Add vectors under unused row numbers."""
         ...
 
     def delete(self, rows: Rows) -> None:
@@ -123,7 +123,7 @@ class Changing(Protocol):
 
 
 def names() -> list[str]:
-    """List the peers there are, Quiver's own entries first."""
+    """List the peers, Quiver's own entries first."""
     return sorted(registry.names(KIND), key=lambda name: (not name.startswith("quiver"), name))
 
 
@@ -133,7 +133,7 @@ def peer(name: str) -> ModuleType:
 
 
 def installed(name: str) -> str | None:
-    """Return name and version of the package a peer needs, or None where it is not installed."""
+    """Return name and version of the package that a peer needs, or None if it is not installed."""
     for package in peer(name).PACKAGES:
         try:
             return f"{package} {version(package)}"
@@ -143,7 +143,7 @@ def installed(name: str) -> str | None:
 
 
 def padded(found: Any, k: int) -> Rows:
-    """Make (q, k) of lists of row numbers that may be shorter.
+    """Pad lists of row numbers to (q, k) with -1.
 
     >>> padded([[3, 1], []], 3).tolist()
     [[3, 1, -1], [-1, -1, -1]]
@@ -155,7 +155,7 @@ def padded(found: Any, k: int) -> Rows:
 
 
 def powers(first: int, last: int) -> tuple[int, ...]:
-    """Return first, twice that and so on, up to last.
+    """Return ``first`` times powers of two, up to ``last``.
 
     >>> powers(4, 20)
     (4, 8, 16)
@@ -164,7 +164,7 @@ def powers(first: int, last: int) -> tuple[int, ...]:
 
 
 def lists(rows: int) -> int:
-    """Return how many inverted lists suit so many rows: the power of two next to 4 sqrt(rows), as FAISS's wiki has it.
+    """Return the number of inverted lists for some rows: the power of two next to 4 sqrt(rows), after FAISS's wiki.
 
     >>> lists(100_000), lists(1_000_000)
     (1024, 4096)

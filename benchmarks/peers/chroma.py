@@ -1,4 +1,4 @@
-"""Chroma, embedded and kept in a folder: HNSW of 16 links, efConstruction 100, its defaults."""
+"""Chroma, embedded and persistent: HNSW with 16 links and efConstruction 100, its defaults."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from quiver.types import Floats, Rows
 
 PACKAGES = ("chromadb",)
 _SPACE = {"l2": "l2", "cosine": "cosine", "dot": "ip"}
-_BATCH = 5_000  # Chroma takes no more at once
+_BATCH = 5_000  # Chroma's limit per call
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return the one there is; a larger one takes too long to fill."""
+    """Return its one index; larger data takes too long to add."""
     tried = tuple({"ef": ef} for ef in powers(16, 512))
     return (Variant("HNSW16", {"links": 16, "effort": 100}, tried),) if shape.rows <= 250_000 else ()
 
@@ -27,7 +27,7 @@ def _client(folder: Path) -> Any:
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Make a collection."""
+    """Create a collection."""
     shape, options = given.shape, variant.options
     hnsw = {
         "space": _SPACE[shape.metric],
@@ -67,7 +67,7 @@ class Chroma:
         return self._ask(queries, k, None)
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
-        """Search what its metadata lets pass."""
+        """Search with a metadata filter."""
         return self._ask(queries, k, {allowed.column: {"$lt": allowed.below}})
 
     def _ask(self, queries: Floats, k: int, where: Any) -> Rows:
@@ -75,11 +75,11 @@ class Chroma:
         return padded([list(map(int, ids)) for ids in found], k)
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add."""
+        """Add vectors."""
         for at in range(0, len(rows), _BATCH):
             part = slice(at, at + _BATCH)
             self.collection.add(list(map(str, rows[part])), embeddings=np.ascontiguousarray(vectors[part]))
 
     def delete(self, rows: Rows) -> None:
-        """Delete."""
+        """Delete vectors."""
         self.collection.delete(list(map(str, rows)))

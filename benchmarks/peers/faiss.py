@@ -1,4 +1,4 @@
-"""FAISS, called directly: flat, HNSW, inverted lists, and 4-bit product quantisation refined by the vectors."""
+"""FAISS, called directly: flat, HNSW, inverted lists, and 4-bit product quantisation with exact rescoring."""
 
 from itertools import product
 from pathlib import Path
@@ -10,11 +10,11 @@ from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant, lists
 from quiver.types import Floats, Rows
 
 PACKAGES = ("faiss-gpu", "faiss-cpu")
-_TRAIN = 128  # vectors trained on for each list
+_TRAIN = 128  # training vectors per list
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return four indexes; HNSW is built by FAISS's defaults (32 links, efConstruction 40)."""
+    """Return four indexes; HNSW uses FAISS's defaults (32 links, efConstruction 40)."""
     nlist = lists(shape.rows)
     probes = powers(2, nlist // 8)
     # Codes are scanned so fast that fewer lists are better: at 0.95 of sift100k 256 take half the time of 1,264.
@@ -33,13 +33,13 @@ def variants(shape: Shape) -> tuple[Variant, ...]:
 
 
 def _parts(dim: int) -> int:
-    """Return how many parts vectors are cut into: of two numbers where they are short, else four."""
+    """Return the number of PQ codes per vector: two dimensions per code for short vectors, else four."""
     size = 2 if dim <= 128 else 4
     return next(dim // each for each in (size, 2, 1) if dim % each == 0)
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Train, add and write."""
+    """Train, add and write the index."""
     import faiss
 
     shape, factory = given.shape, variant.options["factory"]
@@ -62,7 +62,7 @@ def open(folder: Path, variant: Variant, shape: Shape) -> "Faiss":
 
 
 class Faiss:
-    """A FAISS index; a single query of an approximate one is answered by one thread, which is faster."""
+    """A FAISS index; an approximate one runs a single query on one thread, which is faster."""
 
     def __init__(self, index: Any, shape: Shape, *, exact: bool) -> None:
         self.index = index
@@ -79,7 +79,7 @@ class Faiss:
         return self._ask(queries, k, None)
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
-        """Search with a bitmap of row numbers; making it is part of the search."""
+        """Search with a bitmap of row numbers; building the bitmap is part of the search."""
         mask = np.zeros(self.index.ntotal, bool)
         mask[allowed.rows] = True
         return self._ask(queries, k, _library().IDSelectorBitmap(np.packbits(mask, bitorder="little")))
@@ -99,7 +99,7 @@ def _library() -> Any:
 
 
 def parameters(index: Any, knobs: Knobs, selector: Any = None) -> Any:
-    """Return FAISS's search parameters of an index and of the one it refines."""
+    """Return FAISS's search parameters of an index and of the index that it refines."""
     faiss = _library()
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexRefine):

@@ -1,4 +1,4 @@
-"""hnswlib: HNSW of 16 links, efConstruction 200, as its README has it."""
+"""hnswlib: HNSW with 16 links and efConstruction 200, as in its README."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def variants(shape: Shape) -> tuple[Variant, ...]:
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Add and write; deleted places may be used again."""
+    """Add vectors and write the file; places of deleted vectors can be reused."""
     index = _index(given.shape)
     links, effort = variant.options["links"], variant.options["effort"]
     index.init_index(given.shape.rows, M=links, ef_construction=effort, random_seed=0, allow_replace_deleted=True)
@@ -59,9 +59,9 @@ class Hnswlib:
         return np.asarray(self.index.knn_query(queries, k=k)[0], np.int64)
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
-        """Search with a Python function that says of a row whether it passes: all the library offers.
+        """Search with a Python predicate on the row number, the library's only filter.
 
-        It raises where a graph gives fewer rows than it is asked for, so no more are than pass, query by query.
+        The library raises if it finds fewer than k rows, so k is at most the number of passing rows, query by query.
         """
         passing = set(allowed.rows.tolist())
         wide = min(k, len(passing))
@@ -69,12 +69,12 @@ class Hnswlib:
         for line, query in zip(found, queries, strict=True):
             try:
                 line[:wide] = self.index.knn_query(query, k=wide, num_threads=1, filter=passing.__contains__)[0][0]
-            except RuntimeError:  # fewer than k were found, and those are not given either
+            except RuntimeError:  # fewer than k were found, and the library returns none of them
                 continue
         return found
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add, in the places of what was deleted where there are any."""
+        """Add vectors, in the places of deleted ones if there are any."""
         free = self.index.get_current_count() + len(rows) - self.index.get_max_elements()
         if free > 0:
             self.index.resize_index(self.index.get_max_elements() + free)

@@ -1,4 +1,4 @@
-"""LanceDB: its flat search, and four of its indexes on disk."""
+"""LanceDB: flat search, and four of its on-disk indexes."""
 
 from itertools import product
 from pathlib import Path
@@ -10,13 +10,13 @@ from quiver.benchmarks.peers import Allowed, Given, Knobs, Shape, Variant, power
 from quiver.types import Floats, Rows
 
 PACKAGES = ("lancedb",)
-SHARED = True  # two who open one folder see each other's changes
-_COMMIT = 1 << 16  # rows written at a time
+SHARED = True  # two readers of one folder see each other's changes
+_COMMIT = 1 << 16  # rows per write
 _PROBES = (4, 16, 64)
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return indexes with as many partitions as LanceDB chooses, PQ of eight numbers a part."""
+    """Return indexes with LanceDB's default number of partitions, and PQ with eight dimensions per code."""
     refined = tuple({"nprobes": n, "refine": r} for n, r in product(_PROBES, (4, 16)))
     walked = tuple({"nprobes": n, "ef": ef} for n, ef in ((2, 30), (4, 60), (8, 120), (16, 250)))
     found = (
@@ -34,7 +34,7 @@ def _parts(dim: int) -> int:
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Write a table, index its numbers for filters, and its vectors."""
+    """Write a table, and index its vectors and its filter columns."""
     import lancedb
     import pyarrow as pa
     from lancedb import index
@@ -87,7 +87,7 @@ class Lance:
         return self._ask(queries, k, None)
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
-        """Search what an SQL condition selects, which is looked up first."""
+        """Search with an SQL prefilter."""
         return self._ask(queries, k, f"{allowed.column} < {allowed.below}")
 
     def _ask(self, queries: Floats, k: int, where: str | None) -> Rows:
@@ -112,7 +112,7 @@ class Lance:
         return out
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add; what is new is compared one by one until the table is optimised, which is not done here."""
+        """Add vectors; new rows are scanned exactly until the table is optimised, which is not done here."""
         import pyarrow as pa
 
         names = [name for name in self.table.schema.names if name not in ("row", "vector")]
@@ -121,5 +121,5 @@ class Lance:
         self.table.add(pa.table({**numbers, "vector": data}))
 
     def delete(self, rows: Rows) -> None:
-        """Delete."""
+        """Delete rows."""
         self.table.delete(f"row IN ({', '.join(map(str, rows.tolist()))})")

@@ -1,7 +1,7 @@
-"""qdrant-client's local mode: every vector compared with numpy in memory, which is what it offers without a server.
+"""qdrant-client's local mode: exact search with numpy in memory, its only mode without a server.
 
-Kept in a folder it commits every point on its own (5,000 took five minutes here), so vectors are taken in when it is
-opened, and the seconds of opening are those of building.
+On disk it commits every point separately (5,000 took five minutes here), so vectors are loaded when it is opened, and
+the seconds of opening are those of building.
 """
 
 from pathlib import Path
@@ -17,18 +17,18 @@ _DISTANCE = {"l2": "EUCLID", "cosine": "COSINE", "dot": "DOT"}
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return the one there is; a larger one takes hours to fill."""
+    """Return its one index; larger data takes hours to load."""
     return (Variant("local", exact=True),) if shape.rows <= 250_000 else ()
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Write vectors and numbers."""
+    """Write vectors and filter columns."""
     np.save(given.folder / "vectors.npy", given.vectors)
     np.savez(given.folder / "columns.npz", allow_pickle=False, **given.columns)
 
 
 def open(folder: Path, variant: Variant, shape: Shape) -> "Qdrant":
-    """Take the vectors in."""
+    """Load the vectors."""
     from qdrant_client import QdrantClient, models
 
     vectors, columns = np.load(folder / "vectors.npy", mmap_mode="r"), dict(np.load(folder / "columns.npz"))
@@ -47,14 +47,14 @@ class Qdrant:
         self.client = client
 
     def tune(self, knobs: Knobs) -> None:
-        """Nothing can be set."""
+        """Ignore parameters: there are none."""
 
     def search(self, queries: Floats, k: int) -> Rows:
         """Search."""
         return self._ask(queries, k, None)
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
-        """Search the points whose payload passes."""
+        """Search with a payload filter."""
         from qdrant_client import models
 
         within = models.FieldCondition(key=allowed.column, range=models.Range(lt=allowed.below))
@@ -68,12 +68,12 @@ class Qdrant:
         return padded([[point.id for point in each.points] for each in found], k)
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Upsert."""
+        """Upsert points."""
         from qdrant_client import models
 
         batch = models.Batch(ids=rows.tolist(), vectors=vectors.tolist())
         self.client.upsert("vectors", points=batch)
 
     def delete(self, rows: Rows) -> None:
-        """Delete."""
+        """Delete points."""
         self.client.delete("vectors", points_selector=rows.tolist())

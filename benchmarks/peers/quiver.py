@@ -1,7 +1,7 @@
-"""Quiver whole: a collection on disk, opened, planned and searched as a user would, down to the ids of its hits.
+"""Quiver as a whole: a collection on disk, opened and searched like a user would, including the ids of hits.
 
-Variants with search parameters are indexes whose parameters are set for this measurement; ``recall=`` are those that
-the engine chose itself for a promised recall.
+Variants with search parameters are indexes with parameters set for this measurement; the engine chooses index and
+parameters of ``recall=`` variants itself for a recall target.
 """
 
 import inspect
@@ -19,13 +19,13 @@ from quiver.engine.collection import Collection
 from quiver.types import Floats, Rows
 
 PACKAGES = ("quiver-search",)
-SHARED = True  # two who open one folder see each other's changes
+SHARED = True  # two readers of one folder see each other's changes
 SPACE = "bench"
 PROMISES = (0.95, 0.99)
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return exact search, indexes as the peer ``faiss`` has them, and what the engine chooses for a recall."""
+    """Return exact search, the indexes of the peer ``faiss``, and the engine's own choice for a recall target."""
     same = [each for each in peer.variants(shape) if not each.exact]
     found = [Variant("exact", {"index": "exact"}, exact=True)]
     found += [Variant(each.name, {"index": "faiss", **each.options}, each.knobs) for each in same]
@@ -35,7 +35,7 @@ def variants(shape: Shape) -> tuple[Variant, ...]:
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Make a collection of vectors with ids and numbers, and index it."""
+    """Create a collection of vectors with ids and filter columns, and index it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -74,7 +74,7 @@ class Planned:
         self.shape = shape
 
     def tune(self, knobs: Knobs) -> None:
-        """Set what the attached index may spend."""
+        """Set the search options of the attached index."""
         if not knobs:
             return
         session = self.collection._session()
@@ -83,11 +83,11 @@ class Planned:
         loaded.index = tuned(loaded.index, "faiss", {name: str(value) for name, value in knobs.items()})
 
     def search(self, queries: Floats, k: int) -> Rows:
-        """Ask for items."""
+        """Search for items."""
         return self._ask(queries, k, None)
 
     def narrowed(self, queries: Floats, k: int, allowed: Allowed) -> Rows:
-        """Ask for items whose metadata passes; the planner decides how."""
+        """Search with a metadata filter; the planner decides how."""
         return self._ask(queries, k, f"{allowed.column} < {allowed.below}")
 
     def _ask(self, queries: Floats, k: int, where: str | None) -> Rows:
@@ -98,7 +98,7 @@ class Planned:
         return padded([list(map(int, each)) for each in ids], k)
 
     def raw(self, knobs: Knobs) -> "peer.Faiss | None":
-        """Return FAISS itself with the same index; None where the engine chose the index."""
+        """Return FAISS itself with the same index; None if the engine chose the index."""
         files = list(Path(self.collection.uri).rglob("index.faiss"))
         if not knobs or len(files) != 1:
             return None
@@ -109,7 +109,7 @@ class Planned:
         return inner
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add vectors from a file, as a user would."""
+        """Add vectors from a file, like a user would."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

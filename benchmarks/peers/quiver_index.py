@@ -1,4 +1,4 @@
-"""Quiver's indexes without a collection around them: what ``quiver.indexers`` answers, filters by row numbers."""
+"""Quiver's indexes without a collection: ``quiver.indexers`` called directly, filters by row number."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ PACKAGES = ("quiver-search",)
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return exact search, and what the peer ``faiss`` builds, built by the indexer."""
+    """Return exact search, and the indexes of the peer ``faiss``, built by our indexer."""
     same = [each for each in peer.variants(shape) if not each.exact]
     return (
         Variant("exact", {"kind": "exact"}, exact=True),
@@ -33,12 +33,12 @@ def build(given: Given, variant: Variant) -> None:
     options = {name: value for name, value in variant.options.items() if name != "kind"}
     vectors = Vectors(space(given.shape), np.arange(given.shape.rows, dtype=np.int64), given.vectors)
     index = registry.module("indexers", variant.options["kind"]).build(vectors, **options)
-    getattr(index, "compact", None)  # exact search makes its copy of bytes when it is first read
+    getattr(index, "compact", None)  # exact search creates its int8 copy on first use
     index.save(given.folder / "index")
 
 
 def open(folder: Path, variant: Variant, shape: Shape) -> "Indexed":
-    """Open what was saved."""
+    """Open a saved index."""
     kind = variant.options["kind"]
     return Indexed(registry.module("indexers", kind).open(folder / "index", space(shape)), kind)
 
@@ -51,7 +51,7 @@ class Indexed:
         self.kind = kind
 
     def tune(self, knobs: Knobs) -> None:
-        """Set what a search may spend."""
+        """Set the search options."""
         if self.kind == "faiss":
             self.index = tuned(self.index, self.kind, {name: str(value) for name, value in knobs.items()})
 

@@ -12,12 +12,12 @@ _METRIC = {"l2": "euclidean", "cosine": "cosine"}
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return the one there is; of dot products it knows nothing."""
+    """Return its one index; none for dot products, which it does not support."""
     return (Variant("brute", exact=True),) if shape.metric in _METRIC else ()
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Write the vectors: there is nothing else to prepare."""
+    """Write the vectors; there is nothing to build."""
     np.save(given.folder / "vectors.npy", given.vectors)
 
 
@@ -32,12 +32,12 @@ class Brute:
     def __init__(self, vectors: Floats, shape: Shape) -> None:
         from sklearn.neighbors import NearestNeighbors
 
-        # More jobs are threads around a BLAS that has threads of its own.
+        # More jobs would be threads on top of the threads of BLAS.
         self.model = NearestNeighbors(algorithm="brute", metric=_METRIC[shape.metric], n_jobs=1).fit(vectors)
 
     def tune(self, knobs: Knobs) -> None:
-        """Nothing can be set."""
+        """Ignore parameters: there are none."""
 
     def search(self, queries: Floats, k: int) -> Rows:
-        """Compare."""
+        """Search."""
         return np.asarray(self.model.kneighbors(queries, k, return_distance=False), np.int64)

@@ -1,4 +1,4 @@
-"""usearch: HNSW of 16 links in bfloat16, its default here, and its exact search. In Python it filters nothing."""
+"""usearch: HNSW with 16 links in bfloat16, its default here, and exact search. Its Python API has no filters."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ _METRIC = {"l2": "l2sq", "cosine": "cos", "dot": "ip"}
 
 
 def variants(shape: Shape) -> tuple[Variant, ...]:
-    """Return a graph of bfloat16, its own default, and the exact search of the vectors themselves."""
+    """Return a graph in bfloat16, the library's default, and exact search over the vectors."""
     tried = tuple({"ef": ef} for ef in powers(16, 512))
     return (
         Variant("exact", {"dtype": "f32"}, exact=True),
@@ -22,7 +22,7 @@ def variants(shape: Shape) -> tuple[Variant, ...]:
 
 
 def build(given: Given, variant: Variant) -> None:
-    """Add and write."""
+    """Add vectors and write the file."""
     if variant.exact:
         np.save(given.folder / "vectors.npy", given.vectors)
         return
@@ -56,11 +56,11 @@ class Usearch:
         self.threads = threads
 
     def tune(self, knobs: Knobs) -> None:
-        """Set the expansion of searching."""
+        """Set the search expansion."""
         self.index.expansion_search = knobs["ef"]
 
     def search(self, queries: Floats, k: int) -> Rows:
-        """Search; a place that was not filled holds a key that is no row."""
+        """Search; unfilled places have a key that is not a row."""
         found = self.index.search(queries, k, threads=self.threads)
         keys = np.atleast_2d(np.asarray(found.keys)).astype(np.int64)
         counts = np.atleast_1d(np.asarray(found.counts if len(queries) > 1 else len(found)))
@@ -71,16 +71,16 @@ class Usearch:
         return out
 
     def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add."""
+        """Add vectors."""
         self.index.add(rows, vectors, threads=self.threads)
 
     def delete(self, rows: Rows) -> None:
-        """Remove."""
+        """Remove vectors."""
         self.index.remove(rows)
 
 
 class Scan:
-    """``usearch.index.search(exact=True)``: every vector compared."""
+    """Exact search by ``usearch.index.search(exact=True)``."""
 
     def __init__(self, vectors: Floats, shape: Shape) -> None:
         from usearch.compiled import MetricKind
@@ -90,10 +90,10 @@ class Scan:
         self.metric = {"l2": MetricKind.L2sq, "cosine": MetricKind.Cos, "dot": MetricKind.IP}[shape.metric]
 
     def tune(self, knobs: Knobs) -> None:
-        """Nothing can be set."""
+        """Ignore parameters: there are none."""
 
     def search(self, queries: Floats, k: int) -> Rows:
-        """Compare."""
+        """Search."""
         from usearch.index import search
 
         found = search(self.vectors, queries, k, metric=self.metric, exact=True, threads=self.threads)

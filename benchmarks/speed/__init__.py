@@ -1,1 +1,1 @@
-"""How fast, how fresh, how close to what was promised: timings of the engine."""
+"""Benchmarks of the engine: speed, freshness, recall targets and latency budgets."""

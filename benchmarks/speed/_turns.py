@@ -1,4 +1,4 @@
-"""Time several ways to do the same by turns, so that what else the machine does falls on all of them."""
+"""Time several methods, interleaved, so that other load on the machine affects all of them."""
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def turns(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Return the milliseconds of the shortest run of each, run by turns after one that does not count."""
+    """Return the milliseconds of the shortest run of each method; runs are interleaved and the first is not timed."""
     spent = [[np.inf] for _ in calls]
     for turn in range(repeats + 1):
         for times, call in zip(spent, calls, strict=True):

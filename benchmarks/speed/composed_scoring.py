@@ -1,11 +1,11 @@
 """Speed of exact composed scoring over a gallery: ``python -m quiver.benchmarks.speed.composed_scoring``.
 
-``products`` is what the engine does: the four matrix products of ``encoders/artemis/score.py``, by tiles that stay in a
-core's cache, one pass over the table. ``broadcast`` is the formula as it is written,
-``<p, N(a * t)> + <N(b * r), N(b * t)>``, with every (query, item, feature) made, for 65,536 of (query, item) at a time
-since all would not fit; ``tiled`` is the same for 1,024 at a time, which do stay in the cache. All score the same made
-vectors in one process by turns with as many threads; each figure is the shortest of several runs. ``apart`` is the
-largest difference between their scores, of which the largest is 2.
+``products`` is the engine's method: the four matrix products of ``encoders/artemis/score.py``, by tiles that fit into a
+core's cache, in one pass over the table. ``broadcast`` is the formula as written, ``<p, N(a * t)> + <N(b * r), N(b *
+t)>``, which computes every (query, item, feature), for 65,536 pairs of query and item at a time, since all would not
+fit into memory; ``tiled`` is the same for 1,024 pairs at a time, which fit into the cache. All methods score the same
+synthetic vectors in one process, interleaved, with the same number of threads; each figure is the shortest of several
+runs. ``apart`` is the largest difference between their scores; scores are at most 2.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from quiver.benchmarks.speed._turns import turns
 from quiver.encoders.artemis.score import arrays, explicit, implicit, scan
 from quiver.types import Floats
 
-#: Pairs of query and item that the broadcast form looks at together: 128 MB and 2 MB of float32 at 512 features.
+#: Pairs of query and item per step of the broadcast form: 128 MB and 2 MB of float32 at 512 features.
 _LARGE, _SMALL = 65_536, 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """What q queries hold: p, a, r and b of the formula, all (q, D)."""
+    """Inputs of q queries: p, a, r and b of the formula, all (q, D)."""
 
     wanted: Tensor
     explicit: Tensor
@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Milliseconds of a batch over all rows, and how far the two scores are apart."""
+    """Milliseconds of a batch over all rows, and the largest difference between the scores."""
 
     queries: int
     products_ms: float
@@ -50,7 +50,7 @@ class Line:
 
 
 def made(rows: int, dim: int, queries: int, *, seed: int) -> tuple[Floats, Asked]:
-    """Make a gallery (rows, dim) of unit vectors, and queries whose attention is a softmax of normal logits."""
+    """Generate a gallery (rows, dim) of unit vectors, and queries whose attention is a softmax of normal logits."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Tensor:
@@ -62,7 +62,7 @@ def made(rows: int, dim: int, queries: int, *, seed: int) -> tuple[Floats, Asked
 
 
 def products(base: Floats, asked: Asked) -> Floats:
-    """Score by four products: (q, rows)."""
+    """Score by four matrix products: (q, rows)."""
     terms = {
         "change": explicit(asked.wanted, asked.explicit / asked.explicit.amax(dim=1, keepdim=True)),
         "keep": implicit(asked.reference, asked.implicit / asked.implicit.amax(dim=1, keepdim=True)),
@@ -73,7 +73,7 @@ def products(base: Floats, asked: Asked) -> Floats:
 
 
 def broadcast(base: Floats, asked: Asked, pairs: int = _LARGE) -> Floats:
-    """Score by the formula as it is written, for so many pairs of query and item at a time: (q, rows)."""
+    """Score by the formula as written, ``pairs`` pairs of query and item at a time: (q, rows)."""
     out = np.empty((len(asked.wanted), len(base)), np.float32)
     held = normalize(asked.implicit * asked.reference, dim=1)
     tile = max(1, pairs // len(asked.wanted))
@@ -86,7 +86,7 @@ def broadcast(base: Floats, asked: Asked, pairs: int = _LARGE) -> Floats:
 
 
 def measure(base: Floats, asked: Asked, repeats: int) -> Line:
-    """Time all forms by turns."""
+    """Time all forms, interleaved."""
     apart = float(np.abs(products(base, asked) - broadcast(base, asked, _SMALL)).max())
     calls = [
         lambda: products(base, asked),
@@ -98,14 +98,14 @@ def measure(base: Floats, asked: Asked, repeats: int) -> Line:
 
 
 def main() -> None:
-    """Read the arguments, time both forms, and print a table or JSON."""
+    """Read the arguments, time all forms, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the gallery")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="number of vectors in the gallery")
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 8], help="asked together")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=None, help="of torch; NumPy takes OMP_NUM_THREADS")
+    parser.add_argument("--threads", type=int, default=None, help="threads of torch; NumPy uses OMP_NUM_THREADS")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if given.threads:

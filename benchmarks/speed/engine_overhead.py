@@ -1,11 +1,11 @@
-"""Time the engine adds to the index it searches, by turns: ``python -m quiver.benchmarks.speed.engine_overhead``.
+"""Time that the engine adds to its index: ``python -m quiver.benchmarks.speed.engine_overhead``.
 
-A collection of made clusters, with a price and a film for each item, is searched by vector. ``raw`` is the call of the
-library alone (for ``exact``, of our own index): vectors of unit length go in, row numbers come out. ``search`` is
-``Collection.search``, or ``search_batch``, over the same index: it looks for a newer version, plans, searches and
-answers. ``ids`` and ``hits`` are searches of which all ids, or all hits, are looked at too, and thus read. Every figure
-is a median in milliseconds; ``overhead`` is the median of the differences between a search and the raw call before it,
-``named`` that of a search with its ids.
+A collection of synthetic clusters, with a price and a film for each item, is searched by vector. ``raw`` is the library
+call alone (for ``exact``, of our own index): unit vectors in, row numbers out. ``search`` is ``Collection.search`` or
+``search_batch`` over the same index: it checks for a newer version, plans, searches and returns the result. ``ids`` and
+``hits`` are searches that also read all ids, or all hits. Every figure is a median in milliseconds; ``overhead`` is the
+median of the differences between a search and the raw call before it, ``named`` that of a search with its ids. Calls
+are interleaved.
 """
 
 import argparse
@@ -39,9 +39,9 @@ INDEXES = (
     "faiss factory=HNSW32 ef=16",
     "faiss factory=IVF1024,PQ64x4fs,RFlat nprobe=32",
 )
-#: Queries that are asked together.
+#: Batch sizes.
 BATCHES = (1, 256)
-#: Conditions: none, and one that a tenth of the items meet.
+#: Filters: none, and one that a tenth of the items pass.
 CONDITIONS = (None, "price < 100")
 K = 10
 
@@ -63,10 +63,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Queries answered in a second where threads search at once.
+    """Queries per second with concurrent threads.
 
-    ``own``: every thread runs the engine by itself; ``together``: through the collection, which answers together what
-    arrives together. All ids are looked at.
+    ``own``: every thread runs the engine by itself; ``together``: through the collection with its dynamic batching. All
+    ids are read.
     """
 
     index: str
@@ -76,13 +76,13 @@ class Arrivals:
 
     def __str__(self) -> str:
         return (
-            f"{self.index}, {self.threads} threads: {self.own:,.0f} queries a second on their own, {self.together:,.0f}"
-            " answered together"
+            f"{self.index}, {self.threads} threads: {self.own:,.0f} queries per second separately, {self.together:,.0f}"
+            " with dynamic batching"
         )
 
 
 def fill(folder: Path, vectors: Floats) -> quiver.Collection:
-    """Make a collection of vectors with metadata."""
+    """Create a collection of vectors with metadata."""
     np.save(folder / "made.npy", vectors)
     n = np.arange(len(vectors))
     meta = {"price": n % 1000, "film": [f"film {each}" for each in n // 20], "name": [f"thing {each}" for each in n]}
@@ -93,7 +93,7 @@ def fill(folder: Path, vectors: Floats) -> quiver.Collection:
 
 
 def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[], Any]:
-    """Return the call of the library alone for a batch of queries."""
+    """Return the library call alone for a batch of queries."""
     kind = registry.split(spec)[0]
     session = collection._session()
     index: Any = session.resident(session.graph.columns[0]).load(kind).index
@@ -113,7 +113,7 @@ def raw(collection: quiver.Collection, spec: str, asked: Floats) -> Callable[[],
 
 
 def measure(collection: quiver.Collection, spec: str, queries: Floats, *, where: str | None, rounds: int) -> list[Line]:
-    """Time batches by one index."""
+    """Time batches with one index."""
     lines = []
     for size in BATCHES:
         turns = [queries[at : at + size] for at in range(0, len(queries) - size + 1, size)]
@@ -128,7 +128,7 @@ def measure(collection: quiver.Collection, spec: str, queries: Floats, *, where:
 
 
 def _turn(collection: quiver.Collection, spec: str, asked: Floats, where: str | None) -> tuple[float, ...]:
-    """Time the raw call, a search, and a search of which all ids, and all hits, are looked at."""
+    """Time the raw call, a search, a search with all ids read, and a search with all hits read."""
     kind = registry.split(spec)[0]
     call, alone = raw(collection, spec, asked), Query(vectors={"made": asked[0]}, where=where, index=kind)
 
@@ -151,7 +151,7 @@ def _timed(call: Callable[[], Any]) -> float:
 
 
 def arrivals(collection: quiver.Collection, spec: str, queries: Floats, *, threads: int, seconds: float) -> Arrivals:
-    """Let threads search, each one query after the other, and count the answers."""
+    """Run threads that search one query after the other, and count the results."""
     kind = registry.split(spec)[0]
     asked = [Query(vectors={"made": vector}, index=kind) for vector in queries]
 
@@ -168,7 +168,7 @@ def arrivals(collection: quiver.Collection, spec: str, queries: Floats, *, threa
 
 
 def _ask(search: Callable[[Query], Any], asked: Sequence[Query], end: float, start: int) -> int:
-    """Ask one query after the other until time is up, and return how many were answered."""
+    """Search one query after the other until time is up, and return their number."""
     count = 0
     while perf_counter() < end:
         _ = search(asked[(start + count) % len(asked)]).ids
@@ -177,7 +177,7 @@ def _ask(search: Callable[[Query], Any], asked: Sequence[Query], end: float, sta
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Write lines for people."""
+    """Print the lines as a table."""
 
     def cell(value: float | None) -> str:
         return f"{value:>9.3f}" if value is not None else f"{'':>9}"
@@ -196,7 +196,7 @@ def table(lines: Sequence[Line]) -> str:
 def run(
     folder: Path, *, items: int, dim: int, indexes: Sequence[str], rounds: int, threads: int
 ) -> tuple[list[Line], list[Arrivals]]:
-    """Fill a collection and measure every index: with and without a condition, and by many threads."""
+    """Fill a collection and measure every index: with and without a filter, and with many threads."""
     made = clusters(items, dim=dim)
     collection = fill(folder, made.base)
     lines: list[Line] = []
@@ -216,9 +216,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--index", nargs="+", default=INDEXES, help="kinds of index with their options")
-    parser.add_argument("--rounds", type=int, default=200, help="searches that are timed")
-    parser.add_argument("--threads", type=int, default=8, help="that search at once; 1 leaves that out")
+    parser.add_argument("--index", nargs="+", default=INDEXES, help="index specs with their options")
+    parser.add_argument("--rounds", type=int, default=200, help="number of timed searches")
+    parser.add_argument("--threads", type=int, default=8, help="number of concurrent threads; 1 skips this part")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quiver-overhead-") as place:

@@ -1,14 +1,14 @@
-"""How fast is exact search? ``python -m quiver.benchmarks.speed.exact`` compares it with what else searches exactly.
+"""How fast is exact search? ``python -m quiver.benchmarks.speed.exact`` compares it with other exact searches.
 
 Three sets of vectors: SIFT descriptors (100,000 x 128) and the grey images of Fashion-MNIST (50,000 x 784, queries held
-out), whole numbers under l2 both, and made clusters of 512 numbers under cosine. Contenders: the flat index of FAISS
-with whichever number of threads is best for it; numpy, a matrix product and argpartition; torch, a matrix product and
-topk, both tile by tile. Each is asked alone, after a pause, since threads of one library that still spin slow down the
-next; a figure is the shortest of its runs.
+out), both integers under l2, and synthetic clusters of dimension 512 under cosine. The others are: the flat index of
+FAISS with its best number of threads; numpy, a matrix product and argpartition; torch, a matrix product and topk, both
+tile by tile. Each runs alone after a pause, because spinning threads of one library slow down the next; a figure is the
+shortest of its runs.
 
-``memory`` is how fast the search of one query goes through the bytes it reads, as a share of how fast torch adds up
-the same bytes; ``peak`` is products per second of a batch as a share of what oneDNN reaches on int8 in cache. Recall is
-measured against float64 for the first queries. Filters let random rows pass. ``callers`` search at the same time.
+``memory`` is the read bandwidth of a single-query search as a share of torch's bandwidth when it sums the same bytes;
+``peak`` is products per second of a batch as a share of oneDNN's int8 peak in cache. Recall is measured against float64
+for the first queries. Filters let random rows pass. ``callers`` is the number of concurrent searches.
 """
 
 import argparse
@@ -37,9 +37,9 @@ BATCHES = (1, 8, 32, 256)
 SHARES = (1.0, 0.1, 0.01, 0.001, 0.0001)
 CALLERS = (1, 2, 4)
 _CHECKED = 16  # queries whose recall is measured
-_ROWS = 1 << 15  # scored together
-_PAUSE = 0.1  # seconds, until threads that have nothing to do sleep
-_LONGEST = 2.0  # seconds that the runs of one figure may take
+_ROWS = 1 << 15  # rows per tile
+_PAUSE = 0.1  # seconds, until idle threads sleep
+_LONGEST = 2.0  # time limit in seconds for the runs of one figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,10 +47,10 @@ class Set:
     """Vectors to search.
 
     Attributes:
-        name: what to call them.
+        name: display name.
         base: (n, dim) float32; of unit length under cosine.
         queries: (q, dim) float32, at least as many as the largest batch.
-        metric: how they are compared.
+        metric: distance metric.
     """
 
     name: str
@@ -70,20 +70,20 @@ def sift() -> Set:
 
 
 def mnist() -> Set:
-    """Read grey images: 50,000 x 784, the others being queries."""
+    """Read grey images: 50,000 x 784; the remaining images are the queries."""
     task = fashion_mnist.neighbours(queries=max(BATCHES), depth=1)
     return Set("fashion_mnist", _floats(task.base), _floats(task.queries), task.metric)
 
 
 def clusters(rows: int, *, dim: int = 512, size: int = 100, spread: float = 0.7, seed: int = 0) -> Set:
-    """Make unit vectors around random centres.
+    """Generate unit vectors around random centres.
 
     Args:
-        rows: how many.
-        dim: their width.
-        size: how many share a centre, on average.
-        spread: standard deviation of a vector's numbers, where its centre's is 1.
-        seed: of all numbers.
+        rows: number of vectors.
+        dim: dimension.
+        size: mean number of vectors per centre.
+        spread: standard deviation of a vector's components around its centre; that of centres is 1.
+        seed: random seed.
     """
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((max(1, rows // size), dim), np.float32)
@@ -98,7 +98,7 @@ def clusters(rows: int, *, dim: int = 512, size: int = 100, spread: float = 0.7,
 
 
 def shortest(call: Callable[[], Any], repeats: int) -> float:
-    """Return the milliseconds of the shortest of several runs, after one that does not count unless it took long."""
+    """Return the milliseconds of the shortest of several runs, after a warm-up run that counts only if it was slow."""
     sleep(_PAUSE)
     spent: list[float] = []
     begun = perf_counter()
@@ -114,7 +114,7 @@ def shortest(call: Callable[[], Any], repeats: int) -> float:
 
 
 def by_faiss(held: Set) -> Any:
-    """Make a flat index of FAISS."""
+    """Build a flat index of FAISS."""
     import faiss
 
     flat = (faiss.IndexFlatL2 if held.metric == "l2" else faiss.IndexFlatIP)(held.base.shape[1])
@@ -167,12 +167,12 @@ def by_torch(held: Set) -> Search:
 
 
 class Contest:
-    """One set, and who searches it.
+    """One data set and the searches over it.
 
     Args:
-        held: the set.
-        repeats: runs of each figure, of which the shortest counts.
-        threads: how many everyone may use.
+        held: the data set.
+        repeats: runs per figure; the shortest is reported.
+        threads: number of threads for all libraries.
     """
 
     def __init__(self, held: Set, repeats: int, threads: int) -> None:
@@ -182,7 +182,7 @@ class Contest:
         rows = np.arange(len(held.base), dtype=np.int64)
         self.index = exact.build(Vectors(space, rows, held.base), device="cpu")
         built = perf_counter()
-        self.index.search(held.queries[:16], 1)  # after so many the compact copy is made
+        self.index.search(held.queries[:16], 1)  # the int8 copy is created after this many searches
         self.facts = {
             "build_s": built - started,
             "compact_s": perf_counter() - built,
@@ -196,7 +196,7 @@ class Contest:
         self.facts["peak_gop_s"] = _peak()
 
     def lines(self, depths: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Measure everything, one figure after the other."""
+        """Measure all figures in sequence."""
         for k in depths:
             yield from (self.line(m, k) for m in BATCHES)
         yield from (self.callers(count, depths[0]) for count in CALLERS)
@@ -224,7 +224,7 @@ class Contest:
         """Measure a search among a random share of the rows."""
         import faiss
 
-        library: Any = faiss  # of which Python's half is not in the published types
+        library: Any = faiss  # its Python classes are missing from the published types
         n = len(self.held.base)
         passing = np.random.default_rng(1).permutation(n)[: max(k, round(n * share))]
         allow, queries = np.sort(passing), np.ascontiguousarray(self.held.queries[:m])
@@ -237,7 +237,7 @@ class Contest:
         return line | {"faiss_threads": threads, "times": other / own, "recall": recall(self.held, found, k, allow)}
 
     def callers(self, count: int, k: int, seconds: float = 1.0) -> dict[str, Any]:
-        """Measure queries a second when several threads search, each one query at a time."""
+        """Measure queries per second with several threads, each searching one query at a time."""
         sleep(_PAUSE)
         until = perf_counter() + seconds
 
@@ -253,7 +253,7 @@ class Contest:
         return {"data": self.held.name, "callers": count, "k": k, "per_second": done / seconds}
 
     def _faiss(self, search: Callable[[], Any], *, alone: bool = True) -> tuple[float, int]:
-        """Return the milliseconds of FAISS with the better of one thread, where that may be better, and all."""
+        """Return the milliseconds of FAISS with all threads, or with one thread if that is faster."""
         import faiss
 
         spent = {}
@@ -266,14 +266,14 @@ class Contest:
 
 
 def _peak() -> float:
-    """Return how many billions of additions and multiplications a second oneDNN reaches on int8 in cache."""
+    """Return oneDNN's int8 peak in cache, in billions of additions and multiplications per second."""
     rows, asked = torch.ones((2048, 512), dtype=torch.int8), torch.ones((256, 512), dtype=torch.int8)
     out = torch.empty((2048, 256), dtype=torch.int32)
     return 2 * 2048 * 512 * 256 / shortest(lambda: torch._int_mm(rows, asked.T, out=out), 50) / 1e6
 
 
 def recall(held: Set, rows: Rows, k: int, allow: Rows | None = None) -> float:
-    """Return the share of places held by rows that score no less than the k-th best, but for rounding."""
+    """Return recall@k: the share of places with rows that score at least the k-th best, up to rounding."""
     asked = held.queries[: len(rows)].astype(np.float64)
     best: Numbers = np.full((len(asked), k), -np.inf)
     passing = np.arange(len(held.base)) if allow is None else allow
@@ -294,7 +294,9 @@ def _scores(held: Set, asked: Numbers, base: Floats) -> Numbers:
 
 def _show(line: dict[str, Any]) -> str:
     if "callers" in line:
-        return f"{line['data']:24} {line['k']:3}  {line['callers']} callers: {line['per_second']:.0f} queries a second"
+        return (
+            f"{line['data']:24} {line['k']:3}  {line['callers']} callers: {line['per_second']:.0f} queries per second"
+        )
     if "share" in line:
         return f"{_start(line)}  share {line['share']:g}, recall {line['recall']:.4f}"
     memory = "" if line["memory"] is None else f"{line['memory']:.0%}"
@@ -315,16 +317,16 @@ def main() -> None:
     """Read the arguments, measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["sift", "mnist", "clusters"], help="sift, mnist, clusters")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the made clusters")
-    parser.add_argument("--seed", type=int, default=0, help="of the made clusters")
-    parser.add_argument("--depth", type=int, nargs="+", default=[10], help="how many neighbours, one or more")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the synthetic clusters")
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic clusters")
+    parser.add_argument("--depth", type=int, nargs="+", default=[10], help="number of neighbours, one or more values")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=None, help="default: as many as torch takes")
+    parser.add_argument("--threads", type=int, default=None, help="default: torch's own number")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     makers = {"sift": sift, "mnist": mnist, "clusters": lambda: clusters(given.rows, seed=given.seed)}
     if unknown := set(given.data) - set(makers):
-        raise BadSpec(f"--data takes {', '.join(makers)}, not {', '.join(sorted(unknown))}")
+        raise BadSpec(f"--data must be among {', '.join(makers)}, not {', '.join(sorted(unknown))}")
     if given.threads:
         torch.set_num_threads(given.threads)
     threads = torch.get_num_threads()

@@ -1,12 +1,13 @@
-"""Speed of reranking by FashionBERT, shortcut by shortcut: ``python -m quiver.benchmarks.speed.fashionbert_rerank``.
+"""Speed of FashionBERT reranking by optimisation: ``python -m quiver.benchmarks.speed.fashionbert_rerank``.
 
-It starts from the plain way, one pair at a time: the text padded to the longest the model takes, the picture's features
-embedded again, every block computed for every token, in float32. Each further line adds a shortcut to those before it.
-All ways score the same pairs in one process and by turns; each figure is of the shortest of several runs, since others
-may be using the machine. Differences are of margins, and to the plain way; they stand beside how much margins vary.
+The baseline scores one pair at a time in float32: it pads the text to the longest that the model takes, embeds the
+picture's features again, and computes every block for every token. Each further line adds one optimisation to those
+before it. All methods score the same pairs in one process, interleaved; each figure is the shortest of several runs,
+since other processes may use the machine. Differences are differences of margins from the baseline; compare them with
+the standard deviation of the margins.
 
-Without ``--checkpoint`` the model has random weights, ``--data`` is not read, and texts are random pieces as long as
-product names are; times are those of a trained model of that size, rank agreement is not.
+Without ``--checkpoint`` the model has random weights, ``--data`` is not read, and texts are random word pieces as long
+as product names. The times then hold for a trained model of that size; the rank agreement does not.
 """
 
 import argparse
@@ -34,12 +35,12 @@ from quiver.types import Floats, Rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """What is scored.
+    """Texts and pictures to score.
 
     Attributes:
         texts: ids of q texts, unpadded.
-        features: (i, P, F) of the pictures.
-        rows: (q n, 2) int64, the text and the picture of each pair, n candidates of one text after the other.
+        features: (i, P, F) patch features of the pictures.
+        rows: (q n, 2) int64, text and picture of each pair; the n candidates of a text are adjacent.
     """
 
     texts: list[list[int]]
@@ -49,9 +50,9 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the table: pairs per second, and how far margins (standard deviation ``spread``) are from plain ones.
+    """One row of the table: pairs per second, and difference of margins from the baseline.
 
-    ``first`` is the share of texts whose best candidate is that of the plain way.
+    ``spread`` is the standard deviation of margins; ``first``, the share of texts with the baseline's best candidate.
     """
 
     way: str
@@ -63,7 +64,7 @@ class Line:
 
 
 def made(config: Config, *, texts: int, candidates: int, seed: int) -> tuple[FashionBert, Pairs]:
-    """Make a model of random weights and random pairs: texts of 6 to 20 pieces, as product names have them."""
+    """Create a model with random weights and random pairs; texts have 6 to 20 word pieces, like product names."""
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -76,7 +77,7 @@ def made(config: Config, *, texts: int, candidates: int, seed: int) -> tuple[Fas
 
 
 def trained(checkpoint: Path, data: str, *, texts: int, candidates: int, seed: int) -> tuple[FashionBert, Pairs]:
-    """Read a model, and draw texts and pictures of a data set; every text is paired with every picture drawn."""
+    """Read a model, and sample texts and pictures of a data set; every text is paired with every sampled picture."""
     stock: Any = registry.load("encoders", f"fashionbert checkpoint='{checkpoint}' device=cpu precision=fp32")
     task = datasets.load(data)
     rng = np.random.default_rng(seed)
@@ -95,7 +96,7 @@ def _rows(texts: int, candidates: int) -> Rows:
 
 
 def ways(model: FashionBert, pairs: Pairs) -> dict[str, Callable[[], Floats]]:
-    """Return the ways to score all pairs, each with one more shortcut than the one before it."""
+    """Return the methods of scoring all pairs, each with one more optimisation than the one before it."""
     config = model.config
     padded = torch.full((len(pairs.texts), config.max_text), config.pad)
     for row, ids in zip(padded, pairs.texts, strict=True):
@@ -132,7 +133,7 @@ def ways(model: FashionBert, pairs: Pairs) -> dict[str, Callable[[], Floats]]:
 
 
 def _whole(model: FashionBert, text_1L: Tensor, patches_1PH: Tensor) -> Tensor:
-    """Return the margin (1,) as the plain way has it, from patches embedded before."""
+    """Return the margin (1,) by the baseline, from patches embedded before."""
     words = model.words(text_1L)
     tokens, keep = model._join(text_1L, words, patches_1PH)
     match = model._match(model.encoder(tokens, keep)[:, 0], text_1L, words, patches_1PH)
@@ -140,7 +141,7 @@ def _whole(model: FashionBert, text_1L: Tensor, patches_1PH: Tensor) -> Tensor:
 
 
 def measure(model: FashionBert, pairs: Pairs, *, repeats: int) -> list[Line]:
-    """Score all pairs in all ways."""
+    """Score all pairs with all methods."""
     calls = ways(model, pairs)
     found = {name: call() for name, call in calls.items()}
     spent = dict(zip(calls, turns(list(calls.values()), repeats), strict=True))
@@ -161,7 +162,7 @@ def measure(model: FashionBert, pairs: Pairs, *, repeats: int) -> list[Line]:
 
 
 def _alike(scores: Floats, plain: Floats, texts: int) -> float:
-    """Return the share of texts whose best candidate is the same."""
+    """Return the share of texts with the same best candidate."""
     ours, theirs = (each.reshape(texts, -1).argmax(axis=1) for each in (scores, plain))
     return float((ours == theirs).mean())
 
@@ -177,15 +178,15 @@ def main() -> None:
     """Read the arguments, measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, help="folder of a trained FashionBERT; default: random weights")
-    parser.add_argument("--data", default="fashion_products track=text", help="what a trained one scores")
+    parser.add_argument("--data", default="fashion_products track=text", help="data set that a trained model scores")
     parser.add_argument("--layers", type=int, default=2, help="of random weights")
     parser.add_argument("--hidden", type=int, default=384, help="of random weights")
-    parser.add_argument("--side", type=int, default=4, help="of random weights: the grid has side x side patches")
+    parser.add_argument("--side", type=int, default=4, help="random weights: the grid has side x side patches")
     parser.add_argument("--texts", type=int, default=16)
-    parser.add_argument("--candidates", type=int, default=50, help="pictures that each text is scored with")
+    parser.add_argument("--candidates", type=int, default=50, help="candidate pictures per text")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=None, help="default: as many as torch takes")
+    parser.add_argument("--threads", type=int, default=None, help="default: torch's own number")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if given.threads:

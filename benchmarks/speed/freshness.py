@@ -1,9 +1,9 @@
-"""Are changes seen at once? Rows added, moved and deleted in a storm of searches, on every kind of index.
+"""Are changes visible at once? Rows are added, rewritten and deleted under constant search load, on every index.
 
 ``python -m quiver.benchmarks.speed.freshness`` fills a collection with clustered vectors, indexes it, and lets threads
-search without a pause, each by a collection of its own as other processes would. Meanwhile batches of rows are added,
-some of them rewritten and deleted; after each change it is noted how long the slowest searcher took to see it, from
-the end of the call that made it. Indexes catch up in the background when they fall behind.
+search without a pause, each with its own collection object, like other processes. Meanwhile batches of rows are added,
+and some of them are rewritten and deleted. After each change, the benchmark records the time until the slowest searcher
+sees it, from the end of the call that made the change. Indexes catch up in the background when they fall behind.
 """
 
 import argparse
@@ -23,16 +23,16 @@ from quiver.benchmarks.machine import machine
 from quiver.types import Floats, Query
 
 KINDS = {"exact": None, "faiss": "faiss factory=HNSW32 ef=64", "lance": "lance kind=IVF_RQ"}
-#: Seconds that a change may take to be seen before it is given up.
+#: Timeout in seconds for a change to become visible.
 _PATIENCE = 60.0
 
 
 class Storm:
-    """Threads that search for one vector after the other, without a pause.
+    """Threads that search for one vector after the other without a pause.
 
     Attributes:
-        count: searches answered.
-        problems: what went wrong; nothing must.
+        count: number of completed searches.
+        problems: errors; must stay empty.
     """
 
     def __init__(self, uri: str, kind: str, queries: Floats, *, threads: int) -> None:
@@ -53,7 +53,7 @@ class Storm:
             vector = target if turn % 2 else queries[turn % len(queries)]
             try:
                 ids = tuple(hit.id for hit in mine.search(Query(vectors={"made": vector}, index=kind)))
-            except Exception as error:  # whatever it is, it is told
+            except Exception as error:  # any error is reported
                 self.problems.append(error)
                 return
             self.count += 1
@@ -61,7 +61,7 @@ class Storm:
                 self._seen[name] = started, monotonic(), ids
 
     def seconds(self, vector: Floats, true: Any) -> float:
-        """Look for a vector; return how long the slowest searcher takes until what it finds is as it should be."""
+        """Search for a vector; return the seconds until the slowest searcher returns the expected result."""
         asked = monotonic()
         self._target = asked, vector
         late: dict[int, float] = {}
@@ -80,7 +80,7 @@ class Storm:
 
 
 def measure(folder: Path, kind: str, *, rows: int, dim: int, rounds: int, batch: int, threads: int) -> dict[str, Any]:
-    """Return how long changes of one kind of index take to be seen, in seconds, and what else happened."""
+    """Return the seconds until changes are visible with one kind of index, and further figures."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((256, dim)).astype(np.float32)
     collection = quiver.open(folder / kind)
@@ -129,10 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=1_000, help="rows added, and then rewritten, in every round")
+    parser.add_argument(
+        "--batch", type=int, default=1_000, help="number of rows to add and then rewrite in every round"
+    )
     parser.add_argument("--threads", type=int, default=2, help="that search")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the figures as JSON")
     asked = parser.parse_args(arguments)
     found = []
     for kind in asked.kinds:
@@ -141,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(measure(Path(folder), kind, threads=asked.threads, **sizes))
         each = found[-1]
         seen = "; ".join(f"{name} {s['median']:.3f} s (worst {s['worst']:.3f})" for name, s in each["seen_s"].items())
-        print(f"{kind}: seen after the call: {seen}; {each['searches_a_second']:.0f} searches a second meanwhile")
+        print(f"{kind}: visible after the call: {seen}; {each['searches_a_second']:.0f} searches per second meanwhile")
     if asked.json is not None:
         asked.json.write_text(json.dumps({"machine": machine(), "kinds": found}, indent=1))
 

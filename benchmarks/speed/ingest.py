@@ -1,9 +1,9 @@
-"""Ingest against the encoder's own forward pass, and memory as a collection grows.
+"""Throughput of ingest relative to the encoder's forward pass, and memory by collection size.
 
-``python -m quiver.benchmarks.speed.ingest --photos FOLDER --encoder SPEC`` times, in one run and in turn: the encoder's
-forward pass over pictures that are decoded and in memory already, and adding the folder to a fresh collection from
-files, which reads, hashes, decodes, encodes and commits. The ratio is what ingest costs. Then it adds made captions
-in steps and notes the resident memory after each.
+``python -m quiver.benchmarks.speed.ingest --photos FOLDER --encoder SPEC`` times two tasks in one run, interleaved: the
+encoder's forward pass over pictures that are already decoded in memory, and adding the folder to a fresh collection,
+which reads, hashes, decodes, encodes and commits. The ratio is the overhead of ingest. It then adds synthetic captions
+in steps and records the resident memory after each.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from quiver.types import Item
 
 
 def forward_rate(loaded: Loaded, pictures: Sequence[Any]) -> float:
-    """Return pictures per second of the encoder alone, in chunks as ingest makes them."""
+    """Return pictures per second of the encoder alone, in chunks of the size that ingest uses."""
     space = loaded.encoder.spaces("image")[0]
     started = perf_counter()
     for start in range(0, len(pictures), CHUNK):
@@ -50,7 +50,7 @@ def add_rate(folder: Path, spec: str, *, workers: int | None) -> float:
 
 
 def compare(folder: Path, spec: str, *, rounds: int, workers: int | None) -> dict[str, Any]:
-    """Measure both in turn, so that a machine that slows down slows both."""
+    """Measure both, interleaved, so that a slower machine slows both."""
     loaded = load(registry.canonical(spec))
     reader = loaded.encoder.reader("image")
     paths = sorted(path for path in folder.rglob("*") if path.suffix in {".jpg", ".jpeg", ".png"})
@@ -72,7 +72,7 @@ def compare(folder: Path, spec: str, *, rounds: int, workers: int | None) -> dic
 
 
 def grow(items: int, step: int) -> list[dict[str, float]]:
-    """Add made captions in steps; return rows, resident mebibytes and items per second after each."""
+    """Add synthetic captions in steps; return rows, resident mebibytes and items per second after each."""
     place = tempfile.mkdtemp(prefix="quiver-bench-")
     collection = quiver.open(place)
     points = []
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="encoder spec")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=None)
-    parser.add_argument("--grow", type=int, default=20_000, help="captions to add in the memory part")
+    parser.add_argument("--grow", type=int, default=20_000, help="number of captions for the memory measurement")
     given = parser.parse_args()
     found = {
         "command": " ".join(["python -m quiver.benchmarks.speed.ingest", *sys.argv[1:]]),

@@ -1,9 +1,10 @@
-"""Is a latency budget kept? Latencies of queries that a cross-encoder reranks, against what they were allowed.
+"""Is a latency budget kept? Latencies of queries with a cross-encoder reranker, relative to their budget.
 
-``python -m quiver.benchmarks.speed.latency_budget`` makes a collection of 3,000 texts, finds candidates by their words,
-and lets a cross-encoder of the size of TinyBERT-L2 with random weights rerank them: it measures the cost of pairs, not
-how good they are. Every query is asked alone, its hits are read, and no two are alike. The reranker is calibrated by
-``Collection.measure`` before, and every search refreshes that. ``--model FOLDER`` takes another cross-encoder.
+``python -m quiver.benchmarks.speed.latency_budget`` creates a collection of 3,000 texts, finds candidates by full-text
+search, and lets a cross-encoder of the size of TinyBERT-L2 with random weights rerank them: it measures the cost of
+scoring pairs, not their quality. Queries run one at a time, their hits are read, and no two queries are equal. The
+reranker is calibrated by ``Collection.measure`` first, and every search updates the calibration. ``--model FOLDER``
+uses another cross-encoder.
 """
 
 import argparse
@@ -22,20 +23,20 @@ from quiver.benchmarks.machine import machine
 from quiver.engine.execution.stages.rerank import Rerank
 from quiver.types import Item, Query
 
-#: Syllables that words are made of.
+#: Syllables of the synthetic words.
 _SYLLABLES = ("ba", "do", "ke", "li", "mu", "na", "po", "ra", "se", "ti", "vo", "zu")
 _WORDS = 2_000
 
 
 def words(count: int, *, seed: int) -> list[str]:
-    """Make texts of 5 to 30 words, frequent and rare ones, for which the lengths of pairs differ as they do in life."""
+    """Generate texts of 5 to 30 frequent and rare words, so that lengths of pairs vary realistically."""
     language, rng = np.random.default_rng(0), np.random.default_rng(seed)
     known = ["".join(language.choice(_SYLLABLES, language.integers(2, 5))) for _ in range(_WORDS)]
     return [" ".join(known[n] for n in rng.zipf(1.3, rng.integers(5, 31)) % _WORDS) for _ in range(count)]
 
 
 def write_model(folder: Path) -> Path:
-    """Write a cross-encoder of the size of TinyBERT-L2, 2 blocks of 128, of random weights and syllables as pieces."""
+    """Write a random cross-encoder of the size of TinyBERT-L2, 2 blocks of width 128; syllables are word pieces."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
     from transformers.utils.logging import disable_progress_bar
@@ -61,14 +62,14 @@ def write_model(folder: Path) -> Path:
 def run(
     folder: Path, *, model: Path | None, items: int, queries: int, budgets: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return, for each budget, how long queries took and how many pairs were scored."""
+    """Return, for each budget, the latencies of queries and the numbers of scored pairs."""
     spec = f"cross_encoder model={model or write_model(folder / 'model')} characters=256"
     collection = quiver.open(folder / "c")
     texts = words(items, seed=1)
     collection.add(*(Item(str(n), {"text": text}) for n, text in enumerate(texts)), encoder=spec, progress=False)
     asked = [" ".join(text.split()[:6]) for text in words(queries + 20, seed=2)]
     collection.measure([Query({"text": text}, target="text") for text in asked[:5]])
-    for text in asked[:20]:  # whatever is loaded or grown on first use is no part of what follows
+    for text in asked[:20]:  # warm up: loading on first use is not part of the measurement
         list(collection.search(text=text, target="text", budget_ms=max(budgets)))
     return [_measure(collection, asked[20:], budget) for budget in budgets]
 
@@ -93,11 +94,11 @@ def _measure(collection: quiver.Collection, texts: Sequence[str], budget: float)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print or write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, help="folder of a cross-encoder; one of random weights if not said")
+    parser.add_argument("--model", type=Path, help="folder of a cross-encoder; default: random weights")
     parser.add_argument("--items", type=int, default=3_000)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--budgets", type=float, nargs="+", default=[20.0, 50.0, 100.0], help="milliseconds")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the figures as JSON")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="quiver-bench-") as folder:
         found = run(

@@ -1,10 +1,10 @@
 """Do indexes reach their recall target on fresh queries? ``python -m quiver.benchmarks.speed.recall_promise``.
 
-Vectors become a collection, which is indexed with ``recall``: the index is chosen and tuned with one half of the
-queries. The other half then searches under conditions that leave all rows or some, drawn at random (``lot``) or alike
-(``far``: the far end of a direction), down to one in ten thousand, and each answer is held against an exact scan.
-Times are those of the recall stage and of the whole search. Beside them stand a graph and lists made by hand with
-FAISS, asked directly, without conditions, at the first setting that reaches the promise on the tuning half.
+Vectors become a collection, which is indexed with ``recall``: one half of the queries chooses and tunes the index. The
+other half then searches with filters that pass all rows or a share of them, down to one in ten thousand; the passing
+rows are random (``lot``) or similar to each other (``far``: the far end of a random direction). Each result is compared
+with an exact scan. Times cover the recall stage and the whole search. For comparison, a graph and inverted lists built
+directly with FAISS search without filters, at the first setting that reaches the target on the tuning half.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _CLUSTERS, _DIM = 500, 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Set:
-    """Vectors, queries to tune with, and fresh ones."""
+    """Vectors, tuning queries, and fresh queries."""
 
     base: Floats
     tuning: Floats
@@ -45,7 +45,7 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What was found under one condition: mean recall and its standard error, and milliseconds."""
+    """Results under one filter: mean recall with its standard error, and milliseconds."""
 
     rows: float
     condition: str
@@ -59,7 +59,7 @@ class Line:
 
 
 def read(name: str, rows: int) -> Set:
-    """Read sift100k, or make clusters of 256 numbers."""
+    """Read sift100k, or generate clusters of dimension 256."""
     if name == "sift100k":
         tuning, fresh = (sift100k.neighbours(split=split) for split in ("validation", "test"))
         base, queries = np.asarray(tuning.base, np.float32), np.asarray(tuning.queries, np.float32)
@@ -74,7 +74,7 @@ def read(name: str, rows: int) -> Set:
 
 
 def collect(data: Set, work: Path) -> Collection:
-    """Make the collection where it is not there yet."""
+    """Create the collection unless it exists."""
     collection = quiver.open(work / "collection")
     if not (work / "collection").exists():
         work.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def collect(data: Set, work: Path) -> Collection:
 
 
 def lines(collection: Collection, data: Set, k: int) -> Iterator[Line]:
-    """Measure every condition."""
+    """Measure under every filter."""
     for share in SHARES:
         for sort in ("none",) if share == 1.0 else ("lot", "far"):
             where = None if share == 1.0 else f"{sort} < {round(share * len(data.base))}"
@@ -120,7 +120,7 @@ def _line(collection: Collection, fresh: Floats, share: float, sort: str, ask: d
 
 
 def ids(result: Any) -> set[str]:
-    """Return what was found."""
+    """Measure under one filter."""
     return {hit.id for hit in result}
 
 
@@ -129,7 +129,7 @@ def _stage(result: Any) -> float:
 
 
 def by_hand(data: Set, work: Path, *, recall: float, k: int) -> Iterator[dict[str, Any]]:
-    """Measure FAISS itself, at the first setting that reaches the recall on the tuning half."""
+    """Measure FAISS itself, at the first setting that reaches the recall target on the tuning half."""
     import faiss as library
 
     space = Space("made", data.base.shape[1], data.metric, "given")
@@ -167,16 +167,18 @@ def _ms(index: Any, queries: Floats, k: int, params: Any) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and write JSON where asked to."""
+    """Measure, print, and optionally write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=["sift100k", "clusters"])
     parser.add_argument("--rows", type=int, default=200_000, help="of clusters")
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--asked", type=int, default=500, help="fresh queries")
-    parser.add_argument("--spec", help="the index to build; the best there is by default")
+    parser.add_argument("--spec", help="the index to build; default: chosen automatically")
     parser.add_argument("--updates", choices=["rare", "often"], default="rare")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the collection and indexes, kept")
-    parser.add_argument("--hand", action="store_true", help="measure FAISS by hand too")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for the collection and indexes; reused by the next run"
+    )
+    parser.add_argument("--hand", action="store_true", help="also measure FAISS directly")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     data = read(given.data, given.rows)

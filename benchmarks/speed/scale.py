@@ -1,11 +1,11 @@
-"""A benchmark of many items and questions: does memory stay flat, and is evaluation cheap beside the search?
+"""A benchmark with many items and questions: does memory stay flat, and is evaluation cheap next to search?
 
-``python -m quiver.benchmarks.speed.scale`` makes 100,000 vectors and 10,000 questions, each a noisy copy of one of
+``python -m quiver.benchmarks.speed.scale`` generates 100,000 vectors and 10,000 questions, each a noisy copy of one of
 them, and runs a whole benchmark: a collection, exact search and FAISS, figures, intervals, tests and attribution.
-It prints the seconds of each part and the resident memory before and at its highest.
+It prints the seconds of each part, and the resident memory at the start and at its peak.
 
-The module is an encoder too, so that nothing of the benchmark is left out: ``quiver.benchmarks.speed.scale items=1000``
-takes the texts ``item 17`` and ``question 5`` for the vectors of that number.
+The module is also an encoder, so that the benchmark runs in full: ``quiver.benchmarks.speed.scale items=1000`` encodes
+the texts ``item 17`` and ``question 5`` as the vectors with those numbers.
 """
 
 import argparse
@@ -39,14 +39,14 @@ INDEXES = ("exact", "faiss factory=HNSW32 ef=64")
 def load(
     *, items: int = 100_000, questions: int = 10_000, dim: int = 128, noise: float = 3.0, seed: int = 0
 ) -> Encoder:
-    """Load the made vectors.
+    """Load the synthetic vectors.
 
     Args:
-        items: how many can be found; normal numbers.
-        questions: how many are asked; the vectors of evenly spread items with noise on them.
-        dim: of both.
-        noise: standard deviation of that noise, where the vectors' own is 1.
-        seed: of all numbers.
+        items: number of items; their components are normal.
+        questions: number of questions; evenly spaced items plus noise.
+        dim: dimension of both.
+        noise: standard deviation of the noise; that of the vectors is 1.
+        seed: random seed.
     """
     if items < 1 or questions < 1 or dim < 1:
         raise BadSpec(f"items, questions and dim must be positive, not {items}, {questions} and {dim}")
@@ -65,7 +65,7 @@ class Made:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Text alone."""
+        """Only text."""
         return ("text",)
 
     def spaces(self, key: str) -> tuple[Space, ...]:
@@ -74,7 +74,7 @@ class Made:
         return (Space("made", self.dim, "l2", revision),) if key == "text" else ()
 
     def reader(self, key: str) -> Reader:
-        """Take texts as they are."""
+        """Return texts unchanged."""
         return TextReader()
 
     def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
@@ -85,7 +85,7 @@ class Made:
 
 @lru_cache(maxsize=1)
 def made(encoder: Made) -> dict[str, Floats]:
-    """Make the vectors of items and questions."""
+    """Generate the vectors of items and questions."""
     rng = np.random.default_rng(encoder.seed)
     items = rng.standard_normal((encoder.items, encoder.dim), np.float32)
     noise = rng.standard_normal((encoder.questions, encoder.dim), np.float32)
@@ -93,12 +93,12 @@ def made(encoder: Made) -> dict[str, Floats]:
 
 
 def asked(items: int, questions: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Return the item that each question was made of."""
+    """Return the source item of each question."""
     return np.arange(questions, dtype=np.int64) * items // questions
 
 
 def task(*, items: int, questions: int) -> Task:
-    """Return the task: every question asks for the item that it was made of."""
+    """Return the task: the right answer of a question is its source item."""
     return Task(
         name=f"scale items={items} questions={questions}",
         revision=f"{items:x}{questions:x}",
@@ -109,7 +109,7 @@ def task(*, items: int, questions: int) -> Task:
         ],
         measures=("Success@10", "RR@10", "nDCG@10"),
         target="text",
-        protocol="a noisy copy of an item's vector asks for that item",
+        protocol="each question is a noisy copy of an item's vector; the item is its right answer",
         source="made here",
     )
 
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=10_000)
-    parser.add_argument("--work", type=Path, default=None, help="folder to keep the collection in")
+    parser.add_argument("--work", type=Path, default=None, help="folder for the collection")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quiver-scale-") as place:
         found = measure(given.work or Path(place), items=given.items, questions=given.questions)

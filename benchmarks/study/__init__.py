@@ -1,1 +1,1 @@
-"""Comparisons of models, trained and measured side by side."""
+"""Comparisons of models that are trained and measured under the same conditions."""

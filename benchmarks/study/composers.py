@@ -1,15 +1,16 @@
-"""Which way of composing finds most? ``python -m quiver.benchmarks.study.composers --out DIR --image SPEC``.
+"""Comparison of composers: ``python -m quiver.benchmarks.study.composers --out DIR --image SPEC``.
 
-Every variant of ``encoders/artemis`` is trained on the same composed questions by the ``cpu`` recipe, each with several
-seeds, and asked the same questions about products it never saw: every one scored exactly, the reference left out.
-Features of the frozen encoders are made once. Beside them stand a random order, the pictures of ``classic`` alone, and
-``untuned`` late fusion: cosines of the first encoder of ``--image`` plus those between the words and a ridge regression
-from its vectors to a text encoder's, learnt from the names of the training products; its penalty and weight are the
-best of a grid on the validation part.
+Every variant of ``encoders/artemis`` is trained on the same composed questions by the ``cpu`` recipe with several
+seeds, and evaluated on the same questions about unseen products, by an exact scan without the reference. Features of
+the frozen encoders are computed once. The baselines are a random order, the pictures of ``classic`` alone, and
+``untuned`` late
+fusion: cosines of the first encoder of ``--image`` plus cosines between the words and a ridge regression from its
+vectors to a text encoder's, learnt from the names of the training products; its penalty and weight are the best of a
+grid on the validation split.
 
-A figure is the mean over seeds, with the bootstrap interval of that mean over reference products and, after ``±``, how
-far the seeds stray (standard deviation). ``kept`` is how much of the exact first ten a way to recall has among so many
-candidates of each list; ``union`` recalls three lists. Runs that are done are not done again.
+A figure is the mean over seeds, with the bootstrap interval of that mean over reference products and, after ``±``, the
+standard deviation over seeds. ``kept`` is the share of the exact first ten that a recall method has among a number of
+candidates per list; ``union`` recalls three lists. Finished runs are not repeated.
 """
 
 import argparse
@@ -58,37 +59,37 @@ DATA = "fashion_products track=composed change=any"
 MEASURES = ("Success@1", "Success@10", "Success@50", "AP@50")
 TITLES = {"Success@1": "R@1", "Success@10": "R@10", "Success@50": "R@50", "AP@50": "mAP"}
 HEADLINE = "Success@10"
-#: Places of each list, one more than measures need; the exact hits that recall should keep; candidates of a list.
+#: List length, one more than measures need; number of exact hits that recall should keep; candidates per list.
 _PLACES, _BEST, DEPTHS = 51, 10, (10, 20, 50, 100, 200)
 _PENALTIES, _WEIGHTS = (0.1, 1.0, 10.0, 100.0), (0.25, 0.5, 1.0, 2.0, 4.0)
-#: Bootstrap draws and sign flips: enough for a third digit.
+#: Bootstrap resamples and sign flips: enough for a third digit.
 _BLOCK, _RESAMPLES = 1024, 2_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Questions, and what answers them."""
+    """Questions with their right answers."""
 
     task: Task
     judgements: Judgements
 
     @classmethod
     def of(cls, spec: str) -> "Part":
-        """Read one from a data set's spec."""
+        """Load a part from a data set's spec."""
         task: Task = datasets.load(spec)
         return cls(task, judge(task))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """What one system reached.
+    """Results of one system.
 
     Attributes:
-        name: of the system.
+        name: name of the system.
         runs: figures of each seed, or of the only run.
-        kept: (seeds, q) share of the exact first ten, by way to recall and depth.
-        cpu_s: seconds of processor time that training took, by seed; what was trained before is not in it.
-        spread: given intervals, where they are not those of a bootstrap.
+        kept: (seeds, q) share of the exact first ten, by recall method and depth.
+        cpu_s: processor seconds of training, by seed; without runs that were trained before.
+        spread: given intervals, if they are not bootstrap intervals.
     """
 
     name: str
@@ -105,7 +106,7 @@ class Line:
 
 
 def ask(model: Model, part: Part, cache: Path) -> tuple[Scores, dict[str, Doubles]]:
-    """Ask a model everything exactly, and what each of its ways to recall keeps of that."""
+    """Evaluate a model exactly, and measure the share of its exact hits that each recall method keeps."""
     questions = Validation.of(part.task, model, cache=cache)
     stored = questions.stored(model)
     lists, shares = [], []
@@ -120,7 +121,7 @@ def ask(model: Model, part: Part, cache: Path) -> tuple[Scores, dict[str, Double
 
 
 def _ranked(triplets: Triplets, block: Rows, scores: Floats) -> Ranking:
-    """Rank a gallery for some questions, without what does not compete."""
+    """Rank a gallery for some questions, without excluded items."""
     return rank(_competing(triplets, block, scores), depth=_PLACES)
 
 
@@ -131,7 +132,7 @@ def _competing(triplets: Triplets, block: Rows, scores: Floats) -> Floats:
 
 
 def _first(triplets: Triplets, block: Rows, scores: Floats) -> Rows:
-    """Return the best of a gallery for some questions, in order: much quicker than to sort all."""
+    """Return the top of a gallery for some questions, in order; much faster than a full sort."""
     depth = min(max(DEPTHS), scores.shape[1])
     scores = _competing(triplets, block, scores)
     rows = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
@@ -170,7 +171,7 @@ def place(variant: str, seed: int, given: argparse.Namespace) -> Path:
 
 
 def learn(variant: str, seed: int, given: argparse.Namespace, lessons: tuple[Task, Task]) -> tuple[Model, float]:
-    """Train a variant, unless that was done, and return it with the processor time that it took."""
+    """Train a variant unless its run exists, and return it with the processor time of training."""
     composer, options = registry.split(variant)
     preset = train.PRESETS["cpu"]
     chosen = parse(preset, {"composer": composer, **options}, model="artemis")
@@ -186,7 +187,7 @@ def learn(variant: str, seed: int, given: argparse.Namespace, lessons: tuple[Tas
 
 
 def answers(model: Model, part: Part, given: argparse.Namespace, folder: Path) -> tuple[Scores, dict[str, Doubles]]:
-    """Ask a model, unless that was done."""
+    """Evaluate a model unless its results exist."""
     path = folder / f"asked-{part.task.revision[:12]}.npz"
     if not path.is_file():
         scores, kept = ask(model, part, given.out / "features")
@@ -199,7 +200,7 @@ def answers(model: Model, part: Part, given: argparse.Namespace, folder: Path) -
 
 
 def measure(given: argparse.Namespace, lessons: tuple[Task, Task], part: Part) -> list[Line]:
-    """Train every variant with every seed, seed by seed, and ask it."""
+    """Train and evaluate every variant with every seed, seed by seed."""
     done: dict[str, list[tuple[Scores, dict[str, Doubles], float]]] = {variant: [] for variant in given.variants}
     for seed in given.seeds:
         for variant, runs in done.items():
@@ -219,7 +220,7 @@ def measure(given: argparse.Namespace, lessons: tuple[Task, Task], part: Part) -
 
 
 def baselines(given: argparse.Namespace, learnt: Task, held: Part, part: Part) -> list[Line]:
-    """Return what needs no training on composed questions."""
+    """Return the baselines, which need no training on composed questions."""
     chance, spread = baseline.random(part.judgements, MEASURES, depth=_PLACES)
     lines = [Line("random", [chance], spread=spread)]
     first = registry.load("encoders", given.image.split(" + ")[0]).spaces("image")[0].dim
@@ -300,7 +301,7 @@ def _only(scores: Scores, rows: Rows) -> Scores:
 
 
 def table(systems: Sequence[Mapping[str, Any]]) -> str:
-    """Return the figures as Markdown: a table of each change, one of their mean, and one of what recall keeps."""
+    """Return the figures as Markdown: a table of each change, one of their mean, and one of recall methods."""
     parts = []
     for group in systems[0]["figures"]:
         parts += [f"\n{group}, {systems[0]['figures'][group]['questions']:,} questions\n"]
@@ -324,25 +325,29 @@ def _cell(figure: Mapping[str, Any]) -> str:
 
 
 def compared(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """Compare the first system with all others but random orders, on the mean of their seeds."""
+    """Compare the first system with all others except random orders, on the mean of their seeds."""
     systems = {line.name: line.mean for line in lines if not line.spread}
     return [asdict(each) for each in compare(systems, [HEADLINE], against=lines[0].name, resamples=_RESAMPLES)]
 
 
 def main() -> None:
-    """Read the arguments, train and ask, and print tables."""
+    """Read the arguments, train and evaluate, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs, of features, and of report.json")
     parser.add_argument("--image", required=True, help="frozen encoders, as in 'timm model=mobilenetv2_100 + classic'")
-    parser.add_argument("--words", default="", help="text encoder of the untuned fusion; left out where none is given")
+    parser.add_argument(
+        "--words", default="", help="text encoder of the untuned fusion; without it that baseline is skipped"
+    )
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="COMPOSER key=value ..., one string each")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--data", default=DATA, help="what is learnt from and asked, without split and queries")
-    parser.add_argument("--learn", type=int, default=20_000, help="questions to learn from")
-    parser.add_argument("--queries", type=int, default=6_000, help="questions to ask")
-    parser.add_argument("--held", type=int, default=3_000, help="questions that choose a run's best state")
-    parser.add_argument("--split", default="test", choices=("test", "validation"), help="the part that is asked")
-    parser.add_argument("--alone", action="store_true", help="leave out what needs no training")
+    parser.add_argument("--data", default=DATA, help="data set for training and evaluation, without split and queries")
+    parser.add_argument("--learn", type=int, default=20_000, help="number of training questions")
+    parser.add_argument("--queries", type=int, default=6_000, help="number of test questions")
+    parser.add_argument(
+        "--held", type=int, default=3_000, help="number of validation questions, which choose a run's best state"
+    )
+    parser.add_argument("--split", default="test", choices=("test", "validation"), help="split for the evaluation")
+    parser.add_argument("--alone", action="store_true", help="skip the baselines")
     given = parser.parse_args()
     given.data = f"{given.data} queries={given.learn}"
     bare = given.data.rpartition(" ")[0]

@@ -1,6 +1,7 @@
-"""Late fusion of a picture and words without any training on composed questions: what such training has to beat.
+"""Late fusion of a picture and words without training on composed questions: a baseline for trained composers.
 
-Own construction: cosines of pictures, plus those of the words with what a ridge regression names each picture.
+Own construction: cosines of pictures, plus cosines between the words and the text that a ridge regression predicts for
+each picture.
 
 Shapes: n pictures, g of them searched, q questions, D features, W features of words.
 """
@@ -18,10 +19,10 @@ class Untuned:
     """Late fusion without any training on composed questions.
 
     Attributes:
-        cut: columns of the features that count.
-        weights: (D, words) and the constant: from a picture's vector to its text's.
-        amount: how much the words count.
-        penalty: of the regression.
+        cut: the columns of the features that are used.
+        weights: (D, words) and the constant of the regression from a picture's vector to its text's vector.
+        amount: weight of the words.
+        penalty: ridge penalty of the regression.
     """
 
     cut: slice
@@ -30,7 +31,7 @@ class Untuned:
     penalty: float
 
     def scores(self, features: Floats, triplets: Triplets, told: Floats) -> Floats:
-        """Score the gallery for every question, whose texts have the vectors ``told``: (q, g)."""
+        """Score the gallery for every question, (q, g); ``told`` are the vectors of the questions' texts."""
         rows = unit(features[:, self.cut])
         gallery = rows[triplets.gallery]
         named = unit(gallery @ self.weights[0] + self.weights[1])
@@ -38,12 +39,12 @@ class Untuned:
 
 
 def unit(rows: Floats) -> Floats:
-    """Scale rows to length 1."""
+    """Normalise rows to length 1."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats]:
-    """Return the weights and the constant that take x (n, a) to y (n, b), the constant free of penalty."""
+    """Return weights and constant of the ridge regression from x (n, a) to y (n, b); the constant has no penalty."""
     middle, goal = x.mean(axis=0), y.mean(axis=0)
     centred = (x - middle).astype(np.float64)
     gram = centred.T @ centred + penalty * np.eye(x.shape[1])

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a folder each, which appears whole or not at all. Safetensors and JSON, no pickles.
+"""Checkpoints of a run: one folder each, written atomically as safetensors and JSON, without pickle.
 
 ``step-00001000-00000500/``, of a run that was last validated after update 500, holds ``model.safetensors``,
 ``optimiser.safetensors``, ``best.safetensors`` (where validation has chosen one) and ``state.json``. The position in
@@ -34,8 +34,8 @@ class Point:
         best: the update with the best validation figure.
         figures: of that validation.
         weights: the model's state at that update, on the CPU; None before the first validation.
-        optimiser: its state, while a run resumes; empty otherwise.
-        scaler: the loss scale of fp16, likewise.
+        optimiser: state of the optimiser while a run resumes; empty otherwise.
+        scaler: loss scale of fp16 while a run resumes; empty otherwise.
     """
 
     step: int = 0
@@ -62,7 +62,7 @@ def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms
     Args:
         place: the folder of the checkpoints.
         point: progress of the run.
-        model: with the weights of now.
+        model: the model with its current weights.
         optimiser: its tensors by name.
         terms: settings that a run which resumes from here must share, JSON values.
     """

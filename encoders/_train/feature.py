@@ -38,7 +38,7 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
         spec: of an encoder, such as ``"timm model=resnet50"``; several joined by " + " have their vectors joined.
             Of an encoder with several spaces the first is taken, the finest one.
         key: one of KEYS.
-        refs: n references as the encoder's reader takes them: paths, texts, (before, after).
+        refs: n references, inputs of the encoder's reader: paths, texts, (before, after).
         cache: a folder; None keeps nothing.
 
     Returns:
@@ -46,7 +46,7 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
         reason is in ``cache/quarantine.jsonl``.
 
     Raises:
-        BadSpec: an encoder cannot be named so, or does not embed the key.
+        BadSpec: unknown encoder, or one that does not embed the key.
     """
     source = _frozen.open(spec, key)
     places = [slice(start, start + BLOCK) for start in range(0, len(refs), BLOCK)]

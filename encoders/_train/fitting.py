@@ -1,6 +1,6 @@
-"""The loop: fetch, differentiate, step, and now and then log, validate and save.
+"""The training loop: fetch, differentiate, step; periodically log, validate and save.
 
-Bit for bit: on the CPU a run that was stopped and resumed ends with the weights of one that was not.
+On the CPU, a run that was stopped and resumed ends with bit-identical weights to an uninterrupted run.
 """
 
 import math
@@ -82,9 +82,9 @@ def fit(
             It runs ahead in a thread and must draw from that generator alone.
         count: rows of the training set.
         out: the folder of the run, on several ranks one that all of them see.
-        loop: how to optimise.
+        loop: settings of optimisation.
         validate: given the model in eval mode, without gradients and on the first rank alone; its first figure
-            selects the best state, larger is better, the earlier one where they are equal.
+            selects the best state: larger is better, and the earlier of equal ones wins.
         phase: the name of this part of a training that has several; each resumes by itself, and one that is done
             is not done again.
 
@@ -94,7 +94,7 @@ def fit(
     Raises:
         BadData: loss, gradient or the selecting figure is not finite, or there are too few rows; the message names
             the step.
-        BadSpec: the loop has no steps, the device is not there, or the checkpoint is of a run with other settings.
+        BadSpec: the loop has no steps, the device does not exist, or the checkpoint is of a run with other settings.
     """
     started = time.perf_counter()
     loop.check_steps()
@@ -137,7 +137,7 @@ def fit(
 
 def _check_norms(model: nn.Module, order: Order) -> None:
     if order.batch < 2 and any(isinstance(each, _BatchNorm) for each in model.modules()):
-        raise BadData("batch normalisation needs batches of 2 rows and more: raise batch, or give more data")
+        raise BadData("batch normalisation needs batches of at least 2 rows: raise batch, or give more data")
 
 
 def _restore(point: Point, raw: torch.optim.Optimizer, model: nn.Module, accelerator: "Accelerator") -> None:
@@ -156,7 +156,7 @@ def _greet(run: _Run, resumed: int) -> None:
     if order.batch < loop.batch:
         run.journal.say(f"batch reduced from {loop.batch} to {order.batch}, the number of rows")
     if spare := order.count - order.steps * order.batch * order.ranks:
-        run.journal.say(f"an epoch is {order.steps} whole batches; {spare} rows are left out, others in every epoch")
+        run.journal.say(f"an epoch has {order.steps} whole batches; {spare} random rows are left out of each epoch")
     if resumed:
         run.journal.say(f"resuming from step {resumed}")
 
@@ -220,7 +220,7 @@ def _diverged(what: str, value: float, step: int, loop: Loop) -> BadData:
     tries = ["a lower rate", "a longer warmup"] + ["clip=1"] * (loop.clip is None)
     tries += ["precision=fp32"] * (loop.precision != "fp32")
     return BadData(
-        f"the {what} is {value} at step {step + 1}: try {', '.join(tries)}, and look for rows that are not finite"
+        f"the {what} is {value} at step {step + 1}: try {', '.join(tries)}, and check the data for NaN or inf"
     )
 
 
@@ -246,7 +246,9 @@ def _assess(run: _Run, point: Point, validate: Validate) -> None:
     figures = agreed(figures)
     first = next(iter(figures.items()), ("no figure", math.nan))
     if not math.isfinite(first[1]):
-        raise BadData(f"validation gives {first[0]}={first[1]} after step {point.step}: no state can be selected by it")
+        raise BadData(
+            f"validation gives {first[0]}={first[1]} after step {point.step}: the best state cannot be selected by it"
+        )
     run.journal.write("validation", point.step, figures=figures)
     if not point.best or first[1] > next(iter(point.figures.values())):
         point.best, point.figures = point.step, figures

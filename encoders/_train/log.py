@@ -1,4 +1,4 @@
-"""The log of a run: lines for a person, ``log.jsonl`` for programs, TensorBoard where it is installed."""
+"""The log of a run: lines on the terminal, ``log.jsonl``, and TensorBoard if it is installed."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from quiver.files import append_text, write_text
 
 
 class Window:
-    """Running means of the logged scalars; nothing leaves the device before they are read."""
+    """Running means of the logged scalars; they stay on the device until they are read."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -38,15 +38,15 @@ class Window:
 
 
 class Journal:
-    """The log of one phase; every process but the first keeps a silent one.
+    """The log of one phase; only the first process writes.
 
     Args:
         out: the folder of the run.
-        phase: its name; empty where there is one alone.
-        step: the first one; lines of an earlier process on later steps are dropped.
-        validated: likewise for validations.
-        steps: the last one.
-        silent: write and say nothing.
+        phase: its name; empty for a single phase.
+        step: the first step; lines of an earlier process about later steps are dropped.
+        validated: the same for validations.
+        steps: the last step.
+        silent: write nothing.
     """
 
     def __init__(self, out: Path, phase: str, *, step: int, validated: int, steps: int, silent: bool) -> None:
@@ -59,7 +59,7 @@ class Journal:
             _cut(self._path, phase, train=step, validation=validated)
 
     def say(self, line: str) -> None:
-        """Print one line, beside the bar."""
+        """Print one line above the progress bar."""
         if self._path is not None:
             tqdm.write(f"{self.phase}: {line}" if self.phase else line, file=sys.stdout)
             sys.stdout.flush()
@@ -76,7 +76,7 @@ class Journal:
         self.say(f"step {step}/{self.steps}  {'' if kind == 'train' else f'{kind}  '}{words}")
 
     def tick(self) -> None:
-        """Move the bar by one step."""
+        """Advance the progress bar by one step."""
         self._bar.update()
 
     def close(self) -> None:

@@ -30,17 +30,17 @@ class Loop:
         scales: factors of the rate for parameters whose names begin alike, as in "vision.=1e-3,text.=0.1".
         decay: weight decay of matrices and larger tensors; biases, gains and other vectors are never decayed.
         clip: largest norm of the gradient, which is scaled down to it; or none.
-        precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 where the processor
-            multiplies it, else fp32.
+        precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 if the processor
+            supports it, else fp32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank takes its own GPU.
-        seed: of the first weights, of the order of rows, and of everything drawn.
+        seed: seed of the initial weights, the order of rows, and all random draws.
         validate_every: updates between validations; 0 validates after the last update alone.
         validations: how often to validate, evenly spread, in place of validate_every.
         save_every: updates between checkpoints that a run can resume from; 0 saves at the end and on Ctrl-C alone.
-        log_every: updates that one line of the log sums up.
+        log_every: updates per line of the log.
 
     Raises:
-        BadSpec: a value makes no sense; the message names it.
+        BadSpec: a value is invalid; the message names it.
     """
 
     steps: int = instead(0, "epochs")
@@ -73,14 +73,14 @@ class Loop:
             _at_least(name, getattr(self, name), 0)
         for one, other in _PAIRS:
             if getattr(self, one) and getattr(self, other):
-                raise BadSpec(f"{one} and {other} say the same in two ways: leave one of them at 0")
+                raise BadSpec(f"{one} and {other} set the same quantity: leave one of them at 0")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.eps > 0):
             raise BadSpec("beta1 and beta2 must be from 0 to below 1, and eps above 0")
         _ = self.factors  # which checks scales
         if not self.rate > 0 or (self.clip is not None and not self.clip > 0):
             raise BadSpec(f"rate and clip must be positive, not {self.rate} and {self.clip}")
         if self.schedule == "halve" and not (self.halve_every or self.halve_epochs):
-            raise BadSpec("schedule=halve needs halve_every or halve_epochs, after which the rate is halved")
+            raise BadSpec("schedule=halve needs halve_every or halve_epochs, the interval of halving")
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise BadSpec(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
@@ -128,7 +128,7 @@ class Loop:
         )
 
 
-#: Settings that stand for each other.
+#: Settings that are alternatives of each other.
 _PAIRS = (("steps", "epochs"), ("halve_every", "halve_epochs"), ("validate_every", "validations"))
 _WORDS = {
     "schedule": ("cosine", "constant", "halve"),
@@ -147,12 +147,12 @@ class Phase:
     """A further part of a training; its other settings are those of the loop.
 
     Attributes:
-        steps: updates of this part.
+        steps: number of updates of this part.
         batch: rows per step and rank.
         rate: its peak learning rate.
 
     Raises:
-        BadSpec: a value makes no sense; the message names it.
+        BadSpec: a value is invalid; the message names it.
     """
 
     steps: int
@@ -164,7 +164,7 @@ class Phase:
         _ = Loop(batch=self.batch, rate=self.rate)  # which checks the rest
 
     def loop(self, base: Loop) -> Loop:
-        """Return how to optimise in this part, with a warmup of a tenth of it at most."""
+        """Return the loop of this part; its warmup is at most a tenth of it."""
         warmup = min(base.warmup, self.steps // 10)
         return replace(base, steps=self.steps, epochs=0.0, batch=self.batch, rate=self.rate, warmup=warmup)
 
@@ -174,12 +174,12 @@ class Outcome:
     """Result of a run.
 
     Attributes:
-        step: updates in all, those before a resume included.
-        best: the update after which the model had its present weights.
-        figures: of the validation at that update; empty without validation.
+        step: total number of updates, including those before a resume.
+        best: the update after which the model had its final weights.
+        figures: validation figures at that update; empty without validation.
         losses: means of the loss and its parts over the last lines of the log; empty if no step was left.
         resumed: the update from which this process resumed, 0 at a fresh start.
-        seconds: spent in this process.
+        seconds: time spent in this process.
     """
 
     step: int

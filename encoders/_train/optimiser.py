@@ -21,7 +21,7 @@ def build(model: nn.Module, loop: Loop) -> torch.optim.Optimizer:
     """
     learned = named(model)
     if not learned:
-        raise BadData(f"{type(model).__name__} has no parameter to learn: all have requires_grad=False")
+        raise BadData(f"{type(model).__name__} has no trainable parameter: all have requires_grad=False")
     factors = loop.factors
     if idle := [prefix for prefix in factors if not any(name.startswith(prefix) for name, _ in learned)]:
         raise BadSpec(f"scales: no trained parameter begins with {idle[0]!r}, such as {learned[0][0]}")

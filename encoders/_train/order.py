@@ -1,6 +1,6 @@
 """The rows of each step: a seeded permutation per epoch, cut into batches, divided among ranks.
 
-Everything depends on (seed, step, rank) alone, so that a run can resume at any step as if it had never stopped.
+The order depends only on (seed, step, rank), so that a run can resume at any step without a difference.
 """
 
 from dataclasses import dataclass
@@ -37,13 +37,13 @@ class Order:
 
     @classmethod
     def of(cls, count: int, batch: int, *, seed: int, rank: int = 0, ranks: int = 1) -> "Order":
-        """Deal ``count`` rows out; a training set smaller than a batch is a batch.
+        """Divide ``count`` rows; a training set smaller than a batch is one batch.
 
         Raises:
             BadData: there is not one row for each rank.
         """
         if count < ranks:
-            raise BadData(f"there are {count} rows to learn from, and {ranks} rank(s) need at least one each")
+            raise BadData(f"the training set has {count} rows, and {ranks} rank(s) need at least one each")
         return cls(count, min(batch, count // ranks), seed, rank, ranks)
 
     @property
@@ -52,7 +52,7 @@ class Order:
         return self.count // (self.batch * self.ranks)
 
     def rows(self, step: int) -> Rows:
-        """Return the (batch,) int64 rows that this rank learns from at a step."""
+        """Return the (batch,) int64 rows of this rank at a step."""
         epoch, place = divmod(step, self.steps)
         start = (place * self.ranks + self.rank) * self.batch
         return _permutation(self.count, self.seed, epoch)[start : start + self.batch].copy()

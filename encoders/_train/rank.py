@@ -1,4 +1,4 @@
-"""Several processes that train one model: which is first, and values and rows gathered from all of them.
+"""Distributed training: rank of this process, and values and rows gathered from all ranks.
 
 Shapes: b rows of one rank, r ranks.
 """
@@ -24,19 +24,19 @@ def first() -> bool:
 
 
 def share() -> tuple[int, int]:
-    """Return this process's number and how many there are, as torchrun says."""
+    """Return rank and number of processes, as set by torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def turns(count: int) -> list[int]:
-    """Return the numbers of all blocks of work; each rank starts elsewhere, and finds later those others have done."""
+    """Return the numbers of all blocks; each rank starts at a different one and later skips finished ones."""
     rank, ranks = share()
     start = count * rank // ranks
     return [*range(start, count), *range(start)]
 
 
 def leave() -> None:
-    """Part from the other ranks, at the very end, all at once: one that goes early pulls the others down."""
+    """Leave the process group at the very end, all ranks at once: an early exit would abort the others."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
@@ -44,7 +44,7 @@ def leave() -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within the block ``gathered`` does not wait for other ranks, which do not take part."""
+    """Within the block, ``gathered`` does not wait for other ranks, which do not take part."""
     token = _ALONE.set(True)
     try:
         yield
@@ -71,8 +71,8 @@ def gathered(x: Tensor) -> Tensor:
     """Join the rows of all ranks, so that every rank contrasts with all negatives.
 
     Gradients flow back through the local rows and through those that other ranks received, summed over the ranks'
-    losses. Averaged over ranks, as ``fit`` does, they are those of the mean of the ranks' losses, and of the loss
-    itself where every rank computes the same one.
+    losses. Averaged over ranks, as in ``fit``, they are the gradients of the mean of the ranks' losses, or of the loss
+    itself if every rank computes the same one.
 
     Args:
         x: (b, ...), of the same shape on every rank.

@@ -1,4 +1,4 @@
-"""The settings a run was begun with, written beside its results."""
+"""The settings of a run, written next to its results."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ FREE = frozenset({"device", "log_every", "save_every"})
 
 
 def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequence[str] = ()) -> None:
-    """Write ``out/recipe.json``; refuse other settings than those of a run that can be resumed there.
+    """Write ``out/recipe.json``; refuse to resume a run in the same folder with other settings.
 
     Settings called ``steps``, or whose name ends in ``_steps``, may be raised; ``device``, ``log_every`` and
     ``save_every`` may be anything. Files of older versions are read by the names that settings had then, see
@@ -40,14 +40,14 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
     begun = _settings.former_names(recipe, before.get("recipe", {})) | _known(before)
     for name, old, new in differing(begun if (out / "resume").is_dir() else {}, {**settings, **_known(said)}):
         raise BadSpec(
-            f"{out} was begun with {name}={old}, not {new}: give the old value, another folder, "
+            f"{out} was started with {name}={old}, not {new}: give the old value, another folder, "
             "or --fresh to start over"
         )
     write_json(path, {**said, "recipe": _settings.nested(settings)}, indent=2)
 
 
 def forget(out: Path) -> None:
-    """Remove the files of an earlier run from its folder; the first rank does so for all."""
+    """Remove the files of an earlier run from its folder; the first rank does this for all."""
     if not first() or not (out / "recipe.json").is_file():
         return
     for name in ("resume", "tensorboard", "model"):
@@ -58,7 +58,7 @@ def forget(out: Path) -> None:
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (name, old, new) of the settings that differ and must not, among those that both have."""
+    """Return (name, old, new) of the common settings that differ but must be equal."""
     return [
         (name, old[name], value)
         for name, value in new.items()

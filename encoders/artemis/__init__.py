@@ -1,4 +1,4 @@
-"""Composed retrieval: a picture, and what should be different about it, find pictures.
+"""Composed retrieval: a picture and a text of the wanted change find pictures.
 
 One family, told apart by ``Config.composer``: ARTEMIS and its two halves, TIRG, late fusion, either side alone,
 CIRPLANT, and the Combiner of CLIP4Cir. ``artemis checkpoint=out/model`` embeds pictures; its ``scorers`` rank them.

@@ -1,4 +1,4 @@
-"""CIRPLANT: the picture is one more word of a BERT, and what becomes of it is the query.
+"""CIRPLANT: the picture is one more token of a BERT, and its output is the query.
 
 Liu, Rodriguez-Opazo, Teney, Gould, "Image Retrieval on Real-life Images with Pre-trained Vision-and-Language Models",
 ICCV 2021. Reference: Cuberick-Orion/CIRPLANT, MIT, on OSCAR (microsoft/Oscar, MIT); written from its description.
@@ -40,7 +40,7 @@ class Cirplant(nn.Module):
             nn.init.normal_(weight, std=0.02)
 
     def sequence(self, reference_BD: Tensor, words_BL: Tensor) -> Tensor:
-        """Return what becomes of every token and, last, of the picture: (B, L + 1, D)."""
+        """Return the outputs of all tokens and, last, of the picture: (B, L + 1, D)."""
         places = self.place.weight[: words_BL.shape[1]]
         text = self.dropout(self.norm(self.embed(words_BL) + places + self.segment))
         padding = nn.functional.pad(words_BL == 0, (0, 1))

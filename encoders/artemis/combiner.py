@@ -1,4 +1,4 @@
-"""The Combiner of CLIP4Cir: a learned mixture of picture and words, plus what neither of them says alone.
+"""The Combiner of CLIP4Cir: a learned mixture of picture and words, plus a joint term of both.
 
 Baldrati, Bertini, Uricchio, Del Bimbo, "Conditioned and Composed Image Retrieval Combining and Partially Fine-Tuning
 CLIP-Based Features", CVPRW 2022. Reference: ABaldrati/CLIP4Cir, MIT; written from its description.

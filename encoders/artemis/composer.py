@@ -1,4 +1,4 @@
-"""Picture and words into the terms of a score: ARTEMIS, its two halves, and what it is compared with.
+"""Composers, from picture and words to the terms of a score: ARTEMIS, its two halves, and baselines.
 
 Delmas, Rezende, Csurka, Larlus, "ARTEMIS: Attention-based Retrieval with Text-Explicit Matching and Implicit
 Similarity", ICLR 2022. Reference: naver/artemis, CC BY-NC-SA 4.0, of which nothing was taken: formulas only.
@@ -26,10 +26,10 @@ from quiver.encoders.artemis.score import Term, Terms, explicit, full, implicit
 
 
 class Composer(Protocol):
-    """What every composer is: a module from reference (B, D) and words (B, D) to terms by name."""
+    """Base of composers: a module from reference (B, D) and words (B, D) to terms by name."""
 
     def __call__(self, reference: Tensor, words: Tensor) -> Terms:
-        """Return terms, of which the scores are the sum."""
+        """Return the terms; the scores are their sum."""
         ...
 
 
@@ -47,7 +47,7 @@ class Attention(nn.Module):
         self.layers = perceptron(config.dim) if config.attention == "text" else None
 
     def forward(self, words_BD: Tensor) -> Tensor | None:
-        """Return (B, D), or None where all features weigh the same."""
+        """Return (B, D), or None if all features have the same weight."""
         if self.layers is not None:
             logits = full(self.layers(words_BD))
         elif self.shared is not None:
@@ -59,7 +59,7 @@ class Attention(nn.Module):
 
 
 class Explicit(nn.Module):
-    """Explicit matching: the target, as attended to, against what the words ask for."""
+    """Explicit matching: the attended target against the change that the words describe."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class LateFusion(nn.Module):
 
 
 class Alone(nn.Module):
-    """Reference or words by themselves: what shows how much of the answer each of them has."""
+    """Reference or words alone, as baselines."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a composed-retrieval model is made of, as one JSON object.
+"""Configuration of a composed-retrieval model, as one JSON object.
 
 Defaults are those of ARTEMIS (Delmas et al., ICLR 2022) on FashionIQ: ResNet-50 with GeM pooling, a BiGRU, width 512.
 """
@@ -44,7 +44,7 @@ class Bert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A model. What it reads (image, text and their specs, words, pieces, joint) is set by training.
+    """Configuration of a model. Training sets its inputs (image, text and their specs, words, pieces, joint).
 
     Attributes:
         composer: artemis, em, is, tirg, late_fusion, cross_modal, visual_search, cirplant or combiner: how picture and
@@ -150,7 +150,7 @@ class Config:
                 raise BadSpec(f"{key}=features:{width} needs project=true to become {self.dim} wide")
 
     def wide(self, key: Literal["image", "text"]) -> int:
-        """Return the width of a key's features, 0 where it has a tower of its own."""
+        """Return the width of a key's features, 0 if the key has its own tower."""
         kind, _, width = str(getattr(self, key)).partition(":")
         if kind != "features":
             return 0
@@ -160,12 +160,12 @@ class Config:
 
     @property
     def holds(self) -> tuple[str, ...]:
-        """What a query must hold."""
+        """The inputs that a query needs."""
         return HOLDS.get(self.composer, ("image", "text"))
 
     @property
     def unit(self) -> bool:
-        """Whether stored vectors have length 1: where the score does not see their length, they can as well."""
+        """Whether stored vectors have unit length, which is possible if the score ignores their length."""
         return self.image_unit or self.composer in (*ATTENTIVE, "cirplant")
 
     @classmethod

@@ -37,11 +37,11 @@ class Eye:
     features: Frozen | None
 
     def store(self, batch: Sequence[Any]) -> Floats:
-        """Return what is stored of n pictures as ``read`` gives them: (n, D) float32."""
+        """Return the stored vectors of n outputs of ``read``: (n, D) float32."""
         return self._through(self.model.encode_image, batch)
 
     def refer(self, batch: Sequence[Any]) -> Floats:
-        """Return what the composer is given of n pictures: (n, D) float32."""
+        """Return the composer's inputs of n pictures: (n, D) float32."""
         return self._through(self.model.encode_reference, batch)
 
     @torch.inference_mode()
@@ -75,7 +75,7 @@ class Pictures:
         return ("image",)
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return its one space, or () where the key is foreign."""
+        """Return its one space, or () for a foreign key."""
         return (self.space,) if key == "image" else ()
 
     def reader(self, key: str) -> Reader:
@@ -144,7 +144,7 @@ def frozen(model: Model, key: str) -> Frozen:
     """
     spec, width = getattr(model.config, f"{key}_spec"), model.config.wide(key)
     if not spec:
-        raise BadSpec(f"the model learned from {key} features but does not say of which encoder: set Config.{key}_spec")
+        raise BadSpec(f"the model was trained on {key} features of an unknown encoder: set Config.{key}_spec")
     found = _frozen.open(_frozen.placed(spec, model.folder), key)
     if found.width != width:
         raise BadSpec(f"{spec!r} gives {found.width} {key} features, and the model learned from {width}")

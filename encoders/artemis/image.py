@@ -49,7 +49,7 @@ class Picture(nn.Module):
         self.project = nn.Linear(self._width(), config.dim)
 
     def forward(self, picture_BSS3: Tensor) -> Tensor:
-        """Return vectors, of length 1 where ``Config.image_unit``; while training, of random crops and flips."""
+        """Return vectors, of unit length if ``Config.image_unit``; in training, of random crops and flips."""
         pixels = picture_BSS3.permute(0, 3, 1, 2)
         pixels = self._augment(pixels) if self.training else self._centre(pixels)
         rows = self.pool(self.maps((pixels.float() - self.mean) / self.std))
@@ -105,7 +105,7 @@ class Picture(nn.Module):
 
 
 def reader(config: Config) -> ImageReader:
-    """Return what reads pictures for a trainable backbone: white squares of 256 pixels for a crop of 224."""
+    """Return the picture reader of a trainable backbone: white squares of 256 pixels for a crop of 224."""
     return ImageReader(config.size * 8 // 7, fit="pad", resample="bilinear")
 
 

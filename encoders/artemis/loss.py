@@ -1,4 +1,4 @@
-"""What training minimises: pure functions of scores and vectors.
+"""Training losses: pure functions of scores and vectors.
 
 Batch classification: ARTEMIS and TIRG (see ``composer``); soft triplets: TIRG (google/tirg, Apache-2.0) and CIRPLANT.
 Deviates: the triplet loss has its true gradient. The hand-written ones of both references leave out the 2 of
@@ -15,7 +15,7 @@ from quiver.encoders.artemis.score import EPS, Terms, norm2
 
 
 def classification(score_BN: Tensor, scale: Tensor | float, *, first: int = 0, same_BN: Tensor | None = None) -> Tensor:
-    """Tell each query's target from the others: the mean cross-entropy of the rows of ``scale * score``.
+    """Classify each query's target among all: the mean cross-entropy of the rows of ``scale * score``.
 
     Args:
         score_BN: target ``first + i`` belongs to query i.

@@ -1,4 +1,4 @@
-"""A composed-retrieval model: two towers, a composer, and what training makes of a batch.
+"""A composed-retrieval model: two towers, a composer, and the training loss of a batch.
 
 Papers, references and licences stand in ``composer``, ``cirplant`` and ``combiner``, what goes in and what is minimised
 in ``image``, ``text`` and ``loss``.
@@ -67,20 +67,20 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
             self.temperature = nn.Parameter(torch.tensor(config.temperature), requires_grad=config.learn_temperature)
 
     def encode_image(self, picture: Tensor) -> Tensor:
-        """Return what is stored of B pictures: (B, D), of length 1 where ``Config.unit``."""
+        """Return the stored vectors of B pictures: (B, D), of unit length if ``Config.unit``."""
         rows = self.image(picture)
         return normalize(rows, dim=1) if self.config.unit else rows
 
     def encode_reference(self, picture: Tensor) -> Tensor:
-        """Return what the composer is given of B pictures: (B, D), as stored; for CIRPLANT of any length."""
+        """Return the composer's inputs of B pictures: (B, D), as stored; for CIRPLANT of any length."""
         return self.image(picture) if self.config.composer == "cirplant" else self.encode_image(picture)
 
     def encode_text(self, words: Tensor) -> Tensor:
-        """Return what the composer is given of B texts: (B, D); ids as they are where it reads them by itself."""
+        """Return the composer's inputs of B texts: (B, D); unchanged ids if it reads them itself."""
         return words if self.text is None else self.text(words)
 
     def terms(self, reference: Tensor, words: Tensor) -> Terms:
-        """Compose what B queries hold, as the towers give it; no gradient of the tower that is not looked at."""
+        """Compose the tower outputs of B queries; an unused tower gets no gradient."""
         composed: Terms = self.composer(reference, words)
         return composed
 
@@ -90,7 +90,7 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
         return _sum(score.values(terms, target))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what training minimises and watches.
+        """Return the loss and the logged values.
 
         Returns:
             ``loss``, which includes the weighted ``spread`` where that is asked for, and ``first``: the share of

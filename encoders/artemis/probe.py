@@ -1,4 +1,4 @@
-"""Recall for scores that no single vector gives: what to ask an index.
+"""Recall for scores that are not a single dot product: the query vectors for an index.
 
 Own derivation (the ARTEMIS paper scores whole galleries): s(t) = sum over terms of <q, t> / n(t), n(t) = ||a * t||.
 
@@ -63,7 +63,7 @@ def lifted(terms: Arrays, moments: Floats, typical: Mapping[str, Floats | float]
 
 
 def typical(terms: Arrays, moments: Floats, rows: Floats, *, hits: int = 200) -> dict[str, float]:
-    """Measure what ``lifted`` wants to know: the mean of each term among the first hits of the single probe.
+    """Measure the inputs of ``lifted``: the mean of each term among the first hits of the single probe.
 
     Args:
         terms: of some queries, such as those of a validation split.

@@ -1,4 +1,4 @@
-"""Ranks pictures by a reference and what should be different about it.
+"""Ranks pictures by a reference and a text of the wanted change.
 
 Several references are one: the mean of their directions, scaled to length 1. Several wishes are one text, joined by
 ``<and>``, where the model learnt from such (``Config.joint``), else the mean of their directions. In ARTEMIS and late
@@ -55,7 +55,7 @@ class Composed:
 
     @property
     def holds(self) -> tuple[str, ...]:
-        """What a query must hold."""
+        """The inputs that a query needs."""
         return self._config.holds
 
     @property
@@ -70,7 +70,7 @@ class Composed:
 
     @property
     def recalls(self) -> Mapping[str, tuple[Space, ...]]:
-        """``single``, and where that is not exact ``lifted``, and ``union`` where there are two terms."""
+        """``single``; ``lifted`` if that is not exact; ``union`` if there are two terms."""
         single = {"single": (self.space,)}
         if self.lifted is None:
             return single
@@ -83,7 +83,7 @@ class Composed:
         return self.lifted is None
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
-        """Embed what q queries hold: (q, D) by term, and what its norm needs.
+        """Embed the inputs of q queries: (q, D) by term, and the inputs of its norm.
 
         Raises:
             BadMedia: a picture or a text cannot be read.
@@ -107,7 +107,7 @@ class Composed:
         return held
 
     def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
-        """Return what recall should ask; ``moments`` are those of ``space``.
+        """Return the query vectors of a recall method; ``moments`` belong to ``space``.
 
         Raises:
             BadSpec: there is no such recall.
@@ -132,7 +132,7 @@ class Composed:
         return np.sum(list(self.terms(held, columns).values()), axis=0)
 
     def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
-        """Return what the scores are made of: ``keep`` (the reference), ``change`` (the words), or ``composed``."""
+        """Return the terms of the scores: ``keep`` (the reference), ``change`` (the words), or ``composed``."""
         return score.scan(_terms(held), columns[self.space])
 
     @property
@@ -140,12 +140,12 @@ class Composed:
         return self.eye.model.config
 
     def _weights(self, asked: ScorerInput) -> tuple[float, float]:
-        """Return how much reference and words count."""
+        """Return the weights of reference and words."""
         keep, change = (asked.weights.get(name, 1.0) for name in ("image", "text"))
         if set(asked.weights) - {"image", "text"} or not np.isfinite([keep, change]).all():
-            raise BadSpec(f"{self.name} weighs image and text, by finite numbers, not {dict(asked.weights)}")
+            raise BadSpec(f"{self.name} takes finite weights of image and text, not {dict(asked.weights)}")
         if self.name not in WEIGHABLE and (keep, change) != (1, 1):
-            raise BadSpec(f"{self.name} cannot weigh what is held: leave out weights, or use {' or '.join(WEIGHABLE)}")
+            raise BadSpec(f"{self.name} cannot weight its inputs: leave out weights, or use {' or '.join(WEIGHABLE)}")
         if not (keep or change):
             raise BadSpec(f"{self.name} cannot give both image and text the weight 0")
         return keep, change
@@ -180,11 +180,11 @@ class Composed:
         return middle if self._config.unit else middle * length
 
     def _heard(self, asked: Sequence[ScorerInput]) -> Tensor:
-        """Return what the composer is given of each query's wishes."""
+        """Return the composer's inputs of each query's texts."""
         read = TextReader()
         wishes = [[read(text) for text in each.media.get("text", ())] for each in asked]
         if not all(wishes):
-            raise BadSpec(f"{self.name} needs words that say what should be different: give text")
+            raise BadSpec(f"{self.name} needs a text of the wanted change: add text")
         if isinstance(self.words, Vocabulary):
             return self._read(self.words, wishes)
         if self.words is None:

@@ -32,7 +32,7 @@ class Bigru(nn.Module):
         self.rnn = nn.GRU(width, dim // 2, batch_first=True, bidirectional=True)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
-        """Return what both directions end with; a text that stands several times in a batch is read once."""
+        """Return the final states of both directions; repeated texts of a batch are read once."""
         ids_BL, place_B = ids_BL.unique(dim=0, return_inverse=True)
         lengths = (ids_BL != 0).sum(dim=1).clamp_min(1).cpu()
         packed = pack_padded_sequence(self.embed(ids_BL), lengths, batch_first=True, enforce_sorted=False)
@@ -75,13 +75,13 @@ class Feature(nn.Module):
         return next(each for each in (*self.hidden.children(), self.project) if isinstance(each, nn.Linear))
 
     def forward(self, features_BW: Tensor) -> Tensor:
-        """Return vectors, of length 1 where ``unit``."""
+        """Return vectors, of unit length if ``unit``."""
         rows = self.project(self.hidden(features_BW))
         return normalize(rows, dim=1) if self.unit else rows
 
 
 def build(config: Config) -> nn.Module | None:
-    """Return the text tower of a model, or None where its composer reads no words, or reads them by itself."""
+    """Return the text tower of a model, or None if its composer reads no words, or reads them itself."""
     if config.composer == "cirplant" or "text" not in config.holds:
         return None
     if width := config.wide("text"):

@@ -1,4 +1,4 @@
-"""Train any composer on triplets: a picture, what should be different about it, and the pictures wanted.
+"""Train any composer on triplets: a picture, a text of the wanted change, and the target pictures.
 
 Delmas et al., ICLR 2022 (see ``composer``): each query tells its own target from those of the batch, AdamW, a rate that
 is halved now and then, and two phases: first the backbone and the word vectors stay as they are, then all learns.
@@ -36,7 +36,7 @@ LEARNS_FROM_EDITS = True
 
 
 def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) -> Outcome:
-    """Learn from questions that hold an image and text, and the images that answer them.
+    """Train on questions with an image and text, and the images that answer them.
 
     It leaves ``out/model`` with ``config.json`` and ``model.safetensors``.
 
@@ -88,7 +88,7 @@ def _loss(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
 
 
 def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
-    """Read what is learnt from, and make a model for it, always the same of a seed."""
+    """Read the training set, and create a model for it, deterministic for a seed."""
     triplets, features = _read(learn, recipe, out)
     table = None if features is None else Table.of(features, triplets.shown)
     hear = _sentences(triplets, recipe, out)
@@ -116,7 +116,7 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
 
 
 def _held_out(validation: Task, recipe: Recipe, out: Path, *, like: Lessons) -> Validation:
-    """Read what is validated on, in the same terms as what is learnt from."""
+    """Read the validation set, with the features and vocabulary of the training set."""
     triplets, features = _read(validation, recipe, out)
     look, hear = like.look, like.hear
     if features is not None:

@@ -1,4 +1,4 @@
-"""Tasks as triplets: what a question holds, what it asks to be different, and the pictures that answer it.
+"""Tasks as triplets: reference picture, text of the change, and target pictures.
 
 A batch takes one answer of each of its questions, at random. Answers are known as sets, so a target that answers
 another question of the batch as well, or that the question's protocol leaves out, does not compete there: the authors
@@ -52,7 +52,7 @@ class Triplets:
         return len(self.reference)
 
     def describe(self) -> str:
-        """Say what there is, for people."""
+        """Describe the data for people."""
         counts = np.diff(self.start)
         lost = f"; {self.left_out:,} questions hold no picture and words, or have no answer" if self.left_out else ""
         return (
@@ -119,7 +119,7 @@ def gather(task: Task, seen: NDArray[np.bool_] | None = None) -> Triplets:
             kept.append((question, reference, right))
     if not kept:
         raise BadData(
-            f"{task.name}: none of its {len(task.questions):,} questions holds an image and text and is answered by "
+            f"{task.name}: none of its {len(task.questions):,} questions has an image and text and is answered by "
             "an image: composed retrieval learns from such, as fashion_iq, or 'products.csv edits=colour,gender' has"
         )
     return _assemble(task, kept, tuple(places), of_item, seen)

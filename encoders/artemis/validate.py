@@ -1,4 +1,4 @@
-"""Validation: every question scored exactly against everything that competes, what its protocol leaves out left out.
+"""Validation: every question is scored exactly against all items that compete under its protocol.
 
 Legend: q questions, g pictures searched, D width of the space.
 """

@@ -1,4 +1,4 @@
-r"""Words and word pieces: from what is asked to token ids.
+r"""Words and word pieces: from texts to token ids.
 
 A text is ``<start> words <end>``; several wishes are one text, joined by ``<and>``. Words are cut as ARTEMIS cuts them:
 ``/ - \`` become spaces, everything but letters, spaces and parentheses is dropped, the rest is lower case and goes
@@ -65,13 +65,13 @@ def pieces(path: Path) -> tuple[str, ...]:
     """
     words = tuple(path.read_text("utf-8").splitlines())
     if lacking := [word for word in ("[PAD]", *_PIECES) if word not in words] or words[0] != "[PAD]":
-        raise BadData(f"{path} is no vocabulary of word pieces whose first is [PAD]: it lacks {lacking}")
+        raise BadData(f"{path} is not a vocabulary of word pieces with [PAD] first: it lacks {lacking}")
     return words
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What turns wishes into ids.
+    """Converter from texts to ids.
 
     Attributes:
         words: those of ``Config.words``.
@@ -85,7 +85,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, config: Config) -> "Vocabulary":
-        """Return that of a model.
+        """Return the converter of a model.
 
         Raises:
             BadSpec: it has none.
@@ -96,7 +96,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return len(self.words) if self.pieces else len(SPECIALS) + len(self.words)
 
     def ids(self, wishes: Sequence[str]) -> list[int]:
@@ -128,7 +128,7 @@ class Vocabulary:
     def _places(self) -> dict[str, int]:
         words = self.words if self.pieces else (*SPECIALS, *self.words)
         if len(places := {word: place for place, word in enumerate(words)}) < len(words):
-            raise BadSpec("Config.words holds a word twice")
+            raise BadSpec("Config.words has a word twice")
         return places
 
     @cached_property

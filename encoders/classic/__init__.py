@@ -71,7 +71,7 @@ class Classic:
         return tuple(key for key in KEYS if self.spaces(key))
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the one space of a key, or () where there is no such key."""
+        """Return the one space of a key, or () for a foreign key."""
         return tuple(space for part in self.parts for space in part.spaces(key))
 
     def reader(self, key: str) -> Reader:
@@ -90,7 +90,7 @@ class Classic:
 
 
 def describe_pairs(pairs: Sequence[tuple[Any, Any]]) -> Floats:
-    """Describe n pairs of pictures: (n, 3 * DIM) float32: before, after, and what changed."""
+    """Describe n pairs of pictures: (n, 3 * DIM) float32: before, after, and their difference."""
     before, after = (image.describe([pair[side] for pair in pairs]) for side in (0, 1))
     return np.concatenate([before, after, after - before], axis=1)
 

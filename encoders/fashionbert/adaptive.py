@@ -71,7 +71,7 @@ class Rule:
 
 
 class State(nn.Module):
-    """What weights remember: running means and counters, as buffers.
+    """State of the adaptive weights: running means and counters, as buffers.
 
     A module that holds the model and this is what to train, so that a resumed run goes on with the same means.
 

@@ -35,7 +35,7 @@ class Align(nn.Module):
         self.register_buffer("rarity", torch.ones(config.vocabulary))
 
     def measure(self, texts: Sequence[Sequence[int]], special: Iterable[int]) -> None:
-        """Let pieces count by how few texts have them: log((1 + texts) / texts with it)."""
+        """Weight pieces by inverse document frequency: log((1 + texts) / texts with it)."""
         found = torch.zeros(len(self.rarity))
         for ids in texts:
             found[list(set(ids))] += 1
@@ -55,7 +55,7 @@ class Align(nn.Module):
             return functional.normalize(self.image(patches_BPH.float().mean(dim=1)), dim=1)
 
     def factor(self) -> Tensor:
-        """Return what cosines are multiplied by, from 1 to 100."""
+        """Return the factor of cosines, from 1 to 100."""
         return self.scale.clamp(0, math.log(100)).exp()
 
     def forward(self, text_BL: Tensor, words_BLH: Tensor, patches_BPH: Tensor) -> Tensor:

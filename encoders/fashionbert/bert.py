@@ -1,4 +1,4 @@
-"""A start from BERT or Oscar: the names their checkpoints give to what the trunk calls otherwise.
+"""Initialisation from BERT or Oscar: the names of weights in their checkpoints.
 
 Library: github.com/huggingface/transformers, Apache-2.0, for the names; the files are read without it.
 """
@@ -66,7 +66,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def start(model: nn.Module, folder: Path) -> tuple[str, ...]:
-    """Fill what BERT, or Oscar, has of a model: the trunk, the pooler, the head for words; leave the rest as it is.
+    """Load BERT's or Oscar's part of a model: the trunk, the pooler, the head for words; the rest stays unchanged.
 
     Args:
         model: a FashionBert or Oscar of ``settings(folder)``.

@@ -37,7 +37,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, asking_BQH: Tensor, tokens_BSH: Tensor, keep_B11S: Tensor | None) -> Tensor:
-        """Return (B, Q, H): what the asking tokens, all or some of the tokens, become."""
+        """Return (B, Q, H): the outputs of the querying tokens, which are all or some of the tokens."""
         x_BQH = self.attended_norm(asking_BQH + self.dropout(self._attend(asking_BQH, tokens_BSH, keep_B11S)))
         out: Tensor = self.narrow_norm(x_BQH + self.dropout(self.narrow(self.activation(self.widen(x_BQH)))))
         return out

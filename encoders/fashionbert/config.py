@@ -76,7 +76,7 @@ class Config(Trunk):
 
     @property
     def patches(self) -> int:
-        """How many patches a picture has, those of the whole picture included."""
+        """Number of patches of a picture, including those of the whole picture."""
         return self.rows * self.columns + self.whole
 
     @classmethod

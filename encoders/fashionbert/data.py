@@ -1,4 +1,4 @@
-"""What FashionBERT learns from: texts with their pictures, and pairs that do not belong together.
+"""Training data of FashionBERT: matching pairs of text and picture, and negative pairs.
 
 Reference: alibaba/EasyTransfer, ``scripts/fashion_bert``, Apache-2.0: one negative per positive, static, from the same
 sub-category. Deviates: negatives are drawn anew each time, also from the batch and from what a recall would find.
@@ -217,7 +217,7 @@ class Negatives:
 
 
 def mine(pairs: Pairs, recall: str, *, cache: Path | None = None) -> tuple[tuple[Rows, ...], tuple[Rows, ...]]:
-    """Find what an encoder takes for right and is not: pictures (M,) of every text, texts (M,) of every picture."""
+    """Find hard negatives of an encoder: pictures (M,) of every text, texts (M,) of every picture."""
     texts, _ = extract(recall, "text", pairs.texts, cache=cache)
     pictures, mask = extract(recall, "image", pairs.pictures, cache=cache)
     if texts.shape[1] != pictures.shape[1]:

@@ -1,4 +1,4 @@
-"""What enters the encoder: words with positions and segments, patches with positions of their own, regions bare.
+"""Input embeddings: words with positions and segments, patches with their own positions, regions without.
 
 Shapes: B pairs, L word pieces, P patches, R regions, F features of a patch or region, H width of a token.
 """

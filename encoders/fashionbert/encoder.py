@@ -1,4 +1,4 @@
-"""A trained FashionBERT as an encoder: what its scorers read of pictures and of texts, to be stored beside items.
+"""A trained FashionBERT as an encoder: the inputs of its scorers from pictures and texts, stored with items.
 
 Neither column is to be searched: a picture's is its patches as they enter BERT, after their layer norm, which is all
 that does not depend on the other side; a text's is the numbers of its word pieces, as floats.
@@ -55,7 +55,7 @@ class Stock:
         return ("text", "image")
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the space of a key; () where the key is foreign."""
+        """Return the space of a key; () for a foreign key."""
         return (self.columns[key],) if key in self.columns else ()
 
     @property

@@ -1,4 +1,4 @@
-"""Features of patches: what takes them from pictures, in training and later, and a file that keeps them.
+"""Features of patches: their extraction from pictures, in training and in use, and a file of them.
 
 Shapes: n pictures, P patches, F features.
 """
@@ -41,7 +41,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extractor:
-    """What turns pictures into patches; it stands beside a model's weights as patches.json.
+    """Extraction of patches from pictures; stored next to a model's weights as patches.json.
 
     Attributes:
         features: ``pixels``, or the spec of a CNN of timm, such as ``timm model=resnet50``.
@@ -76,7 +76,7 @@ class Extractor:
 
     @property
     def patches(self) -> int:
-        """How many patches a picture has, those of the whole picture included."""
+        """Number of patches of a picture, including those of the whole picture."""
         return self.rows * self.columns + len(self.wholes)
 
     @classmethod
@@ -89,10 +89,10 @@ class Extractor:
         try:
             return cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise MissingWeights(f"{folder / FILE} does not say how patches are made: {error}") from error
+            raise MissingWeights(f"{folder / FILE} does not define the extraction of patches: {error}") from error
 
     def write(self, folder: Path) -> None:
-        """Write patches.json, and copy the files of the encoders beside it."""
+        """Write patches.json, and copy the files of the encoders next to it."""
         specs = {"whole": self.whole} | ({"features": self.features} if self.features != "pixels" else {})
         placed = _frozen.keep(specs, folder)
         kept = replace(self, whole=placed["whole"], features=placed.get("features", self.features))

@@ -1,4 +1,4 @@
-"""The three losses of FashionBERT: guess the words, guess the patches, tell pairs apart.
+"""The three losses of FashionBERT: predict masked words, predict masked patches, classify pairs.
 
 Reference: alibaba/EasyTransfer, ``pretrain_loss`` and ``pretrain_main``, Apache-2.0.
 Shapes: B pairs, L word pieces, P patches, F features of a patch, V pieces of the vocabulary, N words and M patches

@@ -1,4 +1,4 @@
-"""What is hidden from the model, that it may guess it: whole words of a text, patches of a picture.
+"""Masking for training: whole words of a text, patches of a picture.
 
 Reference: alibaba/EasyTransfer, ``pretrain_preprocessor`` and ``fashion_bert``, Apache-2.0 (numbers, no code).
 Shapes: B pairs, L word pieces, P patches, W words of the longest text.

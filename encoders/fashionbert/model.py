@@ -23,7 +23,7 @@ from quiver.errors import BadData
 
 
 class Output(NamedTuple):
-    """What the three heads say.
+    """Outputs of the three heads.
 
     Attributes:
         match: (B, 2) logits of class 0, another product, and class 1, the same.
@@ -139,7 +139,7 @@ class FashionBert(Stored):
         return list(self.encoder.blocks[-1].parameters())
 
     def _join(self, text_BL: Tensor, words_BLH: Tensor, patches_BPH: Tensor) -> tuple[Tensor, Tensor]:
-        """Put words and patches in one row, (B, S, H), and say which tokens are no padding, (B, S)."""
+        """Join words and patches in one row, (B, S, H), and return the mask of tokens other than padding, (B, S)."""
         batch = max(len(words_BLH), len(patches_BPH))
         parts = [part.expand(batch, -1, -1) for part in (words_BLH, patches_BPH.to(words_BLH.dtype))]
         seen_BP = text_BL.new_ones((1, patches_BPH.shape[1]), dtype=torch.bool)

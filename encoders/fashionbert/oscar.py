@@ -54,7 +54,7 @@ class Config(Trunk):
 
 
 class Output(NamedTuple):
-    """What the trunk and the head on [CLS] say.
+    """Outputs of the trunk and of the head on [CLS].
 
     Attributes:
         tokens: (B, S, H), the last block's, padding included.

@@ -71,7 +71,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cells:
-    """Patches are what a CNN makes of each cell by itself, as in the reference.
+    """Patches are the features that a CNN extracts from each cell separately, as in the reference.
 
     Attributes:
         network: in eval mode, frozen.

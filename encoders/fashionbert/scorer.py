@@ -19,7 +19,7 @@ from quiver.types import Floats, Probe, Space
 
 
 class Embeds(Protocol):
-    """What a matcher asks of the encoder beside it."""
+    """The parts of an encoder that a matcher uses."""
 
     def spaces(self, key: str) -> tuple[Space, ...]:
         """Return the space of a key."""
@@ -50,12 +50,12 @@ class Matcher:
 
     @property
     def name(self) -> str:
-        """One name for both directions: what is held tells them apart."""
+        """One name for both directions; the query's inputs select the direction."""
         return "fashionbert"
 
     @property
     def holds(self) -> tuple[str, ...]:
-        """A text where pictures are found, a picture where texts are."""
+        """A text to find pictures, or a picture to find texts."""
         return ("text",) if self.finds == "image" else ("image",)
 
     @property
@@ -70,16 +70,16 @@ class Matcher:
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """Its device."""
         return str(next(self.model.parameters()).device)
 
     @property
     def exact(self) -> bool:
-        """Nothing stands for its score."""
+        """False: no recall method replaces its score."""
         return False
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
-        """Embed what q queries hold: (q, L) pieces or (q, P H) patches.
+        """Prepare the inputs of q queries: (q, L) pieces or (q, P H) patches.
 
         Several texts of a query are one, joined; a weight has no meaning where one thing is held.
 
@@ -106,10 +106,10 @@ class Matcher:
         Raises:
             BadSpec: always; something else has to recall candidates.
         """
-        raise BadSpec(f"fashionbert only ranks what was recalled; it has no recall {recall!r}")
+        raise BadSpec(f"fashionbert only reranks candidates; it has no recall method {recall!r}")
 
     def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
-        """Return the margin of every candidate for every query, (q, n) float32, whatever the others are."""
+        """Return the margin of every candidate for every query, (q, n) float32, independent of the others."""
         (key,) = self.holds
         (space,) = self.reads
         asking, candidates = held[key], columns[space]

@@ -105,7 +105,7 @@ class Pieces:
 
     @cached_property
     def special(self) -> NDArray[np.bool_]:
-        """(V,): pieces that stand for no part of a text."""
+        """(V,) bool: special pieces, which are not part of a text."""
         flags = np.zeros(len(self), bool)
         flags[[self.id(piece) for piece in SPECIAL if piece != "[UNK]"]] = True
         return flags

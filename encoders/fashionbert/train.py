@@ -1,4 +1,4 @@
-"""Train FashionBERT: guess hidden words and patches, and tell pairs that belong together from those that do not.
+"""Train FashionBERT: predict masked words and patches, and classify matching and other pairs.
 
 Gao et al. 2020, arXiv:2005.09801; there is no second stage: a trained model ranks as it is.
 Reference: alibaba/EasyTransfer, ``scripts/fashion_bert``, Apache-2.0.
@@ -115,7 +115,7 @@ def _learn(
 
 
 class Pupil(nn.Module):
-    """A model, and what the weights of its losses remember, so that both are saved and resumed.
+    """A model and the state of its loss weights, so that both are saved and resumed.
 
     Attributes:
         group: products that are ranked together.

@@ -1,4 +1,4 @@
-"""What is changed in clips while MMV learns: crop, scale, mirror, colour; gain and noise of the sound.
+"""Augmentation of training clips: crop, scale, mirror, colour; gain and noise of the sound.
 
 Alayrac et al. 2020, arXiv:2006.16228, name random crop, horizontal flip, temporal sampling, scale jitter and colour
 jitter; the numbers are the defaults of google-deepmind/dmvr (processors.py, modalities.py), Apache-2.0, which their
@@ -29,7 +29,7 @@ _RGB = np.linalg.inv(_YIQ)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jitter:
-    """How much is changed.
+    """Strengths of the augmentations.
 
     Attributes:
         flip: how often a clip is mirrored.
@@ -80,7 +80,7 @@ def change_video(video_BTSS3: Tensor, size: int, *, jitter: Jitter, rng: Generat
 
 
 def draw_boxes(count: int, side: int, size: int, *, jitter: Jitter, rng: Generator) -> Floats:
-    """Draw what is cropped: (B, 4) left, top, width, height in stored pixels; a mirrored box has a negative width.
+    """Draw random crops: (B, 4) left, top, width, height in stored pixels; a mirrored box has a negative width.
 
     Where scale never changes these are whole numbers: then nothing is resampled.
     """

@@ -1,4 +1,4 @@
-"""What an MMV model is: towers, graph, widths, and how its inputs are cut.
+"""Configuration of an MMV model: towers, graph, widths, and lengths of its inputs.
 
 A config is flat and of JSON scalars, so that ``config.json`` beside the weights describes the model completely.
 """

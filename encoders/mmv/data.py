@@ -1,4 +1,4 @@
-"""The training clips of MMV: what is seen, heard and said in each, and batches of them.
+"""The training clips of MMV with frames, sound and texts, and batches of them.
 
 Alayrac et al. 2020, arXiv:2006.16228: a batch mixes clips with and without text, each clip with the narrations nearest
 in time as candidates.
@@ -89,7 +89,7 @@ class Serving:
 
 
 class Store(Protocol):
-    """Where frames and samples come from."""
+    """The source of frames and samples."""
 
     seen: NDArray[np.bool_]
     heard: NDArray[np.bool_]
@@ -164,7 +164,7 @@ class Clips:
         return len(self._rows)
 
     def describe(self) -> str:
-        """Say how many clips there are, and of how many there is sound and text."""
+        """Describe the number of clips, and of those with sound and text."""
         told = (self._said.counts > 0)[self._rows].sum() if self._said else 0
         return f"{len(self):,} clips, {self._heard[self._rows].sum():,} with sound, {told:,} with text"
 
@@ -215,7 +215,7 @@ class Clips:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Said:
-    """What is said of n clips.
+    """The texts of n clips.
 
     Attributes:
         rows: (n + 1,) int64: clip i has the places rows[i] to rows[i + 1].
@@ -229,7 +229,7 @@ class Said:
 
     @property
     def counts(self) -> Rows:
-        """(n,) how many texts each clip has."""
+        """(n,) number of texts of each clip."""
         return np.diff(self.rows)
 
     def read(self, rows: Rows, candidates: int, rng: Generator | None) -> tuple[Tensor, Tensor]:
@@ -262,7 +262,7 @@ def hear(samples_BN: Tensor, config: Config) -> Tensor:
 
 
 def _store(clips: Sequence[Clip], task: Task, config: Config, folder: Path, serving: Serving) -> Store | None:
-    """Return where frames and samples come from; None where both are features."""
+    """Return the source of frames and samples; None if both are features."""
     sight = config.video is not None and not config.width("video")
     sound = config.audio is not None and not config.width("audio")
     if not clips or not (sight or sound):

@@ -72,11 +72,11 @@ class MMVEncoder:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What it embeds."""
+        """The keys that it embeds."""
         return tuple(key for key in KEYS if key in self.table)
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the spaces of a key, finest first; () where the key is foreign."""
+        """Return the spaces of a key, finest first; () for a foreign key."""
         return self.table.get(key, ())
 
     def reader(self, key: str) -> Reader:

@@ -77,7 +77,7 @@ class Graph(nn.Module):
         self.heads = nn.ModuleDict({head: _head(head, config, widths) for head in needed})
 
     def spaces(self, modality: str) -> tuple[str, ...]:
-        """Return the spaces a modality is embedded in, finest first; () where the model does not have it."""
+        """Return the spaces that a modality is embedded into, finest first; () if the model lacks it."""
         return tuple(self._paths.get(modality, ()))
 
     def dim(self, space: str) -> int:

@@ -1,4 +1,4 @@
-"""The losses of MMV: each clip tells its own sound and narrations from those of the other clips of the batch.
+"""The contrastive losses of MMV: each clip against the sounds and narrations of all clips of the batch.
 
 Alayrac et al. 2020, arXiv:2006.16228; MIL-NCE: Miech et al. 2020, arXiv:1912.06430.
 Reference: antoine77340/MIL-NCE_HowTo100M, loss.py, and google-research, vatt/utils/train/objectives.py (AsymmetricNCE),
@@ -76,7 +76,7 @@ def milnce(
     count_positive_twice: bool = False,
     normalise: bool = True,
 ) -> Tensor:
-    """Contrast videos with narrations, of which any of a clip's K may be the right one.
+    """Contrast videos with narrations; any of a clip's K narrations can be the right one.
 
     A clip without narrations has no loss of its own; its video still is a negative of the others' narrations.
 

@@ -70,7 +70,7 @@ class MMV(Saved):
         self.graph = Graph(config, widths)
 
     def features(self, modality: str, x: Tensor) -> Tensor:
-        """Return what a tower gives, (B, F): what linear probes are trained on.
+        """Return the output of a tower, (B, F), the input of linear probes.
 
         Args:
             modality: one the model has.
@@ -130,7 +130,7 @@ class MMV(Saved):
         return {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
 
     def generate_model_card(self) -> ModelCard:
-        """Return the README that is saved beside the weights: what the model is, and how to use it."""
+        """Return the README that is saved next to the weights: description and use of the model."""
         spaces = {space: self.graph.dim(space) for key in self.towers for space in self.graph.spaces(key)}
         towers = "\n".join(f"- {key}: `{getattr(self.config, key)}`, into {', '.join(self.graph.spaces(key))}"
                            for key in self.towers)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where training clips come from: frames and samples decoded once and mapped from disk, or decoded when asked for.
+"""Sources of training clips: decoded once and memory-mapped from disk, or decoded on demand.
 
 Shapes: B clips, F frames stored, T frames of a clip, S side in pixels, M samples stored, L samples of a clip.
 """
@@ -34,7 +34,7 @@ Read = tuple[NDArray[np.uint8] | None, Floats | None, Reasons]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What is read of one clip: references, None for what is not wanted or not there."""
+    """References of one clip; None for a part that is not wanted or missing."""
 
     video: str | None
     audio: str | None
@@ -193,7 +193,7 @@ class Disk:
 
 
 class Live:
-    """Clips decoded when they are asked for, for collections that are too large to be kept decoded.
+    """Clips decoded on demand, for collections that are too large to store decoded.
 
     A clip that cannot be decoded gives way to another one, drawn anew, and stands in quarantine.jsonl with its reason.
 

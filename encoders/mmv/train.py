@@ -86,7 +86,7 @@ def _serving(recipe: Recipe) -> Serving:
 
 
 def _build(learn: Task, recipe: Recipe) -> MMV:
-    """Make a model with random weights, always the same of a seed, and the words of what is learnt."""
+    """Create a model with random weights, deterministic for a seed, and the words of the training set."""
     config, start, words = recipe.model, recipe.start, None
     if config.text == "words" and start.vectors is not None:
         words = Words.read(start.vectors, size=start.vocabulary)

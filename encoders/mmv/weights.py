@@ -83,7 +83,7 @@ def to_torch(name: str, array: Floats) -> Tensor:
         return tensor.permute(3, 2, 0, 1).contiguous()
     if tensor.ndim == 5:
         return _clip_weight(tensor)
-    raise BadData(f"{name} has the form {tuple(tensor.shape)}, which is that of no layer")
+    raise BadData(f"{name} has the shape {tuple(tensor.shape)}, which no layer has")
 
 
 def _clip_weight(weight_THWIO: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Words:
         table: (V, D) float32, V = 1 + len(tokens); row 0 is the padding, zeros.
 
     Raises:
-        BadData: they do not fit together, or a token stands twice.
+        BadData: they do not fit together, or a token occurs twice.
     """
 
     tokens: tuple[str, ...]
@@ -113,7 +113,7 @@ class Words:
         if self.table.ndim != 2 or len(self.table) != 1 + len(self.tokens):
             raise BadData(f"{len(self.tokens)} words need a table of {1 + len(self.tokens)} rows: {self.table.shape}")
         if len(set(self.tokens)) < len(self.tokens):
-            raise BadData(f"the word {Counter(self.tokens).most_common(1)[0][0]!r} stands twice in the vocabulary")
+            raise BadData(f"the word {Counter(self.tokens).most_common(1)[0][0]!r} occurs twice in the vocabulary")
         if self.table[0].any() or not np.isfinite(self.table).all():
             raise BadData("row 0 of a word table is its padding and must be zeros, and all of it finite")
 

@@ -1,4 +1,4 @@
-"""YAMNet: what is heard in a second of sound, as a vector that can be trained further.
+"""YAMNet: features of about one second of sound, which can be trained further.
 
 Hershey et al. 2017, CNN Architectures for Large-Scale Audio Classification, arXiv:1609.09430 (log-mel patches, AudioSet
 classes); Howard et al. 2017, MobileNets, arXiv:1704.04861 (table 1: the network).
@@ -218,7 +218,7 @@ def _fill(network: YAMNet, file: Path) -> None:
     wanted, given = ([tuple(weight.shape) for weight, _ in those] for those in (_pairs(layers), stored))
     if wanted != given:
         own, due = next(pair for pair in zip_longest(given, wanted, fillvalue="nothing") if pair[0] != pair[1])
-        raise BadSpec(f"YAMNet {file} has a layer of {own} where the network has {due}: it is another one")
+        raise BadSpec(f"YAMNet {file} has a layer of {own} where the network has {due}: it is another network")
     with torch.no_grad():
         for (weight, bias), (own_weight, own_bias) in zip(_pairs(layers), stored, strict=True):
             weight.copy_(torch.tensor(own_weight))
@@ -237,7 +237,7 @@ def _stored(file: Path) -> list[tuple[Array, Array]]:
     arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     mel = _mel()
     if not any(array.shape == mel.shape and np.allclose(array, mel, atol=1e-5) for array in arrays.values()):
-        raise BadSpec(f"YAMNet {file} does not hold the mel bands of YAMNet: it hears something else")
+        raise BadSpec(f"YAMNet {file} has other mel bands than YAMNet: it is another network")
     nodes = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
     for node in nodes:
         if len(node.input) != 3 or not arrays.keys() >= set(node.input[1:]):

@@ -21,7 +21,7 @@ AT_ONCE = 64
 
 
 def towers(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
-    """Return the towers of a checkpoint and what describes their preprocessing."""
+    """Return the towers of a checkpoint and the description of their preprocessing."""
     if checkpoint.pooling != "auto":
         raise BadSpec(f"a {checkpoint.kind} model pools as it was trained to: leave out pooling")
     network = checkpoint.network
@@ -36,7 +36,7 @@ def _other(kind: str) -> Callable[[Checkpoint, int | None], tuple[dict[str, Towe
 
 
 def pooled(output: Any) -> Any:
-    """Take the (n, dim) vectors out of what a network returns; what has none is an error, never a guess."""
+    """Extract the (n, dim) vectors from a network's output; an output without vectors is an error."""
     return output if hasattr(output, "shape") else output.pooler_output
 
 

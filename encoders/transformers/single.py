@@ -32,7 +32,7 @@ TEXT = {
 
 
 def towers(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
-    """Return the towers of a checkpoint and what describes their preprocessing."""
+    """Return the towers of a checkpoint and the description of their preprocessing."""
     return _image(checkpoint, frames) if checkpoint.kind in VISION else _text(checkpoint, frames)
 
 

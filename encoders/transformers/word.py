@@ -76,6 +76,6 @@ def words(checkpoint: Checkpoint, call: Callable[..., Any], *, fixed: bool = Fal
 
 
 def _positions(config: Any) -> int:
-    """Return how many tokens a network has positions for."""
+    """Return the number of token positions of a network."""
     offset = config.pad_token_id + 1 if config.model_type in _OFFSET else 0
     return int(config.max_position_embeddings) - offset

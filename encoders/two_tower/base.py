@@ -1,4 +1,4 @@
-"""What towers stand on when they are asked: frozen encoders, and n-grams of words."""
+"""Inputs of towers in use: vectors of frozen encoders, and n-grams of words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a two-tower model is: the encoders it stands on, and the heads on top of them.
+"""Configuration of a two-tower model: its base encoders, and the heads on top of them.
 
 ``config.json`` beside the weights is a config as JSON, and describes the model completely.
 """
@@ -21,7 +21,7 @@ WORDS = "words"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What a tower stands on.
+    """The inputs of a tower.
 
     Attributes:
         spec: frozen encoders, joined by " + ", whose vectors stand side by side; of a value that starts with ``./``
@@ -38,12 +38,12 @@ class Base:
 
     def __post_init__(self) -> None:
         if bool(self.spec) != (self.width > 0) or not (self.spec or self.words):
-            raise BadSpec("two_tower: a tower stands on encoders with vectors, on words, or on both")
+            raise BadSpec("two_tower: a tower needs encoders with vectors, words, or both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A model: the encoders it stands on, and the heads.
+    """Configuration of a model: base encoders and heads.
 
     Attributes:
         towers: by key of KEYS the encoders below it, set by training. A video goes through the image tower where it

@@ -1,4 +1,4 @@
-"""What is learnt from: questions, and the items that answer them.
+"""Training data: questions, and the items that answer them.
 
 A thing is a key with a reference. Equal references are one thing, so that products of one name ask once in what counts
 as wrong, and a batch that draws a right answer of another row's question does not call it wrong.
@@ -21,7 +21,7 @@ from quiver.types import Floats, Item, Rows, keys_of, source_of, sources_of
 
 
 class Column(Protocol):
-    """What a tower is given of the things of one key."""
+    """Inputs of a tower, for all media of one key."""
 
     def __call__(self, rows: Rows) -> dict[str, Tensor]:
         """Return it of some of them, one row each."""
@@ -158,12 +158,12 @@ def _asks(question: Question, where: str) -> tuple[str, tuple[Any, ...]]:
     keys = keys_of(media)
     if len(keys) != 1 or question.query.like:
         held = ", ".join([*keys, *(["stored items"] * bool(question.query.like))]) or "nothing"
-        raise BadData(f"{where}: question {question.id} holds {held}; two_tower takes questions that hold one thing")
+        raise BadData(f"{where}: question {question.id} holds {held}; two_tower takes questions with one input")
     return keys[0], sources_of(media, keys[0])
 
 
 def _answers(question: Question, items: Mapping[str, Item], things: Things, task: Task) -> tuple[Rows, Rows]:
-    """Return what is right, and what else does not compete."""
+    """Return the right answers, and the other items that do not compete."""
     target = question.query.target or task.target
     found = {}
     for id in (*question.relevant, *question.exclude):

@@ -1,4 +1,4 @@
-"""A trained model as an encoder: whatever has a tower, one thing at a time, into one space."""
+"""A trained model as an encoder: media of each key with a tower, into one space."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -45,7 +45,7 @@ def build(checkpoint: Path, *, device: str, place: torch.device, moved: Mapping[
 
 
 def assemble(model: TwoTower, grounds: Mapping[str, Ground]) -> Towers:
-    """Make an encoder of a model in evaluation and what its towers stand on.
+    """Create an encoder from a model in eval mode and the inputs of its towers.
 
     A model with an image tower embeds videos through it, too, where everything below puts them into the space of
     pictures, and the other way round.

@@ -30,7 +30,7 @@ Side = Mapping[str, tuple[Tensor, Given]]
 
 
 class Contrast(NamedTuple):
-    """What a loss compares: unit vectors (B, D) of questions and answers, and how their cosines become logits."""
+    """Inputs of a loss: unit vectors (B, D) of questions and answers, and the conversion of cosines to logits."""
 
     ask: Tensor
     answer: Tensor
@@ -75,7 +75,7 @@ class Bag(nn.Module):
         nn.init.zeros_(self.table.weight)
 
     def measure(self, texts: Sequence[Rows]) -> None:
-        """Let rows count by how few of the training set's texts have them: log((1 + texts) / texts with it)."""
+        """Weight rows by inverse document frequency in the training set: log((1 + texts) / texts with it)."""
         found = np.bincount(np.concatenate([*texts, np.empty(0, np.int64)]), minlength=len(self.rarity))
         self.rarity[1:] = torch.from_numpy(np.log((1 + len(texts)) / found.clip(1)))[1:]
 
@@ -147,7 +147,7 @@ class TwoTower(Saved):
         self.bias = nn.Parameter(torch.tensor(config.bias), requires_grad=config.loss == "sigmoid")
 
     def embed(self, key: str, given: Given) -> Tensor:
-        """Return unit vectors (B, D) of what a key's tower is given.
+        """Return unit vectors (B, D) of the inputs of a key's tower.
 
         Raises:
             BadSpec: the key has no tower.
@@ -169,7 +169,7 @@ class TwoTower(Saved):
         return rows[places.argsort()]
 
     def generate_model_card(self) -> ModelCard:
-        """Return the README that is saved beside the weights: what the model is, and how to use it."""
+        """Return the README that is saved next to the weights: description and use of the model."""
         lines = [
             f"- {key}: `{' + '.join(filter(None, ['words' * base.words, base.spec]))}`"
             for key, base in self.config.towers.items()

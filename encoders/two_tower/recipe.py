@@ -12,7 +12,7 @@ from quiver.errors import BadSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Towers:
-    """Encoders that the towers stand on, several of them joined by " + ".
+    """Base encoders of the towers, several of them joined by " + ".
 
     Attributes:
         text: of texts; one of them may be ``words``: n-grams that are learnt from the texts themselves.

@@ -1,4 +1,4 @@
-"""Train two towers on questions and their answers: what to train first on a catalogue.
+"""Train two towers on questions and their answers: the first model to train on a catalogue.
 
 Radford et al. 2021 (CLIP), arXiv:2103.00020, table 18 and section 2.5; Zhai et al. 2023 (SigLIP), arXiv:2303.15343,
 section 4; the towers are locked, as Zhai et al. 2022 (LiT), arXiv:2111.07991, found best for pictures, or fine-tuned
@@ -33,14 +33,14 @@ __all__ = ["PRESETS", "Recipe", "train"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lesson:
-    """A task, with what each tower is given of its things."""
+    """A task with the inputs of each tower."""
 
     pairs: Pairs
     columns: Mapping[str, Features]
 
 
 def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) -> Outcome:
-    """Learn from questions that hold one thing each, and from the items that answer them.
+    """Train on questions with one input each, and on the items that answer them.
 
     It leaves ``out/model`` with ``config.json`` and ``model.safetensors``, and the networks that were fine-tuned.
 
@@ -79,7 +79,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
 
 
 def _specs(pairs: Pairs, recipe: Recipe) -> dict[str, str]:
-    """Return by key what its tower stands on, as the recipe says."""
+    """Return the base of each key's tower, by the recipe."""
     keys, said = pairs.things.refs, recipe.towers
     found = {key: said.image if key == "video" and said.video is None else getattr(said, key) for key in keys}
     for key, spec in found.items():
@@ -96,12 +96,12 @@ def _tower(key: str, keys: Mapping[str, Any], recipe: Recipe) -> str:
 
 
 def _lesson(pairs: Pairs, specs: Mapping[str, str], recipe: Recipe, cache: Path) -> _Lesson:
-    """Extract what the towers are given, and leave out what cannot be read."""
+    """Extract the inputs of the towers, and leave out unreadable media."""
     columns, lost = {}, {}
     for key, refs in pairs.things.refs.items():
         spec = specs.get(key) or specs.get(SHARED.get(key, ""))
         if spec is None:
-            raise BadSpec(f"validation has {key}, of which there is nothing to learn from")
+            raise BadSpec(f"validation has {key}, but the training set has none")
         columns[key], readable = _column(key, refs, spec, buckets=recipe.model.buckets, cache=cache)
         lost[key] = np.flatnonzero(~readable)
     return _Lesson(pairs.without(lost), columns)
@@ -110,7 +110,7 @@ def _lesson(pairs: Pairs, specs: Mapping[str, str], recipe: Recipe, cache: Path)
 def _column(
     key: str, refs: Sequence[Any], said: str, *, buckets: int, cache: Path
 ) -> tuple[Features, NDArray[np.bool_]]:
-    """Return what a tower is given of references, and which of them can be read."""
+    """Return a tower's inputs of references, and the mask of readable ones."""
     spec, words = base.parse(said)
     readable, parts = np.ones(len(refs), bool), []
     for each in spec.split(" + ") if spec else ():  # one by one, so that another mixture finds them kept
@@ -176,7 +176,7 @@ def _validate(pairs: Pairs, columns: Mapping[str, Column]) -> Callable[[nn.Modul
 def _tune(
     model: TwoTower, lesson: _Lesson, held: _Lesson | None, out: Path, *, recipe: Recipe, before: Outcome
 ) -> Outcome:
-    """Train networks and heads together, and keep what is better; the networks go into the model's folder."""
+    """Train networks and heads together, and keep the better state; the networks go into the model's folder."""
     if "image" in recipe.tune.keys and "video" in lesson.columns and "video" not in model.config.towers:
         raise BadSpec("two_tower tune.towers=image: videos go through the same tower; give video=ENCODERS of their own")
     trunks = {key: trunk.open(model.config.towers[key].spec, key, share=recipe.tune.share) for key in recipe.tune.keys}

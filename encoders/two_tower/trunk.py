@@ -1,4 +1,4 @@
-"""Towers that are trained to the ground: the network below the head, end to end, with normalisation left as it is.
+"""End-to-end training of towers: the network below the head is trained too, with its normalisation unchanged.
 
 The first part of a tower's spec is what is trained: a ``timm`` model for pictures, a ``sentence_transformers`` model
 for text. Here it computes exactly what that encoder does, only with gradients, so that what comes out is a file
@@ -210,7 +210,7 @@ class Tuned(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raw:
-    """What a network is given of the things of one key, read each time, beside the vectors of the other parts.
+    """Inputs of a network for one key, read each time, next to the vectors of the other parts.
 
     Attributes:
         trunk: the network.
@@ -223,7 +223,7 @@ class Raw:
     rest: Features
 
     def __call__(self, rows: Rows) -> dict[str, Tensor]:
-        """Return what the trunk's collate gives, ``features`` (B, R) and ``grams``."""
+        """Return the trunk's collated inputs, ``features`` (B, R) and ``grams``."""
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             read = list(pool.map(self.trunk.reader, [self.refs[row] for row in rows]))
         return {**self.rest(rows), **self.trunk.collate(read)}
@@ -232,7 +232,7 @@ class Raw:
 def columns(
     things: Mapping[str, Sequence[Any]], held: Mapping[str, Features], trunks: Mapping[str, Trunk]
 ) -> dict[str, Column]:
-    """Put what networks are given in place of what they made.
+    """Replace the outputs of networks by their inputs.
 
     Args:
         things: references by key.

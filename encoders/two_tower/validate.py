@@ -22,7 +22,7 @@ class Measured(Protocol):
 
     @property
     def config(self) -> Config:
-        """What it is made of."""
+        """Configuration of the model."""
         ...
 
     @property

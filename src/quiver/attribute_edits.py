@@ -1,6 +1,6 @@
-"""Composed questions made from attributes: a reference, and one attribute that should be another.
+"""Composed questions generated from attributes: a reference, and a new value for one attribute.
 
-Any table whose rows have attributes can be asked so. The words for a change are templates, not what people wrote.
+They work for any table whose rows have attributes. The texts are templates, not written by people.
 """
 
 import hashlib
@@ -16,16 +16,16 @@ from quiver.errors import BadSpec
 from quiver.task import Question, Task
 from quiver.types import Item, Query, strings
 
-#: Cells that say nothing.
+#: Cell values that mean unknown.
 UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown"})
-#: How a value is asked for, by a word that the attribute's name ends with; others are named.
+#: Template of a change, by the last word of the attribute's name; other attributes are named in the text.
 PHRASES = {
     **dict.fromkeys(("colour", "color"), "the same in {value}"),
     **dict.fromkeys(("material", "size", "fabric"), "the same in {value}"),
     **dict.fromkeys(("gender", "age"), "the same for {value}"),
     **dict.fromkeys(("type", "category", "kind"), "the same as {value}"),
 }
-#: Most questions of a part, where nothing says how many.
+#: Default limit of questions per split.
 QUERIES = 20_000
 
 
@@ -35,9 +35,9 @@ class Change:
 
     Attributes:
         reference: row of the reference.
-        attribute: what should be different.
-        value: what it should be.
-        targets: rows that have the value and otherwise the reference's attributes, ascending.
+        attribute: the attribute to change.
+        value: its new value.
+        targets: rows with the new value and otherwise the reference's attributes, ascending.
     """
 
     reference: int
@@ -51,8 +51,8 @@ class Changes:
 
     Args:
         rows: attribute values by name, each row having all of ``attributes``.
-        attributes: those that count; others may differ freely.
-        unknown: values that say nothing: rows that have one are neither references nor targets.
+        attributes: the attributes to compare; others may differ freely.
+        unknown: values that mean unknown; rows with one are neither references nor targets.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Changes:
         self._cells = {rest: {value: tuple(its[value]) for value in sorted(its)} for rest, its in cells.items()}
 
     def of(self, reference: int, attribute: str) -> list[Change]:
-        """List the changes of one attribute that a reference can be asked for, by value."""
+        """List the possible changes of one attribute of a reference, by value."""
         cell = self._cells[self._rest(reference, attribute)]
         own = self._rows[reference][attribute]
         return [Change(reference, attribute, value, targets) for value, targets in cell.items() if value != own]
 
     def draw(self, asked: Sequence[str], count: int, *, seed: int) -> list[Change]:
-        """Draw changes at random, each once: the attributes asked for in turn, references alike, then values.
+        """Draw random changes without repetition: attributes in turn, then references uniformly, then values.
 
-        The first of many drawn are the many of a smaller count; where there are fewer than count, all are drawn.
+        A smaller count gives a prefix of a larger one; if fewer changes than ``count`` exist, all are drawn.
 
         Raises:
             BadSpec: count is not positive.
@@ -98,21 +98,21 @@ class Changes:
             yield from (offers[place][turn] for place in order if turn < len(offers[place]))
 
     def _rest(self, row: int, attribute: str) -> tuple[str, ...]:
-        """Return what must stay the same when one attribute changes."""
+        """Return the values that must stay the same when one attribute changes."""
         kept = (self._rows[row][name] for name in self._attributes if name != attribute)
         return (attribute, *kept)
 
 
 def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> Task:
-    """Ask a table's pictures for other pictures: the same, but for one attribute.
+    """Generate questions that ask for a table's picture with one attribute changed.
 
-    Answers are all pictures that have the asked value and otherwise the reference's value in every other of the
-    attributes; columns that are not named may differ. The reference does not compete.
+    The right answers are all pictures with the new value and the reference's value in every other attribute; columns
+    that are not named may differ. The reference does not compete.
 
     Args:
-        task: items with an image, attributes in their metadata; its own questions are left out.
+        task: items with an image, and attributes in their metadata; its own questions are not used.
         attributes: names of metadata columns, at least one.
-        queries: how many to draw, the attributes in turn.
+        queries: number of questions to draw, attributes in turn.
 
     Returns:
         The task, possibly without questions; its protocol and notes say that texts are TEMPLATED.
@@ -136,8 +136,8 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
         "the asked value and else equal in these; all items but the reference compete"
     )
     mute = sum("" in row.values() for row in rows)
-    notes = [f"{len(drawn):,} questions with TEMPLATED texts, made from the columns {told}"]
-    notes += [f"{mute:,} pictures lack one of these values: neither asked about nor answers"] * (mute > 0)
+    notes = [f"{len(drawn):,} questions with TEMPLATED texts, generated from the columns {told}"]
+    notes += [f"{mute:,} pictures lack one of these values; they are neither references nor answers"] * (mute > 0)
     return replace(
         task,
         revision=hashlib.sha256(f"{task.revision} {protocol} {queries}".encode()).hexdigest(),
@@ -150,14 +150,14 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
 
 
 def _near(name: str, columns: Sequence[str]) -> str:
-    """Return the column that was probably meant; "" if none is near."""
+    """Return the column with the most similar name; "" if none is similar."""
     bare = name.casefold()
     holding = [each for each in columns if bare in each.casefold() or each.casefold() in bare]
     return next(iter([*holding, *get_close_matches(name, columns, n=1)]), "")
 
 
 def phrase(attribute: str, value: str) -> str:
-    """Say in a template what should be different.
+    """Return the templated text of a change.
 
     >>> phrase("base_colour", "Red"), phrase("gender", "Women"), phrase("sleeve length", "long")
     ('the same in red', 'the same for women', 'the same with sleeve length long')

@@ -1,10 +1,10 @@
-"""What can go wrong, as types: each message names the thing and says what to do."""
+"""Error types of Quiver: each message names the cause and says what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-#: Optional packages by the name they are imported by: the name they are installed by, and the extra that installs them.
+#: Optional packages by import name: name of the distribution, and the extra that installs it.
 EXTRAS = {
     "accelerate": ("accelerate", "train"),
     "av": ("av", "video"),
@@ -35,11 +35,11 @@ EXTRAS = {
 
 
 class QuiverError(Exception):
-    """Anything a user can put right; the command line prints it as one line, without a traceback."""
+    """An error that a user can fix; the command line prints it as one line, without a traceback."""
 
 
 class BadSpec(QuiverError):
-    """A model, index or query was named in a way that cannot be read."""
+    """A model, index, query or option is invalid or unknown."""
 
 
 class Untrusted(BadSpec):
@@ -47,23 +47,23 @@ class Untrusted(BadSpec):
 
 
 class BadMedia(QuiverError):
-    """A file or bytes cannot be decoded; the reason is fit to be shown beside the file's name."""
+    """A file or bytes cannot be decoded; the message can be shown next to the file's name."""
 
 
 class BadData(QuiverError):
-    """A manifest, a table or an array does not have the form it must have."""
+    """A manifest, table or array has the wrong form."""
 
 
 class CannotWrite(QuiverError):
-    """A file or folder cannot be written: the disk is full, or the place is read-only, missing or not permitted."""
+    """A file or folder cannot be written: the disk is full, or the location is read-only, missing or not permitted."""
 
 
 class MissingExtra(QuiverError):
-    """A package that this job needs is not installed.
+    """A package that this operation needs is not installed.
 
     Args:
-        module: the name it is imported by.
-        extra: what to install; by default the extra of that package.
+        module: its import name.
+        extra: the extra to install; by default the extra of that package.
     """
 
     def __init__(self, module: str, *, extra: str | None = None) -> None:
@@ -74,15 +74,15 @@ class MissingExtra(QuiverError):
 
 
 class MissingWeights(QuiverError):
-    """A model's weights are neither on disk nor to be downloaded from here."""
+    """A model's weights are not on disk and cannot be downloaded."""
 
 
 class NoRoute(QuiverError):
-    """No path in the graph of spaces leads from what the user holds to what the user wants."""
+    """No path in the graph of spaces leads from the query inputs to the target."""
 
 
 class SpaceMismatch(QuiverError):
-    """Vectors of two different spaces were about to be compared."""
+    """Vectors of two different spaces cannot be compared."""
 
 
 class BadCollection(QuiverError):
@@ -90,7 +90,7 @@ class BadCollection(QuiverError):
 
 
 class NoCollection(BadCollection):
-    """There is no collection here."""
+    """No collection exists at this location."""
 
 
 @contextmanager
@@ -110,10 +110,10 @@ def optional() -> Iterator[None]:
 
 
 def require(*modules: str, extra: str) -> None:
-    """See that packages are installed, importing none of them.
+    """Check that packages are installed, without importing them.
 
     Raises:
-        MissingExtra: one is not; the message names the extra that installs all of them.
+        MissingExtra: a package is missing; the message names the extra that installs all of them.
     """
     for module in modules:
         if find_spec(module) is None:
@@ -121,12 +121,12 @@ def require(*modules: str, extra: str) -> None:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Tell whether an error is a panic of a Rust library, which is no ``Exception``."""
+    """Whether an error is a panic of a Rust library, which is not an ``Exception``."""
     return type(error).__name__ == "PanicException"
 
 
 def explained(error: BaseException) -> BaseException:
-    """Return a QuiverError in place of a panic in Rust or of a missing optional package; any other error as it is."""
+    """Convert a panic in Rust or a missing optional package to a QuiverError; return other errors unchanged."""
     if isinstance(error, ModuleNotFoundError) and (module := (error.name or "").partition(".")[0]) in EXTRAS:
         missing = MissingExtra(module)
         missing.__cause__ = error
@@ -135,8 +135,8 @@ def explained(error: BaseException) -> BaseException:
         return error
     said = str(error).strip().split("\n", 1)[0]
     fresh = QuiverError(
-        f"the storage library failed with an internal error: {said or 'it says no more'}; check the condition and the"
-        " collection's files, and report this if both are right"
+        f"the storage library failed with an internal error: {said or 'no details'}; check the condition and the"
+        " collection's files, and report a bug if both are right"
     )
     fresh.__cause__ = error
     return fresh

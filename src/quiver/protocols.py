@@ -1,10 +1,10 @@
-"""The verbs: what an encoder, a bridge, a scorer and an index can be asked. No base classes.
+"""Protocols of encoders, bridges, scorers and indexes; plugins need no base classes.
 
 A module of ``quiver.encoders`` offers ``load(*, option=default, ...) -> Encoder`` (or Scorer);
 a module of ``quiver.indexers`` offers ``build(vectors, *, option=default, ...) -> Index`` and
 ``open(path, space) -> Index``. Options are keyword-only, annotated, and documented there.
 
-Shapes: n items, q queries, k hits, dim the width of a space.
+Shapes: n items, q queries, k hits, dim the dimension of a space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,22 +14,22 @@ from typing import Any, Protocol, runtime_checkable
 
 from quiver.types import Floats, Probe, Rows, Space
 
-#: Turns a path, URI, bytes, array or text into what ``embed`` takes, or raises BadMedia.
+#: Turns a path, URI, bytes, array or text into an input of ``embed``, or raises BadMedia.
 #: It is picklable and light: spawned workers run it, while the model runs in the main process.
 Reader = Callable[[Any], Any]
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """An arrow from media into spaces."""
+    """Embeds media into one or more spaces: an arrow of the planner's graph."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What it embeds, a subset of KEYS."""
+        """The keys that it embeds, a subset of KEYS."""
         ...
 
     def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the spaces this key is embedded in, finest first; empty where the key is foreign."""
+        """Return the spaces that this key is embedded into, finest first; empty if it does not embed the key."""
         ...
 
     def reader(self, key: str) -> Reader:
@@ -37,7 +37,7 @@ class Encoder(Protocol):
         ...
 
     def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
-        """Embed what the reader gave.
+        """Embed outputs of the reader.
 
         Args:
             key: one of ``keys``.
@@ -45,7 +45,7 @@ class Encoder(Protocol):
             space: one of ``spaces(key)``.
 
         Returns:
-            (n, dim) float32, finite, with rows of unit length where the metric is cosine. A row does not
+            (n, dim) float32, finite, with rows of unit length if the metric is cosine. A row does not
             depend on the rest of its batch.
 
         Raises:
@@ -57,16 +57,16 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Bridge(Protocol):
-    """An arrow from one space into another."""
+    """Maps the vectors of one space into another: an arrow of the planner's graph."""
 
     @property
     def source(self) -> Space:
-        """Where it starts."""
+        """The space of its input."""
         ...
 
     @property
     def target(self) -> Space:
-        """Where it ends."""
+        """The space of its output."""
         ...
 
     def map(self, vectors: Floats) -> Floats:
@@ -74,21 +74,21 @@ class Bridge(Protocol):
         ...
 
 
-#: What a scorer made of a batch of queries: arrays by name, of which row i belongs to query i.
+#: Inputs that a scorer prepared from a batch of queries: arrays by name; row i belongs to query i.
 Held = Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScorerInput:
-    """One query as a scorer sees it.
+    """One query as input of a scorer.
 
     Attributes:
-        media: what is held, by name of MEDIA; several references or several wishes are several values.
-        examples: vectors of stored items that serve as references, (e, dim) by space; empty where there are none.
-        weights: how much each held thing counts, by name of MEDIA, 1 where it is not named; an example counts as
-            what it stands for.
-        originals: what those stored items hold, by name of MEDIA, in the order of ``examples``: for a scorer to whom
-            their vectors do not say enough.
+        media: the query inputs, by name of MEDIA; several references or several texts are several values.
+        examples: vectors of stored items that serve as references, (e, dim) by space; empty without examples.
+        weights: weight of each query input, by name of MEDIA, 1 if it is not named; an example has the weight of the
+            medium that it replaces.
+        originals: media of those stored items, by name of MEDIA, in the order of ``examples``: for a scorer that needs
+            more than their vectors.
     """
 
     media: Mapping[str, Sequence[Any]]
@@ -99,61 +99,61 @@ class ScorerInput:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Ranks candidates by what no single arrow gives: a composition, a comparison word by word.
+    """Ranks candidates by more than one vector per query: a composition of inputs, or a comparison word by word.
 
-    An encoder may offer some in an attribute ``scorers``, as it may offer ``bridges``, and name in ``features`` those
-    of its spaces that only its scorers read, which are never searched. The engine writes them into the manifest,
-    scores whole collections tile by tile or recalls and scores again, and leaves references out. One that computes
-    somewhere may say so in an attribute ``device``, such as ``cuda:0``: what pairs cost is remembered for that device.
+    An encoder may have scorers in an attribute ``scorers``, as it may have ``bridges``. Its attribute ``features`` may
+    name spaces that only its scorers read; these are never searched. The engine writes scorers into the manifest,
+    scores whole collections tile by tile or recalls candidates and scores them, and excludes references. A scorer may
+    name its device in an attribute ``device``, such as ``cuda:0``; the cost per pair is stored for that device.
     Shapes: q queries, n candidates, m vectors of a probe.
     """
 
     @property
     def name(self) -> str:
-        """What people call it, such as ``artemis``."""
+        """Its display name, such as ``artemis``."""
         ...
 
     @property
     def holds(self) -> tuple[str, ...]:
-        """Names of MEDIA a query must hold, such as ``("image", "text")``; a stored example stands for its media."""
+        """Names of MEDIA that a query needs, such as ``("image", "text")``; a stored example can replace its media."""
         ...
 
     @property
     def finds(self) -> str:
-        """The key of KEYS it ranks."""
+        """The key of KEYS that it ranks."""
         ...
 
     @property
     def reads(self) -> tuple[Space, ...]:
-        """Spaces whose stored vectors, of the key it finds, scoring needs."""
+        """Spaces whose stored vectors, of the key that it ranks, scoring needs."""
         ...
 
     @property
     def recalls(self) -> Mapping[str, tuple[Space, ...]]:
-        """Its ways to recall candidates, the default first: by name, the space of each of the probes it asks.
+        """Its recall methods, the default first: by name, the space of each probe (query vector).
 
-        A space need not be stored where a bridge leads there. Empty where it can only rerank.
+        A space need not be stored if a bridge leads there. Empty if it can only rerank.
         """
         ...
 
     @property
     def exact(self) -> bool:
-        """Whether the default recall, of one probe, ranks as ``score`` does: then nothing is scored again."""
+        """Whether the default recall, with one probe, ranks like ``score``, so that reranking is not needed."""
         ...
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
-        """Embed what q queries hold, once.
+        """Prepare the inputs of q queries, once.
 
         Raises:
-            BadMedia: what is held cannot be decoded.
+            BadMedia: an input cannot be decoded.
         """
         ...
 
     def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
-        """Return what recall should ask: one probe, vectors (q, m, dim), for each space in ``recalls[recall]``.
+        """Return the query vectors of a recall method: one probe, (q, m, dim), for each space in ``recalls[recall]``.
 
         Args:
-            held: of ``hold``.
+            held: result of ``hold``.
             recall: one of ``recalls``.
             moments: mean of the squared stored vectors, (dim,), of each space in ``reads``.
         """
@@ -163,7 +163,7 @@ class Scorer(Protocol):
         """Score every candidate for every query.
 
         Args:
-            held: of ``hold``.
+            held: result of ``hold``.
             columns: stored vectors of n candidates, (n, dim), of each space in ``reads``.
 
         Returns:
@@ -172,7 +172,7 @@ class Scorer(Protocol):
         ...
 
     def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
-        """Return what the scores are made of: (q, n) by name, which add up to ``score``."""
+        """Return the terms of the scores: (q, n) by name; they add up to ``score``."""
         ...
 
 
@@ -187,32 +187,32 @@ class Index(Protocol):
 
     @property
     def rows(self) -> Rows:
-        """(n,) int64 row numbers it holds."""
+        """(n,) int64 row numbers of its vectors."""
         ...
 
     def __len__(self) -> int:
-        """How many vectors it holds."""
+        """Number of its vectors."""
         ...
 
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query.
 
         Args:
-            queries: (q, dim) float32, left as they are; for cosine their length does not matter.
-            k: how many.
-            allow: only these row numbers may be found; rows not held are ignored; None for all.
+            queries: (q, dim) float32, not modified; for cosine their length does not matter.
+            k: number of rows.
+            allow: only these row numbers may be found; unknown rows are ignored; None for all.
 
         Returns:
             scores (q, w) float32, best first and larger is better whatever the metric (l2 gives minus the
             squared distance), and rows (q, w) int64, where w = min(k, rows that may be found). An approximate
-            index that finds fewer fills up with row -1 and score -inf; an exact one never does.
+            index that finds fewer pads with row -1 and score -inf; an exact one never does.
 
         Raises:
-            SpaceMismatch: the queries have another width.
+            SpaceMismatch: the queries have another dimension.
             BadData: a query is not finite, or ``allow`` is not sorted and unique.
         """
         ...
 
     def save(self, path: Path) -> None:
-        """Write to a file or folder that ``open`` of the same module reads; the file appears whole or not at all."""
+        """Write to a file or folder that ``open`` of the same module reads, atomically."""
         ...

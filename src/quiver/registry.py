@@ -1,7 +1,7 @@
-"""A name is a module. Found by its spelling, imported on use, configured by key=value.
+"""Registry: a name is a module, imported on use and configured by key=value options.
 
-``quiver.encoders.timm`` is the encoder ``timm``; a dotted name such as ``my_company.encoder`` is a module of
-somebody else's. Modules whose name starts with ``_`` are invisible here.
+``quiver.encoders.timm`` is the encoder ``timm``; a dotted name such as ``my_company.encoder`` is a module outside
+this package. Modules whose names start with ``_`` are not listed.
 """
 
 import importlib
@@ -19,21 +19,21 @@ from quiver.errors import BadSpec, optional
 
 
 def names(kind: str) -> list[str]:
-    """List the modules of a folder, such as ``encoders`` or ``benchmarks.datasets``, importing none of them."""
+    """List the modules of a folder, such as ``encoders`` or ``benchmarks.datasets``, without importing them."""
     package = importlib.import_module(f"quiver.{kind}")
     return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
 
 
 def module(kind: str, name: str) -> types.ModuleType:
-    """Import the module a name stands for.
+    """Import the module of a name.
 
     Raises:
-        BadSpec: no such module; the message lists those there are.
+        BadSpec: no such module; the message lists the existing ones.
         MissingExtra: a package that the module imports is not installed.
     """
     if "/" in name or "\\" in name or name.startswith(".") or name.endswith(".") or ".." in name:
         raise BadSpec(
-            f"{name!r} is a path, and {kind} are named: a trained model is given as 'NAME checkpoint={name}', with NAME"
+            f"{name!r} is a path, but {kind} have names: write a trained model as 'NAME checkpoint={name}', with NAME"
             f" one of {', '.join(names(kind))}"
         )
     path = name if "." in name else f"quiver.{kind}.{name}"
@@ -72,7 +72,7 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def load(kind: str, spec: str, *, entry: str = "load") -> Any:
-    """Call ``entry`` of the module a spec names, with its options converted to the annotated types."""
+    """Call ``entry`` of the module that a spec names, with its options converted to the annotated types."""
     name, options = split(spec)
     function = getattr(module(kind, name), entry, None)
     if function is None:
@@ -82,7 +82,7 @@ def load(kind: str, spec: str, *, entry: str = "load") -> Any:
 
 
 def canonical(spec: str) -> str:
-    """Write a spec so that it means the same from any folder: values that are paths on disk become absolute."""
+    """Make a spec independent of the current folder: values that are paths on disk become absolute."""
     name, options = split(spec)
     paths = {key: Path(value).expanduser() for key, value in options.items() if "/" in value or Path(value).is_file()}
     absolute = {key: str(path.resolve()) for key, path in paths.items() if path.exists()}
@@ -90,7 +90,7 @@ def canonical(spec: str) -> str:
 
 
 def convert(function: Callable[..., Any], options: dict[str, str], *, name: str) -> dict[str, Any]:
-    """Turn option strings into the types a function's keyword-only parameters declare."""
+    """Convert option strings to the types of a function's keyword-only parameters."""
     accepted = {
         key: parameter
         for key, parameter in inspect.signature(function, eval_str=True).parameters.items()
@@ -105,12 +105,12 @@ def convert(function: Callable[..., Any], options: dict[str, str], *, name: str)
 
 
 def value(text: str, annotation: Any, where: str) -> Any:
-    """Turn text into a value of an annotated type; ``where`` names it in messages.
+    """Convert text to a value of an annotated type; ``where`` names it in messages.
 
     Raises:
-        BadSpec: the text is no value of that type.
+        BadSpec: the text is not a value of that type.
     """
-    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)  # Literal | None is the latter
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)  # Literal | None is a Union
     options = typing.get_args(annotation) if union else (annotation,)
     if type(None) in options and text.lower() == "none":
         return None

@@ -1,8 +1,8 @@
-"""What every dataset becomes: a task, with the items to search, the questions to ask, and what answers them.
+"""Tasks: the common form of all data sets, with items, questions and right answers.
 
 A dataset module offers ``load(*, folder: Path | None = None, split: str = ..., ...) -> Task``, so that a spec such as
 ``"fashion_products track=composed split=validation"`` names one evaluation exactly. Training learns from tasks too:
-what a question holds belongs together with what answers it.
+the inputs of a question and its right answers are pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ from quiver.types import Item, Query, strings
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One query of a task, and what counts as an answer.
+    """One query of a task, and its right answers.
 
     Attributes:
         id: unique within its task.
-        query: what is held; ``k``, ``index`` and ``spaces`` are left to the run.
+        query: the inputs; the run sets ``k``, ``index`` and ``spaces``.
         relevant: grade by item id, all positive.
-        exclude: items that do not compete, such as the reference picture where the protocol leaves it out.
+        exclude: items that do not compete, such as the reference picture if the protocol excludes it.
         candidates: the only items that compete, for sampled and subset protocols; None for all.
-        group: figures are averaged within a group first, then over groups; one group where it is empty.
-        source: what it was made from: captions of one photo, changes of one reference. Questions of one source go
-            together, so that intervals draw sources; empty where it stands alone.
+        group: figures are averaged within a group first, then over groups; empty for a single group.
+        source: the object that it was made from, such as a photo with several captions. Intervals resample sources,
+            each with all of its questions; empty if no other question shares it.
     """
 
     id: str
@@ -48,13 +48,14 @@ class Task:
     Attributes:
         name: the spec that loads it.
         revision: hexadecimal hash of the files it was read from, and of the protocol.
-        items: what is searched.
-        questions: what is asked.
-        measures: what the field reports, the headline first, as in ``"Success@10"`` (see ``benchmarks.metric``).
-        target: the key of KEYS that is searched.
-        protocol: one line: who competes, what is left out, how figures are averaged.
-        source: where the data comes from, and its licence.
-        notes: what was excluded and how many of it, known faults of the data.
+        items: the items to search.
+        questions: the questions.
+        measures: the usual measures of the field, the headline first, as in ``"Success@10"`` (see
+            ``benchmarks.metric``).
+        target: the key of KEYS to search.
+        protocol: one line: the competing items, exclusions, and averaging of figures.
+        source: origin and licence of the data.
+        notes: exclusions with their numbers, and known faults of the data.
     """
 
     name: str
@@ -74,10 +75,10 @@ class Task:
 
 
 def check(task: Task) -> Task:
-    """See that a task can be scored.
+    """Check that a task can be scored.
 
     Raises:
-        BadData: an id stands twice, or a question has no relevant item, or names an item that is not there.
+        BadData: an id occurs twice, or a question has no relevant item or names an item that the task lacks.
     """
     _unique([item.id for item in task.items], f"{task.name}: item")
     _unique([question.id for question in task.questions], f"{task.name}: question")
@@ -91,7 +92,7 @@ def check(task: Task) -> Task:
             competing = None if shared is None else frozenset(shared)
             absent |= (competing or frozenset()) - known
         if absent:
-            raise BadData(f"{task.name}: question {question.id} names item {min(absent)!r}, which is not there")
+            raise BadData(f"{task.name}: question {question.id} names item {min(absent)!r}, which the task lacks")
         answers = set(question.relevant).difference(question.exclude)
         if not (answers if competing is None else answers & competing):
             raise BadData(f"{task.name}: question {question.id} has no relevant item among those that compete")
@@ -102,5 +103,5 @@ def _unique(ids: Sequence[str], what: str) -> None:
     seen: set[str] = set()
     for id in ids:
         if id in seen:
-            raise BadData(f"{what} {id!r} stands twice")
+            raise BadData(f"{what} {id!r} occurs twice")
         seen.add(id)

@@ -145,8 +145,8 @@ def test_the_same_command_goes_on_and_other_settings_are_refused_but_for_fresh(l
     command = ["lab.lengths", "--data", lengths, "--out", tmp_path / "run"]
     run(*command, "steps=20")
     assert "resuming from step 20" in run(*command, "steps=30").stdout
-    assert "was begun with loop.rate=0.3, not 0.1" in refused(*command, "steps=30", "loop.rate=0.1")
-    assert "was begun with loop.steps=30, not 29" in refused(*command, "steps=29")
+    assert "was started with loop.rate=0.3, not 0.1" in refused(*command, "steps=30", "loop.rate=0.1")
+    assert "was started with loop.steps=30, not 29" in refused(*command, "steps=29")
     fresh = run(*command, "steps=30", "learning_rate=0.1", "--fresh").stdout
     assert "resuming" not in fresh and "30 steps" in fresh
     other = tmp_path / "other.csv"

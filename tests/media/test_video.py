@@ -270,7 +270,7 @@ def test_truncation_is_told_in_packets(tmp_path):
     path = tmp_path / "whole.mp4"
     path.write_bytes(filmed())
     remux(path, {"movflags": "faststart"})
-    with pytest.raises(BadMedia, match=r"is truncated: \d+ of its 40 video packets are there"):
+    with pytest.raises(BadMedia, match=r"is truncated: \d+ of its 40 video packets are present"):
         numbers(path.read_bytes()[:-40])
 
 

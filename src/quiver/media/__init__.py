@@ -1,7 +1,7 @@
 """Media readers: files, bytes and arrays in; numpy arrays in pixels, seconds and hertz out.
 
 Every reader is frozen, picklable and callable, and nothing here imports torch: readers run in spawned workers.
-Whatever is wrong with a file becomes BadMedia, in one line that names the file.
+Any fault of a file becomes BadMedia, in one line that names the file.
 """
 
 from quiver.media.audio import AudioReader

@@ -1,4 +1,4 @@
-"""Stills and animations (GIF, APNG, WebP) given as video, through Pillow."""
+"""Frames of stills and animations (GIF, APNG, WebP), read by Pillow for the video reader."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _MAGIC = (b"GIF8", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
 _MILLISECOND = Fraction(1, 1000)
-# Browsers show a frame that asks for no time this long.
+# Browsers show a frame without duration this long.
 _DEFAULT_MS = 100
 
 
 def is_picture(first: bytes) -> bool:
-    """Tell from the first 12 bytes or more whether Pillow, not a video decoder, opens a file."""
+    """Whether Pillow, not a video decoder, opens a file with these first 12 or more bytes."""
     return first.startswith(_MAGIC) or (first[:4] == b"RIFF" and first[8:12] == b"WEBP")
 
 
@@ -28,12 +28,12 @@ def read_animation(source: Any, *, image: ImageReader, choose: Callable[[int, Fr
     """Read chosen frames.
 
     Args:
-        source: what ``open_picture`` takes.
-        image: what is done to each frame.
-        choose: given the length of the animation in milliseconds, returns the milliseconds wanted.
+        source: as for ``open_picture``.
+        image: reader that is applied to each frame.
+        choose: function from the length of the animation in milliseconds to the wanted times in milliseconds.
 
     Returns:
-        (as many as chosen, H, W, 3) uint8.
+        (number of wanted times, H, W, 3) uint8.
     """
     picture = open_picture(source)
     ends = list(accumulate(_durations(picture)))

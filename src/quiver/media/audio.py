@@ -1,4 +1,4 @@
-"""Sound: mono float32 at the rate asked, from soundfile, or from PyAV where soundfile knows no better.
+"""Audio reader: mono float32 at the requested rate, by soundfile, or by PyAV for formats that soundfile cannot read.
 
 Rates are in hertz, lengths in seconds or samples.
 """
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 
 RATES = range(1_000, 10_000_001)
-#: Samples of all channels in one block: a header may claim any length, so nothing is allocated by its word.
+#: Samples of all channels in one block: headers can claim any length, so memory is allocated block by block.
 BLOCK = 1 << 18
-# The filter of soxr HQ looks ahead: with this much more (s), the beginning of a sound is the same as in the whole.
+# The filter of soxr HQ looks ahead: with this much more input (s), the beginning is the same as in the whole sound.
 _MARGIN = 0.1
 # Lossy decoders overshoot full scale by a little; beyond this the file holds integers called floats.
 _PEAK = 16.0
@@ -48,8 +48,8 @@ class AudioReader:
     """Reads one sound.
 
     Attributes:
-        rate: samples per second that come out (Hz).
-        seconds: at most this much from the beginning; None is all.
+        rate: sampling rate of the output (Hz).
+        seconds: maximum duration from the beginning; None for all.
 
     Raises:
         BadSpec: the rate or the length is not positive.
@@ -72,7 +72,7 @@ class AudioReader:
                 (samples,) that has the rate already. The first sound track of a video will do.
 
         Raises:
-            BadMedia: there is no sound in it, it is damaged or truncated, a sample is not finite, or a moment is empty
+            BadMedia: it has no sound, it is damaged or truncated, a sample is not finite, or a moment is empty
                 or begins after the end.
         """
         with decoding(source):
@@ -86,7 +86,7 @@ class AudioReader:
             return self._finish(samples, seconds)
 
     def _window(self, source: Any) -> tuple[float, float | None]:
-        """Return where to begin, and how much to read (s)."""
+        """Return start and duration to read (s)."""
         if not isinstance(source, str | os.PathLike):
             return 0.0, self.seconds
         _, start, stop = times(source)
@@ -137,7 +137,7 @@ def _checked(samples: NDArray[Any]) -> Samples:
 
 
 def _read(opened: str | Buffer, start: float, seconds: float | None) -> tuple[Samples, int, float]:
-    """Return samples of what ``fetch.content`` gave, their rate, and how much of them comes before ``start`` (s)."""
+    """Return samples of a result of ``fetch.content``, their rate, and the time of the samples before ``start`` (s)."""
     sound = _sound(opened)
     if sound is not None:
         with sound:
@@ -161,7 +161,7 @@ def _limit(seconds: float | None, rate: int, lead: float) -> int | None:
 
 
 def _sound(opened: str | Buffer) -> "SoundFile | None":
-    """Open with soundfile; None for what it does not know, and for MP3, where it writes warnings on stderr."""
+    """Open with soundfile; None for unknown formats, and for MP3, for which it writes warnings to stderr."""
     from soundfile import LibsndfileError, SoundFile
 
     first = head(opened)
@@ -176,24 +176,24 @@ def _sound(opened: str | Buffer) -> "SoundFile | None":
 
 
 class _Memory(io.BytesIO):
-    """Bytes in which a damaged header may seek to before the beginning: a callback of libsndfile cannot raise."""
+    """Byte stream that allows seeks before its beginning by damaged headers: libsndfile's callbacks cannot raise."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move, at most to the beginning."""
+        """Seek, but never before the beginning."""
         return super().seek(max(0, offset) if whence == os.SEEK_SET else offset, whence)
 
 
 def _blocks(sound: "SoundFile", count: int) -> Iterator[Samples]:
-    """Yield what comes after the first ``count`` samples."""
+    """Yield the samples after the first ``count``."""
     for said, found in _SHORT.findall(sound.extra_info):
         if int(found) + _SLOPPY < int(said) < _UNKNOWN:
-            raise BadMedia(f"is truncated: {found} of its {said} bytes of sound are there")
+            raise BadMedia(f"is truncated: {found} of its {said} bytes of sound are present")
     size = max(1, BLOCK // sound.channels)
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         count += len(block)
         yield block
     if count + _VORBIS < sound.frames:
-        raise BadMedia(f"is truncated: {count} of its {sound.frames} samples are there")
+        raise BadMedia(f"is truncated: {count} of its {sound.frames} samples are present")
 
 
 def _track(container: "InputContainer", start: float) -> tuple[int, float, Iterator[Samples]]:

@@ -1,4 +1,4 @@
-"""The frames of a video by their time, found through its key frames.
+"""Access to video frames by time, through key frames.
 
 Times are in ticks of the stream's time base.
 """
@@ -23,14 +23,14 @@ _PIXELS = 89_478_485  # of a frame
 
 
 class NoVideo(BadMedia):
-    """A container of moving pictures holds sound alone."""
+    """A video container has only sound."""
 
 
 def time_of(frame: "VideoFrame") -> int:
-    """Return when a frame is shown.
+    """Return the presentation time of a frame.
 
     Raises:
-        BadMedia: the file does not say.
+        BadMedia: the file has no times.
     """
     time = frame.dts if frame.pts is None else frame.pts
     if time is None:
@@ -39,7 +39,7 @@ def time_of(frame: "VideoFrame") -> int:
 
 
 class Clip:
-    """The first video stream of a container, read forwards; it skips to a key frame where that saves decoding.
+    """The first video stream of a container, read forwards; it skips to a key frame if that saves decoding.
 
     Attributes:
         base: seconds per tick.
@@ -96,7 +96,7 @@ class Clip:
             back = min(last, 2 * back + 1)
 
     def _restart(self) -> bool:
-        """Decode from where the container stands; False where nothing comes."""
+        """Decode from the container's position; False if there is no frame."""
         self._frames = self._decode()
         first = next(self._frames, None)
         if first is None:
@@ -131,8 +131,8 @@ def _stream(container: "InputContainer") -> "VideoStream":
 
 @dataclass(frozen=True, slots=True)
 class _Timeline:
-    keys: Sequence[int]  # when key frames are decoded or shown, rising
-    last: int  # when the last frame is shown
+    keys: Sequence[int]  # times of key frames (decoding or presentation), ascending
+    last: int  # presentation time of the last frame
     span: int
 
 
@@ -166,7 +166,7 @@ def _scan(container: "InputContainer", stream: "VideoStream") -> _Timeline:
         raise BadMedia("holds no video frames with a time")
     check_length(container, finish)
     if container.format.name == "avi" and len(times) < stream.frames:
-        raise BadMedia(f"is truncated: {len(times)} of its {stream.frames} frames are there")
+        raise BadMedia(f"is truncated: {len(times)} of its {stream.frames} frames are present")
     times.sort()
     (first, _), (last, length) = times[0], times[-1]
     _rewind(container, stream, first)
@@ -174,7 +174,7 @@ def _scan(container: "InputContainer", stream: "VideoStream") -> _Timeline:
 
 
 def _packets(container: "InputContainer", *streams: "Stream") -> Iterator[tuple[int, "Packet[Any]"]]:
-    """Yield the packets from where the container stands, each with its time."""
+    """Yield the packets from the container's position, each with its time."""
     for count, packet in enumerate(container.demux(*streams)):
         at = packet.dts if packet.pts is None else packet.pts
         if packet.is_corrupt:

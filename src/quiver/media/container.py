@@ -1,4 +1,4 @@
-"""Containers of sound and moving pictures: opened by content, without a way to other files."""
+"""Containers of audio and video: detected by content, and never allowed to open other files."""
 
 import io
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,rm,wav,w64,mp3,aac,flac,aiff,au,caf,amr,amrnb,"
     "amrwb,ac3,eac3,dts,m4v,h264,hevc,av1,obu,ivf,dv,mxf,nut,wv,ape,tta,voc,gxf,mjpeg,yuv4mpegpipe"
 )
-# These say at their beginning how long they last, so that a missing end can be told.
+# These state their duration at the beginning, so that truncation can be detected.
 _TIMED = ("matroska,webm", "flv", "asf")
 
 
 @contextmanager
 def open_container(opened: str | Buffer) -> Iterator["InputContainer"]:
-    """Open what ``fetch.content`` gave with PyAV, whose errors pass through."""
+    """Open a result of ``fetch.content`` with PyAV; its errors pass through."""
     import av
 
     # The prefix keeps a name such as "concat:a|b" from being taken for a protocol.
@@ -34,22 +34,22 @@ def open_container(opened: str | Buffer) -> Iterator["InputContainer"]:
 
 
 def is_indexed(container: "InputContainer", stream: "Stream") -> bool:
-    """Tell whether the container lists every packet of a stream (mp4, mov, avi).
+    """Whether the container lists every packet of a stream (mp4, mov, avi).
 
     Raises:
-        BadMedia: it does, and the file ends before the last of them.
+        BadMedia: the file ends before the last listed packet.
     """
     entries = list(stream.index_entries)
     if not entries or len(entries) != stream.frames:
         return False
     there = sum(entry.pos + entry.size <= container.size for entry in entries)
     if container.size > 0 and there < len(entries):
-        raise BadMedia(f"is truncated: {there} of its {len(entries)} {stream.type} packets are there")
+        raise BadMedia(f"is truncated: {there} of its {len(entries)} {stream.type} packets are present")
     return True
 
 
 def check_length(container: "InputContainer", seconds: float) -> None:
-    """Refuse a container that says it lasts longer, by half a second, than the ``seconds`` found in it."""
+    """Refuse a container whose stated duration exceeds the decoded ``seconds`` by half a second."""
     claimed = (container.duration or 0) / 1e6
     if container.format.name in _TIMED and claimed - seconds > 0.5:
-        raise BadMedia(f"is truncated: {seconds:.2f} of its {claimed:.2f} s are there")
+        raise BadMedia(f"is truncated: {seconds:.2f} of its {claimed:.2f} s are present")

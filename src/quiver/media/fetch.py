@@ -1,4 +1,4 @@
-"""References: where the bytes of an item lie, and how to read them without unpacking an archive.
+"""References to the bytes of an item, and reading them without unpacking an archive.
 
 A reference is a path, a ``file://`` URI, or a span of a larger file such as a member of a tar shard:
 ``shard.tar?offset=1536&size=7423#000001.jpg``. Each may end in the seconds that are meant, written as in W3C Media
@@ -21,7 +21,7 @@ from quiver.errors import BadMedia, MissingExtra, QuiverError
 
 Buffer = bytes | bytearray | memoryview
 BLOCK = 1 << 20
-_LOOKED_AT = 10_000  # entries of a folder, for a name that differs in case alone
+_LOOKED_AT = 10_000  # folder entries to check for a name that differs only in case
 _SPAN = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d{1,18})(?:&size=(?P<size>\d{1,18}))?(?:#[^?#]*)?", re.S)
 _MOMENT = re.compile(r"(?P<ref>.+)#t=(?P<start>\d{1,9}(?:\.\d+)?)?(?:,(?P<stop>\d{1,9}(?:\.\d+)?))?", re.S)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -39,7 +39,7 @@ _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suf
 
 
 def kind(name: str | os.PathLike[str]) -> str | None:
-    """Tell from the extension whether a name is an ``image``, ``audio``, ``video`` or ``text``; None if unknown.
+    """Return ``image``, ``audio``, ``video`` or ``text`` by the extension of a name; None if unknown.
 
     >>> kind("shard.tar?offset=1536&size=7423#000001.JPG"), kind("talk.mp4#t=12.5,20"), kind("notes.pdf")
     ('image', 'video', None)
@@ -48,13 +48,13 @@ def kind(name: str | os.PathLike[str]) -> str | None:
 
 
 def span(path: str | os.PathLike[str], member: str, *, offset: int, size: int | None = None) -> str:
-    """Write the reference of a part of a file.
+    """Return the reference of a part of a file.
 
     Args:
-        path: the file that holds it.
-        member: what the part is called; its extension tells what it is.
-        offset: its first byte.
-        size: its bytes; None goes to the end of the file.
+        path: the file that contains it.
+        member: name of the part; its extension gives its type.
+        offset: position of its first byte.
+        size: its length in bytes; None goes to the end of the file.
 
     >>> span("shard.tar", "000001.jpg", offset=1536, size=7423)
     'shard.tar?offset=1536&size=7423#000001.jpg'
@@ -64,7 +64,7 @@ def span(path: str | os.PathLike[str], member: str, *, offset: int, size: int | 
 
 
 def moment(ref: str | os.PathLike[str], start: float, stop: float | None = None) -> str:
-    """Write the reference of a part of a sound or video, in seconds; ``stop`` None goes to the end.
+    """Return the reference of a part of a sound or video, in seconds; ``stop`` None goes to the end.
 
     >>> moment("talk.mp4", 12.5, 20), moment("talk.mp4", 3)
     ('talk.mp4#t=12.5,20', 'talk.mp4#t=3')
@@ -80,7 +80,7 @@ def times(ref: str | os.PathLike[str]) -> tuple[str, float, float | None]:
     """Split the seconds off a reference.
 
     Returns:
-        The reference without them, first second (0 where it tells none), and last (None: to the end).
+        The reference without them, first second (default 0), and last (None: to the end).
 
     >>> times("talk.mp4#t=12.5,20"), times("talk.mp4")
     (('talk.mp4', 12.5, 20.0), ('talk.mp4', 0.0, None))
@@ -93,7 +93,7 @@ def times(ref: str | os.PathLike[str]) -> tuple[str, float, float | None]:
 
 
 def locate(ref: str | os.PathLike[str]) -> tuple[str, int, int | None]:
-    """Parse a reference, but for its seconds: the bytes of a moment are those of its file.
+    """Parse a reference without its seconds: the bytes of a moment are the bytes of its file.
 
     Returns:
         Path of the file, first byte, and number of bytes (None: to the end of the file).
@@ -119,7 +119,7 @@ def _path(text: str) -> str:
 
 
 def fetch(ref: str | os.PathLike[str]) -> bytes:
-    """Read the bytes a reference points at, with one seek.
+    """Read the bytes of a reference, with one seek.
 
     Raises:
         BadMedia: the file is missing, unreadable, not a regular file, empty, or ends before the span does.
@@ -159,7 +159,7 @@ def digest(refs: Iterable[str | os.PathLike[str]]) -> str:
 
 
 def content(source: Any) -> str | Buffer:
-    """Return the path of a reference to a whole file, else the bytes: what a decoder opens.
+    """Return the path of a reference to a whole file, else the bytes, as input of a decoder.
 
     Raises:
         BadMedia: neither a reference nor bytes, or missing, empty, or not a regular file.
@@ -171,14 +171,14 @@ def content(source: Any) -> str | Buffer:
         _regular(os.stat(path))
         return path
     if not isinstance(source, Buffer):
-        raise BadMedia(f"a path or bytes are needed, not a {type(source).__name__}")
+        raise BadMedia(f"expected a path or bytes, not a {type(source).__name__}")
     if not len(source):
         raise BadMedia("is empty")
     return source
 
 
 def head(opened: str | Buffer, size: int = 16) -> bytes:
-    """Return the first bytes of what ``content`` gave."""
+    """Return the first bytes of a result of ``content``."""
     if not isinstance(opened, str):
         return bytes(opened[:size])
     with _open(opened) as file:
@@ -186,7 +186,7 @@ def head(opened: str | Buffer, size: int = 16) -> bytes:
 
 
 def label(source: Any) -> str:
-    """Say what a source is, for messages."""
+    """Describe a source for messages."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     if isinstance(source, Buffer):
@@ -197,7 +197,7 @@ def label(source: Any) -> str:
 
 @contextmanager
 def decoding(source: Any) -> Iterator[None]:
-    """Turn whatever a library raises into BadMedia that names the source."""
+    """Convert any error of a library to BadMedia with the name of the source."""
     try:
         yield
     except QuiverError as error:
@@ -217,16 +217,16 @@ def decoding(source: Any) -> Iterator[None]:
 
 
 def _hint(source: Any) -> str:
-    """Say what may be meant by a path that names no file."""
+    """Return a hint for a path that names no file."""
     if not isinstance(source, str | os.PathLike):
         return ""
     if re.match(r".*(^|/)[A-Za-z]:[\\/]", os.fspath(source)):
-        return ": it is a path of Windows, which means nothing here"
+        return ": it is a Windows path, and this system is not Windows"
     folder, name = os.path.split(locate(source)[0])
     with suppress(OSError), os.scandir(folder or ".") as entries:
         for entry in islice(entries, _LOOKED_AT):
             if entry.name.casefold() == name.casefold():
-                return f": upper and lower case differ in {entry.name}, which is there"
+                return f": did you mean {entry.name}? Upper and lower case differ"
     return ""
 
 
@@ -251,5 +251,5 @@ def _extent(file: IO[bytes], offset: int, size: int | None) -> int:
     if length == 0:
         raise BadMedia("is empty")
     if length < 0 or offset + length > held:
-        raise BadMedia(f"bytes {offset} to {offset + max(length, 0)} are asked of a file of {held} bytes")
+        raise BadMedia(f"bytes {offset} to {offset + max(length, 0)} lie outside the file of {held} bytes")
     return length

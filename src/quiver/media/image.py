@@ -1,4 +1,4 @@
-"""Pictures: one file, array or pair of them becomes upright, opaque uint8 RGB of the size asked.
+"""Picture readers: a file, an array or a pair becomes upright, opaque uint8 RGB of the requested size.
 
 Lengths are in pixels. A size in an argument is (height, width), as in torchvision; inside, as in Pillow, width
 comes first.
@@ -39,7 +39,7 @@ class ImageReader:
     """Reads one picture.
 
     Attributes:
-        size: side of the square, or (height, width), that comes out; None keeps the picture's own.
+        size: side of the square output, or (height, width); None keeps the picture's size.
         shorter: ``crop`` first resizes the shorter side to this (default: the longer side of ``size``).
         fit: ``crop`` the centre, ``squash`` to size, or ``pad`` around the whole picture.
         resample: the filter; the numbers are those of torchvision's Resize and CenterCrop on Pillow images.
@@ -76,7 +76,7 @@ class ImageReader:
             source: path, ``file://`` URI, span, bytes, PIL image, or uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
         Raises:
-            BadMedia: it is no picture, empty, damaged or truncated, or it has more than 268 million pixels (a JPEG
+            BadMedia: it is not a picture, empty, damaged or truncated, or it has more than 268 million pixels (a JPEG
                 after scaling; see ``picture.allow``).
             MissingExtra: it is a HEIC picture, and pillow-heif is not installed.
         """
@@ -100,7 +100,7 @@ class ImageReader:
         return np.array(self._fit(picture, target, region or (0.0, 0.0, *full)) if target else picture)
 
     def _sides(self) -> tuple[int, int] | None:
-        """Return (width, height) of what comes out."""
+        """Return (width, height) of the output."""
         if self.size is None:
             return None
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[1], self.size[0])
@@ -148,7 +148,7 @@ class PairReader:
         """Return (before, after), each as ``image`` gives it.
 
         Raises:
-            BadMedia: there are not two, or one of them cannot be read.
+            BadMedia: there are not exactly two pictures, or one cannot be read.
         """
         if not isinstance(source, tuple | list) or len(source) != 2:
             raise BadMedia("a pair is (before, after): two pictures")
@@ -156,7 +156,7 @@ class PairReader:
 
 
 def _inside(region: Box, *, target: tuple[int, int], first: int, kept: tuple[int, int]) -> Box | None:
-    """Return the part of a square picture that a square crop keeps, where resizing it alone changes no bit.
+    """Return the part of a square picture that a square crop keeps, if resizing only this part changes no bit.
 
     Pillow holds the box in float32: a corner that is a multiple of 1/1024 below 16384 is exact there. Off the
     square, cropping first can change which of its two passes Pillow runs first, and with it the rounding.

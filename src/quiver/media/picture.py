@@ -1,4 +1,4 @@
-"""Opening pictures: from bytes to an upright, opaque Pillow image, or a reason why not."""
+"""Opening of pictures: bytes to an upright, opaque Pillow image, or an error with the reason."""
 
 import io
 import warnings
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: A picture that still has more pixels once its decoder has scaled it down is refused, before it is decoded.
 PIXELS = 1 << 28
-#: JPEG decoders scale by up to 8 while decoding, but read every pixel: so many times the limit is where that ends.
+#: JPEG decoders scale by up to 8 while decoding, but read every pixel: this multiple of the limit is refused.
 _READ = 4
-#: A larger picture, which JPEG aside is decoded whole, is averaged down before anything else is done to it.
+#: A larger picture (other than JPEG, which scales while decoding) is averaged down before all other steps.
 _LARGE = 89_478_485
 #: Pixels per byte of file that zlib can reach with one byte a pixel: a large picture with more is a bomb.
 _DENSEST = 1100
@@ -38,7 +38,7 @@ Box = tuple[float, float, float, float]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back Pillow's warnings: what matters is checked here, and the rest is about metadata."""
+    """Suppress Pillow's warnings: relevant faults are checked here, and the rest concerns metadata."""
     with warnings.catch_warnings():
         # Only Pillow's, so that two threads that leave in the wrong order silence nothing else.
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -46,13 +46,13 @@ def quiet() -> Iterator[None]:
 
 
 def open_picture(source: Any) -> "Image":
-    """Open a picture by its content, whatever it is called; files are decoded later.
+    """Open a picture by its content, regardless of its name; files are decoded later.
 
     Args:
         source: path, ``file://`` URI, span, bytes, PIL image, or uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
     Raises:
-        BadMedia: it is no picture, or it has too many pixels.
+        BadMedia: it is not a picture, or it has too many pixels.
         MissingExtra: it is a HEIC picture, and pillow-heif is not installed.
     """
     from PIL import Image
@@ -60,7 +60,7 @@ def open_picture(source: Any) -> "Image":
     if isinstance(source, np.ndarray):
         return Image.fromarray(_checked(source))
     if isinstance(source, Image.Image):
-        source.load()  # from here on nothing can change the caller's image
+        source.load()  # a copy, so that the caller's image stays unchanged
         return source
     opened = content(source)
     data = fetch(opened) if isinstance(opened, str) else opened
@@ -72,7 +72,7 @@ def open_picture(source: Any) -> "Image":
 
 
 def allow(pixels: int) -> None:
-    """Set how many pixels a picture may have once its decoder has scaled it down, for this process."""
+    """Set the largest number of pixels of a picture after the decoder's scaling, for this process."""
     global _pixels  # noqa: PLW0603 - a setting of the process, as in Pillow
     _pixels = pixels
 
@@ -81,12 +81,12 @@ _pixels = PIXELS
 
 
 def scales(picture: "Image") -> bool:
-    """Say whether the decoder of a picture can scale it down while it decodes."""
+    """Whether the decoder of a picture can scale it down while it decodes."""
     return picture.format in ("JPEG", "MPO")
 
 
 def check_decoded(picture: "Image") -> None:
-    """Refuse a picture that is too large as it will be decoded.
+    """Refuse a picture that is too large at its decoded size.
 
     Raises:
         BadMedia: it has more pixels than are allowed.
@@ -114,7 +114,7 @@ def _open(data: Buffer) -> "Image":
 
 
 def _open_large(data: Buffer) -> "Image":
-    """Open a picture that Pillow finds suspiciously large: the limit here is another one."""
+    """Open a picture that Pillow finds suspiciously large: this module has its own limit."""
     from PIL import Image
 
     start = bytes(data[:16])
@@ -151,7 +151,7 @@ def orientation(picture: "Image") -> int:
         return 1
     try:
         turn = picture.getexif().get(0x0112, 1)
-    except Exception:  # damaged metadata turn nothing: every viewer shows such a picture as it lies
+    except Exception:  # damaged metadata rotate nothing: viewers show such a picture unrotated
         return 1
     return turn if turn in range(1, 9) else 1
 
@@ -194,7 +194,7 @@ def draft(picture: "Image", target: tuple[int, int], turn: int) -> Box | None:
 
 
 def opaque(picture: "Image", fill: int) -> "Image":
-    """Convert to RGB, with grey ``fill`` (0 to 255) behind what is transparent.
+    """Convert to RGB, with grey ``fill`` (0 to 255) behind transparent pixels.
 
     Raises:
         BadMedia: 32-bit values, whose white is not defined.

@@ -1,4 +1,4 @@
-"""The first bytes of files: what they tell about a file that is not what its name says."""
+"""Detection of file types by the first bytes, for files whose names are wrong."""
 
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _STARTS = (
@@ -14,12 +14,12 @@ _MARKUP = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<svg"
 
 
 def is_heif(first: bytes) -> bool:
-    """Tell from the first 12 bytes or more whether a file is a HEIC or HEIF picture."""
+    """Whether a file with these first 12 or more bytes is a HEIC or HEIF picture."""
     return first[4:8] == b"ftyp" and first[8:12] in _HEIF
 
 
 def found(first: bytes) -> str:
-    """Say what a file seems to be, as the end of a message; nothing where that cannot be told.
+    """Return the probable type of a file, as the end of a message; empty if unknown.
 
     >>> found(b"<!DOCTYPE html><title>404</title>")
     ': it seems to be a web page'

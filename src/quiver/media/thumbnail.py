@@ -1,4 +1,4 @@
-"""Thumbnails for contact sheets: what an item looks like at a glance, a sound as its waveform."""
+"""Thumbnails for contact sheets; a sound is drawn as its waveform."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def thumbnail(source: Any, key: str, *, size: int = 160) -> Picture | None:
     """Draw one item.
 
     Args:
-        source: what the reader of this key takes; (before, after) for a pair.
+        source: input for the reader of this key; (before, after) for a pair.
         key: ``image``, ``video``, ``audio``, ``pair`` or ``text``.
         size: side in pixels.
 
@@ -39,7 +39,7 @@ def thumbnail(source: Any, key: str, *, size: int = 160) -> Picture | None:
         return _waveform(AudioReader(_RATE)(source), size)
     if key == "text":
         return None
-    raise BadSpec(f"no thumbnail of {key!r}: there are image, video, audio, pair and text")
+    raise BadSpec(f"no thumbnail of {key!r}: key must be image, video, audio, pair or text")
 
 
 def _waveform(samples: np.ndarray[Any, np.dtype[np.float32]], size: int) -> Picture:

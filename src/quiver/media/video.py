@@ -1,4 +1,4 @@
-"""Video: frames at even distances in time, as uint8 RGB. Times are in seconds from the first frame."""
+"""Video reader: frames at equal time steps, as uint8 RGB. Times are in seconds from the first frame."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -25,13 +25,13 @@ class VideoReader:
     """Reads frames of a clip.
 
     Attributes:
-        frames: how many; frame i is the one shown at the centre of the i-th of as many equal intervals.
-        image: what is done to each frame.
-        start: where the window begins, in seconds from the first frame; None is 0.
-        stop: where it ends (not included); None, or a time after the end, is the end of the clip.
+        frames: number of frames; frame i is shown at the centre of the i-th of that many equal intervals.
+        image: reader that is applied to each frame.
+        start: start of the window, in seconds from the first frame; None is 0.
+        stop: end of the window (exclusive); None, or a time after the end, is the end of the clip.
         fps: intervals per second: a run of frames then takes ``frames / fps`` seconds, in the middle of the window,
-            and holds its last frame where the clip ends before; None spreads them over the window.
-        runs: how many such runs, in the middles of as many equal parts of the window; they may overlap.
+            and repeats its last frame if the clip ends earlier; None spreads them over the window.
+        runs: number of such runs, in the middles of that many equal parts of the window; they may overlap.
 
     Raises:
         BadSpec: no frames, no runs, an empty window, or several runs without ``fps``.
@@ -64,7 +64,7 @@ class VideoReader:
                 distances, which has no clock: it takes no window, and each run is spread over all of it.
 
         Raises:
-            BadMedia: there is no video in it, it is damaged, its end is missing, or the window begins after it.
+            BadMedia: it has no video, is damaged or truncated, or the window begins after its end.
         """
         if isinstance(source, str | os.PathLike):
             whole, start, stop = times(source)
@@ -122,7 +122,7 @@ class VideoReader:
         return np.stack([self.image(clip[at]) for at in spread] * self.runs)
 
     def _ticks(self, span: int, base: Fraction) -> list[int]:
-        """Return when the frames are wanted, in ticks of ``base`` seconds, of a clip of ``span`` ticks."""
+        """Return the times of the wanted frames, in ticks of ``base`` seconds, of a clip of ``span`` ticks."""
         start = 0 if self.start is None else round(self.start / base)
         stop = span if self.stop is None else min(span, round(self.stop / base))
         if start >= span:

@@ -191,5 +191,5 @@ def test_a_peer_that_is_not_installed_is_listed(monkeypatch, tmp_path):
 def test_unknown_peers_and_tracks_are_refused():
     with pytest.raises(BadSpec, match="nothing"):
         run.Options(only=("nothing:here",))
-    with pytest.raises(BadSpec, match="tracks are plain"):
+    with pytest.raises(BadSpec, match="tracks must be among plain"):
         run.Options(tracks=("plane",))

@@ -126,7 +126,7 @@ def test_edit_ids_must_be_unique_and_counts_official(edits):
     with pytest.raises(BadData, match=r"test\.json: 3 pairs, expected 495"):
         image_editing_request.load(folder=edits)
     put(edits, "test.json", [{"img0": "a", "img1": "b", "sents": ["x"], "uid": "u"}] * 2)
-    with pytest.raises(BadData, match="uid 'u' stands twice"):
+    with pytest.raises(BadData, match="uid 'u' occurs twice"):
         image_editing_request.load(folder=edits, partial=True)
 
 
@@ -244,7 +244,7 @@ def test_clotho_reads_five_captions_and_counts_the_empty(recordings):
 def test_clotho_names_must_be_unique(recordings):
     row = {"file_name": "a.wav", **{f"caption_{i}": "x" for i in range(1, 6)}}
     table(recordings, "clotho_captions_evaluation.csv", [row, row])
-    with pytest.raises(BadData, match=r"file_name 'a\.wav' stands twice"):
+    with pytest.raises(BadData, match=r"file_name 'a\.wav' occurs twice"):
         clotho.load(folder=recordings, partial=True)
 
 

@@ -97,7 +97,7 @@ def test_names_outside_the_split_and_official_counts_are_refused(iq):
     with pytest.raises(BadData, match=r"record 1 names 'd2', which .* does not list"):
         fashion_iq.load(folder=iq, partial=True)
     put(iq, "image_splits/split.dress.val.json", ["d0", "d0"])
-    with pytest.raises(BadData, match="name 'd0' stands twice"):
+    with pytest.raises(BadData, match="name 'd0' occurs twice"):
         fashion_iq.load(folder=iq, partial=True)
 
 
@@ -325,7 +325,7 @@ def test_a_submission_is_refused_when_a_ranking_is_not_whole(small, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text()) == cirr.submission(task, good)
     for ranking, message in (
         (["dev-0-0-img1"], "holds 1 names, 3 are needed"),
-        (["dev-0-0-img1"] * 3, "'dev-0-0-img1' stands twice"),
+        (["dev-0-0-img1"] * 3, "'dev-0-0-img1' occurs twice"),
         (["dev-0-0-img0", "dev-0-0-img1", "dev-0-0-img2"], "'dev-0-0-img0', which does not compete"),
         ([], "holds 0 names"),
     ):

@@ -118,7 +118,7 @@ def test_wrong_counts_and_tracks_are_told(shop):
         fashion_products.load(folder=shop)
     with pytest.raises(BadSpec, match="protocol=sampled is for the tracks text and name"):
         fashion_products.load(folder=shop, track="image", protocol="sampled", partial=True)
-    with pytest.raises(BadData, match="stands twice"):
+    with pytest.raises(BadData, match="occurs twice"):
         rows = [product("1", "Men", "Tshirts", "Red", "a", "a")] * 2
         fashion_products.load(folder=write(shop, rows), partial=True)
 

@@ -102,7 +102,7 @@ def test_damaged_files_are_refused(tmp_path):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[1, 2, 3]" * 99)[:-12])
     (tmp_path / "b.json").write_bytes(b'["\xff"]')
     (tmp_path / "c.json").write_text('["x", "x"]')
-    for name, message in (("a", "cannot be read"), ("b", "not UTF-8: .* byte 2"), ("c", "name 'x' stands twice")):
+    for name, message in (("a", "cannot be read"), ("b", "not UTF-8: .* byte 2"), ("c", "name 'x' occurs twice")):
         with pytest.raises(BadData, match=message):
             source(tmp_path).strings(f"{name}.json")
 

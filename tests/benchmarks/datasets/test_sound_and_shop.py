@@ -220,7 +220,7 @@ def test_a_still_finds_the_videos_that_share_its_activity_but_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("v1", "video", "x", "run", ""), "id 'v1' stands twice"),
+        (("v1", "video", "x", "run", ""), "id 'v1' occurs twice"),
         (("v9", "film", "x", "run", ""), "v9 is of kind 'film'"),
         (("v9", "video", "x", " | ", ""), "v9 has no label"),
     ],

@@ -293,7 +293,7 @@ def test_spellings_of_one_measure_are_one():
 
 
 def test_a_cutoff_deeper_than_the_lists_is_refused_unless_they_hold_everything():
-    with pytest.raises(BadSpec, match="R@4 was asked of lists 3 deep"):
+    with pytest.raises(BadSpec, match="R@4 needs deeper lists than 3"):
         evaluate(rank(SCORES, depth=3), TINY, ["R@4"])
     assert evaluate(rank(SCORES), TINY, ["R@100"]).of("R@100").tolist() == [1, 1, 1]
 

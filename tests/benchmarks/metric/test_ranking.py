@@ -96,7 +96,7 @@ def test_questions_become_rows_and_what_does_not_compete_is_not_relevant():
 
 
 def test_a_question_about_an_absent_item_is_refused():
-    with pytest.raises(BadData, match="item 'z', which is not there"):
+    with pytest.raises(BadData, match="item 'z', which the task lacks"):
         judge(task(Question("one", Query(media={"text": "x"}), {"z": 1})))
     with pytest.raises(BadData, match="there are no queries"):
         judge(task())
@@ -134,5 +134,5 @@ def test_judgements_that_do_not_fit_are_refused():
     one = Ragged.of([[1]])
     with pytest.raises(BadData, match="at least 1"):
         Judgements(["a"], one, np.array([0]), np.array([3]), [""])
-    with pytest.raises(BadData, match="other lengths"):
+    with pytest.raises(BadData, match="different lengths"):
         Judgements(["a", "b"], one, np.array([1]), np.array([3]), [""])

@@ -193,7 +193,7 @@ def test_what_cannot_be_compared_is_refused():
         compare({"a": a, "b": scored(np.zeros(3), tie="optimistic")}, ["RR"])
     with pytest.raises(BadSpec, match="AP was not computed"):
         compare({"a": a, "b": b}, ["AP"])
-    with pytest.raises(BadSpec, match="no system 'c'"):
+    with pytest.raises(BadSpec, match="no system is called 'c'"):
         compare({"a": a, "b": b}, ["RR"], against="c")
     with pytest.raises(BadSpec, match="median"):
         compare({"a": scored([1, 2], measure="MedR"), "b": scored([1, 2], measure="MedR")}, ["MedR"])

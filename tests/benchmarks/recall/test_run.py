@@ -197,10 +197,10 @@ def test_two_encoders_of_one_name_are_told_apart(task, work):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"items": 2}, "item 'red0' stands twice"),
-        ({"questions": 2}, "question 'q-red0' stands twice"),
+        ({"items": 2}, "item 'red0' occurs twice"),
+        ({"questions": 2}, "question 'q-red0' occurs twice"),
         ({"relevant": {}}, "question q-red0 has no relevant item"),
-        ({"relevant": {"nobody": 1}}, "names item 'nobody', which is not there"),
+        ({"relevant": {"nobody": 1}}, "names item 'nobody', which the task lacks"),
         ({"relevant": {"red0": 1}}, "has no relevant item among those that compete"),
     ],
 )

@@ -147,7 +147,7 @@ def test_broken_word_vectors_are_refused_with_the_file_s_name(tmp_path: Path, na
     ("tokens", "table", "fault"),
     [
         (("cat",), np.zeros((3, 2)), "2 rows"),
-        (("cat", "cat"), np.zeros((3, 2)), "'cat' stands twice"),
+        (("cat", "cat"), np.zeros((3, 2)), "'cat' occurs twice"),
         (("cat",), np.ones((2, 2)), "row 0"),
         (("cat",), np.array([[0, 0], [np.nan, 0]]), "finite"),
     ],

@@ -213,7 +213,7 @@ def test_a_figure_that_selects_nothing_is_refused(tmp_path, bench):
 
 
 def test_batch_normalisation_needs_two_rows(tmp_path, bench):
-    with pytest.raises(BadData, match="2 rows and more"):
+    with pytest.raises(BadData, match="at least 2 rows"):
         bench().fit(tmp_path, batch=1)
 
 

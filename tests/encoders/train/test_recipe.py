@@ -52,7 +52,7 @@ def test_steps_may_be_raised_and_the_device_may_be_another(begun):
     ],
 )
 def test_another_setting_is_named_and_refused(begun, changes, said, names):
-    with pytest.raises(BadSpec, match=f"was begun with {names}"):
+    with pytest.raises(BadSpec, match=f"was started with {names}"):
         write_recipe(begun, replace(Recipe(), **changes), **said)
     assert json.loads((begun / "recipe.json").read_text())["recipe"]["rate"] == 0.1
 
@@ -85,7 +85,7 @@ def test_runs_begun_before_recipes_had_groups_go_on(model, tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps({"model": model, "data": ["x"], "recipe": FORMER[model]}))
     write_recipe(tmp_path, recipe, model=model, data=["x"])
     for name in ("loop.rate", "loop.seed", "loop.batch"):
-        with pytest.raises(BadSpec, match=f"was begun with {name}="):
+        with pytest.raises(BadSpec, match=f"was started with {name}="):
             write_recipe(tmp_path, changed(recipe, {name: flat(recipe)[name] + 1}), model=model, data=["x"])
 
 
@@ -95,7 +95,7 @@ def test_steps_may_be_counted_in_epochs():
     assert (loop.epochs, loop.halve_epochs, loop.validations) == (0, 0, 0)
     assert loop.counted(99) == loop
     assert Loop(epochs=0.01, batch=1, rate=1.0).counted(10).steps == 1
-    with pytest.raises(BadSpec, match="steps and epochs say the same in two ways"):
+    with pytest.raises(BadSpec, match="steps and epochs set the same quantity"):
         Loop(steps=1, epochs=1.0, batch=1, rate=1.0)
     with pytest.raises(BadSpec, match="steps or epochs must be above 0"):
         Loop(batch=1, rate=1.0).check_steps()

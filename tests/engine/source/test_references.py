@@ -92,9 +92,11 @@ def test_files_that_differ_from_rows_in_case_alone_are_said(tmp_path):
 
 def test_a_path_that_names_no_file_is_told_what_may_be_meant(tmp_path):
     (tmp_path / "IMG_1.JPG").write_bytes(b"x")
-    with pytest.raises(BadMedia, match=r"no such file or directory: upper and lower case differ in IMG_1.JPG"):
+    with pytest.raises(
+        BadMedia, match=r"no such file or directory: did you mean IMG_1.JPG\? Upper and lower case differ"
+    ):
         digest([str(tmp_path / "img_1.jpg")])
-    with pytest.raises(BadMedia, match=r"it is a path of Windows, which means nothing here"):
+    with pytest.raises(BadMedia, match=r"it is a Windows path, and this system is not Windows"):
         digest([f"{tmp_path}/C:\\photos\\a.jpg"])
 
 
