@@ -1,4 +1,4 @@
-"""Arrays in files: mapped where the format allows it, read whole where it is compressed or chunked."""
+"""Arrays in files: memory-mapped if the format allows it, read whole if it is compressed or chunked."""
 
 import importlib
 import struct
@@ -41,7 +41,7 @@ def read(path: Path, names: Sequence[str]) -> Numbers | None:
 
 
 def attribute(path: Path, name: str) -> str | None:
-    """Return what an HDF5 file says of itself; None where it says nothing, or is of another format."""
+    """Return the metadata of an HDF5 file; None if it has none, or is of another format."""
     if path.suffix.lower() not in HDF5:
         return None
     with _h5py().File(path, "r") as file:
@@ -53,16 +53,16 @@ def _vecs(path: Path, names: Sequence[str]) -> Numbers:
     kind = VECS[path.suffix.lower()]
     size = path.stat().st_size
     if size < 4:
-        raise BadData(f"{path} holds no vectors")
+        raise BadData(f"{path} has no vectors")
     dim = int(np.fromfile(path, "<i4", 1)[0])
     row = 4 + dim * kind.itemsize
     if dim < 1 or size % row:
-        raise BadData(f"{path}: {size} bytes are no whole number of rows of {dim} {kind}: is it cut off?")
+        raise BadData(f"{path}: {size} bytes are not a whole number of rows of {dim} {kind}: is it truncated?")
     raw = np.memmap(path, np.uint8, "r", shape=(size // row, row))
     probed = np.unique(np.linspace(0, len(raw) - 1, _PROBED).astype(np.int64))
     widths = np.ascontiguousarray(raw[probed, :4]).view("<i4")[:, 0]
     if (odd := np.flatnonzero(widths != dim)).size:
-        raise BadData(f"{path}: row {probed[odd[0]]} has width {widths[odd[0]]} and the first one {dim}")
+        raise BadData(f"{path}: row {probed[odd[0]]} has dimension {widths[odd[0]]} and the first one {dim}")
     head = 4 // kind.itemsize
     return np.memmap(path, kind, "r", shape=(len(raw), head + dim))[:, head:]
 
@@ -84,7 +84,7 @@ def _npz(path: Path, names: Sequence[str]) -> Numbers | None:
 
 
 def _stored(path: Path, member: zipfile.ZipInfo) -> Numbers:
-    """Map an array that lies in an archive as it is."""
+    """Memory-map an array that an archive stores uncompressed."""
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", file.read(4))  # lengths in the local header, which ends at 30

@@ -27,7 +27,7 @@ Asked = tuple[list[Item], Sequence[Question]]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing and what is said of it.
+    """One medium and its captions.
 
     Attributes:
         id: unique within its data set.
@@ -56,9 +56,10 @@ def task(source: Source, name: str, entries: Sequence[Entry], *, target: str, ke
         duplicates: for whom a caption that several things share answers.
     """
     how = SHARED[duplicates]
-    source.note(repeated(entries), f"captions stand with several {WORDS[key]}: each answers for {how}")
+    source.note(repeated(entries), f"captions belong to several {WORDS[key]}: each answers for {how}")
     source.note(
-        sum(not entry.texts for entry in entries), f"{WORDS[key]} have no caption: they compete and are not asked for"
+        sum(not entry.texts for entry in entries),
+        f"{WORDS[key]} have no caption: they compete, but no question asks for them",
     )
     if target == "text":
         items, questions = ask_thing(entries, duplicates=duplicates)
@@ -209,13 +210,13 @@ def ask_thing(entries: Sequence[Entry], *, duplicates: Duplicates = "own") -> As
 
 
 def repeated(entries: Sequence[Entry]) -> int:
-    """Count the captions that another thing carries too, word for word."""
+    """Count the captions that another medium has too, word for word."""
     said = _said(entries)
     return sum(len(said[_plain(text)]) > 1 for entry in entries for text in entry.texts)
 
 
 def spoken(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the captions that say something, without the space around them."""
+    """Return the captions that are not empty, stripped of white space."""
     return tuple(text.strip() for text in texts if text.strip())
 
 

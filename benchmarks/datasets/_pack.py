@@ -1,4 +1,4 @@
-"""What the local packs share: splits by group, questions of likeness, and the last look at a task.
+"""Common code of the local packs: splits by group, similarity questions, and final checks of a task.
 
 A pack on disk is its development part; its owner keeps a disjoint part of it. Each module divides the development
 part once more, by a fixed rule, so that figures can be published without that kept part: groups of things that are
@@ -89,7 +89,7 @@ class Sample:
 
     @property
     def item(self) -> Item:
-        """What is searched."""
+        """The items to search."""
         return Item(self.id, self.media, self.meta)
 
 
@@ -150,11 +150,11 @@ def whole(source: Source, files: Sequence[Path], *, partial: bool) -> None:
 
 
 def finish(task: Task, *, partial: bool) -> Task:
-    """Leave out what a partial pack lacks, and see that the task can be scored.
+    """Leave out the media that a partial pack lacks, and check that the task can be scored.
 
     Raises:
         BadData: nothing is left to ask, or the task contradicts itself.
     """
     if not task.questions:
-        raise BadData(f"{task.name}: nothing can be asked; {'; '.join(task.notes) or 'choose another split'}")
+        raise BadData(f"{task.name}: no question is left; {'; '.join(task.notes) or 'choose another split'}")
     return check(_place.present(task) if partial else task)

@@ -1,4 +1,4 @@
-"""Where a data set lies on disk, what to do when it does not, and which of its media are there.
+"""Location of a data set on disk, instructions if it is missing, and its available media.
 
 A data set is looked for in the folder given; without one in ``$QUIVER_DATA/<name>``, then in
 ``$QUIVER_DATA/annotations/<name>``, where QUIVER_DATA is ``../shared/data`` unless set.
@@ -17,7 +17,7 @@ from quiver.task import Question, Task
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a data set comes from.
+    """Origin of a data set.
 
     Attributes:
         name: its module, and the folder it is looked for in.
@@ -35,7 +35,7 @@ class Home:
         return f"{self.url}; licence: {self.licence}"
 
     def absent(self, what: str, places: list[Path]) -> BadData:
-        """Say that a file is not on disk, and how to get it."""
+        """Raise an error that names a missing file and its source."""
         looked = ", ".join(str(place) for place in places)
         return BadData(
             f"{self.name} is not on disk: no {what} (nor {what}.gz) in {looked}. "
@@ -63,7 +63,7 @@ def missing(task: Task) -> list[str]:
 
 
 def present(task: Task) -> Task:
-    """Leave out what cannot be asked or found because its media are not on disk, and count it in the notes.
+    """Leave out questions and items whose media are not on disk, and add their number to the notes.
 
     An item goes when a medium of its own is missing. A question goes when what it holds is missing, or when all
     that would answer it has gone; it keeps the answers that are left. A task with all its media is returned as is.
@@ -79,7 +79,7 @@ def present(task: Task) -> Task:
     held = [question for question in task.questions if gone.isdisjoint(_files(question.query.media))]
     questions = [_narrow(question, kept) for question in held if _answerable(question, kept)]
     if not questions:
-        raise BadData(f"{task.name}: {len(gone)} media files are missing, such as {min(gone)}: nothing can be asked")
+        raise BadData(f"{task.name}: {len(gone)} media files are missing, such as {min(gone)}: no question is left")
     notes = (
         f"{len(gone)} media files are missing, such as {min(gone)}",
         f"left out for missing media: {len(task.items) - len(items)} of {len(task.items)} items; "

@@ -74,7 +74,7 @@ class _Shelf:
             self._kinds[its_kind].append(name)
 
     def draw(self, question: Question, negatives: int, rng: Generator) -> tuple[Question, int]:
-        """Draw an answer and its rivals; also say how many rivals are of another kind."""
+        """Draw an answer and its negatives; also return the number of negatives of another category."""
         answers = [id for id in question.relevant if id not in question.exclude]
         answer = answers[int(rng.integers(len(answers)))]
         own = {self._product[id] for id in question.relevant}
@@ -84,7 +84,7 @@ class _Shelf:
             others = [name for name in self._kind if name not in rivals]
             rivals += self._rivals(others, own, filled, rng)
         if len(rivals) < negatives:
-            raise BadData(f"{self._name}: {negatives} other products are needed, there are {len(rivals)}")
+            raise BadData(f"{self._name}: {negatives} other products are needed, but only {len(rivals)} exist")
         views = [self._views[name][int(rng.integers(len(self._views[name])))] for name in rivals]
         candidates = tuple(sorted([answer, *views]))
         return replace(

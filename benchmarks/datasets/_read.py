@@ -1,4 +1,4 @@
-"""Reading annotation files: plain or gzipped, hashed as they are read, and counted against what is published.
+"""Reading of annotation files: plain or gzipped, hashed, and checked against published counts.
 
 Hashes are of the unpacked bytes, so that a gzipped copy is the same data. A count that differs is an error that
 names file, found and expected; ``partial=true`` lets it pass and says so in the task's notes.
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Source:
-    """The annotation files of one data set, with what they say of themselves.
+    """The annotation files of one data set, and notes on them.
 
     Attributes:
         home: where it comes from.
@@ -125,7 +125,7 @@ class Source:
         self._digest.update(hashlib.sha256(data).digest())
 
     def count(self, name: str, what: str, found: int, *expected: int) -> None:
-        """Hold a count against what is published, one number for each release there is.
+        """Check a count against the published ones, one number for each release.
 
         Raises:
             BadData: it is none of them, and the files were not said to be partial.
@@ -136,12 +136,12 @@ class Source:
         if not self._partial:
             raise BadData(
                 f"{self.path(name)}: {found:,} {what}, expected {wanted}: the file is not the official one; "
-                "partial=true reads it all the same"
+                "partial=true reads it anyway"
             )
-        self.notes.append(f"PARTIAL: {found:,} {what} of {wanted}: figures are not those of the official set")
+        self.notes.append(f"PARTIAL: {found:,} {what} of {wanted}: figures are not comparable with the official set")
 
     def note(self, count: int, what: str) -> None:
-        """Note how many of something there are, if any."""
+        """Add a note with a count, unless it is 0."""
         if count:
             self.notes.append(f"{count:,} {what}")
 
@@ -155,7 +155,7 @@ class Source:
         target: str,
         protocol: str,
     ) -> Task:
-        """Make a task of what was read; its revision covers every file read, the spec and the protocol."""
+        """Create the task; its revision covers every file read, the spec and the protocol."""
         digest = self._digest.copy()
         digest.update(f"{name}\n{protocol}".encode())
         return Task(
@@ -178,7 +178,7 @@ class Source:
 
 
 class Lazy(Sequence[T]):
-    """A sequence whose members are made when they are asked for: hundreds of thousands of questions take no memory."""
+    """A sequence whose members are created on access: hundreds of thousands of questions take no memory."""
 
     def __init__(self, count: int, make: Callable[[int], T]) -> None:
         self._range = range(count)
@@ -207,7 +207,7 @@ def spec(name: str, **options: object) -> str:
 
 
 def unique(ids: Iterable[str], what: str) -> None:
-    """See that no id occurs twice.
+    """Check that no id occurs twice.
 
     Raises:
         BadData: one does; ``what`` begins the message.

@@ -1,4 +1,4 @@
-"""True neighbours by comparing everything, with numpy alone: what every index, Quiver's own too, is judged by.
+"""True neighbours by exhaustive search with numpy alone: the reference for every index, including Quiver's.
 
 Candidates are found in float32, more of them than are wanted, and ranked in float64.
 

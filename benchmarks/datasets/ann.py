@@ -71,7 +71,7 @@ class Neighbours:
     notes: tuple[str, ...] = ()
 
     def first(self, queries: int) -> "Neighbours":
-        """Return the same with the first so many queries."""
+        """Return the same task with the first queries only."""
         return replace(self, queries=self.queries[:queries], rows=self.rows[:queries])
 
     def recall(self, found: NDArray[np.integer[Any]], *, k: int) -> Distances:
@@ -87,7 +87,9 @@ class Neighbours:
             BadSpec: fewer than k true neighbours are known.
         """
         if not 1 <= k <= self.rows.shape[1]:
-            raise BadSpec(f"{self.name}: k must be from 1 to {self.rows.shape[1]}, as many as are known, not {k}")
+            raise BadSpec(
+                f"{self.name}: k must be from 1 to {self.rows.shape[1]}, the number of known neighbours, not {k}"
+            )
         if found.ndim != 2 or len(found) != len(self.queries):
             raise BadData(f"{self.name}: found must be ({len(self.queries)}, m) row numbers, not {found.shape}")
         kept = found[:, :k]
@@ -177,7 +179,7 @@ def checked(task: Neighbours) -> Neighbours:
     if task.base.shape[1] != task.queries.shape[1]:
         raise BadData(f"{task.name}: the base is {task.base.shape[1]} wide and the queries {task.queries.shape[1]}")
     if len(task.rows) != len(task.queries):
-        raise BadData(f"{task.name}: true neighbours of {len(task.rows)} queries, and there are {len(task.queries)}")
+        raise BadData(f"{task.name}: true neighbours of {len(task.rows)} queries, but {len(task.queries)} queries")
     if task.rows.dtype.kind == "f" or not 0 <= task.rows.min() <= task.rows.max() < len(task.base):
         raise BadData(f"{task.name}: true neighbours must be row numbers from 0 to {len(task.base) - 1}")
     some = np.unique(np.linspace(0, len(task.queries) - 1, 16).astype(np.int64))
@@ -226,7 +228,7 @@ def _metric(path: Path) -> Metric:
 
 
 def _first_times(rows: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-    """Say of each place of (q, k) whether its number stands there for the first time in its line."""
+    """Return (q, k) bool: whether a number occurs for the first time in its row."""
     order = np.argsort(rows, axis=1, kind="stable")
     along = np.take_along_axis(rows, order, axis=1)
     fresh = np.ones(rows.shape, np.bool_)

@@ -1,4 +1,4 @@
-"""AudioCaps: ten-second sounds of AudioSet and what people wrote of them.
+"""AudioCaps: ten-second sounds of AudioSet with captions by people.
 
 Kim et al. 2019, NAACL. Files: https://github.com/cdjkim/audiocaps, licence MIT; the sounds are parts of YouTube videos
 and must be collected from there, and some are gone.

@@ -135,9 +135,9 @@ def _names(question: Question, rankings: Mapping[str, Sequence[str]], known: set
     names = list(rankings.get(question.id, ()))
     unique(names, f"the ranking of question {question.id}: name")
     if strange := [name for name in names if name not in competing]:
-        raise BadData(f"the ranking of question {question.id} holds {strange[0]!r}, which does not compete")
+        raise BadData(f"the ranking of question {question.id} has {strange[0]!r}, which does not compete")
     if len(names) < min(count, len(competing)):
-        raise BadData(f"the ranking of question {question.id} holds {len(names)} names, {count} are needed")
+        raise BadData(f"the ranking of question {question.id} has {len(names)} names, {count} are needed")
     return names[:count]
 
 

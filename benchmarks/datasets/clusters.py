@@ -42,7 +42,7 @@ def neighbours(
     seed: int = 0,
     cache: Path | None = None,
 ) -> ann.Neighbours:
-    """Make the vectors, or map what was made before.
+    """Generate the vectors, or map those of an earlier call.
 
     Args:
         n: rows of the base.
@@ -81,7 +81,7 @@ def neighbours(
 
 
 class Model:
-    """What the vectors are drawn from.
+    """The distribution of the vectors.
 
     Attributes:
         basis: (96, dim) orthonormal directions.

@@ -146,7 +146,7 @@ def _read(source: Source, split: str, category: str, protocol: str) -> tuple[tup
 
 
 def _texts(captions: list[str], how: Captions) -> list[str]:
-    """Return the texts that are asked with; captions that say nothing are left out of them."""
+    """Return the texts of the questions, without empty captions."""
     said = _said(captions)
     orders = {"both": [said, said[::-1]], "one": [said], "each": [[text] for text in said] or [said]}
     return [" and ".join(order) for order in orders[how]]

@@ -64,5 +64,5 @@ def _train(source: Source, name: str) -> tuple[str, Said]:
         if sentence["video_id"] in said:
             said[sentence["video_id"]].append(sentence["caption"])
     if silent := [id for id, texts in said.items() if not texts]:
-        raise BadData(f"{source.path(name)} lists {silent[0]!r}, of which MSRVTT_data.json says nothing")
+        raise BadData(f"{source.path(name)} lists {silent[0]!r}, which MSRVTT_data.json lacks")
     return name, said

@@ -56,7 +56,7 @@ def _entries(source: Source, split: str) -> list[Entry]:
         meta[id] = {"video": video, "recipe": recipe, "start": _seconds(source, split, start), "end": float(end)}
         if meta[id]["end"] <= meta[id]["start"]:
             raise BadData(f"{source.path(FILES[split])}: a clip of {video} ends at {end} s, not after {start} s")
-    source.note(len(steps) - len(said), "rows name a clip that stands already: one item, each sentence a question")
+    source.note(len(steps) - len(said), "rows name a clip again: one item, each sentence a question")
     clips = source.media("clips")
     entries = [Entry(id, {"video": str(clips / f"{id}.mp4")}, spoken(texts), meta[id]) for id, texts in said.items()]
     return entries

@@ -43,7 +43,7 @@ ATTRIBUTES = ("colour", "pattern", "sleeve", "neck", "length", "fit", "detail")
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What a garment is, whoever photographs it; sleeve and neck are empty where the type has none."""
+    """Attributes of a garment, independent of the photograph; sleeve and neck are empty if the type has none."""
 
     type: str
     colour: str
@@ -120,7 +120,7 @@ def _family(seed: int, family: int) -> tuple[Cut, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """A reference garment, what should be different, and every garment of its split that fits.
+    """A reference garment, the wanted change, and every garment of its split that fits.
 
     Attributes:
         reference: index of a garment. texts: sentences that ask for the change.

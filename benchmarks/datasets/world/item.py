@@ -1,4 +1,4 @@
-"""Records of a made world: a world, and its items, each made when it is asked for."""
+"""Records of a synthetic world: a world, and its items, each created on access."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -58,7 +58,7 @@ class World:
         return self.frames / self.fps
 
     def scene(self, index: int) -> "Scene":
-        """Return scene ``index``; it is rendered when its video or audio is asked for."""
+        """Return scene ``index``; it is rendered on access to its video or audio."""
         return Scene(self, _checked(index))
 
     def still(self, index: int) -> "Still":
@@ -98,7 +98,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip with sound; what is asked for is made then, and kept."""
+    """A clip with sound; its parts are rendered on access and kept."""
 
     world: World
     index: int
@@ -110,7 +110,7 @@ class Scene:
 
     @cached_property
     def play(self) -> Play:
-        """What happens, before rendering."""
+        """The script of the clip, before rendering."""
         return draw_play(self.world.seed, "scene", self.index, self.world.nuisance)
 
     @property
@@ -137,7 +137,7 @@ class Scene:
 
     @cached_property
     def narrations(self) -> tuple[Line, ...]:
-        """What is said in its film, nearest in time first: none to four lines, maybe of another clip."""
+        """Spoken lines of its film, nearest in time first: zero to four lines, maybe of another clip."""
         lines = _script(self.world, self.index // FILM)
         middle = (self.index % FILM + 0.5) * self.world.seconds
         near = (Line(line.text, round(line.offset - middle, 3)) for line in lines)
@@ -145,7 +145,7 @@ class Scene:
 
     @property
     def factors(self) -> Facts:
-        """What there is to know, ``hits`` included: its subject's impacts in seconds, separated by spaces."""
+        """All facts, including ``hits``: its subject's impacts in seconds, separated by spaces."""
         hits = hits_within(self.play.movers[0], self.world.seconds)
         return describe_play(self.play) | {"hits": " ".join(f"{hit:.3f}" for hit in hits)}
 
@@ -181,7 +181,7 @@ class Still:
 
     @cached_property
     def play(self) -> Play:
-        """What happens, before rendering."""
+        """The script of the clip, before rendering."""
         return draw_play(self.world.seed, "still", self.index, self.world.nuisance)
 
     @property
@@ -202,7 +202,7 @@ class Still:
 
     @property
     def factors(self) -> Facts:
-        """What there is to know."""
+        """All facts."""
         return describe_play(self.play)
 
 
@@ -220,7 +220,7 @@ class Pair:
 
     @cached_property
     def table(self) -> Table:
-        """What lies there, before rendering."""
+        """The objects, before rendering."""
         return draw_table(self.world.seed, self.index, self.world.nuisance)
 
     @property
@@ -242,12 +242,12 @@ class Pair:
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """Four sentences that say what changed; those of unchanged pairs are the same for many pairs."""
+        """Four sentences about the change; those of unchanged pairs are the same for many pairs."""
         return changes(self.table, stream(self.world.seed, "pair", self.index, WORDS))
 
     @property
     def factors(self) -> Facts:
-        """What there is to know: change, old and new value, and the subject."""
+        """All facts: change, old and new value, and the subject."""
         return describe_table(self.table)
 
 
@@ -265,7 +265,7 @@ class Garment:
 
     @cached_property
     def piece(self) -> Piece:
-        """What it is, before rendering."""
+        """The garment, before rendering."""
         return draw_piece(self.world.seed, self.index)
 
     @property
@@ -286,5 +286,5 @@ class Garment:
 
     @property
     def factors(self) -> Facts:
-        """What there is to know: the product it shows, and its attributes (empty where its type has none)."""
+        """All facts: the product that it shows, and its attributes (empty if its type has none)."""
         return {"product": self.piece.product, **asdict(self.piece.cut)}

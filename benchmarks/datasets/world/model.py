@@ -1,4 +1,4 @@
-"""What the made world is made of: vocabularies, bodies, takes, and the rule of the split.
+"""Elements of the synthetic world: vocabularies, bodies, takes, and the rule of the split.
 
 Everything is drawn from ``stream(seed, kind, index)``; nothing here knows pixels or samples.
 Lengths are shares of the picture's width, or stage units where that is said: one stage unit is
@@ -156,7 +156,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """What has nothing to do with the matter: camera, light, walls, noise.
+    """Nuisance factors: camera, light, walls, noise.
 
     Attributes:
         wall: colour of the wall. floor: colour of the floor. horizon: where they meet, y down.
@@ -189,7 +189,7 @@ class Play:
 
     @property
     def activity(self) -> str:
-        """What all movers do."""
+        """The activity of all movers."""
         return self.movers[0].act.activity
 
 

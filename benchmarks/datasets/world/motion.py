@@ -19,7 +19,7 @@ CUT = 1.32  # height at which a rope ends when what hung on it has fallen
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """Where a body is at n moments, and what there is to hear of it.
+    """Positions of a body at n moments, and its sounds.
 
     Attributes:
         x, y: (n,) middle of the body. turn: (n,) rotation, clockwise. grow: (n,) factor of its size.

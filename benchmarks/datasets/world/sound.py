@@ -81,7 +81,7 @@ def soundtrack(play: Play, seconds: float, rate: int, *, nuisance: float, rng: n
 
 
 def _voice(mover: Mover, samples: int, rate: int, rng: np.random.Generator) -> Floats:
-    """Return what one mover sounds like: impacts and friction through its resonances, and its steady tone."""
+    """Return the sound of one mover: impacts and friction through its resonances, and its steady tone."""
     body, activity = mover.body, mover.act.activity
     coarse = np.arange(0, samples / rate + 2 / STEP, 1 / STEP, dtype=np.float32)
     track = move(mover, coarse)

@@ -1,4 +1,4 @@
-"""Tables: what lies there before and after one change, or none."""
+"""Tables: objects before and after one change, or none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from quiver.benchmarks.datasets.world.model import (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A pair before it is rendered: what lies there before and after, and what was changed.
+    """A pair before rendering: objects before and after, and the change.
 
     Attributes:
         change: one of CHANGES. subject: the body changed as it was (added: as it is); None where nothing is.

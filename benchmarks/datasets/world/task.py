@@ -1,4 +1,4 @@
-"""Tasks over a made world: what is asked of it, and what a right answer is.
+"""Tasks over a synthetic world: questions and right answers.
 
 A right answer is decided by what was drawn, not by words: two captions that say the same in other words have the same
 answers.
@@ -62,7 +62,7 @@ def _change(row: Row) -> Keys:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What is asked, and what answers: the items that share a key with the question.
+    """Questions and right answers: the items that share a key with the question.
 
     Attributes:
         asks: kind of the askers. held: key of KEYS they hold.
@@ -152,7 +152,7 @@ def load(
     size: int = 64,
     folder: Path | None = None,
 ) -> Task:
-    """Make a task over a made world, rendering what is not there yet.
+    """Create a task over a synthetic world; missing files are rendered.
 
     Args:
         track: what is held and what is searched, see the module ``world``.
@@ -175,7 +175,7 @@ def load(
     asked = [question for question in questions if question.relevant]
     name = spec("world", track=track, split=split, seed=seed, count=count, size=size)
     if not asked:
-        raise BadData(f"{name}: so few items make no question; give a larger count")
+        raise BadData(f"{name}: there are too few items for a question; give a larger count")
     facts = json.dumps([FORMAT, name, asdict(world), rule.protocol])
     task = Task(
         name=name,
@@ -192,7 +192,7 @@ def load(
 
 
 def _ask(place: Path, world: World, track: Called, split: str, count: int) -> Asked:
-    """Return what a track searches and what it asks, rendering what is not there yet."""
+    """Return items and questions of a track; missing files are rendered."""
     if track == "composed":
         return _compose(place, world, split, count)
     if track == "films":
@@ -239,7 +239,7 @@ def _match(folder: Path, rule: Track, asking: Sequence[Row], finding: Sequence[R
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:
-    """Return the first row of each product: what is said of all its photographs is the same."""
+    """Return the first row of each product, since all of its photographs have the same description."""
     first: dict[str, Row] = {}
     for row in rows:
         first.setdefault(row["product"], row)

@@ -119,7 +119,7 @@ def _plural(verb: str) -> str:
 
 
 def changes(table: Table, rng: np.random.Generator) -> tuple[str, ...]:
-    """Return four sentences that say what changed in a pair."""
+    """Return four sentences about the change in a pair."""
     body = table.subject
     if body is None:
         return tuple(NOTHING[i] for i in rng.permutation(len(NOTHING))[:4])

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 def write(
     folder: Path, world: World, *, scenes: int = 0, stills: int = 0, pairs: int = 0, garments: int = 0
 ) -> dict[str, Path]:
-    """Render the first so many items of each kind into a folder.
+    """Render the first items of each kind into a folder.
 
     Files that are there already are left alone, so that a broken run goes on where it stopped; every file
     appears whole or not at all. Manifests list exactly what was asked for. Pictures are PNG, videos MP4
@@ -57,11 +57,13 @@ def write(
 
 
 def claim(folder: Path, world: World) -> None:
-    """Note whose files these are, or refuse to mix two worlds."""
+    """Write a note of the folder's world, or refuse to mix two worlds."""
     note = folder / "world.json"
     text = json.dumps({"format": FORMAT, **asdict(world)}, indent=1)
     if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise BadData(f"{folder} holds another world, see {note}: choose an empty folder, or that world")
+        raise BadData(
+            f"{folder} contains another world, see {note}: choose an empty folder, or the settings of that world"
+        )
     if not note.exists():
         write_text(note, text)
 

@@ -59,8 +59,8 @@ def test_spot_merges_the_records_of_one_pair_in_file_order(spot):
     images = spot / "resized_images"
     assert task.items[0].media == {"before": str(images / "7.png"), "after": str(images / "7_2.png")}
     assert "2 sentences are empty: left out" in task.notes
-    assert "1 ordered pairs have no caption: they compete and are not asked for" in task.notes
-    assert "2 captions stand with several ordered pairs: each answers for its own only" in task.notes
+    assert "1 ordered pairs have no caption: they compete, but no question asks for them" in task.notes
+    assert "2 captions belong to several ordered pairs: each answers for its own only" in task.notes
 
 
 def test_spot_asks_the_other_way_and_forgives_duplicates(spot):
@@ -323,7 +323,7 @@ def test_youcook_clips_are_windows_and_a_clip_that_stands_twice_is_one_item(kitc
     assert task.items[0].meta == {"video": "xHr8", "recipe": "226", "start": 47.0, "end": 60.0}
     assert task.items[0].media == {"video": str(kitchen / "clips" / "xHr8_47_60.mp4")}
     assert texts(task) == ["pick the ends", "cut", "chop"]
-    assert "1 rows name a clip that stands already: one item, each sentence a question" in task.notes
+    assert "1 rows name a clip again: one item, each sentence a question" in task.notes
     with pytest.raises(BadData, match=r"validation_youcook\.csv: 3 sentences, expected 3,350"):
         youcook2.load(folder=kitchen)
 

@@ -324,10 +324,10 @@ def test_a_submission_is_refused_when_a_ranking_is_not_whole(small, tmp_path):
     cirr.save(tmp_path / "out.json", task, good)
     assert json.loads((tmp_path / "out.json").read_text()) == cirr.submission(task, good)
     for ranking, message in (
-        (["dev-0-0-img1"], "holds 1 names, 3 are needed"),
+        (["dev-0-0-img1"], "has 1 names, 3 are needed"),
         (["dev-0-0-img1"] * 3, "'dev-0-0-img1' occurs twice"),
         (["dev-0-0-img0", "dev-0-0-img1", "dev-0-0-img2"], "'dev-0-0-img0', which does not compete"),
-        ([], "holds 0 names"),
+        ([], "has 0 names"),
     ):
         with pytest.raises(BadData, match=message):
             cirr.submission(task, {**good, "1": ranking})

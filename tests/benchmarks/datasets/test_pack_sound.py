@@ -132,7 +132,7 @@ def test_a_digit_is_asked_for_by_name_or_by_another_voice(digits):
     assert first.id == "0_nicolas_0"
     assert set(first.relevant) == {"0_yweweler_0", "0_yweweler_1"}
     assert set(first.exclude) == {f"{digit}_nicolas_{take}" for digit in (0, 1) for take in (0, 1)}
-    with pytest.raises(BadData, match=r"nothing can be asked; .*no other speaker"):
+    with pytest.raises(BadData, match=r"no question is left; .*no other speaker"):
         fsdd.load(folder=digits, track="audio", split="validation", partial=True)
 
 

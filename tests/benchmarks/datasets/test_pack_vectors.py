@@ -63,8 +63,8 @@ def test_a_vecs_row_is_laid_out_as_published(tmp_path):
     ("content", "message"),
     [
         (struct.pack("<i2fi1f", 2, 1, 2, 2, 3), "no whole number of rows"),
-        (struct.pack("<i2fi2f", 2, 1, 2, 3, 4, 5), "row 1 has width 3 and the first one 2"),
-        (b"", "holds no vectors"),
+        (struct.pack("<i2fi2f", 2, 1, 2, 3, 4, 5), "row 1 has dimension 3 and the first one 2"),
+        (b"", "has no vectors"),
         (struct.pack("<i2f", -7, 1, 2), "no whole number of rows"),
     ],
 )
@@ -172,7 +172,7 @@ def test_recall_counts_a_row_once_and_missing_rows_as_misses():
     ("change", "message"),
     [
         ({"queries": QUERIES[:, :5]}, "the base is 7 wide and the queries 5"),
-        ({"neighbors": TRUTH[:4]}, "true neighbours of 4 queries, and there are 6"),
+        ({"neighbors": TRUTH[:4]}, "true neighbours of 4 queries, but 6 queries"),
         ({"neighbors": TRUTH + 45}, "row numbers from 0 to 49"),
         ({"neighbors": TRUTH[:, ::-1]}, "not nearest first under l2"),
         ({"neighbors": np.argsort(brute(BASE, QUERIES, "dot"))[:, :10]}, "or metric= is another one"),

@@ -143,7 +143,7 @@ def test_a_task_reads_what_write_left(tmp_path):
     task = load(track="text_video", folder=tmp_path, seed=3, size=16, count=4)
     assert [item.id for item in task.items] == written
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")} == times
-    with pytest.raises(BadData, match="holds another world"):
+    with pytest.raises(BadData, match="contains another world"):
         load(folder=tmp_path, seed=4, size=16, count=4)
     with pytest.raises(BadSpec, match="count must be at least 1"):
         load(folder=tmp_path, count=0)

@@ -80,7 +80,7 @@ def test_a_wrong_count_names_file_found_and_expected(tmp_path):
         source(tmp_path).count("list.json", "photos", 3, 1000, 2000)
     partial = source(tmp_path, partial=True)
     partial.count("list.json", "photos", 3, 1000)
-    assert partial.notes == ["PARTIAL: 3 photos of 1,000: figures are not those of the official set"]
+    assert partial.notes == ["PARTIAL: 3 photos of 1,000: figures are not comparable with the official set"]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_task_with_all_its_media_is_returned_as_it_is_and_one_with_none_refuse
     )
     assert _place.present(task) is task
     (tmp_path / "a.png").unlink()
-    with pytest.raises(BadData, match=r"1 media files are missing, such as .*a\.png: nothing can be asked"):
+    with pytest.raises(BadData, match=r"1 media files are missing, such as .*a\.png: no question is left"):
         _place.present(task)
 
 
@@ -221,7 +221,7 @@ def test_kinds_that_are_too_small_are_filled_up_and_counted():
     for question in task.questions:
         assert len({products[id] for id in question.candidates}) == 9
     assert task.notes == ("12 draws had too few products of their kind and were filled up from others",)
-    with pytest.raises(BadData, match="12 other products are needed, there are 11"):
+    with pytest.raises(BadData, match="12 other products are needed, but only 11 exist"):
         _protocol.sampled(shop(), kind="kind", product="product", negatives=12)
 
 
