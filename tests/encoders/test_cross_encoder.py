@@ -66,7 +66,7 @@ def test_it_has_no_recall(encoder):
     (scorer,) = encoder.scorers
     assert isinstance(scorer, Scorer)
     assert not scorer.recalls
-    with pytest.raises(BadSpec, match="no recall 'single'"):
+    with pytest.raises(BadSpec, match="no recall method 'single'"):
         scorer.probes({}, "single", {})
     with pytest.raises(BadSpec, match="give text"):
         scorer.hold([ScorerInput({})])

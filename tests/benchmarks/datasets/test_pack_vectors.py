@@ -62,10 +62,10 @@ def test_a_vecs_row_is_laid_out_as_published(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (struct.pack("<i2fi1f", 2, 1, 2, 2, 3), "no whole number of rows"),
+        (struct.pack("<i2fi1f", 2, 1, 2, 2, 3), "not a whole number of rows"),
         (struct.pack("<i2fi2f", 2, 1, 2, 3, 4, 5), "row 1 has dimension 3 and the first one 2"),
         (b"", "has no vectors"),
-        (struct.pack("<i2f", -7, 1, 2), "no whole number of rows"),
+        (struct.pack("<i2f", -7, 1, 2), "not a whole number of rows"),
     ],
 )
 def test_a_broken_vecs_file_is_refused(tmp_path, content, message):

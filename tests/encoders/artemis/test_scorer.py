@@ -221,9 +221,9 @@ def test_weights_that_mean_nothing_are_refused(load, name) -> None:
     ("asked", "why"),
     [
         (ScorerInput({"text": ["red"]}), "needs a reference picture"),
-        (ScorerInput({"image": [picture(1)]}), "needs words"),
+        (ScorerInput({"image": [picture(1)]}), "needs a text of the wanted change"),
         (ask("artemis", weights={"image": 0.0, "text": 0.0}), "weight 0"),
-        (ask("artemis", weights={"audio": 2.0}), "weighs image and text"),
+        (ask("artemis", weights={"audio": 2.0}), "finite weights of image and text"),
         (ask("artemis", weights={"text": float("nan")}), "finite"),
         (
             ScorerInput({"image": [picture(1)], "text": ["in mauve", "pliant"]}),

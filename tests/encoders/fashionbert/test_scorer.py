@@ -106,7 +106,7 @@ def test_several_texts_are_one_and_several_pictures_are_refused(stock, pictures,
 
 def test_it_has_no_recall(stock):
     assert all(isinstance(scorer, Scorer) and not scorer.recalls and not scorer.exact for scorer in stock.scorers)
-    with pytest.raises(BadSpec, match="no recall 'single'"):
+    with pytest.raises(BadSpec, match="no recall method 'single'"):
         stock.scorers[0].probes({}, "single", {})
 
 
@@ -133,7 +133,7 @@ def test_folders_that_are_not_whole_are_refused(folder, tmp_path):
     for file in folder.iterdir():
         if file.name != "patches.json":
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(MissingWeights, match=r"patches\.json does not say how"):
+    with pytest.raises(MissingWeights, match=r"patches\.json does not define the extraction"):
         build(tmp_path, device=torch.device("cpu"), precision="fp32")
 
 

@@ -236,7 +236,7 @@ def test_a_pipe_gets_lines_and_no_bar(tmp_path, bench, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     assert said.out.splitlines()[0] == "warm: training 65 weights on 50 rows, 20 steps on cpu, fp32"
-    assert "2 rows are left out" in said.out and "warm: step 20/20  loss " in said.out
+    assert "2 random rows are left out of each epoch" in said.out and "warm: step 20/20  loss " in said.out
 
 
 def test_fp16_on_a_cpu_is_refused(tmp_path, bench):
