@@ -59,7 +59,7 @@ def test_as_many_are_drawn_as_asked_for_and_the_attributes_take_turns():
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(BadSpec, match="no picture has a value of 'color'; its columns are brand, colour, gender"):
+    with pytest.raises(BadSpec, match=r"value of 'color': did you mean colour\? Its columns are brand, colour, gender"):
         edited(shelf(), ("color",))
 
 

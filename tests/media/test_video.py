@@ -314,7 +314,7 @@ def test_sound_without_pictures_is_refused(tmp_path):
         frame.sample_rate = 48_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(BadMedia, match="holds no video"):
+    with pytest.raises(BadMedia, match="holds sound, but no video"):
         VideoReader(2)(file.getvalue())
 
 

@@ -290,7 +290,7 @@ def test_msr_vtt_trains_on_the_videos_of_its_list(clips):
     assert [item.id for item in task.items] == ["video8", "video9"]
     assert texts(task) == ["two", "one", "three"]
     table(clips, "MSRVTT_train.9k.csv", [{"video_id": "video5"}])
-    with pytest.raises(BadData, match="lists 'video5', of which"):
+    with pytest.raises(BadData, match="lists 'video5', which"):
         msr_vtt.load(folder=clips, split="train9k", partial=True)
 
 
