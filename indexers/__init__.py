@@ -1,1 +1,1 @@
-"""Indexes behind one contract: exact (the default and the oracle), faiss, lance."""
+"""Indexes with one interface: exact (the default and the reference), faiss, lance."""

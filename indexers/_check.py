@@ -1,4 +1,4 @@
-"""What every index asks of the arrays it is given, with one wording for what is wrong with them."""
+"""Checks of the arrays given to an index, with the same error messages for every index."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from quiver.types import Floats, Rows, Space, Vectors
 #: Longer vectors overflow float32 when squared.
 LONGEST = 1e18
 FORMAT = 1
-_ROWS = 1 << 14  # looked at together, so that checking never doubles the memory in use
+_ROWS = 1 << 14  # checked at a time, so that checking never doubles the memory in use
 
 
 def asked(queries: Floats, space: Space, k: int) -> Floats:
@@ -21,7 +21,7 @@ def asked(queries: Floats, space: Space, k: int) -> Floats:
 
     Raises:
         SpaceMismatch: they are not (q, dim).
-        BadData: one of them holds NaN or infinity, or is longer than LONGEST under dot or l2.
+        BadData: one of them contains NaN or infinity, or is longer than LONGEST under dot or l2.
         BadSpec: k is not positive.
     """
     if queries.ndim != 2 or queries.shape[1] != space.dim:
@@ -31,8 +31,8 @@ def asked(queries: Floats, space: Space, k: int) -> Floats:
     queries = np.require(queries, np.float32, ("C", "W"))
     finite = np.isfinite(queries)
     if not finite.all():
-        raise BadData(f"query {np.argmin(finite.all(axis=1))} holds NaN or infinity")
-    if space.metric != "cosine" and np.abs(queries).max(initial=0) > LONGEST / space.dim:  # seldom, then look closely
+        raise BadData(f"query {np.argmin(finite.all(axis=1))} contains NaN or infinity")
+    if space.metric != "cosine" and np.abs(queries).max(initial=0) > LONGEST / space.dim:  # rare: then check exactly
         long = euclidean(queries) > LONGEST
         if long.any():
             raise BadData(f"query {np.argmax(long)} is longer than {LONGEST:.0e}, beyond what {space.metric} can score")
@@ -40,7 +40,7 @@ def asked(queries: Floats, space: Space, k: int) -> Floats:
 
 
 def allowed(allow: Rows) -> Rows:
-    """Return allow as it is, or say why it cannot be used.
+    """Return allow unchanged if it is valid.
 
     Raises:
         BadData: it is not a one-dimensional, ascending, unique array of integers.
@@ -59,13 +59,13 @@ def lengths(vectors: Vectors) -> Floats:
         (n,) float32 Euclidean lengths.
 
     Raises:
-        BadData: a row holds NaN or infinity, or is longer than LONGEST.
+        BadData: a row contains NaN or infinity, or is longer than LONGEST.
     """
     measured = euclidean(vectors.data)
     good = measured <= LONGEST  # NaN is not
     if not good.all():
         row = vectors.rows[np.argmin(good)]
-        raise BadData(f"{vectors.space}: row {row} holds NaN or infinity, or is longer than {LONGEST:.0e}")
+        raise BadData(f"{vectors.space}: row {row} contains NaN or infinity, or is longer than {LONGEST:.0e}")
     return measured
 
 
@@ -74,7 +74,7 @@ def euclidean(data: Floats) -> Floats:
     measured = np.empty(len(data), np.float32)
     for start in range(0, len(data), _ROWS):
         part = data[start : start + _ROWS]
-        with np.errstate(over="ignore"):  # longer than float32 can say: infinite
+        with np.errstate(over="ignore"):  # beyond float32: infinite
             measured[start : start + _ROWS] = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
     return measured
 
@@ -82,13 +82,13 @@ def euclidean(data: Floats) -> Floats:
 def unit(vectors: Floats) -> Floats:
     """Return rows of unit length, and zero rows as they are; vectors itself if they are so already."""
     measured = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    if (np.abs(measured - 1) < 1e-6).all():  # what rounding to float32 leaves
+    if (np.abs(measured - 1) < 1e-6).all():  # the rounding error of float32
         return vectors
     return np.divide(vectors, np.where(measured > 0, measured, 1)[:, None], dtype=np.float64).astype(np.float32)
 
 
 def header(space: Space, details: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a saved index, for ``agree`` to read."""
+    """Return the description of a saved index, which ``agree`` checks."""
     return {"format": FORMAT, "space": asdict(space), **details}
 
 
@@ -102,4 +102,4 @@ def agree(held: Mapping[str, Any], space: Space, path: Path) -> None:
     if held.get("format") != FORMAT:
         raise BadCollection(f"{path} has format {held.get('format')}, this Quiver reads {FORMAT}: update or rebuild")
     if held.get("space") != asdict(space):
-        raise SpaceMismatch(f"{path} holds vectors of {held.get('space')}, not of {asdict(space)}: rebuild it")
+        raise SpaceMismatch(f"{path} has vectors of {held.get('space')}, not of {asdict(space)}: rebuild it")

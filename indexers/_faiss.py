@@ -1,4 +1,4 @@
-"""How to ask the FAISS library: its module, the parts of its indexes, its search parameters, filters and threads."""
+"""Access to the FAISS library: its module, the parts of its indexes, search parameters, filters and threads."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from quiver.types import Floats, Rows
 if TYPE_CHECKING:
     from quiver.indexers.faiss import Params
 
-MANY = 32  # queries that are worth waking threads for
+MANY = 32  # queries from which several threads pay off
 
 
 def library() -> Any:
@@ -33,7 +33,7 @@ def library() -> Any:
 
 
 def first(error: Exception) -> str:
-    """Return what FAISS has to say, without the place in its sources."""
+    """Return the message of a FAISS error, without its source location."""
     return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", str(error)).split("\n")[0]
 
 
@@ -83,7 +83,7 @@ def knobs(index: Any, params: "Params", selector: Any) -> Any:
 
 @contextmanager
 def threads(count: int | None, queries: int) -> Iterator[None]:
-    """Search with so many threads; where none are said, with one, or with all where many queries come together."""
+    """Search with a number of threads; by default one, or all for a large batch."""
     faiss = library()
     before = faiss.omp_get_max_threads()
     chosen = count or (before if queries >= MANY else 1)
@@ -99,8 +99,8 @@ class Chosen:
     """Rows that may be found.
 
     Attributes:
-        positions: where they stand in the index.
-        count: how many rows it has.
+        positions: positions in the index.
+        count: number of rows of the index.
     """
 
     positions: Rows

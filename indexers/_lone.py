@@ -1,4 +1,4 @@
-"""One query, or a few, by way of the compact copy: each a single pass of faiss over its bytes, as fast as memory.
+"""Search of one query or a few with the compact copy: one pass of faiss over its bytes per query, at memory speed.
 
 1. Kernels of faiss multiply bytes and keep the best rows by the copy, in one call per segment and thread. Its scalar
    quantiser of signed bytes reads the copy in place.
@@ -33,12 +33,12 @@ from quiver.types import Floats, Metric, Rows
 Bits = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 
-MOST = 4  # queries: of more than these, products of all together are faster
+MOST = 4  # queries: for more, products of the whole batch are faster
 _WIDTH = 1 << 15
-_SHARE = 1 << 22  # bytes that are worth a thread
-_SPARE = 32  # rows asked for beyond k, to begin with
-_WIDEST = 1 / 48  # share of the rows that may be asked for
-_MORE = 16  # times as many are asked for when the bound forces it
+_SHARE = 1 << 22  # bytes per thread
+_SPARE = 32  # extra candidates beyond k at first
+_WIDEST = 1 / 48  # largest fraction of the rows as candidates
+_MORE = 16  # growth of the candidates if the bound is not proven
 
 
 def able(width: int) -> bool:

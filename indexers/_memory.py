@@ -1,4 +1,4 @@
-"""What an index takes in memory, said before it is built."""
+"""Memory estimate of an index before it is built."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ _MAPPED, _NUMBERED, _NODE = 8, 8, 20
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes an index takes.
+    """Memory of an index in bytes.
 
     Attributes:
-        held: once it is built.
-        build: at most while it is built, what is held included, the vectors themselves not.
+        held: after the build.
+        build: peak during the build, including ``held`` and without the vectors themselves.
     """
 
     held: int
@@ -36,14 +36,14 @@ class _Parts(NamedTuple):
 
 
 def needed(faiss: Any, index: Any, n: int, *, train: int, chunk: int, copies: int) -> Memory:
-    """Estimate what an index, still empty, takes when it holds n vectors.
+    """Estimate the memory of an empty index after n vectors are added.
 
     Args:
         faiss: the library.
         index: of it.
-        n: how many vectors it will hold.
-        train: how many it will be trained on.
-        chunk: how many are added at a time.
+        n: number of vectors to add.
+        train: number of training vectors.
+        chunk: number of vectors added at a time.
         copies: of the vectors it is trained on, made before it sees them.
     """
     parts = _parts(faiss, index)

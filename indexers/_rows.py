@@ -1,4 +1,4 @@
-"""Row numbers and the positions they stand at."""
+"""Row numbers and their positions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class RowMap:
         """Take row numbers as they are.
 
         Raises:
-            BadData: one occurs twice.
+            BadData: a row number occurs twice.
         """
         steps = np.diff(rows)
         order = None if (steps > 0).all() else np.argsort(rows, kind="stable")
@@ -88,7 +88,7 @@ class RowMap:
         """Return the positions of all wanted rows.
 
         Raises:
-            BadData: one is not held.
+            BadData: a row is not in the index.
         """
         _, held = self._search(wanted)
         if not held.all():
@@ -106,5 +106,5 @@ class RowMap:
         return places, inside
 
     def _dense(self) -> bool:
-        """Tell whether there are no gaps."""
+        """Whether row numbers are consecutive."""
         return len(self.rows) > 0 and self.ascending[-1] - self.ascending[0] == len(self.rows) - 1

@@ -51,11 +51,11 @@ _SHARE = 1 / 24
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one search took.
+    """Statistics of one search.
 
     Attributes:
-        rows: rows held.
-        queries: queries asked.
+        rows: rows of the index.
+        queries: number of queries.
         candidates: rows that were scored in full, all queries together.
         widened: queries that the bound did not narrow down, so that every row was scored in float32 for them.
     """
@@ -68,10 +68,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
-    """What is searched.
+    """The searched vectors.
 
     Attributes:
-        metric: how.
+        metric: metric of comparison.
         data: (n, dim) float32, in memory or mapped.
         lengths: (n,) float32 Euclidean lengths.
         rows: (n,) int64 row numbers.
@@ -98,7 +98,7 @@ def scan(corpus: Corpus, queries: Floats, k: int) -> tuple[Floats, Rows, NDArray
     Args:
         corpus: what to search; it has at least k rows that may be found.
         queries: (q, dim) float32.
-        k: how many; see ``fits``.
+        k: number of hits; see ``fits``.
 
     Returns:
         scores (q, k) float32 and rows (q, k) int64; (q,) bool, which queries are not answered; and how many

@@ -1,4 +1,4 @@
-"""Settings of an index, tried from cheap to dear until more spending finds nothing more."""
+"""Trials of index settings, from cheap to expensive until recall stops growing."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 Spend = Mapping[str, int]
 
-#: Recall at which trying dearer settings ends, and the gain of two steps below which it ends too.
+#: Trials end at this recall, or if two steps gain less than this.
 ENOUGH, GAIN = 0.999, 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A setting that was tried: the recall it gave and the milliseconds it took per query."""
+    """A tried setting with its recall and milliseconds per query."""
 
     spend: Spend
     recall: float
@@ -33,11 +33,11 @@ def rungs(most: int, *, least: int = 1) -> list[int]:
 
 
 def climb(ladders: Sequence[Sequence[Spend]], tried: Callable[[Spend], tuple[float, float]]) -> Iterator[Trial]:
-    """Go up every ladder of settings until it finds everything, or nothing more.
+    """Try every ladder of settings until recall is complete or stops growing.
 
     Args:
-        ladders: settings, cheap to dear.
-        tried: gives the recall and the milliseconds of a setting.
+        ladders: lists of settings, cheap to expensive.
+        tried: returns recall and milliseconds of a setting.
     """
     for ladder in ladders:
         before: list[float] = []
@@ -63,7 +63,7 @@ def _covers(more: Spend, less: Spend) -> bool:
 
 
 def work(spend: Spend) -> int:
-    """Return what a setting spends, all in all, to tell equal times apart.
+    """Return the total work of a setting, to order equal times.
 
     >>> work({"nprobe": 8, "refine": 4})
     32

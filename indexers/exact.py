@@ -1,4 +1,4 @@
-"""Every vector is compared: the default for small collections, and the reference for every other index.
+"""Exact search, which compares every vector: the default for small collections and the reference for other indexes.
 
 Scores are those of ``_score``: the same bits on every processor, alone or in a batch. Equal scores are ordered by row
 number, lowest first. If a processor multiplies bytes faster than float32, and enough is asked of enough vectors, a copy
@@ -53,10 +53,10 @@ _DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")
 
 
 def build(vectors: Vectors, *, device: Device = "auto") -> "ExactIndex":
-    """Make vectors searchable; on the CPU their array is used where it lies, read-only or memory-mapped alike.
+    """Build an exact index; on the CPU it uses the given array without a copy, also if read-only or memory-mapped.
 
     Args:
-        vectors: what to search; their array must not change afterwards.
+        vectors: the vectors to search; their array must not change afterwards.
         device: ``cuda`` copies them to the GPU; ``auto`` does so where there is one, unless they are few.
 
     Raises:
@@ -266,7 +266,7 @@ class ExactIndex:
             (q, m) float32, the same numbers that ``search`` gives.
 
         Raises:
-            BadData: a row is not held.
+            BadData: a row is not in the index.
         """
         asked = prepared(self.space.metric, _check.asked(queries, self.space, 1))
         positions = self.numbers.demand(rows)

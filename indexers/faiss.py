@@ -1,4 +1,4 @@
-"""Any index the FAISS factory can spell: the hot path in memory.
+"""Indexes of the FAISS index factory, in memory.
 
 Filters are honoured whatever the factory. A type that takes selectors is asked with one, and probes more the fewer
 rows are allowed; a type that takes none is asked for more and the surplus dropped; a graph asked for few rows, and
@@ -41,17 +41,17 @@ _FILES = ("index.faiss", "rows.npy")
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What a search may spend; a knob the factory does not have is ignored.
+    """Search parameters; parameters that the index type does not have are ignored.
 
     Attributes:
-        nprobe: inverted lists looked into (IVF), before filters ask for more.
-        ef: length of the candidate list (HNSW), before filters ask for more.
-        refine: candidates rescored per hit wanted (a factory that ends in RFlat).
+        nprobe: inverted lists to search (IVF); filters increase it.
+        ef: length of the candidate list (HNSW); filters increase it.
+        refine: rescored candidates per hit (a factory that ends in RFlat).
         threads: OpenMP threads of one search; None for one, and for all where many queries come together. Serving
             many queries at once is faster with 1 each.
 
     Raises:
-        BadSpec: one is not positive.
+        BadSpec: a parameter is not positive.
     """
 
     nprobe: int = 16
@@ -75,20 +75,20 @@ def build(
     refine: int = 4,
     threads: int | None = None,
 ) -> "FaissIndex":
-    """Train and fill the index a factory string spells; all cores are used.
+    """Train and fill the index of a factory string, on all cores.
 
     Args:
-        vectors: what to search; copied, and brought to unit length where the metric is cosine.
+        vectors: the vectors to search; they are copied, and normalised for cosine.
         factory: as in https://github.com/facebookresearch/faiss/wiki/The-index-factory, such as ``HNSW32`` or
             ``OPQ64,IVF512,PQ64x4fs,RFlat``.
-        train: how many vectors to train on, drawn evenly with a fixed seed.
+        train: number of training vectors, sampled uniformly with a fixed seed.
         nprobe: see ``Params``, as the others.
         ef: see ``Params``.
         refine: see ``Params``.
         threads: see ``Params``.
 
     Raises:
-        BadSpec: the factory cannot be read, cannot keep this metric, or cannot be trained on so few vectors.
+        BadSpec: the factory is invalid, does not support the metric, or needs more training vectors.
         BadData: a vector is not finite, or a row number occurs twice.
     """
     params = Params(nprobe, ef, refine, threads)
@@ -101,7 +101,7 @@ def build(
 
 
 def open(path: Path, space: Space) -> "FaissIndex":
-    """Open what ``save`` wrote; nothing is given to FAISS whose checksum is wrong.
+    """Open a saved index; files with a wrong checksum are never given to FAISS.
 
     Raises:
         BadCollection: the folder is missing, damaged, or not a FAISS index of Quiver.
@@ -122,10 +122,10 @@ def open(path: Path, space: Space) -> "FaissIndex":
 
 
 def memory(space: Space, count: int, *, factory: str = "Flat", train: int = _TRAIN) -> Memory:
-    """Estimate what the index of a factory would take with so many vectors, without building it.
+    """Estimate the memory of a factory's index for a number of vectors, without building it.
 
     Raises:
-        BadSpec: the factory cannot be read, or cannot keep this metric.
+        BadSpec: the factory is invalid, or does not support the metric.
     """
     copies = 2 if space.metric == "cosine" else 1
     return needed(library(), _make(factory, space), count, train=train, chunk=_CHUNK, copies=copies)
@@ -139,12 +139,10 @@ def _make(factory: str, space: Space) -> Any:
     except RuntimeError as error:
         raise BadSpec(f"faiss cannot make {factory!r} for {space}: {first(error)}") from error
     if index.metric_type != metric:  # HNSW16,PQ16 quietly falls back to L2
-        raise BadSpec(f"faiss {factory!r} does not keep the metric {space.metric}: choose another factory")
+        raise BadSpec(f"faiss {factory!r} does not support the metric {space.metric}: choose another factory")
     for part in parts(index):
         if isinstance(part, faiss.IndexLSH):
-            raise BadSpec(
-                f"faiss {factory!r} counts differing bits, which is no {space.metric}: choose another factory"
-            )
+            raise BadSpec(f"faiss {factory!r} computes Hamming distances, not {space.metric}: choose another factory")
         if hasattr(part, "do_polysemous_training"):  # annealing that only a Hamming pre-filter needs: 20 x slower
             part.do_polysemous_training = False
     return index
@@ -158,13 +156,13 @@ def _fill(index: Any, vectors: Vectors, factory: str, train: int) -> None:
         for start in range(0, len(vectors), _CHUNK):
             index.add(shape(vectors.data[start : start + _CHUNK]))
     except (RuntimeError, AssertionError) as error:  # SWIG asserts, the library throws
-        raise BadSpec(f"faiss {factory!r} cannot hold these {len(vectors)} vectors: {first(error)}") from error
+        raise BadSpec(f"faiss {factory!r} cannot index these {len(vectors)} vectors: {first(error)}") from error
 
 
 def _adopt(index: Any, numbers: RowMap, space: Space, factory: str, params: Params) -> "FaissIndex":
     if (index.d, index.ntotal) != (space.dim, len(numbers)):
         raise BadCollection(
-            f"faiss {factory!r} holds {index.ntotal} vectors of width {index.d}, "
+            f"faiss {factory!r} has {index.ntotal} vectors of dimension {index.d}, "
             f"not {len(numbers)} of {space.dim}: rebuild it"
         )
     lists = library().try_extract_index_ivf(index)
@@ -174,7 +172,9 @@ def _adopt(index: Any, numbers: RowMap, space: Space, factory: str, params: Para
                 lists.make_direct_map()
             index.reconstruct(0)
         except RuntimeError as error:
-            raise BadSpec(f"faiss {factory!r} cannot give vectors back, which filters need: choose another") from error
+            raise BadSpec(
+                f"faiss {factory!r} cannot reconstruct vectors, which filters need: choose another factory"
+            ) from error
     return FaissIndex(space, numbers, index, factory, params)
 
 
@@ -187,7 +187,7 @@ class FaissIndex:
         numbers: row numbers by position.
         index: the index of the library.
         factory: the string it was made from.
-        params: what a search may spend.
+        params: the search parameters.
     """
 
     space: Space
@@ -223,7 +223,7 @@ class FaissIndex:
         return replace(self, params=params)
 
     def ladders(self, k: int) -> list[list[Spend]]:
-        """Return settings worth trying when k are asked for: ladders from cheap to dear."""
+        """Return settings to try for k hits: ladders from cheap to expensive."""
         if self._graph:
             return [[{"ef": ef} for ef in rungs(max(1024, 4 * k), least=max(8, k))]]
         refines = _REFINES if any(isinstance(part, library().IndexRefine) for part in parts(self.index)) else (1,)
@@ -254,10 +254,10 @@ class FaissIndex:
         return Chosen(self.numbers.locate(_check.allowed(allow)), len(self))
 
     def extended(self, vectors: Vectors) -> "FaissIndex":
-        """Add vectors, and return the index that holds them; this one is used up.
+        """Add vectors, and return the new index; this one must not be used afterwards.
 
         Raises:
-            BadSpec: the library cannot add to it.
+            BadSpec: the library cannot add vectors to this type.
             BadData: a vector is not finite, or a row number occurs twice.
         """
         _check.lengths(vectors)

@@ -45,17 +45,17 @@ _BATCH = 1 << 13  # vectors read at a time
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What a search may spend.
+    """Search parameters.
 
     Attributes:
-        nprobe: partitions looked into, before filters ask for more.
-        refine: candidates rescored from the stored vectors per hit wanted.
+        nprobe: partitions to search; filters increase it.
+        refine: candidates per hit that are rescored with the stored vectors.
         ef: length of the candidate list (IVF_HNSW kinds); None for Lance's choice.
         scan: up to so many rows that may be found are read and compared instead of looked for; by default what
             takes 4 ms either way (128 wide, local disk, one core).
 
     Raises:
-        BadSpec: one is not positive.
+        BadSpec: a parameter is not positive.
     """
 
     nprobe: int = 16
@@ -82,9 +82,9 @@ def build(
     """Write vectors to a dataset and index them.
 
     Args:
-        vectors: what to search.
+        vectors: the vectors to search.
         kind: Lance's name of the index type.
-        partitions: how many; None for Lance's choice.
+        partitions: number of partitions; None for Lance's choice.
         nprobe: see ``Params``, as the others.
         refine: see ``Params``.
         ef: see ``Params``.
@@ -136,7 +136,7 @@ def over(
 
 
 def memory(space: Space, count: int, *, kind: Kind = "IVF_RQ", partitions: int | None = None) -> Memory:
-    """Estimate what an index over so many vectors takes: what it keeps at hand of codes, and training and sorting."""
+    """Estimate the memory of an index for a number of vectors: cached codes, training and sorting."""
     codes = next(share for name, share in _CODES.items() if kind.endswith(name)) * space.dim + _ROW
     held = int(count * (codes + (_LINKS if "HNSW" in kind else 0)))
     parts = partitions or max(1, count // _PARTITION)
@@ -146,13 +146,13 @@ def memory(space: Space, count: int, *, kind: Kind = "IVF_RQ", partitions: int |
 def attach(dataset: Any, column: str, space: Space, *, params: Params | None = None) -> "LanceIndex":
     """Search a vector column of a dataset, by its index if it has one; row numbers are Lance's row ids.
 
-    Rows whose vector is null are not held. Rows written after the index was built are compared one by one.
+    Rows whose vector is null are not part of the index. Rows written after the index was built are compared one by one.
 
     Args:
         dataset: a ``lance.LanceDataset``, at the version to search.
         column: a fixed-size list of ``space.dim`` float32.
         space: the space of its vectors.
-        params: what a search may spend.
+        params: the search parameters.
 
     Raises:
         BadData: there is no such column.
@@ -177,7 +177,7 @@ def _library() -> Any:
 
 
 def _first(error: Exception) -> str:
-    """Return what Lance has to say, without the place in its sources."""
+    """Return the message of a Lance error, without its source location."""
     return re.sub(r", /\S+:\d+:\d+$", "", str(error).split("\n")[0])
 
 
@@ -236,7 +236,7 @@ def _column(dataset: Any, column: str, space: Space) -> None:
         raise BadData(f"{dataset.uri} has no column {column!r}; it has {', '.join(dataset.schema.names)}")
     wanted, held = pa.list_(pa.float32(), space.dim), dataset.schema.field(column).type
     if not (pa.types.is_fixed_size_list(held) and (held.value_type, held.list_size) == (pa.float32(), space.dim)):
-        raise SpaceMismatch(f"column {column!r} of {dataset.uri} holds {held}; {space} needs {wanted}")
+        raise SpaceMismatch(f"column {column!r} of {dataset.uri} has type {held}; {space} needs {wanted}")
 
 
 def _indices(dataset: Any, column: str) -> list[Any]:
@@ -264,7 +264,7 @@ class LanceIndex:
         dataset: the ``lance.LanceDataset``, fixed at one version.
         column: the name of the vector column.
         space: the space of its vectors.
-        params: what a search may spend.
+        params: the search parameters.
         own: row numbers by Lance's row id, in a dataset of the index's own; None where row ids are the row numbers.
         keep: holds the dataset's temporary folder in place.
     """
@@ -321,7 +321,7 @@ class LanceIndex:
         return scores[:, :found], rows[:, :found]
 
     def ladders(self, k: int) -> list[list[Spend]]:
-        """Return settings worth trying when k are asked for: ladders from cheap to dear."""
+        """Return settings to try for k hits: ladders from cheap to expensive."""
         held = _indices(self.dataset, self.column)
         if not held:
             return [[{}]]

@@ -31,17 +31,17 @@ _SUFFIXES = (".npy", ".npz", ".parquet", ".pq")
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """Vectors and what is known of them.
+    """Vectors with their metadata.
 
     Its batches have one more column at the end, ``vector``: fixed-size lists of ``dim`` float32.
 
     Attributes:
         arrays: the files of vectors, in order.
-        table: what describes them row by row, or None.
-        roles: what the columns of the table are for, or None.
-        dim: the width of the vectors.
+        table: their metadata by row, or None.
+        roles: the roles of the columns of the table, or None.
+        dim: dimension of the vectors.
         schema: the metadata columns.
-        notes: what a user should be told.
+        notes: notes for the user.
     """
 
     arrays: tuple[Array, ...]
@@ -59,7 +59,7 @@ class VectorSource:
         return sum(array.rows for array in self.arrays)
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         return list(self._problems)
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
@@ -116,7 +116,7 @@ def _refuse(where: str, reason: str) -> None:
 def _lists(block: "NDArray[Any]") -> "pa.Array":
     import pyarrow as pa
 
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are reported
         data = np.ascontiguousarray(block, np.float32)
     return pa.FixedSizeListArray.from_arrays(pa.array(data.reshape(-1)), block.shape[1])
 
@@ -134,14 +134,14 @@ def open_vectors(
 
     Args:
         path: an npy, npz or Parquet file, or a folder of them, or a folder that clip-retrieval wrote.
-        metadata: the table that describes the vectors row by row, or a folder of its parts.
+        metadata: table of metadata with one row per vector, or a folder of its parts.
             Without it, the other columns of Parquet vectors, or the folder ``metadata`` beside them.
         column: the array of an npz, the column of a Parquet file, or ``img_emb`` or ``text_emb``.
         id_column: the column of ids; None for ``id`` or ``key`` where one tells all rows apart; "none" for
             the file's stem and the row in it, ``img_emb_0#17``, rows from 0.
 
     Raises:
-        BadData: nothing of the kind is there, it is damaged, or vectors and metadata differ in number.
+        BadData: the files do not exist or are damaged, or the numbers of vectors and metadata rows differ.
     """
     import pyarrow as pa
 
@@ -164,12 +164,12 @@ def open_vectors(
 
 
 def vector_parts(vectors: Any, key: str | None, column: str | None) -> list[tuple[str, str | None]]:
-    """Return what is to be read of vectors: keys, and the column of each.
+    """Return the keys of vectors to read, and the column of each.
 
     Args:
         vectors: a path, or an array.
-        key: what was embedded, or None for what a folder of clip-retrieval says, and image elsewhere.
-        column: the column asked for, or None for all that ``key`` leaves.
+        key: the embedded medium; None for the media of a folder of clip-retrieval, else image.
+        column: the column to read, or None for all columns of ``key``.
     """
     found = _embedded(os.path.abspath(os.path.expanduser(vectors))) if isinstance(vectors, str | os.PathLike) else []
     keys = {name: part for name, part in _EMBEDDED.items() if name in found}
@@ -195,7 +195,7 @@ def _folder(path: str, column: str | None) -> tuple[str, str | None]:
 
 
 def _stem(path: str) -> str:
-    """Return what the fallback ids of a file begin with: one row of clip-retrieval is one item, image and text."""
+    """Return the prefix of the fallback ids of a file: one row of clip-retrieval is one item, image and text."""
     folder, name = os.path.split(path)
     image = name.replace("text_emb", "img_emb")
     if os.path.basename(folder) == "text_emb" and os.path.exists(os.path.join(folder, os.pardir, "img_emb", image)):
@@ -204,7 +204,7 @@ def _stem(path: str) -> str:
 
 
 def _parts(folder: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Return the files of a folder, 2 before 10."""
+    """Return the files of a folder in numeric order, 2 before 10."""
     names = [name for name in os.listdir(folder) if name.lower().endswith(suffixes) and not name.startswith(".")]
     if not names:
         raise BadData(f"{folder} holds no file of {', '.join(suffixes)}")
@@ -212,7 +212,7 @@ def _parts(folder: str, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def _by_number(name: str) -> list[str | int]:
-    """Split a name into text and numbers, which stand at odd places and so never meet a text."""
+    """Split a name into text and numbers; numbers are at odd positions, so they are never compared with text."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
@@ -227,7 +227,7 @@ def _tables(folder: str, arrays: tuple[Array, ...], metadata: str | None) -> lis
 
 
 def _check_rows(arrays: tuple[Array, ...], table: Table) -> None:
-    """Refuse a table that does not go with the vectors, since a shift of one row would mislabel all after it."""
+    """Refuse a table whose number of rows differs, because a shift by one row would mislabel all later vectors."""
     vectors = sum(array.rows for array in arrays)
     if vectors != table.rows:
         raise BadData(f"{arrays[0].path}: {vectors} vectors, but {table.rows} rows in {table.path}")

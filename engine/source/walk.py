@@ -1,4 +1,4 @@
-"""Walks folders: which files lie there, and which of them together are one item."""
+"""Walk folders, and group their files into items."""
 
 import errno
 import os
@@ -11,8 +11,8 @@ from quiver.engine.source.record import Problem, Tally
 from quiver.engine.source.roots import Roots, real
 from quiver.media import kind
 
-_CAPTIONS = (".txt", ".caption", ".cap", ".json")  # of several beside one file the first counts
-_ORDER = ("image", "video", "audio")  # which file names an item of several
+_CAPTIONS = (".txt", ".caption", ".cap", ".json")  # of several beside one file the first is used
+_ORDER = ("image", "video", "audio")  # order in which a file names an item of several files
 Report = Callable[[Problem], None]
 _SYSTEM = (".ds_store", "thumbs.db", "desktop.ini", "@eadir")
 _MET = "links to folders that are added anyway"
@@ -22,10 +22,10 @@ class Entry(NamedTuple):
     """The files of one item.
 
     Attributes:
-        id: what the ids of its folder begin with, and its name.
+        id: the id prefix of its folder and its name.
         path: the absolute path of the file that names it.
         below: that path below the root, with slashes.
-        files: media key to absolute path, the text left out.
+        files: absolute path by media key, without text.
         text: the absolute path of its text or caption, or None.
     """
 
@@ -38,11 +38,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Where a walk starts.
+    """The start of a walk.
 
     Attributes:
         path: absolute path of a folder.
-        prefix: the text that the ids of items below it begin with: ``esc10/``, or nothing.
+        prefix: prefix of the ids below it, such as ``esc10/``, or empty.
         pattern: the steps of a glob below it, where ``**`` stands for any number of folders; none for everything.
         names: the only files wanted, directly in it; none for a walk.
         roots: the roots of the collection: a folder below this one that is a root itself keeps its own prefix.
@@ -62,7 +62,7 @@ class Folder(NamedTuple):
         path: its absolute path.
         below: its path below the root (``a/b/``).
         names: the names of its files, sorted.
-        ids: the text that the ids of its files begin with.
+        ids: prefix of the ids of its files.
     """
 
     path: str
@@ -84,8 +84,9 @@ def walk(root: Root, report: Report, tally: Tally | None = None) -> Iterator[Fol
 
     Args:
         root: where to start.
-        report: takes what cannot be read.
-        tally: counts what is left out: hidden files and folders, pipes, sockets, links to folders that are met anyway.
+        report: receives unreadable files and folders.
+        tally: counts left out entries: hidden files and folders, pipes, sockets, links to folders that are visited
+            anyway.
     """
     if root.names:
         yield Folder(root.path, "", sorted(root.names), root.prefix)
@@ -135,7 +136,7 @@ class _Walk:
                     self._sort(entry, shown, names, folders)
                 except OSError as error:  # one entry must not hide the others
                     why = "a link that leads back to itself" if error.errno == errno.ELOOP else error.strerror
-                    self.report(Problem(shown + entry.name, entry.path, f"it cannot be looked at: {why}"))
+                    self.report(Problem(shown + entry.name, entry.path, f"it cannot be examined: {why}"))
         return names, folders
 
     def _sort(self, entry: "os.DirEntry[str]", shown: str, names: list[str], folders: list[str]) -> None:
@@ -172,7 +173,7 @@ def _below(root: Root, place: _Place, name: str) -> _Place | None:
 
 
 def _step(pattern: Sequence[str], states: frozenset[int], name: str) -> frozenset[int]:
-    """Return how far a glob has come after one more name; ``len(pattern)`` means: here and below, everything."""
+    """Return the position in a glob after one more name; ``len(pattern)`` matches everything from here down."""
     end = len(pattern)
     reached = {state for state in states if state == end}
     for start in states - reached:
@@ -199,7 +200,7 @@ def entries(folder: Folder, *, only: frozenset[str], ignored: Tally) -> Iterator
     Args:
         folder: where they are.
         only: media keys wanted; empty for all.
-        ignored: counts, by extension, the files that are no part of any item.
+        ignored: counts, by extension, files that belong to no item.
     """
     kinds = {name: kind(name) for name in folder.names}
     media = {name: key for name, key in kinds.items() if key in _ORDER and (not only or key in only)}
@@ -222,7 +223,7 @@ def entries(folder: Folder, *, only: frozenset[str], ignored: Tally) -> Iterator
 
 
 def _captions(names: Sequence[str]) -> dict[str, str]:
-    """Return stem to the file that may hold its caption."""
+    """Return the possible caption file by stem."""
     found: dict[str, str] = {}
     for suffix in _CAPTIONS:
         for name in names:

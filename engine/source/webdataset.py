@@ -20,7 +20,7 @@ from quiver.types import MEDIA
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 4096  # samples made into a batch at a time
+_CHUNK = 4096  # samples per batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Shard:
     """A tar.
 
     Attributes:
-        path: where it is.
-        prefix: the text that the ids of its samples begin with.
-        split: stems whose members are apart from each other, see ``tar.samples``.
+        path: path of the tar.
+        prefix: prefix of the ids of its samples.
+        split: stems whose members are not adjacent, see ``tar.samples``.
     """
 
     path: str
@@ -39,12 +39,12 @@ class Shard:
 
     @classmethod
     def named(cls, path: str, roots: Roots) -> "Shard":
-        """Return a tar under the prefix that the roots of a collection give it."""
+        """Return a tar with its prefix in the roots of a collection."""
         bare = cls(path, "")
         return cls(path, roots.name(path, "tar", sample=bare.sample).rstrip("/"))
 
     def sample(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield stems and media, until nobody asks for more."""
+        """Yield stems and media, lazily."""
         for sample in samples(self.path, lambda *_: None, split=repeated(self.path)):
             yield sample.stem, sample.media
 
@@ -55,12 +55,12 @@ class Shards:
 
     Attributes:
         shards: the tars in order.
-        choice: what the user said.
+        choice: the user's options.
         fields: the fields of the samples and their types.
         schema: the metadata columns.
-        total: how many samples there are.
-        notes: what a user should be told.
-        unused: members that are no part of a sample.
+        total: number of samples.
+        notes: notes for the user.
+        unused: members that belong to no sample.
     """
 
     shards: tuple[Shard, ...]
@@ -75,11 +75,11 @@ class Shards:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Members that are no part of a sample, and samples that were met twice."""
+        """Members that belong to no sample, and repeated samples."""
         return (*self.unused, *self._twice.left_out())
 
     def problems(self) -> list[Problem]:
-        """Return what the latest iteration turned away."""
+        """Return the problems of the latest iteration."""
         return list(self._problems)
 
     def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
@@ -130,7 +130,7 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
     """Read the headers and sidecars of all shards once, for their number and the types of their metadata.
 
     Raises:
-        BadData: no shard holds a sample, or ``id_column`` is no field.
+        BadData: no shard has a sample, or ``id_column`` is not a field.
     """
     import pyarrow as pa
 
@@ -145,7 +145,7 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
             total += len(chunk)
             jsonl.observe(kinds, [sample.meta for sample in chunk])
     if not total:
-        raise BadData(faults[0] if faults else f"{shards[0].path} holds no samples")
+        raise BadData(faults[0] if faults else f"{shards[0].path} contains no samples")
     fields = kinds.schema()
     for name in (choice.id_column, choice.named.get("text")):
         if name and name != "none":
@@ -171,7 +171,7 @@ def _chunks(stream: Iterator[Sample]) -> Iterator[list[Sample]]:
 
 
 def _media(sample: Sample, choice: Choice) -> dict[str, str]:
-    """Return the media of a sample that are wanted, with its text from a field if the user or nature says so."""
+    """Return the wanted media of a sample; its text comes from a field if the user names one or it has no text file."""
     media = {key: value for key, value in sample.media.items() if not choice.only or key in choice.only}
     if choice.only and "text" not in choice.only and "text" not in choice.named:
         return media

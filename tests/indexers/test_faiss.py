@@ -94,10 +94,10 @@ def test_too_few_vectors_for_so_many_centroids_are_refused() -> None:
     [
         ("bogus", "l2", "could not parse"),
         ("PQ7", "l2", "multiple of the number of subquantizers"),
-        ("HNSW16,PQ8", "cosine", "does not keep the metric cosine"),
-        ("LSH", "l2", "differing bits"),
+        ("HNSW16,PQ8", "cosine", "does not support the metric cosine"),
+        ("LSH", "l2", "Hamming distances"),
         ("IDMap,Flat", "l2", "add_with_ids"),
-        ("IVF16,FlatDedup", "l2", "cannot give vectors back"),
+        ("IVF16,FlatDedup", "l2", "cannot reconstruct vectors"),
     ],
 )
 def test_factories_that_would_answer_wrongly_are_refused(factory: str, metric: Metric, words: str) -> None:

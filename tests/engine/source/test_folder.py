@@ -166,7 +166,7 @@ def test_one_entry_that_cannot_be_looked_at_hides_no_other(tmp_path):
     assert ids(stream) == ["p/a.jpg", "p/in/b.jpg", "p/in/er/c.jpg"]
     reasons = {found.id: found.reason for found in stream.problems()}
     assert len(reasons) == 6
-    assert reasons["p/in/loop.png"] == "it cannot be looked at: a link that leads back to itself"
+    assert reasons["p/in/loop.png"] == "it cannot be examined: a link that leads back to itself"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every folder")

@@ -211,7 +211,7 @@ def test_what_is_no_tar_is_refused(tmp_path):
     (tmp_path / "s.tar").write_bytes(b"\x1f\x8b" + b"x" * 2000)
     with pytest.raises(BadData, match="not a complete uncompressed tar"):
         source.open([str(tmp_path / "s.tar")])
-    with pytest.raises(BadData, match="holds no samples"):
+    with pytest.raises(BadData, match="contains no samples"):
         source.open([shard(tmp_path / "t.tar")])
 
 
