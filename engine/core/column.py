@@ -1,4 +1,4 @@
-"""A vector column: what was embedded, by which encoder, into which space; stored, or made of a stored one."""
+"""Vector columns: key, space and encoder of vectors that are stored, or computed from a stored column by bridges."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from quiver.types import Metric, Space
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Characters of the name of a space.
+#: Longest name of a space, in characters.
 _LONGEST = 200
 #: The revision of a space of ready-made vectors.
 GIVEN = "given"
@@ -22,13 +22,13 @@ GIVEN = "given"
 class Column:
     """One vector column of a collection.
 
-    An item with an image and a caption has two vectors in the space of one CLIP, so a column stands for a key and a
-    space together.
+    An item with an image and a caption has two vectors in the space of one CLIP model, so a column belongs to a key and
+    a space together.
 
     Attributes:
-        key: what was embedded.
-        space: where to.
-        encoder: the spec of the encoder, or None for vectors that were brought ready-made.
+        key: the embedded medium or media, a name of KEYS.
+        space: the space of the vectors.
+        encoder: spec of the encoder; None for ready-made vectors.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Column:
 
     @property
     def stored(self) -> "Column":
-        """Itself: it is what is on disk."""
+        """The column itself, since it is stored."""
         return self
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Column:
 
     @classmethod
     def of(cls, field: "pa.Field") -> "Column | None":
-        """Read the description of a field; None where it is no vector column."""
+        """Read the description of a field; None if it is not a vector column."""
         text = (field.metadata or {}).get(b"quiver")
         if text is None:
             return None
@@ -68,7 +68,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A bridge's arrow from a space into another."""
+    """A bridge's arrow from one space into another."""
 
     source: Space
     target: Space
@@ -77,10 +77,10 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Vectors that are not stored: those of a column, taken over bridges into another space when they are needed.
+    """A computed column: a stored column, mapped over bridges into another space on demand.
 
     Attributes:
-        stored: the column they are made of.
+        stored: the stored column.
         bridges: the crossings, in order; at least one.
     """
 
@@ -89,17 +89,17 @@ class Derived:
 
     @property
     def key(self) -> str:
-        """What was embedded."""
+        """Key of the stored column."""
         return self.stored.key
 
     @property
     def space(self) -> Space:
-        """Where the bridges end."""
+        """Space at the end of the bridges."""
         return self.bridges[-1].target
 
     @property
     def name(self) -> str:
-        """What its index files are called."""
+        """Name of its folder of index files."""
         return f"{self.stored.name}_to_{_slug(self.space)}"
 
     def __str__(self) -> str:
@@ -110,31 +110,31 @@ def given_space(name: Any, dim: int, metric: Metric) -> Space:
     """Return the space of ready-made vectors.
 
     Raises:
-        BadSpec: it cannot be called so, or there is no such metric.
+        BadSpec: the name is not allowed, or the metric is unknown.
     """
     if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST or not name.isprintable():
-        raise BadSpec(f"a space has a name of at most {_LONGEST} characters that can be seen, not {name!r}")
+        raise BadSpec(f"the name of a space has 1 to {_LONGEST} visible characters, not {name!r}")
     return Space(name, dim, metric, GIVEN)
 
 
 def check_same(here: "pa.Field", new: "pa.Field") -> None:
-    """See that new data goes into a column that is there.
+    """Check that new vectors fit an existing column.
 
     Raises:
-        BadData: the column holds vectors of another space, or another type.
+        BadData: the column has vectors of another space or type.
     """
     mine, other = Column.of(here), Column.of(new)
     if mine is not None and other is not None and mine.space != other.space:
         raise BadData(f"vectors of {_told(other.space)} do not go into {_told(mine.space)}: give them another space")
     if here.type != new.type:
-        raise BadData(f"column {new.name} holds {here.type} here and {new.type} in the new data")
+        raise BadData(f"column {new.name} has the type {here.type} here and {new.type} in the new data")
 
 
 def check_name(new: Column | None, stored: Iterable[Column]) -> None:
-    """See that no other space has the name of ready-made vectors, by which they are asked for.
+    """Check that the name of a space of ready-made vectors is unique, since queries refer to it by name.
 
     Raises:
-        BadData: one has.
+        BadData: another space has this name.
     """
     if new is None or new.encoder is not None:
         return

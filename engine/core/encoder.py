@@ -1,4 +1,4 @@
-"""Encoders as the engine holds them: loaded once, described in the manifest, checked against it."""
+"""Loaded encoders: loaded once, described in the manifest, and checked against it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,37 +15,37 @@ from quiver.errors import SpaceMismatch
 from quiver.protocols import Bridge, Encoder, Scorer
 from quiver.types import Floats, Space
 
-#: Vectors that go over a bridge together.
+#: Batch size of bridges.
 _TOGETHER = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An encoder and the spec that names it."""
+    """A loaded encoder with its spec."""
 
     spec: str
     encoder: Encoder
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The vector columns it fills, by key and space."""
+        """The vector columns of the encoder, by key and space."""
         return tuple(Column(key, space, self.spec) for key in self.encoder.keys for space in self.encoder.spaces(key))
 
     @property
     def bridges(self) -> tuple[Bridge, ...]:
-        """Its arrows between spaces, where it has any."""
+        """The bridges of the encoder; empty if it has none."""
         return tuple(getattr(self.encoder, "bridges", ()))
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
-        """Its arrows from several inputs at once, where it has any."""
+        """The scorers of the encoder; empty if it has none."""
         return tuple(getattr(self.encoder, "scorers", ()))
 
     def bridge(self, crossing: Crossing) -> Bridge:
         """Return the bridge of a crossing.
 
         Raises:
-            SpaceMismatch: it has none any more.
+            SpaceMismatch: the encoder no longer has this bridge.
         """
         for bridge in self.bridges:
             if (bridge.source, bridge.target) == (crossing.source, crossing.target):
@@ -56,7 +56,7 @@ class Loaded:
         """Return the scorer of a composition.
 
         Raises:
-            SpaceMismatch: it has none any more, or one that reads other vectors.
+            SpaceMismatch: the encoder no longer has this scorer, or it reads other spaces.
         """
         for scorer, described in zip(self.scorers, self.describe()["scorers"], strict=True):
             if Composition.of(self.spec, described) == composition:
@@ -70,7 +70,7 @@ class Loaded:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest keeps of it."""
+        """Return the description stored in the manifest."""
         keys = {key: [asdict(space) for space in self.encoder.spaces(key)] for key in self.encoder.keys}
         bridges = [{"source": asdict(bridge.source), "target": asdict(bridge.target)} for bridge in self.bridges]
         scorers = [_scorer(scorer) for scorer in self.scorers]
@@ -98,15 +98,15 @@ def load(spec: str) -> Loaded:
 
 
 def load_checked(spec: str, described: Mapping[str, Any], *, place: str) -> Loaded:
-    """Load an encoder of a collection, and see that it is still the one that filled it.
+    """Load an encoder of a collection, and check that its spaces are unchanged.
 
     Args:
-        spec: the encoder.
-        described: what the collection says of it.
-        place: the collection.
+        spec: spec of the encoder.
+        described: description in the manifest.
+        place: URI of the collection.
 
     Raises:
-        Untrusted: the spec runs code or opens files that the user has not named on this machine.
+        Untrusted: the spec runs code or opens files that the user has not trusted on this machine.
         SpaceMismatch: its weights or preprocessing have changed since.
     """
     trust.check(spec, place=place)
@@ -124,7 +124,7 @@ def load_checked(spec: str, described: Mapping[str, Any], *, place: str) -> Load
 
 
 def cross(bridges: Sequence[Bridge], vectors: Floats) -> Floats:
-    """Take vectors (n, dim) over bridges, one after the other, a few thousand at a time."""
+    """Map vectors (n, dim) over bridges, one after the other, in batches."""
     for bridge in bridges:
         parts = [bridge.map(vectors[at : at + _TOGETHER]) for at in range(0, len(vectors), _TOGETHER)]
         vectors = np.concatenate([np.empty((0, bridge.target.dim), np.float32), *parts])

@@ -1,8 +1,8 @@
-"""Metadata columns: which names they may have, and which type holds old and new values together.
+"""Metadata columns: allowed names, and a common type for old and new values.
 
-Types are few: whole numbers (int64), fractions (float64), booleans, dates, times with or without a zone (microseconds),
-text, and lists of text or numbers. Nothing is final at first sight: a column without values takes any type, numbers
-widen, a date becomes a time, and whatever else does not go together becomes text.
+The types are whole numbers (int64), fractions (float64), booleans, dates, times with or without a zone (microseconds),
+text, and lists of text or numbers. A column's type can change later: a column without values takes any type, numbers
+widen, a date becomes a time, and other mixtures become text.
 """
 
 import json
@@ -18,15 +18,15 @@ from quiver.engine.core.column import Column
 from quiver.errors import BadData
 from quiver.types import MEDIA
 
-#: Columns that every collection has; a metadata column may not take one of these names.
+#: Columns of every collection; a metadata column may not have one of these names.
 RESERVED = ("id", *MEDIA, "sha256", "words")
-#: Begins the names of columns that exist only while the type of a column changes.
+#: Prefix of temporary columns, which exist while the type of a column changes.
 TEMPORARY = "__quiver_"
-#: Characters of a name; a longer one is a value that got into the header.
+#: Longest name, in characters; a longer one is probably a value in the header.
 LONGEST_NAME = 200
-#: Larger whole numbers are not all exact in float64.
+#: Largest whole number up to which all are exact in float64.
 EXACT = 2**53
-#: Names that Lance and full-text search give to columns of their own, all lower case.
+#: Names of columns added by Lance and full-text search, in lower case.
 _TAKEN = ("_score", "_distance", "_relevance_score", "_fragid", "vector")
 _KINDS: tuple[tuple[Any, str], ...] = (
     (pt.is_boolean, "true or false"),
@@ -41,7 +41,7 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 
 
 def describe(kind: pa.DataType) -> str:
-    """Say in plain words what a column of a type holds.
+    """Describe a column type in plain words.
 
     >>> describe(pa.int64()), describe(pa.timestamp("us", "UTC"))
     ('whole numbers', 'times with a zone')
@@ -58,7 +58,7 @@ def names_of(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def fault(name: Any) -> str | None:
-    """Say why a metadata column cannot have a name, or None where it can.
+    """Return why a metadata column cannot have a name, or None if it can.
 
     >>> fault("price"), fault("_rowid")
     (None, 'names that begin with _row are kept for the storage')
@@ -67,11 +67,11 @@ def fault(name: Any) -> str | None:
         return f"a name is text, not {type(name).__name__}"
     lower = name.lower()
     tests = (
-        (not name.strip(), "a name has at least one character that can be seen"),
+        (not name.strip(), "a name needs at least one visible character"),
         (len(name) > LONGEST_NAME, f"a name has at most {LONGEST_NAME} characters"),
         (any(c in name for c in '.`"'), 'a name has no dot, no backtick and no "'),
         (any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name), "a name has no control characters"),
-        (lower in RESERVED, "an item has that already"),
+        (lower in RESERVED, "every item has a column of that name already"),
         (lower.startswith("_row"), "names that begin with _row are kept for the storage"),
         (lower.startswith(TEMPORARY), f"names that begin with {TEMPORARY} are kept for the storage"),
         (lower.startswith("vec_"), "names that begin with vec_ are kept for vectors"),
@@ -81,10 +81,10 @@ def fault(name: Any) -> str | None:
 
 
 def check_names(names: Iterable[Any], *, stored: Sequence[str] = ()) -> None:
-    """See that new metadata columns can have their names, beside those that are stored.
+    """Check the names of new metadata columns, also against the stored ones.
 
     Raises:
-        BadData: one cannot, comes twice, or differs from another in nothing but case.
+        BadData: a name is not allowed, comes twice, or differs from another only in case.
     """
     known = {name.lower(): name for name in stored}
     seen: set[str] = set()
@@ -97,7 +97,7 @@ def check_names(names: Iterable[Any], *, stored: Sequence[str] = ()) -> None:
         other = known.setdefault(name.lower(), name)
         if other != name and name not in stored:
             raise BadData(
-                f"metadata columns {_short(other)} and {_short(name)} differ in nothing but upper and lower case:"
+                f"metadata columns {_short(other)} and {_short(name)} differ only in upper and lower case:"
                 " rename one of them"
             )
 
@@ -108,7 +108,7 @@ def _short(name: Any) -> str:
 
 
 def plain(kind: pa.DataType) -> pa.DataType | None:
-    """Return the metadata type that holds the values of any Arrow type, or None where there is none.
+    """Return the metadata type for the values of an Arrow type, or None if there is none.
 
     Unsigned 64-bit integers become text, since half of them do not fit int64, and so do times of day.
     """
@@ -133,7 +133,7 @@ def plain(kind: pa.DataType) -> pa.DataType | None:
 
 
 def common(here: pa.DataType, new: pa.DataType) -> pa.DataType:
-    """Return the type that holds the values of two types.
+    """Return the common type of two types.
 
     >>> common(pa.int64(), pa.float64()), common(pa.date32(), pa.string()), common(pa.null(), pa.bool_())
     (DataType(double), DataType(string), DataType(bool))
@@ -160,7 +160,7 @@ def _both(test: Any, here: pa.DataType, new: pa.DataType) -> bool:
 
 
 def convert(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Bring the values of a column to another type; in text, lists and records are JSON.
+    """Convert the values of a column to another type; lists and records become JSON text.
 
     Raises:
         ArrowInvalid: a value does not fit, such as a whole number above 2**53 among fractions.
@@ -174,12 +174,12 @@ def convert(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(texts, kind)])
     if pt.is_string(kind) and pt.is_timestamp(values.type):
         return _times(values)
-    # Digits of a second beyond microseconds are cut: the one cast that may lose something.
+    # Fractions of a second beyond microseconds are cut: the only lossy cast.
     return pc.cast(values, kind, safe=not pt.is_timestamp(kind))
 
 
 def as_stored(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring rows to the types of a collection, of which another writer may have widened a column meanwhile."""
+    """Convert rows to the types of a collection, since another writer may have widened a column meanwhile."""
     for place, name in enumerate(rows.schema.names):
         kind = schema.field(name).type
         if rows.schema.field(place).type != kind:
@@ -192,6 +192,6 @@ def _text(value: Any) -> str:
 
 
 def _times(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write times as people do, without a fraction of a second that is zero."""
+    """Format times without a zero fraction of a second."""
     texts = values.cast(pa.timestamp("us", values.type.tz and "UTC"), safe=False).cast(pa.string())
     return pc.replace_substring_regex(texts, r"[.]0+(Z?)$", r"\1")

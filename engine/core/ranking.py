@@ -1,6 +1,6 @@
-"""Ranked lists for a batch of queries, and how several become one. Numpy only.
+"""Ranked lists for a batch of queries, and functions to join them. Numpy only.
 
-Shapes: q queries, n candidates. Where a list is shorter than its neighbours in the batch, its tail is row -1 with
+Shapes: q queries, n candidates. Shorter lists of a batch are padded with row -1 and
 score -inf. Ties go to the lower row number.
 """
 
@@ -21,11 +21,11 @@ class Ranked:
     """Candidates of each query, best first.
 
     Attributes:
-        label: the stage that made it.
+        label: label of the stage that made it.
         scores: (q, n), larger is better.
         rows: (q, n) int64.
-        space: where the scores come from; None where they are no similarities, as after fusion.
-        origin: the input it was found from; empty where from several.
+        space: space of the scores; None if they are not similarities, as after fusion.
+        origin: the input behind the list; empty for several inputs.
     """
 
     label: str
@@ -36,17 +36,17 @@ class Ranked:
 
     @property
     def count(self) -> int:
-        """How many candidates there are over all queries."""
+        """Number of candidates of all queries."""
         return int(np.count_nonzero(self.rows >= 0))
 
     def cut(self, k: int, *, start: int = 0) -> "Ranked":
-        """Keep the best k, but for the first so many."""
+        """Keep the best k after an offset."""
         if not start and k >= self.rows.shape[1]:
             return self
         return replace(self, scores=self.scores[:, start:k], rows=self.rows[:, start:k])
 
     def without(self, rows: Sequence[Rows], k: int) -> "Ranked":
-        """Drop some rows of each query, and keep the best k of the others."""
+        """Drop some rows of each query, and keep the best k of the rest."""
         drop = np.stack([np.isin(ours, theirs) for ours, theirs in zip(self.rows, rows, strict=True)])
         scores = np.where(drop, -np.inf, self.scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -55,11 +55,11 @@ class Ranked:
 
 
 class Best:
-    """The k best of candidates that come in parts, each row once, lower row numbers first among equals.
+    """The k best of candidates that arrive in parts, each row once; ties go to the lower row number.
 
     Attributes:
-        scores: (q, k) so far, -inf where there are too few.
-        rows: (q, k) int64, -1 likewise.
+        scores: (q, k) so far, padded with -inf.
+        rows: (q, k) int64, padded with -1.
     """
 
     def __init__(self, queries: int, k: int) -> None:
@@ -67,7 +67,7 @@ class Best:
         self.rows: Rows = np.full((queries, k), -1, np.int64)
 
     def look(self, scores: Floats, rows: Rows, *, start: int = 0) -> None:
-        """Take in the scores (p, n) of some rows (n,), for the p queries from ``start`` on."""
+        """Add the scores (p, n) of some rows (n,), for the p queries from ``start`` on."""
         ours = slice(start, start + len(scores))
         k = self.scores.shape[1]
         floor = self.scores[ours, -1:]
@@ -81,18 +81,18 @@ class Best:
 
 
 def _lines(mask: NDArray[np.bool_]) -> Iterator[tuple[int, Rows]]:
-    """Yield the lines of a mask that are not empty, with the places that are set."""
+    """Yield the non-empty lines of a mask, with the set positions."""
     for line in np.flatnonzero(mask.any(axis=1)).tolist():
         yield line, np.flatnonzero(mask[line])
 
 
 def combine(scores: Scores, rows: Rows, *, how: Literal["max", "sum"]) -> tuple[Scores, Rows]:
-    """Join candidates that are named more than once, and rank.
+    """Join duplicate candidates, and rank.
 
     Args:
         scores: (q, n).
-        rows: (q, n), -1 where there is no candidate.
-        how: what becomes of the scores of one row.
+        rows: (q, n), -1 for no candidate.
+        how: reduction of the scores of one row.
 
     Returns:
         scores and rows, (q, n), best first, each row once.
@@ -118,7 +118,7 @@ def combine(scores: Scores, rows: Rows, *, how: Literal["max", "sum"]) -> tuple[
 
 
 def traces(trail: Sequence[Ranked], n: int, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """Say, for rows of query n, which lists they were in, and at what rank and score."""
+    """Return the lists, ranks and scores of some rows of query n."""
     found: list[dict[str, Any]] = [{} for _ in rows]
     for ranked in trail:
         place = {row: i for i, row in enumerate(ranked.rows[n].tolist()) if row >= 0}
@@ -130,7 +130,7 @@ def traces(trail: Sequence[Ranked], n: int, rows: Sequence[int]) -> list[dict[st
 
 
 def reciprocal(ranked: Ranked, c: int) -> Scores:
-    """Score candidates by rank alone: 1 / (c + rank), ranks from 1, and 0 where there is none.
+    """Score candidates by rank: 1 / (c + rank), with ranks from 1, and 0 for no candidate.
 
     Cormack, Clarke and Buettcher 2009, "Reciprocal Rank Fusion outperforms Condorcet".
     """

@@ -1,4 +1,4 @@
-"""Conditions that the engine itself writes, in Lance's SQL; those of users come from ``quiver.engine.core.condition``.
+"""Conditions written by the engine in Lance's SQL; conditions of users come from ``quiver.engine.core.condition``.
 
 Only these two make an ``Sql``: the storage takes nothing else, so no text of a user reaches Lance unread.
 """
@@ -17,7 +17,7 @@ def name(column: str) -> str:
     """Write the name of a column.
 
     Raises:
-        BadSpec: it holds a backtick, which Lance's SQL cannot write.
+        BadSpec: the name has a backtick, which Lance's SQL cannot express.
     """
     if "`" in column:
         raise BadSpec(f"column {column!r} has a backtick in its name, so no condition can name it: rename it")
@@ -31,7 +31,7 @@ def text(value: str) -> str:
     "'it''s'"
 
     Raises:
-        BadSpec: it holds half a surrogate pair, which no UTF-8 text can.
+        BadSpec: the text has a lone surrogate, which UTF-8 cannot encode.
     """
     try:
         value.encode()
@@ -42,7 +42,7 @@ def text(value: str) -> str:
 
 
 def among(column: str, values: Iterable[str]) -> Sql:
-    """Select the rows whose value is one of these strings; none, where there are none.
+    """Select the rows whose value is one of these strings; no rows if there are no strings.
 
     >>> among("id", ["a", "it's"])
     "`id` IN ('a', 'it''s')"
@@ -72,18 +72,18 @@ def absent(column: str) -> Sql:
 
 
 def both(*conditions: Sql | None) -> Sql | None:
-    """Select what all of some conditions select; None where there is no condition."""
+    """Join conditions by AND; None without conditions."""
     given = [condition for condition in conditions if condition is not None]
     return Sql(" AND ".join(f"({condition})" for condition in given)) if given else None
 
 
 def either(*conditions: Sql) -> Sql:
-    """Select what at least one of some conditions selects."""
+    """Join conditions by OR."""
     return Sql(" OR ".join(f"({condition})" for condition in conditions))
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that one most likely meant, or None."""
+    """Return the known word most similar to a misspelt one, or None."""
     by_letters = {each.lower(): each for each in known}
     found = difflib.get_close_matches(word.lower(), by_letters, n=1)
     return by_letters[found[0]] if found else None

@@ -1,29 +1,29 @@
-"""One rule for vectors, stored and asked: numbers that every index can compare.
+"""Check of stored and query vectors: every index must be able to compare them.
 
-Shapes: n vectors, dim their width.
+Shapes: n vectors, dim their dimension.
 """
 
 import numpy as np
 
 from quiver.types import Floats, Metric
 
-#: Longer vectors overflow float32 when squared, and shorter ones vanish: all scores would be equal.
+#: Longer vectors overflow float32 when squared, and shorter ones underflow: all scores would be equal.
 LONGEST, SHORTEST = 1e18, 1e-18
-#: Squares of lengths that float32 surely holds: such vectors are not looked at twice.
+#: Squared lengths that are safe in float32: such vectors need no second check.
 _LOW, _HIGH = 1e-30, 1e30
-#: Vectors measured together.
+#: Batch size of the check.
 _TOGETHER = 1 << 14
 
 
 def faults(vectors: Floats, metric: Metric) -> dict[int, str]:
-    """Find the vectors that no index can compare.
+    """Find the vectors that indexes cannot compare.
 
     Args:
         vectors: (n, dim) float32.
-        metric: how they are compared; a vector of zeros has no direction, and so no cosine.
+        metric: metric of the space; a vector of zeros has no direction, and so no cosine.
 
     Returns:
-        By position, why: not finite, longer than 1e18, shorter than 1e-18 though not zero, or zero for cosine.
+        Reason by position: not finite, longer than 1e18, shorter than 1e-18 but not zero, or zero for cosine.
     """
     if len(vectors) == 1 and _LOW < float(np.einsum("d,d", vectors[0], vectors[0])) < _HIGH:
         return {}
@@ -47,8 +47,8 @@ def _reason(vector: Floats, length: float) -> str:
         return f"{odd} of its {len(vector)} numbers are missing or not finite"
     if length > LONGEST:
         return (
-            f"the vector is {length:.3g} long: at most {LONGEST:.0e} can be compared in float32; scale all vectors down"
+            f"the vector has the length {length:.3g}, and float32 allows at most {LONGEST:.0e}: scale all vectors down"
         )
     if not length:
         return "the vector is all zeros, which has no direction to compare by cosine"
-    return f"the vector is {length:.3g} long: at least {SHORTEST:.0e} can be compared in float32; scale all vectors up"
+    return f"the vector has the length {length:.3g}, and float32 needs at least {SHORTEST:.0e}: scale all vectors up"

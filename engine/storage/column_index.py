@@ -1,9 +1,9 @@
-"""Vectors in memory, kept in step with the table.
+"""Searchable vector columns: indexes and vectors in memory, kept up to date with the dataset.
 
-An index answers for the rows it was built on. What changed since is found fragment by fragment: rows deleted or
-rewritten are dead and never returned, rows added are the tail and scanned exactly, so an answer is never stale
-whatever the age of the index. A tail that has grown is folded into the exact index. A column that is computed is read
-as the stored one it comes from, and taken over its bridges on the way; of it, too, only what changed is made again.
+An index covers the rows it was built on. Later changes are found fragment by fragment: deleted or rewritten rows are
+dead and never returned, and added rows (the tail) are scanned exactly. So an answer is never stale, whatever the age of
+the index. A long tail is merged into the exact index. A computed column is read from its stored column and mapped over
+its bridges; only changed fragments are computed again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,20 +26,20 @@ from quiver.indexers._rows import Last
 from quiver.protocols import Index
 from quiver.types import Floats, Rows, Vectors
 
-#: The exact index is rebuilt when dead rows and tail together exceed this share of it.
+#: The exact index is rebuilt when dead rows and tail together exceed this fraction of it.
 FOLD = 0.25
-#: Dead rows that are simply asked for in excess; more of them are excluded by an allow-list.
+#: Up to this many dead rows, the search requests extra hits; for more, an allow-list excludes them.
 _SPARE = 64
-#: Opens indexes that were published while another one is searched.
+#: Thread that opens newly published indexes while the old ones are searched.
 _OPENERS = ThreadPoolExecutor(1, "quiver open")
 
 
 @dataclass(slots=True)
 class Tuned:
-    """An index with other settings; each is made once, since an index keeps what it learns of itself.
+    """An index and its variants with other settings, cached because an index caches internal state.
 
     Attributes:
-        index: with the settings it was built with.
+        index: the index with its build settings.
     """
 
     index: Any
@@ -57,16 +57,16 @@ class Tuned:
 
 @dataclass(slots=True)
 class LoadedIndex:
-    """An index, and what of it still counts.
+    """An index, and the changes since it was built.
 
     Attributes:
         index: the index.
         files: the files of each fragment when it was built.
-        dead: rows of it that are gone or rewritten, sorted.
-        tail: vectors it lacks.
-        live: the vectors themselves, where they are in memory anyway.
-        alive: rows of it that are not dead, sorted, where enough are dead to be left out that way.
-        stamp: what the index was opened from; None where from no file.
+        dead: its deleted or rewritten rows, sorted.
+        tail: vectors added since.
+        live: the vectors, if they are in memory anyway.
+        alive: its rows that are not dead, sorted; set if so many are dead that an allow-list excludes them.
+        stamp: identity of the opened index file; None without a file.
     """
 
     index: Index
@@ -80,7 +80,7 @@ class LoadedIndex:
     _within: Last[Rows] = field(default_factory=Last)
 
     def _living(self, rows: Rows) -> Rows:
-        """Return those of some rows that are not dead."""
+        """Return the given rows that are not dead."""
         living = np.setdiff1d(rows, self.dead, assume_unique=True)
         living.flags.writeable = False
         return living
@@ -115,7 +115,7 @@ class LoadedIndex:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The index that Lance keeps, and the version of the table it was looked up at."""
+    """Lance's index of a column, and the version of the dataset at its lookup."""
 
     version: int
     tuned: Tuned
@@ -125,10 +125,10 @@ class Resident:
     """One vector column of a table, ready to be searched.
 
     Attributes:
-        table: the table.
-        column: the vectors; stored, or computed.
-        cache: where its index files are.
-        cross: takes stored vectors (n, dim) to where the column is; nothing has to be done where it is stored.
+        table: the dataset.
+        column: the column, stored or computed.
+        cache: folder of its index files.
+        cross: maps stored vectors (n, dim) into the space of the column; the identity for a stored column.
     """
 
     def __init__(
@@ -152,18 +152,18 @@ class Resident:
         """Search by one kind of index: (q, w) float32 scores and int64 rows, best first.
 
         Args:
-            kind: of index.
+            kind: kind of index.
             queries: (q, dim) float32.
-            k: how many.
-            allow: rows that may be found, sorted; None for all.
-            spend: settings of the index that differ from those it was built with.
+            k: number of hits.
+            allow: matching rows, sorted; None for all.
+            spend: index settings that differ from the build settings.
         """
         if kind == "lance":
             return self.attached(spend).search(queries, k, allow=allow)
         return self.load(kind).search(queries, k, allow, spend)
 
     def attached(self, spend: Mapping[str, int] | None = None) -> Index:
-        """Return the index that Lance keeps on disk, at the version in view, with some of its settings changed."""
+        """Return Lance's index on disk at the current version, with some of its settings changed."""
         if self._attached is None or self._attached.version != self.table.version:
             attach = registry.module("indexers", "lance").attach
             index = attach(self.table.dataset, self.column.name, self.column.space)
@@ -171,7 +171,7 @@ class Resident:
         return self._attached.tuned.spending(spend or {})
 
     def load(self, kind: str) -> LoadedIndex:
-        """Load an index where it is not loaded, and bring it up to date."""
+        """Load an index if necessary, and bring it up to date."""
         self._look()
         loaded = self._loaded.get(kind)
         if loaded is None:
@@ -188,7 +188,7 @@ class Resident:
         return "exact" in self._loaded
 
     def _turn(self, kind: str, loaded: LoadedIndex) -> LoadedIndex:
-        """Open what was published since, beside the searches; until it is there, the index at hand goes on."""
+        """Open a newly published index in the background; the current index serves until then."""
         stamp, opening = self.cache.stamp(self.column, kind), self._opening.get(kind)
         if opening is None or opening[0] != stamp:
             self._opening[kind] = stamp, _OPENERS.submit(self.cache.open, self.column, kind)
@@ -205,7 +205,7 @@ class Resident:
         return fresh
 
     def reopen(self) -> None:
-        """Drop every index that was built, so that the next search opens what is there by then."""
+        """Drop every opened index, so that the next search opens the current files."""
         self._loaded = {kind: loaded for kind, loaded in self._loaded.items() if kind == "exact"}
 
     def forget(self, kind: str) -> None:
@@ -216,9 +216,9 @@ class Resident:
         return len(loaded.dead) + (len(loaded.tail.rows) if loaded.tail is not None else 0)
 
     def _look(self) -> None:
-        """Find out what changed since the last look.
+        """Detect changes since the last check.
 
-        Whatever ends that early, an interrupt too, leaves nothing half up to date behind.
+        An early end, such as an interrupt, leaves no half-updated state.
         """
         if self.table.version == self._version:
             return
@@ -287,7 +287,7 @@ class Resident:
         return LoadedIndex(_scan(vectors), files, np.empty(0, np.int64), live=Live.of(vectors))
 
     def read(self, *, fragments: Sequence[Any] | None = None) -> Vectors:
-        """Read every vector, fragment by fragment where they have to be computed."""
+        """Read every vector; computed ones fragment by fragment."""
         stored = self.column.stored
         if self.cross is None:
             return self.table.vectors(stored, fragments=fragments)
@@ -302,11 +302,11 @@ class Resident:
         return Vectors(self.column.space, rows[:n], data[:n])
 
     def rows(self) -> Rows:
-        """Return the row numbers that have a vector, sorted; their vectors are kept in memory from now on."""
+        """Return the row numbers that have a vector, sorted; the vectors stay in memory from now on."""
         return self._live().rows
 
     def take(self, rows: Rows) -> Vectors:
-        """Return the vectors of those rows that have one, ascending: from memory if they are there, else from disk.
+        """Return the rows that have a vector, ascending, and the vectors: from memory if loaded, else from disk.
 
         Args:
             rows: sorted and unique.

@@ -1,9 +1,9 @@
-"""What is on disk: one Lance dataset, the one truth of a collection.
+"""The stored data of a collection: one Lance dataset.
 
 One row per item: its id (the declared primary key), its media references, the hash of their bytes, the words that
-full-text search sees, its metadata, and one vector column per (key, space). What a vector column means is written
-in its own field metadata, and which encoders exist in the schema's metadata, so that a checked-out version always
-explains itself and a commit changes data and meaning together.
+full-text search sees, its metadata, and one vector column per (key, space). Each vector column is described
+in its own field metadata, and the encoders in the schema's metadata. So a checked-out version always
+describes itself, and a commit changes data and description together.
 """
 
 import json
@@ -29,12 +29,12 @@ from quiver.errors import BadCollection, BadSpec, QuiverError
 from quiver.files import writing
 
 _LOG = logging.getLogger("quiver")
-#: Declares the key of a dataset: without it, concurrent upserts double rows and say nothing.
+#: Declares the primary key of a dataset: without it, concurrent upserts silently duplicate rows.
 PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
-#: Tries to commit beside other writers, and the longest wait between two, in seconds.
+#: Attempts to commit against other writers, and the longest wait between two, in seconds.
 _ATTEMPTS, _LONGEST = 40, 2.0
 _JOIN_ROWS = 512
-#: Up to so many fragments, those with fewer rows than this are joined.
+#: Tiers of joining: up to this many fragments, those with fewer rows than this are joined.
 _TIERS = ((64, 16_384), (512, 131_072), (float("inf"), 1_048_576))
 
 
@@ -48,7 +48,7 @@ class Table(TableReader):
 
     @classmethod
     def create(cls, uri: str, *, roots: Sequence[tuple[str, str]] = ()) -> "Table":
-        """Create an empty dataset with some roots, or open the one that somebody else created meanwhile."""
+        """Create an empty dataset with some roots, or open the one that another process created meanwhile."""
         header = {"quiver": json.dumps({"format": FORMAT, "encoders": {}, "roots": list(map(list, roots))})}
         fields = [pa.field("id", pa.string(), nullable=False, metadata=PRIMARY_KEY)]
         fields += [pa.field(name, pa.string()) for name in RESERVED[1:]]
@@ -62,7 +62,7 @@ class Table(TableReader):
         return cls(uri)
 
     def at(self, version: int) -> "Table":
-        """Return the table as it was at a version.
+        """Return the dataset at a version.
 
         Raises:
             BadCollection: there is no such version.
@@ -72,15 +72,15 @@ class Table(TableReader):
     def commit(self, change: Callable[[lance.LanceDataset], Any], *, alone: bool = True) -> Any:
         """Apply a change to the newest version, with the collection's write lock where its store has locks.
 
-        Where another writer came first, the change is made again from the beginning, with what is there by then. So a
-        change looks up what it depends on itself, and may commit in several steps of which each may be repeated.
+        If another writer commits first, the change runs again from the beginning, on the new version. So a
+        change reads its own inputs, and may commit in several repeatable steps.
 
         Args:
-            change: what to do with the newest version.
-            alone: whether to hold the lock; not for what takes long and conflicts with no rows, such as an index.
+            change: function that changes the newest version.
+            alone: whether to hold the lock; False for long changes without row conflicts, such as an index.
 
         Raises:
-            QuiverError: the table shows a chosen version, or other writers won every time.
+            QuiverError: the table is at a fixed version, or other writers won every time.
         """
         if self.pinned:
             raise QuiverError(
@@ -108,14 +108,14 @@ class Table(TableReader):
         raise AssertionError  # the last attempt raised
 
     def merge(self, rows: pa.Table, *, insert: bool) -> dict[str, int]:
-        """Replace the given columns of rows whose id exists, in one commit of a change; a lost race is not repeated.
+        """Replace the given columns of rows whose id exists, in one commit of a change, without a retry.
 
         Args:
             rows: ``id`` and some columns, each id once.
             insert: whether to add rows whose id does not exist; they need all columns.
 
         Returns:
-            What Lance counted, such as ``num_inserted_rows``.
+            Lance's counts, such as ``num_inserted_rows``.
         """
         merge = self.dataset.merge_insert("id").when_matched_update_all().conflict_retries(0)
         if insert:
@@ -126,7 +126,7 @@ class Table(TableReader):
         return done
 
     def index(self, column: str, kind: str) -> None:
-        """See that a scalar index of values exists: BTREE or BITMAP."""
+        """Make sure that a scalar index (BTREE or BITMAP) exists."""
 
         def change(dataset: lance.LanceDataset) -> None:
             if not self.has_index(column):
@@ -138,13 +138,13 @@ class Table(TableReader):
     def tidy(self) -> None:
         """Join small fragments and bring the indexes up to date.
 
-        Fragments grow by tiers, so that many small adds do not each rewrite all that came before them.
+        Fragments grow by tiers, so that many small adds do not each rewrite all earlier rows.
         """
         if not self._scalar:
             self.commit(self._mend)
         count = len(self.dataset.get_fragments())
         rows = next(rows for most, rows in _TIERS if count <= most)
-        # One thread and small batches: joining is rare, and what its threads allocate is not given back.
+        # One thread and small batches: joining is rare, and memory allocated by its threads is not returned.
         self.commit(
             lambda dataset: dataset.optimize.compact_files(
                 target_rows_per_fragment=rows, num_threads=1, batch_size=_JOIN_ROWS
@@ -160,9 +160,9 @@ class Table(TableReader):
             self._scalar = True
 
     def _extend(self, index: str) -> None:
-        """Add new rows to one of Lance's indexes; one that Lance cannot extend is trained again, or left stale.
+        """Add new rows to one of Lance's indexes; an index that Lance cannot extend is rebuilt, or left stale.
 
-        A stale index makes no answer wrong, since rows that it lacks are scanned. Lance 14 fails to extend an IVF
+        A stale index gives right answers, since missing rows are scanned. Lance 14 fails to extend an IVF
         index with an empty partition.
         """
         for retrain in (False, True):
@@ -175,11 +175,11 @@ class Table(TableReader):
                 return
 
     def check_fields(self, fields: Sequence[pa.Field]) -> None:
-        """See that columns can be added, or are there already as they should be.
+        """Check that columns can be added, or exist already with the same type.
 
         Raises:
             BadData: a column exists with another type or for another space, another space has the name of ready-made
-                vectors, or metadata cannot be called so.
+                vectors, or a metadata name is not allowed.
         """
         check_names([field.name for field in fields if Column.of(field) is None], stored=self.meta)
         known = {field.name: field for field in self.schema}
@@ -203,7 +203,7 @@ class Table(TableReader):
         self.commit(change)
 
     def record(self, spec: str, described: Mapping[str, Any]) -> None:
-        """Write down an encoder: its spec, and the spaces it embeds each key in."""
+        """Store an encoder's spec, and the spaces of each of its keys."""
 
         def change(dataset: lance.LanceDataset) -> None:
             header = json.loads(dataset.schema.metadata[b"quiver"])
@@ -214,15 +214,15 @@ class Table(TableReader):
         self.commit(change)
 
     def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> bool:
-        """Write down roots, beside those that another writer added meanwhile.
+        """Store roots, and keep roots added by another writer meanwhile.
 
         Args:
             roots: (path, prefix) of every root.
-            before: those that were read when the new ones were chosen.
-            loose: whether some items have ids from the time before roots were kept.
+            before: the roots at the time when the new ones were chosen.
+            loose: whether some items have ids from before roots were stored.
 
         Returns:
-            Whether they were written; False if another writer took the prefix of a new one.
+            Whether they were stored; False if another writer took the prefix of a new one.
         """
         known, kept = set(map(tuple, before)), set(map(tuple, roots))
         new = [list(root) for root in roots if tuple(root) not in known]
@@ -244,11 +244,11 @@ class Table(TableReader):
         """Delete the rows that a condition selects, in one commit.
 
         Args:
-            where: which.
-            expect: how many there must be, or None for any number.
+            where: the condition.
+            expect: expected number of matching rows, or None for any number.
 
         Returns:
-            How many there were.
+            Number of deleted rows.
 
         Raises:
             BadSpec: the condition cannot be read or names no column, or another number of rows matches; then nothing

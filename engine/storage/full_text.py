@@ -1,4 +1,4 @@
-"""Full-text search (BM25) over the words of items: the index, and what a user's words mean to it.
+"""Full-text search (BM25) over the text of items: the index and its queries.
 
 Lance's tokenizer ``icu/split`` finds the words of Chinese, Japanese, Thai and other scripts written without spaces, by
 the dictionaries of ICU (https://unicode-org.github.io/icu/userguide/boundaryanalysis/), which are built in; elsewhere
@@ -11,15 +11,15 @@ from lance.query import MatchQuery
 from quiver.engine.core.sql import Sql
 from quiver.engine.storage.dataset import Table
 
-#: The column that full-text search sees.
+#: The column of full-text search.
 WORDS = "words"
 TOKENIZER = "icu/split"
-#: Longer texts are cut: no caption is as long, and the time of a search grows with the number of words.
+#: Longer query texts are cut: captions are shorter, and search time grows with the number of words.
 _LONGEST = 65_536
 
 
 def index(table: Table) -> bool:
-    """See that the full-text index exists and finds words in every script; returns whether an old one was replaced."""
+    """Make sure that the full-text index exists and covers every script; return whether an old one was replaced."""
     old = outdated(table)
     if old or not table.has_index(WORDS):
         table.commit(
@@ -29,18 +29,18 @@ def index(table: Table) -> bool:
 
 
 def any_words(table: Table) -> bool:
-    """Say whether any item has a word; reads no further than to the first one."""
+    """Whether any item has a word; reads only up to the first one."""
     return table.any(Sql(f"btrim({WORDS}) <> ''"))
 
 
 def outdated(table: Table) -> bool:
-    """Say whether the full-text index was made by an earlier Quiver, which split text at spaces only."""
+    """Whether the full-text index is from an earlier Quiver, which split text at spaces only."""
     held = [each for each in table.dataset.describe_indices() if WORDS in each.field_names]
     return any(each.details.get("base_tokenizer") != TOKENIZER for each in held)
 
 
 def search(table: Table, text: str, k: int, *, where: Sql | None = None) -> pa.Table:
-    """Search by words: ``_score`` and ``_rowid`` of the best k, rows newer than the index included.
+    """Search by words: ``_score`` and ``_rowid`` of the best k, including rows newer than the index.
 
     Quotes, operators and punctuation in the text have no meaning; a text without a word finds nothing.
     """

@@ -1,4 +1,4 @@
-"""Which group every row belongs to, by its value of a metadata column."""
+"""Groups of rows by their value of a metadata column."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ class Groups:
 
     @classmethod
     def read(cls, table: Table, column: str) -> "Groups":
-        """Read them off a column; a row without a value is a group of its own.
+        """Read the groups of a column; a row without a value is a group of its own.
 
         Raises:
             BadSpec: there is no such column, or its values are lists.
@@ -40,11 +40,11 @@ class Groups:
         return cls(rows[order], numbers[order])
 
     def of(self, rows: Rows) -> Rows:
-        """Return the group of each of some rows."""
+        """Return the group of each given row."""
         return self.numbers[np.searchsorted(self.rows, rows)]
 
     def sizes(self, allow: Rows | None) -> dict[int, int]:
-        """Return how many rows each group has among those that may be found."""
+        """Return the number of matching rows of each group."""
         return self._sizes if allow is None else _count(self.of(allow))
 
     @cached_property
@@ -58,13 +58,13 @@ def _count(numbers: Rows) -> dict[int, int]:
 
 
 def check(table: Table, column: str) -> None:
-    """See that items can be grouped by a column.
+    """Check that items can be grouped by a column.
 
     Raises:
         BadSpec: there is no such column, or its values are lists.
     """
     names = ("text", *table.meta)
     if column not in names:
-        raise BadSpec(f"cannot group by {column!r}: there are {', '.join(names)}")
+        raise BadSpec(f"there is no metadata column {column!r} to group by; columns here: {', '.join(names) or 'none'}")
     if "list" in str(table.schema.field(column).type):
-        raise BadSpec(f"cannot group by {column!r}: its values are lists")
+        raise BadSpec(f"cannot group by {column!r}: its values are lists; choose a column with single values")

@@ -1,4 +1,4 @@
-"""Index files beside a collection: caches, named by what they were made from, rebuilt when they do not match."""
+"""Index files beside a collection: a cache, rebuilt if an index does not match its column."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ from quiver.files import cache_home, sha256, write_json, writing
 from quiver.protocols import Index
 
 _LOG = logging.getLogger("quiver")
-#: What the folder of an index was called before its note said so.
+#: Name of an index folder before the note stored the name.
 _OLD = "index"
-#: What it is called now: always beside its note.
+#: Pattern of an index folder's name today; it lies beside its note.
 _FOLDER = re.compile("index(-[0-9a-f]{12})?")
 
 
 class _Note(msgspec.Struct):
-    """The parts of a note that every reader relies on."""
+    """The required parts of a note."""
 
     files: dict[int, str]
     options: dict[str, str]
@@ -52,24 +52,24 @@ class Cache:
         return self.root / column.name / kind
 
     def promise(self, column: Column | Derived, kind: str) -> Path:
-        """Return the file that says what recall an index keeps; publishing another index removes it."""
+        """Return the file with the recall target of an index; publishing another index removes it."""
         return self.path(column, kind) / "promise.json"
 
     def queries(self, column: Column | Derived, kind: str) -> Path:
-        """Return the file of the queries that were given to measure an index with."""
+        """Return the file of the queries given for measuring an index."""
         return self.path(column, kind) / "queries.npy"
 
     def kinds(self, column: Column | Derived) -> dict[str, dict[str, Any]]:
-        """Return what is built for a column: the note of each index by its kind.
+        """Return the built indexes of a column: the note of each by its kind.
 
-        A folder counts only where it is named after a kind of Quiver's own, or one that this user has named.
+        A folder is used only if its name is a kind of Quiver's own, or one that this user has named.
         """
         found = {path.parent.name: path for path in self.root.glob(f"{column.name}/*/built.json")}
         notes = {kind: _note(path, column.name) for kind, path in found.items() if _known(kind)}
         return {kind: note for kind, note in notes.items() if note is not None}
 
     def stamp(self, column: Column | Derived, kind: str) -> str | None:
-        """Tell what is published from what was before and will be; None where nothing is."""
+        """Identity of the published index file (inode and mtime); None if there is none."""
         try:
             state = os.stat(f"{self.root}/{column.name}/{kind}/built.json")
         except OSError:
@@ -78,9 +78,9 @@ class Cache:
 
     @contextmanager
     def lock(self, column: Column | Derived, kind: str, name: str, *, wait: bool) -> Iterator[bool]:
-        """Hold a lock on an index; yields whether it is held, which is so unless another holds it and we do not wait.
+        """Lock an index; yield whether the lock is held: False if another process holds it and we do not wait.
 
-        It goes with the process that holds it, however that ends.
+        The system releases the lock when its process ends in any way.
         """
         from filelock import FileLock, Timeout
 
@@ -101,15 +101,15 @@ class Cache:
     def save(
         self, column: Column | Derived, kind: str, index: Index, note: Mapping[str, Any], *, instead: str | None = None
     ) -> bool:
-        """Write an index beside the one that is served; its note comes last and lets it take the other's place.
+        """Write an index beside the serving one; its note is written last and publishes it.
 
         Args:
-            column: what it indexes.
-            kind: of index.
+            column: the indexed column.
+            kind: kind of index.
             index: the index.
-            note: what it was made from.
-            instead: the stamp of what it grew out of; where something else is published by now, that stays. An index
-                that did not grow out of another keeps no promise of that.
+            note: its sources: versions, fragments, options.
+            instead: expected stamp of the published index; if it has changed, nothing is published
+                (compare-and-swap). Without it, the recall target of the earlier index is removed.
 
         Returns:
             Whether it was published.
@@ -127,7 +127,7 @@ class Cache:
             return (folder / name).exists()
 
     def _sweep(self, column: Column | Derived, kind: str) -> None:
-        """Remove whatever the note does not name: what was replaced, and what a process left that died."""
+        """Remove all files not named by the note: replaced indexes, and remains of killed processes."""
         served = self.kinds(column).get(kind, {}).get("folder", _OLD)
         for path in self.path(column, kind).iterdir():
             draft = path.name.startswith(".built.")  # of the note, which is written under the same lock
@@ -135,7 +135,7 @@ class Cache:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def open(self, column: Column | Derived, kind: str) -> tuple[Index, dict[int, str]] | None:
-        """Open an index and the fragment files it was built from; None where there is none that can be used."""
+        """Open an index and the fragment files it was built from; None if there is no usable one."""
         module = registry.module("indexers", kind)
         while True:
             stamp, note = self.stamp(column, kind), self.kinds(column).get(kind)
@@ -151,7 +151,7 @@ class Cache:
 
 
 def _sealed(note: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Add the checksum of the index's own header to a note, and then that of the note.
+    """Add the checksum of the index's header to a note, and then the checksum of the note.
 
     The header has the checksums of the other files, so that together they cover all of the index, its settings, its
     space and its column.
@@ -167,10 +167,10 @@ def _sum(note: Mapping[str, Any]) -> str:
 
 
 def _check(path: Path, note: dict[str, Any], column: str) -> None:
-    """See that a note is whole, and that its index is the one it was written with; older notes have no checksum.
+    """Check that a note is complete and matches its index; older notes have no checksum.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the note is damaged, or belongs to another index.
     """
     known = msgspec.convert(note, _Note, strict=False)  # keys of JSON are text, numbers of fragments here
     if not _FOLDER.fullmatch(known.folder):
@@ -187,7 +187,7 @@ def _check(path: Path, note: dict[str, Any], column: str) -> None:
 
 
 def _note(path: Path, column: str) -> dict[str, Any] | None:
-    """Read the note of an index; None where it is gone or damaged, as if the index were not there."""
+    """Read the note of an index; None if it is missing or damaged, which counts as no index."""
     try:
         note = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         _check(path, note, column)
@@ -201,8 +201,8 @@ def _note(path: Path, column: str) -> dict[str, Any] | None:
 
 @cache
 def _doubt(path: Path, reason: str) -> None:
-    """Say once that an index is not used."""
-    _LOG.warning("%s cannot be read, so its index is not used until `quiver index` builds it anew: %s", path, reason)
+    """Log once that an index is not used."""
+    _LOG.warning("%s cannot be read, so its index is not used until `quiver index` rebuilds it: %s", path, reason)
 
 
 def _known(kind: str) -> bool:

@@ -1,7 +1,7 @@
-"""Ids, media and metadata of rows: read when they are looked at, kept in memory where that pays, and never stale.
+"""Cache of ids, media and metadata: read on first access, kept in memory if that pays off, and never stale.
 
-The files of a fragment never change, so what was read of a fragment holds for as long as its files are the same. A few
-rows are read from disk; a fragment that is looked at again and again is read whole, as far as there is room.
+The files of a fragment never change, so cached data of a fragment is valid while its file names are the same. Single
+rows are read from disk; a frequently accessed fragment is read whole if there is room.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,26 +17,26 @@ from quiver.engine.core.sql import numbered
 from quiver.engine.storage.dataset import Fragment, Table, fragment_of
 from quiver.types import MEDIA, Rows
 
-#: Bytes that may be kept in memory.
+#: Size of the cache in bytes.
 BYTES = 256 << 20
-#: Looking up a few rows on disk takes as long as reading so many in a row: 3 ms, and 0.25 us a row of ten columns.
+#: A lookup on disk takes as long as reading this many rows in sequence: 3 ms, against 0.25 us per row of ten columns.
 LOOK_ROWS = 8192
-#: More rows than these, looked up together, count as several looks.
+#: Lookups of more rows than this count as several accesses.
 _TOGETHER = 512
-#: So few values are turned into Python's faster one by one.
+#: Up to this many values are converted to Python one by one, which is faster.
 _SINGLY = 16
-#: Looks at a fragment for which there is no room.
+#: Access count of a fragment that does not fit.
 _NEVER = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What there is to read at one version.
+    """Readable columns and fragments at one version.
 
     Attributes:
-        version: which.
+        version: the version.
         names: the metadata columns.
-        fragments: the stretches of rows, by their number.
+        fragments: the fragments, by their number.
     """
 
     version: int
@@ -45,17 +45,17 @@ class View:
 
     @classmethod
     def of(cls, table: Table) -> "View":
-        """Describe the version a table shows."""
+        """Describe the current version of a table."""
         names = table.meta
         return cls(table.version, names, table.fragments("id", *MEDIA, *names))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns that are read."""
+        """All read columns."""
         return ("id", *MEDIA, *self.names)
 
 
-#: What is known of a row: its values by column, but for those that are null.
+#: Values of a row by column, without nulls.
 Known = dict[str, Any]
 
 
@@ -64,11 +64,11 @@ class Part:
     """A fragment in memory.
 
     Attributes:
-        files: where it was read from.
-        names: the metadata columns it was read with.
+        files: names of its files.
+        names: its cached metadata columns.
         rows: row numbers, ascending.
-        columns: its columns, but for those that are null in every row.
-        nbytes: how much memory they take.
+        columns: its columns, without columns that are null in every row.
+        nbytes: memory of the columns.
     """
 
     files: str
@@ -78,7 +78,7 @@ class Part:
     nbytes: int
 
     def read(self, rows: Rows, names: Sequence[str]) -> list[Known] | None:
-        """Return what is known of some rows, ascending; None where one was dead already when this was read."""
+        """Return the values of some rows, ascending; None if one was already deleted at the time of reading."""
         places = np.searchsorted(self.rows, rows)
         if len(self.rows) <= places[-1] or (self.rows[places] != rows).any():
             return None
@@ -92,7 +92,7 @@ class Part:
         return known
 
     def id(self, row: int) -> str | None:
-        """Return the id of a row; None where it was dead already when this was read."""
+        """Return the id of a row; None if it was already deleted at the time of reading."""
         place = row - self.first
         if self.gaps:
             place = int(np.searchsorted(self.rows, row))
@@ -116,12 +116,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roll:
-    """The ids of all fragments in memory, to be looked up by address; ``Roll.of`` makes one.
+    """The ids of all fragments in memory, for lookup by address; ``Roll.of`` makes one.
 
     Attributes:
-        starts: where the ids of each fragment begin, by its number.
-        spans: how many places each has, 0 where it is not in memory.
-        ids: by place; null where a row was dead.
+        starts: start position of each fragment's ids, by its number.
+        spans: number of positions of each fragment, 0 if it is not in memory.
+        ids: ids by position; null for deleted rows.
     """
 
     starts: Rows
@@ -145,7 +145,7 @@ class Roll:
         return cls(starts, spans, pa.concat_arrays(every))
 
     def read(self, rows: Rows) -> list[str] | None:
-        """Return the id of each row; None where one is not there."""
+        """Return the id of each row; None if one is missing."""
         home, place = fragment_of(rows), rows & 0xFFFFFFFF
         if home.max() >= len(self.starts) or (place >= self.spans[home]).any():
             return None
@@ -162,7 +162,7 @@ def _values(column: pa.Array, places: Rows) -> list[Any]:
 
 
 class Shelf:
-    """What was read of a table's items."""
+    """Cached items of a table."""
 
     def __init__(self, table: Table, *, room: int = BYTES) -> None:
         self.table = table
@@ -174,7 +174,7 @@ class Shelf:
         self._lock = Lock()
 
     def ids(self, view: View, rows: Rows) -> list[str]:
-        """Return the id of each of some rows, in their order."""
+        """Return the ids of some rows, in their order."""
         with self._lock:
             self._tidy(view)
             found = self._held(rows) if view.version == self._version else None
@@ -184,7 +184,7 @@ class Shelf:
         return found
 
     def _held(self, rows: Rows) -> list[str] | None:
-        """Return the ids of rows from memory; None where one is not there."""
+        """Return the ids of rows from memory; None if one is missing."""
         if len(rows) > _SINGLY:
             if self._roll is None:
                 self._roll = Roll.of(self._parts)
@@ -210,7 +210,7 @@ class Shelf:
         }
 
     def _known(self, view: View, rows: Rows, columns: Sequence[str]) -> dict[int, Known]:
-        """Read some columns of rows, from memory where they are there."""
+        """Read some columns of rows, from memory if cached."""
         wanted = np.unique(rows)
         if not len(wanted):
             return {}
@@ -237,7 +237,7 @@ class Shelf:
         return {row["_rowid"]: {name: row[name] for name in columns if row[name] is not None} for row in found}
 
     def _tidy(self, view: View) -> None:
-        """Forget what a newer version has replaced."""
+        """Drop data replaced by a newer version."""
         if view.version > self._version:
             files = {fragment.files for fragment in view.fragments.values()}
             self._parts = {
@@ -248,7 +248,7 @@ class Shelf:
             self._version = view.version
 
     def _part(self, view: View, number: int, rows: int) -> Part | None:
-        """Return a fragment that is in memory, or is worth reading whole; None where it is not."""
+        """Return a fragment if it is in memory or worth reading whole; otherwise None."""
         part, fragment = self._parts.get(number), view.fragments[number]
         if part is not None or view.version < self._version:
             return part if part is not None and (part.files, part.names) == (fragment.files, view.names) else None
@@ -264,7 +264,7 @@ class Shelf:
         return part
 
     def _load(self, view: View, fragment: Fragment) -> Part | None:
-        """Read a fragment, unless it is larger than the room that is left."""
+        """Read a fragment, unless it is larger than the remaining room."""
         room = self.room - sum(part.nbytes for part in self._parts.values())
         batches, nbytes = [], 0
         for batch in self.table.stream(view.columns, fragment):

@@ -1,8 +1,8 @@
 """Measured figures and learned weights as small JSON files, one dataclass each.
 
-A file is written whole and read strictly, by the types of its dataclass. It carries a checksum of its figures, since a
+A file is written atomically and read strictly, by the types of its dataclass. It has a checksum of its figures, since a
 changed digit is still JSON. A damaged or older file counts as absent, which costs a new measurement and never a wrong
-answer; the log says so once. Figures are not worth failing for either: where they cannot be written, the log says it.
+answer; a log message says so once. A failed write is logged and raises no error.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from quiver.files import write_bytes
 
 T = TypeVar("T")
 
-#: Version of the layout; figures of another one are measured anew.
+#: Version of the layout; figures of another version are measured again.
 FORMAT = 1
 _LOG = logging.getLogger("quiver")
 
 
 def write(path: Path, figures: Any) -> None:
-    """Write a dataclass as JSON, in place of the file that was there.
+    """Write a dataclass as JSON, replacing the earlier file.
 
     Raises:
         BadSpec, CannotWrite: see ``quiver.files.staged``.
@@ -34,7 +34,7 @@ def write(path: Path, figures: Any) -> None:
 
 
 def read(path: Path, kind: type[T]) -> T | None:
-    """Return the dataclass that ``write`` wrote; None where there is no file, or none that can be trusted."""
+    """Return the dataclass written by ``write``; None if there is no file, or if it is damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -63,12 +63,12 @@ def _checksum(figures: Any) -> str:
 
 @cache
 def _doubt(path: Path, reason: str) -> None:
-    """Say once that a file is not used."""
+    """Log once that a file is not used."""
     _LOG.warning("%s cannot be used and counts as absent: %s", path, reason)
 
 
 def keep(path: Path, figures: Any) -> None:
-    """Write figures that a search refreshes on its way; where they cannot be written, say so once and go on."""
+    """Write figures updated during a search; a failed write is logged once and raises no error."""
     try:
         write(path, figures)
     except QuiverError as error:

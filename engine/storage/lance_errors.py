@@ -1,4 +1,4 @@
-"""What Lance says when something goes wrong, in one line each."""
+"""Errors of Lance, as one clear line each."""
 
 import re
 from collections.abc import Iterator
@@ -11,23 +11,23 @@ from quiver.engine.core.sql import Sql
 from quiver.engine.storage.write_lock import local_path
 from quiver.errors import BadCollection, BadSpec, NoCollection, is_panic
 
-#: What only a file that is lost or damaged makes Lance say, in a search that has a condition.
+#: Messages of Lance, in a search with a condition, that only a lost or damaged file causes.
 _DAMAGE = re.compile(
     r"LanceError\(IO\)|not found: |panicked|corrupt|footer|failed to fill|invalid range|overflow|magic|protobuf|decode"
     r"|invalid seek|too small|unexpected end|checksum|Encountered|Generic \w+ error|External error: Wrapped",
     re.IGNORECASE,
 )
-#: Manifests that are tried to find the newest version that can be read.
+#: Number of manifests tried to find the newest readable version.
 _TRIES = 20
 
 
-#: How Lance begins to say that a value of a condition cannot be computed, such as a sum of too many digits.
+#: Start of Lance's message that a value of a condition cannot be computed, such as a sum with too many digits.
 _COMPUTED = re.compile(r"Error applying filter expression to batch: Arrow error: ([^\n]*)")
 
 
 @contextmanager
 def reading(where: Sql | None, *, place: str) -> Iterator[None]:
-    """Turn what Lance says of a condition, or of a damaged file, into one clear line.
+    """Turn Lance's error about a condition or a damaged file into one clear line.
 
     Args:
         where: the condition.
@@ -51,24 +51,24 @@ def reading(where: Sql | None, *, place: str) -> Iterator[None]:
 
 
 def is_lance(error: BaseException) -> bool:
-    """Tell whether an error can be one of Lance or Arrow, panics included."""
+    """Whether an error can come from Lance or Arrow, including panics."""
     return isinstance(error, OSError | ValueError | RuntimeError) or is_panic(error)
 
 
 def damaged(place: str, error: BaseException) -> BadCollection:
-    """Return the error that says that a file of a dataset cannot be read, and what to do."""
+    """Return the error for an unreadable file of a dataset, with a remedy."""
     advice = "it is an index: the next add or update_meta makes it anew" if "_indices" in str(error) else remedy(place)
     return BadCollection(f"{place} cannot be read: {first_line(error)}; {advice}")
 
 
 def remedy(place: str) -> str:
-    """Say what to do about a damaged file of a dataset."""
+    """Return the remedy for a damaged file of a dataset."""
     collection = place.rsplit("/", 1)[0]
     return f"put its files back from a backup, or open an older version: quiver.open({collection!r}).checkout(VERSION)"
 
 
 def unreadable(place: str, version: int | None, error: BaseException) -> BadCollection:
-    """Return the error for a dataset that cannot be opened: there is none, no such version, or it is damaged."""
+    """Return the error for a dataset that cannot be opened: it or the version is missing, or it is damaged."""
     folder, collection = local_path(place), place.rsplit("/", 1)[0]
     kept = [] if folder is None else _versions(Path(folder))
     if version is not None and version not in kept and not (folder is None and _DAMAGE.search(str(error))):
@@ -110,11 +110,11 @@ def _opens(place: str, version: int) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a Lance error says, without the place in Lance's source."""
+    """Return the message of a Lance error, without the position in Lance's source."""
     return re.split(r", \S+\.rs:\d+", str(error), maxsplit=1)[0].split("\n", 1)[0].rstrip(".")
 
 
 def lost_race(error: BaseException) -> bool:
-    """Tell whether a commit failed because another writer came first."""
+    """Whether a commit failed because another writer came first."""
     text = str(error).lower()
     return "conflict" in text or "already exists" in text or "concurrent" in text

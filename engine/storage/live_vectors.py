@@ -1,4 +1,4 @@
-"""Vectors in memory that can be taken by row number: those that were read at once and still count, and later ones."""
+"""Vectors in memory by row number: a base snapshot minus deleted rows, plus rows added since."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,10 +14,10 @@ class Live:
     """The live vectors of a column; ``Live.of`` makes one.
 
     Attributes:
-        base: vectors that were read at once.
-        places: where each of their rows is.
-        dead: rows of them that count no more, sorted.
-        late: vectors that came since; a row that was rewritten is dead in the base and here.
+        base: vectors of the snapshot.
+        places: position of each of its rows.
+        dead: its deleted or rewritten rows, sorted.
+        late: vectors added since; a rewritten row is dead in the base and present here.
     """
 
     base: Vectors
@@ -27,7 +27,7 @@ class Live:
 
     @classmethod
     def of(cls, vectors: Vectors) -> "Live":
-        """Take vectors as they are."""
+        """Wrap vectors without changes."""
         return cls(vectors, RowMap.of(vectors.rows), np.empty(0, np.int64))
 
     def renew(self, dead: Rows, late: Vectors | None) -> "Live":
@@ -45,7 +45,7 @@ class Live:
         return None if self.late is None else RowMap.of(self.late.rows)
 
     def take(self, rows: Rows) -> Vectors:
-        """Return the vectors of those rows that are live, ascending; a view where they lie side by side.
+        """Return the live ones among some rows, ascending, and their vectors; a view if they are contiguous.
 
         Args:
             rows: sorted and unique.
@@ -63,7 +63,7 @@ class Live:
 
 
 def _pick(vectors: Vectors, places: Rows) -> Vectors:
-    """Return the vectors at some places; a view where the places follow on one another."""
+    """Return the vectors at some positions; a view if the positions are contiguous."""
     if len(places) and (np.diff(places) == 1).all():
         part = slice(int(places[0]), int(places[-1]) + 1)
         return Vectors(vectors.space, vectors.rows[part], vectors.data[part])

@@ -1,4 +1,4 @@
-"""Items that could not be taken in, each with its reason, beside the collection."""
+"""Quarantine: items that could not be added, with reasons, stored beside the collection."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ class Quarantine:
         """Record (id, uri, reason) triples; an id keeps its newest reason.
 
         Raises:
-            BadCollection: the list that is there is damaged.
+            BadCollection: the existing list is damaged.
             CannotWrite: the disk is full, or the folder cannot be written to.
         """
         now = datetime.now(UTC)
@@ -57,7 +57,7 @@ class Quarantine:
         self._commit(change)
 
     def cure(self, ids: Sequence[str]) -> None:
-        """Forget items that were taken in after all.
+        """Remove items that were added after all.
 
         Raises:
             BadCollection, CannotWrite: see ``add``.
@@ -107,7 +107,7 @@ class Quarantine:
         return dataset
 
     def _absent(self) -> bool:
-        """Tell whether no item was ever quarantined, or a process died before it had listed the first."""
+        """Whether no item was ever quarantined, or a process died before it listed the first."""
         folder = local_path(self.uri)
         if folder is not None:
             return not any(any(Path(folder).glob(files)) for files in ("data/*", "_versions/*.manifest"))
@@ -130,5 +130,5 @@ class Quarantine:
     def _damaged(self, error: BaseException) -> BadCollection:
         return BadCollection(
             f"the list of quarantined items at {self.uri} is damaged ({first_line(error)}): remove it, and add the same"
-            " sources again to have it made anew"
+            " sources again to rebuild it"
         )

@@ -1,8 +1,8 @@
-"""Another type for a metadata column, while row numbers, vectors and their indexes stay.
+"""Change the type of a metadata column; row numbers, vectors and their indexes stay.
 
 The values are written to a new column beside the old one, the two swap their names in one commit, and the old one is
-dropped. Only the column itself is written. Whoever reads goes on with the version in view, and a process that dies on
-the way leaves a column with a temporary name, which nobody sees and the next change drops.
+dropped. Only the column itself is written. Readers go on with their version. A process that dies on
+the way leaves a hidden column with a temporary name; the next change drops it.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ _NEW, _OLD = f"{TEMPORARY}new", f"{TEMPORARY}old"
 
 
 def retype(table: Table, kinds: Mapping[str, pa.DataType]) -> None:
-    """Give columns other types, which hold all their values.
+    """Change columns to other types that can store all their values.
 
     Args:
-        table: whose; it shows the new types afterwards.
-        kinds: the new types, by the names of columns that exist.
+        table: the dataset; it shows the new types afterwards.
+        kinds: the new types, by names of existing columns.
 
     Raises:
-        ArrowInvalid: a value does not fit; nothing has changed then.
+        ArrowInvalid: a value does not fit; then nothing has changed.
     """
     for name, kind in kinds.items():
         table.commit(partial(_retype, name=name, kind=kind))
 
 
 def is_empty(table: Table, name: str) -> bool:
-    """Tell whether a column has no value in any row, and so may take any type."""
+    """Whether a column has no value in any row, and so may take any type."""
     if pt.is_null(table.schema.field(name).type):
         return True
     return not table.dataset.count_rows(present(name))
@@ -71,7 +71,7 @@ def _write(dataset: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
 
 
 def _adopt(dataset: lance.LanceDataset, name: str, kind: pa.DataType) -> None:
-    """Take over the values that another writer put into the old column meanwhile."""
+    """Copy values that another writer put into the old column meanwhile."""
     late = dataset.to_table(columns=["id", _OLD], filter=both(present(_OLD), absent(name)))
     if len(late):
         values = convert(late[_OLD], kind)

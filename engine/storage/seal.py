@@ -1,10 +1,10 @@
 """The seal of a dataset: its newest version, and the size and checksum of each of its files, beside it on a local disk.
 
-Lance keeps no checksums, and takes the newest version that it finds for the newest there was. So a lost or changed file
-can be another answer in silence. After each commit the seal is written, under the write lock; it is held against the
-files when the dataset is opened. Files of less than ``WHOLE`` bytes altogether are read for it, once per process and
-file; of more, only sizes are compared. A process that dies between a commit and its seal leaves an older seal, which
-says nothing about a newer version. A seal that is gone or damaged says nothing either.
+Lance stores no checksums, and takes the newest version it finds as the newest. So a lost or changed file can silently
+change answers. After each commit the seal is written, under the write lock; it is compared with the files when the
+dataset is opened. If the files have less than ``WHOLE`` bytes in total, they are hashed, once per process and file;
+otherwise only sizes are compared. A process that dies between a commit and its seal leaves an older seal, which does
+not check a newer version. A missing or damaged seal checks nothing either.
 """
 
 import logging
@@ -29,7 +29,7 @@ _LOG = logging.getLogger("quiver")
 
 @dataclass(frozen=True)
 class Sealed:
-    """What is known of a version.
+    """The sealed state of a version.
 
     Attributes:
         version: its number.
@@ -44,7 +44,7 @@ class Seal:
     """The seal of one dataset; without a local disk there is none.
 
     Args:
-        uri: of the dataset, such as ``shop/items.lance``.
+        uri: URI of the dataset, such as ``shop/items.lance``.
     """
 
     def __init__(self, uri: str) -> None:
@@ -53,7 +53,7 @@ class Seal:
         self._path = None if self._folder is None else self._folder.with_suffix(_SUFFIX)
 
     def write(self, dataset: Any) -> None:
-        """Seal the version that a dataset shows, the newest, while the write lock is held."""
+        """Seal the newest version, as shown by a dataset, while the write lock is held."""
         if self._folder is None or self._path is None:
             return
         before = json_store.read(self._path, Sealed)
@@ -68,7 +68,7 @@ class Seal:
         json_store.keep(self._path, Sealed(int(dataset.version), files))
 
     def check(self, dataset: Any) -> None:
-        """See that a dataset, at the newest version that can be found, is what was sealed.
+        """Check a dataset, at the newest version that can be found, against its seal.
 
         Raises:
             BadCollection: the newest version is lost, or a file of it is lost or damaged.
@@ -109,13 +109,13 @@ def _described(path: Path) -> tuple[int, str]:
 
 
 def _fault(path: Path, size: int, checksum: str | None) -> str | None:
-    """Say what is wrong with a file; None where nothing is."""
+    """Return the fault of a file; None if it is intact."""
     try:
         state = path.stat()
         if state.st_size != size:
-            return f"has {state.st_size} bytes and not {size}"
+            return f"has {state.st_size} bytes instead of {size}"
         if checksum is not None and _sum(str(path), state.st_ino, state.st_mtime_ns, size) != checksum:
-            return "has other contents than were written"
+            return "has changed since it was written"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     return None
@@ -123,5 +123,5 @@ def _fault(path: Path, size: int, checksum: str | None) -> str | None:
 
 @lru_cache(maxsize=65_536)
 def _sum(path: str, inode: int, changed: int, size: int) -> str:
-    """Hash a file, once for each state that it was seen in."""
+    """Hash a file, once for each seen state of it."""
     return sha256(Path(path))

@@ -28,7 +28,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A stored item that a query takes as example.
+    """A stored item used as an example by a query.
 
     Attributes:
         row: its row number.
@@ -41,11 +41,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A stretch of rows on disk.
+    """A fragment of the dataset on disk.
 
     Attributes:
-        files: names the files that hold the columns in question; other files, other contents.
-        deleted: names its deletion file; another one, other rows alive.
+        files: names of the files of the requested columns; they change with the contents.
+        deleted: name of its deletion file; it changes with the deleted rows.
         handle: Lance's own fragment.
     """
 
@@ -79,7 +79,7 @@ class TableReader:
             header = self._header()
             _ = self.columns, [described["keys"].items() for described in header.get("encoders", {}).values()]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadCollection(f"{self.uri} does not describe itself as Quiver does: {error!r:.80}") from error
+            raise BadCollection(f"{self.uri} has no readable Quiver manifest in its schema: {error!r:.80}") from error
         if header.get("format", 0) > FORMAT:
             raise BadCollection(f"{self.uri} has format {header['format']}; this Quiver reads {FORMAT}: upgrade it")
         if "format" not in header:
@@ -93,12 +93,12 @@ class TableReader:
 
     @property
     def version(self) -> int:
-        """The version of the dataset in view."""
+        """The current version of the dataset."""
         return int(self.dataset.version)
 
     @property
     def schema(self) -> pa.Schema:
-        """The Arrow schema in view."""
+        """The Arrow schema of the current version."""
         return self.dataset.schema
 
     @property
@@ -113,13 +113,13 @@ class TableReader:
 
     @property
     def encoders(self) -> dict[str, dict[str, Any]]:
-        """What each encoder spec embeds: ``{spec: {"keys": {key: [space, ...]}, "bridges": [...]}}``."""
+        """Descriptions by encoder spec: ``{spec: {"keys": {key: [space, ...]}, "bridges": [...]}}``."""
         return dict(self._header().get("encoders", {}))
 
     def refresh(self) -> None:
-        """Move to the newest version, unless a version was chosen.
+        """Move to the newest version, unless a fixed version was chosen.
 
-        By another dataset, since one that moves cannot be read by other threads meanwhile.
+        This opens another dataset object, since other threads cannot read one that moves.
         """
         if self.pinned:
             return
@@ -143,25 +143,25 @@ class TableReader:
         ]
 
     def has_index(self, column: str) -> bool:
-        """Say whether any index exists on a column."""
+        """Whether any index exists on a column."""
         return any(column in index.field_names for index in self.dataset.describe_indices())
 
     @property
     def roots(self) -> tuple[list[tuple[str, str]] | None, bool]:
-        """The folders and files that items came from, as (path, prefix of ids), and whether items have older ids.
+        """The source folders and files of items, as (path, prefix of ids), and whether items have older ids.
 
-        None for a collection that was made before roots were kept.
+        None for a collection from before roots were stored.
         """
         header = self._header()
         stored = header.get("roots")
         return None if stored is None else [(path, prefix) for path, prefix in stored], bool(header.get("loose"))
 
     def reading(self, where: Sql | None) -> AbstractContextManager[None]:
-        """Turn what Lance says of a condition or a damaged file into one clear line."""
+        """Turn Lance's error about a condition or a damaged file into one clear line."""
         return reading(where, place=self.uri)
 
     def compiled(self, condition: Condition) -> Compiled:
-        """Check a user's condition against the columns in view, and write it in Lance's SQL.
+        """Check a user's condition against the current columns, and write it in Lance's SQL.
 
         Raises:
             BadSpec: it cannot be read, or does not fit the columns.
@@ -180,14 +180,14 @@ class TableReader:
         return len(self.read([], where=where))
 
     def any(self, where: Sql) -> bool:
-        """Say whether a condition selects any row; reads no further than to the first one."""
+        """Whether a condition selects any row; reads only up to the first one."""
         with self.reading(where):
             return self.dataset.scanner(columns=[], filter=where, with_row_id=True, limit=1).to_table().num_rows > 0
 
     def read(
         self, columns: Sequence[str], *, where: Sql | None = None, fragments: Sequence[Any] | None = None
     ) -> pa.Table:
-        """Read columns of the rows a condition selects, with their row numbers as ``_rowid``."""
+        """Read columns of the rows selected by a condition, with their row numbers as ``_rowid``."""
         chosen = None if fragments is None else list(fragments)
         return self.table(columns, where, fragments=chosen, with_row_id=True)
 
@@ -235,7 +235,7 @@ class TableReader:
         return examples
 
     def fragments(self, *columns: str) -> dict[int, Fragment]:
-        """Describe the fragments, as far as some columns are concerned, by their number."""
+        """Describe the fragments for some columns, by fragment number."""
         fields = {id for column in columns for id in _ids(self.dataset.lance_schema.field(column))}
         return {
             fragment.fragment_id: Fragment(
@@ -250,16 +250,16 @@ class TableReader:
         }
 
     def stream(self, columns: Sequence[str], fragment: Fragment) -> Iterator[pa.RecordBatch]:
-        """Stream columns of a fragment, as it was when it was described, with row numbers as ``_rowid``."""
+        """Stream columns of a fragment in its described state, with row numbers as ``_rowid``."""
         with self.reading(None):
             yield from self._scanner(columns, None, [fragment.handle]).to_batches()
 
     def rows(self, where: Sql | None = None, *, fragments: Sequence[Any] | None = None) -> Rows:
-        """Return the row numbers a condition selects, sorted."""
+        """Return the row numbers selected by a condition, sorted."""
         return np.sort(self.read([], where=where, fragments=fragments)["_rowid"].to_numpy().astype(np.int64))
 
     def vectors(self, column: Column, *, fragments: Sequence[Any] | None = None) -> Vectors:
-        """Read every vector of a column, streamed into one array; rows as they lie on disk."""
+        """Read every vector of a column, streamed into one array; rows in the order on disk."""
         name = column.name
         size = self.count() if fragments is None else sum(fragment.count_rows() for fragment in fragments)
         data = np.empty((size, column.space.dim), dtype=np.float32)
@@ -275,18 +275,18 @@ class TableReader:
         return Vectors(column.space, rows[:n], data[:n])
 
     def batches(self, columns: Sequence[str], *, where: Sql | None = None, size: int) -> Iterator[pa.RecordBatch]:
-        """Stream columns of the rows a condition selects."""
+        """Stream columns of the rows selected by a condition."""
         with self.reading(where):
             yield from self.dataset.scanner(columns=list(columns), filter=where, batch_size=size).to_batches()
 
 
 def _ids(field: Any) -> Iterator[int]:
-    """Yield the numbers of a field and of what it is made of: the files of a list name its items alone."""
+    """Yield the ids of a field and of its children: the files of a list column name only its items."""
     yield field.id()
     for child in field.children():
         yield from _ids(child)
 
 
 def fragment_of(rows: Rows) -> Rows:
-    """Return the fragment each row number lies in: a row number is an address, fragment and offset."""
+    """Return the fragment of each row number: a row number is an address of fragment and offset."""
     return rows >> 32

@@ -1,4 +1,4 @@
-"""Whether a local table has a newer version, without listing its versions as Lance does.
+"""Version check of a local dataset: detect a newer version without listing all versions as Lance does.
 
 Lance stores version v as a file of the folder ``_versions`` whose name is 2^64 - 1 - v. It renames the file into place
 when it is whole, and versions follow on one another (https://lance.org/format/table/: manifest naming V2). So v is the
@@ -26,7 +26,7 @@ _LAST = (1 << 64) - 1
 
 
 class Sight(NamedTuple):
-    """A version without a successor: the folder it was seen in, and when that folder changed last."""
+    """A version without a successor: its folder, and the folder's last change."""
 
     version: int
     folder: int
@@ -40,7 +40,7 @@ class Watch:
         self._folder = None if "://" in uri else os.path.join(uri, "_versions")
 
     def look(self, version: int) -> Sight | None:
-        """Return the sight of a version; None if it has a successor, or if the folder cannot be looked at."""
+        """Return the sighting of a version; None if it has a successor, or if the folder cannot be read."""
         if self._folder is None:
             return None
         try:
@@ -56,12 +56,12 @@ class Watch:
             os.close(folder)
 
     def named(self, version: int) -> bool:
-        """Tell whether a version that exists is named as expected, so that its successor will be."""
+        """Whether an existing version has the expected name, so that its successor will have it too."""
         return self._folder is not None and os.path.exists(os.path.join(self._folder, manifest_name(version)))
 
 
 def manifest_name(version: int) -> str:
-    """Return the name of the file of a version."""
+    """Return the file name of a version."""
     return f"{_LAST - version:020}.manifest"
 
 

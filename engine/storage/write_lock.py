@@ -1,9 +1,9 @@
 """One writer at a time: a lock file per collection, held while rows are looked up and committed.
 
-Lance lets two commits pass that its index on ``id`` cannot tell apart, and no store can know that a value was read
-before it was changed elsewhere. So whoever writes to a collection on a local disk holds its lock from the look-up to
+Lance accepts two commits that its index on ``id`` cannot tell apart, and no store can know that a value was read
+before it was changed elsewhere. So a writer of a collection on a local disk holds its lock from the look-up to
 the commit, never while decoding or embedding. The system releases the lock with the process that holds it, however
-that ends, so that no lock is left behind. Object stores, and disks without locks, have none: there a writer commits
+that ends, so no lock is left behind. Object stores, and disks without locks, have none: there a writer commits
 without Lance's index, which lets Lance find every conflict, and looks up again after one.
 """
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 #: Name of the lock file in the folder of a collection.
 NAME = "write.lock"
-#: Seconds between two tries to get the lock, and between two lines that say who is waited for.
+#: Seconds between two attempts to get the lock, and between two log lines while waiting.
 _POLL, _PATIENCE = 0.01, 10.0
 _LOG = logging.getLogger("quiver")
 
 
 def local_path(uri: str) -> str | None:
-    """Return the folder a URI means on this machine; None for an object store.
+    """Return the local folder of a URI; None for an object store.
 
     >>> local_path("/data/shop"), local_path("file:///data/my%20shop"), local_path("s3://bucket/shop")
     ('/data/shop', '/data/my shop', None)
@@ -55,7 +55,7 @@ class WriteLock:
 
     @contextmanager
     def hold(self) -> Iterator[bool]:
-        """Wait for the lock and hold it; yields whether it is held, which it is not where the store has no locks.
+        """Wait for the lock and hold it; yield whether it is held: False if the store has no locks.
 
         Raises:
             CannotWrite: the folder cannot be written to.

@@ -130,7 +130,7 @@ def test_a_batch_groups_what_single_searches_group(frames, kind):
 
 
 def test_a_group_by_what_is_not_there_is_refused_by_explain_too(frames):
-    with pytest.raises(BadSpec, match="cannot group by 'movie': there are text, film, n"):
+    with pytest.raises(BadSpec, match="there is no metadata column 'movie' to group by; columns here: text, film, n"):
         frames.explain(vectors=at(0), group="movie")
 
 

@@ -66,7 +66,7 @@ def test_a_name_that_is_only_unusual_can_be_stored_searched_and_changed(shop, na
 
 
 def test_names_that_differ_in_case_alone_are_refused(shop):
-    with pytest.raises(BadData, match="'n' and 'N' differ in nothing but upper and lower case"):
+    with pytest.raises(BadData, match="'n' and 'N' differ only in upper and lower case"):
         shop.update_meta({"a": {"N": 1}})
     with pytest.raises(BadData, match="'x' and 'X' differ"):
         shop.update_meta({"a": {"x": 1, "X": 2}})

@@ -68,7 +68,7 @@ def test_vectors_that_are_not_finite_are_quarantined_and_the_others_added(shop, 
         (IDS, {"a": [b"x"] * N}, "metadata column 'a' has type binary"),
         (IDS, {"a.b": [1] * N}, "metadata cannot be called 'a.b'"),
         (IDS, {"_rowid": [1] * N}, "metadata cannot be called '_rowid'"),
-        (IDS, {"Price": [1] * N, "price": [1] * N}, "differ in nothing but upper and lower case"),
+        (IDS, {"Price": [1] * N, "price": [1] * N}, "differ only in upper and lower case"),
         (IDS, [{"a": "cut \ud83d"}] * N, "half a surrogate pair"),
         ([*IDS[:-1], "\ud83d"], None, "half a surrogate pair"),
     ],
@@ -112,17 +112,17 @@ def test_vectors_of_another_space_are_refused_and_nothing_changes(shop, space, d
 
 @pytest.mark.parametrize("space", ["", " ", "a\nb", "x" * 201, 5, None])
 def test_a_space_has_a_name_that_can_be_seen(shop, space):
-    with pytest.raises(BadSpec, match="a space has a name of at most 200 characters"):
+    with pytest.raises(BadSpec, match="the name of a space has 1 to 200 visible characters"):
         shop.add_vectors(np.eye(8), ids=IDS[:8], space=space)
 
 
 @pytest.mark.parametrize(
     ("metric", "length", "reason"),
     [
-        ("cosine", 1e30, r"1e\+30 long: at most 1e\+18"),
+        ("cosine", 1e30, r"1e\+30, and float32 allows at most 1e\+18"),
         ("dot", 1e19, "at most"),
         ("l2", 3e38, "at most"),
-        ("cosine", 1e-30, "1e-30 long: at least 1e-18"),
+        ("cosine", 1e-30, "1e-30, and float32 needs at least 1e-18"),
         ("dot", 1e-39, "at least 1e-18"),
         ("l2", 1e-20, "at least 1e-18"),
         ("cosine", 0, "all zeros, which has no direction"),
