@@ -83,5 +83,5 @@ def test_averages_that_are_still_biased_and_counters_are_left_out() -> None:
 def test_another_checkpoint_is_refused_by_name() -> None:
     with pytest.raises(BadData, match="no module 'TSMResNetV2': it begins with S3D"):
         from_haiku({"S3D/a/w": np.zeros((1, 1), np.float32)}, {}, root="TSMResNetV2")
-    with pytest.raises(BadData, match=r"a/w has the form \(1, 1, 1\)"):
+    with pytest.raises(BadData, match=r"a/w has the shape \(1, 1, 1\)"):
         to_torch("a/w", np.zeros((1, 1, 1), np.float32))
