@@ -246,6 +246,8 @@ class Collection:
         if kind is not None and "." in kind:  # a third-party module that the user names
             remember("index", kind)
         wanted = recall if recall is not None or spec is not None else RECALL
+        if isinstance(queries, str | os.PathLike) and not os.path.exists(os.path.expanduser(queries)):
+            raise BadSpec(f"there is no file {os.fspath(queries)} of sample queries")
         want = None if wanted is None else Want(wanted, k, queries)
         order = Order(kind, options, want, index_choice.parse(memory) if isinstance(memory, str) else memory, updates)
         return self._changes.upkeep(

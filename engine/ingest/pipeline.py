@@ -261,7 +261,7 @@ def take_vectors(
 
 
 def _matrix(rows: pa.RecordBatch) -> Floats:
-    data: Floats = rows["vector"].flatten().to_numpy().reshape(len(rows), -1)
+    data: Floats = rows["vector"].flatten().to_numpy().reshape(len(rows), rows["vector"].type.list_size)
     return data
 
 

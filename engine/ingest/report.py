@@ -58,7 +58,7 @@ class Report:
         said += [f"quarantined: {each}" for each in self.reasons]
         if self.gone:
             some = LeftOut("stored items whose files are gone", len(self.gone), tuple(self.gone[:_EXAMPLES]))
-            end = f"{self.deleted:,} deleted" if self.deleted else "kept; prune deletes them"
+            end = f"{self.deleted:,} deleted" if self.deleted else "kept; --sync --prune deletes them"
             said.append(f"gone: {some}; {end}")
         return [*self.notes, *said]
 

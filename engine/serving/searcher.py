@@ -41,7 +41,7 @@ class Searcher:
             try:
                 table = Table(f"{self.uri}/items.lance", version=self.version)
             except NoCollection as error:
-                raise NoCollection(f"no collection at {self.uri}: `quiver add` makes one") from error
+                raise NoCollection(f"no collection at {self.uri}: `quiver add COLLECTION FILES` makes one") from error
             with accepting(self.trusted):
                 check_places(self.uri, (base.path for base in table.dataset.base_paths().values()))
             self._opened = Session(table, cache=Cache(self.uri), trusted=self.trusted)

@@ -44,7 +44,10 @@ class Quarantine:
             CannotWrite: the disk is full, or the folder cannot be written to.
         """
         now = datetime.now(UTC)
-        rows = {id: {"id": id, "uri": uri, "reason": reason, "at": now} for id, uri, reason in problems}
+        rows = {
+            _text(id): {"id": _text(id), "uri": None if uri is None else _text(uri), "reason": _text(reason), "at": now}
+            for id, uri, reason in problems
+        }
         if not rows:
             return
         table = pa.Table.from_pylist(list(rows.values()), schema=_SCHEMA)
@@ -132,3 +135,8 @@ class Quarantine:
             f"the list of quarantined items at {self.uri} is damaged ({first_line(error)}): remove it, and add the same"
             " sources again to rebuild it"
         )
+
+
+def _text(value: str) -> str:
+    """Replace the parts of a file name that are not UTF-8, which no table can hold."""
+    return value.encode(errors="surrogateescape").decode(errors="replace")

@@ -150,7 +150,7 @@ def test_an_image_with_a_caption_is_one_item_with_two_vectors(tmp_path, photos):
 
 
 def test_a_place_without_a_collection_says_how_to_make_one(tmp_path):
-    with pytest.raises(BadCollection, match="`quiver add` makes one"):
+    with pytest.raises(BadCollection, match="`quiver add COLLECTION FILES` makes one"):
         quiver.open(tmp_path / "nothing").search(text="a")
 
 

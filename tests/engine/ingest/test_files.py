@@ -133,3 +133,16 @@ def test_odd_file_names_are_names_like_any_other(tmp_path):
 def test_collections_may_have_odd_names(tmp_path, photos, name):
     quiver.open(tmp_path / name).add(photos / "red0.png", **FAST)
     assert quiver.open(tmp_path / name).search(like="photos/red0.png", k=3).hits == ()
+
+
+def test_a_file_name_that_is_not_utf8_is_quarantined_and_the_others_are_added(tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"good.png", b"\xff.png"):
+        Image.new("RGB", (8, 8), "red").save(folder / "new.png")
+        os.rename(folder / "new.png", os.fsencode(folder) + b"/" + name)
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    report = shop.add(folder, encoder="classic", workers=0, progress=False)
+    assert (report.added, report.quarantined) == (1, 1)
+    (row,) = shop.info()["quarantine"]
+    assert "UTF-8" in row["reason"] and "\ufffd" in row["id"]

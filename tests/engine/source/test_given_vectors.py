@@ -79,6 +79,12 @@ def test_what_does_not_match_is_refused_in_one_line(shop, vectors, ids, meta, sa
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.parametrize("bad", [0.0, np.nan])
+def test_vectors_that_are_all_bad_are_all_quarantined(shop, bad):
+    report = shop.add_vectors(np.full((3, 8), bad), ids=list("abc"), space="mine", progress=False)
+    assert (report.added, report.quarantined) == (0, 3)
+
+
 @pytest.mark.parametrize("odd", [np.zeros(5), np.zeros((5, 0)), [["a"]], [[1.0], [1.0, 2.0]], None])
 def test_what_is_no_matrix_is_refused(shop, odd):
     with pytest.raises(BadData, match=r"vectors must be \(n, dim\) numbers"):
