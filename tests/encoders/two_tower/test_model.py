@@ -135,7 +135,7 @@ def test_tower_for_what_is_no_media_is_refused() -> None:
         Config(towers={"smell": Base(words=True)})
     with pytest.raises(BadSpec, match="only the text tower"):
         Config(towers={"image": Base(words=True)})
-    with pytest.raises(BadSpec, match="stands on"):
+    with pytest.raises(BadSpec, match="a tower needs encoders"):
         Base(spec="classic")
     with pytest.raises(BadSpec, match="needs towers"):
         TwoTower(replace(Config.tiny(), towers={}))
