@@ -156,7 +156,7 @@ def test_a_place_without_a_collection_says_how_to_make_one(tmp_path):
 
 def test_text_among_numbers_makes_the_column_text_and_says_so(shop):
     report = shop.add(Item("x", {"text": "x"}, {"price": "cheap"}), workers=0)
-    assert any("column price held whole numbers, and the new data has text" in note for note in report.notes)
+    assert any("column price stored whole numbers, but the new data has text" in note for note in report.notes)
     assert [item.meta["price"] for item in shop.get(["x", "photos/red3.png"])] == ["cheap", "19"]
 
 

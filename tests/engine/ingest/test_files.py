@@ -132,7 +132,7 @@ def test_odd_file_names_are_names_like_any_other(tmp_path):
 )
 def test_collections_may_have_odd_names(tmp_path, photos, name):
     quiver.open(tmp_path / name).add(photos / "red0.png", **FAST)
-    assert quiver.open(tmp_path / name).search(like="photos/red0.png", k=3).hits == ()
+    assert quiver.open(tmp_path / name).search(like="red0.png", k=3).hits == ()
 
 
 def test_a_file_name_that_is_not_utf8_is_quarantined_and_the_others_are_added(tmp_path):
