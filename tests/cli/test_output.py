@@ -123,7 +123,7 @@ def test_a_folder_of_clip_retrieval_gives_images_and_texts_of_the_same_items(tmp
 
 def test_a_path_in_place_of_an_encoder_is_one_line(tmp_path, photos):
     for name in ("./model", str(tmp_path), "..", ".model", "a/b"):
-        with pytest.raises(QuiverError, match="is a path, and encoders are named") as refused:
+        with pytest.raises(QuiverError, match="is a path, but encoders have names") as refused:
             run("add", tmp_path / "c", photos, "--encoder", name)
         assert "\n" not in str(refused.value)
     assert not (tmp_path / "c").exists()

@@ -137,7 +137,7 @@ def test_a_sound_does_not_depend_on_its_batch(spectrogram):
         [{"array": sounds[0], "sampling_rate": 8000}], normalize_embeddings=True
     )
     np.testing.assert_allclose(alone[:1], wanted, atol=1e-6)
-    with pytest.raises(BadSpec, match="no text for a prompt"):
+    with pytest.raises(BadSpec, match="takes no text: leave out the prompt"):
         load(model=str(spectrogram), prompt="query", device="cpu")
 
 

@@ -122,8 +122,8 @@ def test_zero_vectors_that_lance_leaves_out_are_found() -> None:
     ("column", "asked", "error", "words"),
     [
         ("nothing", space(), BadData, "it has id, emb__made/one"),
-        ("id", space(), SpaceMismatch, "holds int64"),
-        (COLUMN, Space("made", 8, "cosine", "c0ffee"), SpaceMismatch, "holds fixed_size_list"),
+        ("id", space(), SpaceMismatch, "has type int64"),
+        (COLUMN, Space("made", 8, "cosine", "c0ffee"), SpaceMismatch, "has type fixed_size_list"),
         (COLUMN, space("l2"), SpaceMismatch, "compares by cosine"),
     ],
 )
