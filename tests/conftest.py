@@ -26,6 +26,15 @@ def own_trust(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["QUIVER_CONFIG"] = str(tmp_path_factory.mktemp("config"))
 
 
+#: Files that take longest: they come first, so that no process is left alone with one at the end.
+LONGEST = ("tests/test_readme.py", "tests/benchmarks/ann/test_run.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, everything else in the order of its name."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def packs() -> Path:
     """The folder of real data packs; tests that ask for it are skipped where there is none."""

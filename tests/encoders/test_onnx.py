@@ -115,6 +115,7 @@ def test_wrong_layout_is_refused(tmp_path: Path, write_onnx: Write, kernel: np.n
         onnx.load(file=file, input="image", size=6, layout="nhwc")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_yamnet_finds_sounds_of_the_same_kind(packs: Path) -> None:
     weights = packs / "weights" / "yamnet.onnx"

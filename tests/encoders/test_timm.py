@@ -167,6 +167,7 @@ def rows_of(packs: Path, pack: str, count: int) -> list[dict[str, str]]:
     return [rows[place] for place in sorted(places)]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_mobilenet_knows_types_and_genders_of_products(mobilenet: Towers, packs: Path) -> None:
     rows = rows_of(packs, "fashion_products", 600)
@@ -180,6 +181,7 @@ def test_mobilenet_knows_types_and_genders_of_products(mobilenet: Towers, packs:
         assert (labels[near.argmax(axis=1)] == labels).mean() > floor, label
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_mobilenet_finds_clips_from_stills(mobilenet: Towers, packs: Path) -> None:
     rows = rows_of(packs, "asl_video", 120)

@@ -34,6 +34,7 @@ def test_sounds_find_sounds_of_their_class(packs, tmp_path):
     assert nearest(collection, ids, "label") >= 0.95
 
 
+@pytest.mark.slow
 def test_products_are_found_by_example_by_condition_and_by_words(packs, tmp_path, mobilenet):
     folder = packs / "fashion_products"
     with (folder / "meta.csv").open() as lines:
@@ -50,6 +51,7 @@ def test_products_are_found_by_example_by_condition_and_by_words(packs, tmp_path
     assert collection.search(text=rows[5]["name"], k=1)[0].meta["name"] == rows[5]["name"]
 
 
+@pytest.mark.slow
 def test_still_photographs_find_clips_of_the_same_sign(packs, tmp_path, mobilenet):
     folder = packs / "asl_video"
     with (folder / "meta.csv").open() as lines:

@@ -42,7 +42,15 @@ print(most - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("factory", ["HNSW16", "IVF128,PQ64x4fs,RFlat", "IVF128,SQ8", "Flat"])
+@pytest.mark.parametrize(
+    "factory",
+    [
+        pytest.param("HNSW16", marks=pytest.mark.slow),
+        pytest.param("IVF128,PQ64x4fs,RFlat", marks=pytest.mark.slow),
+        "IVF128,SQ8",
+        "Flat",
+    ],
+)
 def test_building_takes_what_was_estimated(factory):
     rows, dim = 60_000, 128
     done = subprocess.run(
