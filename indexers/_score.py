@@ -27,6 +27,7 @@ Doubles = NDArray[np.float64]
 
 #: Numbers summed at a time, so that they stay in the cache.
 _NUMBERS = 1 << 16
+_TINY = 1e-300  # below every length, so that a product with a vector of zeros is 0
 
 
 def prepared(metric: Metric, queries: Floats) -> Doubles:
@@ -72,7 +73,7 @@ def _some(metric: Metric, asked: Doubles, held: Floats) -> Floats:
     least: Floats = (score - room).astype(np.float32)
     most: Floats = (score + room).astype(np.float32)
     unsure = least != most
-    if unsure.any():
+    if np.logical_or.reduce(unsure):  # as any() does, without its detours
         ours = asked[:, None] if asked.ndim == 1 else np.ascontiguousarray(asked[unsure].T)
         most[unsure] = _scores(metric, ours, np.ascontiguousarray(rows[unsure].T))
     most += np.float32(0)  # -0 + 0 is 0
@@ -84,13 +85,13 @@ def _kernel(metric: Metric, asked: Doubles, rows: Doubles) -> tuple[Doubles, Any
     unit = (rows.shape[1] + 32) * 2.0**-52
     if metric == "l2":
         rows = rows - asked
-        score = -np.einsum("cd,cd->c", rows, rows)
-        return score, unit * -score
-    score = np.einsum("cd,d->c" if asked.ndim == 1 else "cd,cd->c", rows, asked)
-    lengths = np.sqrt(np.einsum("cd,cd->c", rows, rows))
+        apart = np.vecdot(rows, rows)
+        return -apart, unit * apart
+    score = np.vecdot(rows, asked)
+    lengths = np.sqrt(np.vecdot(rows, rows))
     if metric == "cosine":
-        return score / (lengths + (lengths == 0)), unit
-    return score, unit * lengths * np.sqrt(np.einsum("...d,...d->...", asked, asked))
+        return score / np.maximum(lengths, _TINY), unit
+    return score, unit * lengths * np.sqrt(np.vecdot(asked, asked))
 
 
 def settled_on(metric: Metric, asked: "Tensor", held: "Tensor") -> Floats:

@@ -96,6 +96,8 @@ def untied(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
 
     The same table as ``ranked`` gives, without sorting all of it.
     """
+    if np.logical_and.reduce(scores[:, 1:] < scores[:, :-1], axis=None):
+        return scores, rows
     tied = (scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] > rows[:, :-1])
     right = tied | (scores[:, 1:] < scores[:, :-1])
     if not right.all():

@@ -323,7 +323,7 @@ class FaissIndex:
     def _type(self) -> str:
         return scorer(self.index)
 
-    @property
+    @cached_property
     def _settles(self) -> bool:
         """Whether rows found are scored again, by the vectors that their codes decode to."""
         return not any(name in self._type for name in _ESTIMATES)
