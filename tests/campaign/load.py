@@ -4,6 +4,7 @@ The number of items stays the same, since as many are deleted as added. The seco
 first, from when the process is warm.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -76,7 +77,11 @@ def _change(shop, rng, spent):
 
 def _sample(place, spent):
     process = psutil.Process()
-    size = sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(place) for name in names)
+    size = 0
+    for at, _, names in os.walk(place):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # it was renamed or removed meanwhile
+                size += os.path.getsize(os.path.join(at, name))
     return {
         "memory MB": process.memory_info().rss / 1e6,
         "open files": process.num_fds(),

@@ -59,6 +59,8 @@ class Campaign:
             self.longer: 1, self.everything: 1, self.recall_pinned: 1, self.closer: 1,
         }  # fmt: skip
         for table in (changes, questions):
+            if not any(self.oracle.vectors.values()):
+                self.put()  # there is nothing left to ask for
             odds = np.array(list(table.values()))
             chosen = list(table)[self.rng.choice(len(odds), p=odds / odds.sum())]
             self.log(f"{self.steps}: {chosen.__name__}")
