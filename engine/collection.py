@@ -66,7 +66,6 @@ class Collection:
 
     def __init__(self, uri: str, *, version: int | None = None, catch_up: bool = True, trust: bool = False) -> None:
         self.uri = uri
-        self._trusted = trust
         self._reach = Reach(uri, everything=trust)
         self._background = Upkeep(uri, trusted=trust) if catch_up else None
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
@@ -382,7 +381,7 @@ class Collection:
         Raises:
             BadCollection: there is no such version.
         """
-        past = Collection(self.uri, version=version, trust=self._trusted)
+        past = Collection(self.uri, version=version, trust=self._searcher.trusted)
         past._session()
         return past
 

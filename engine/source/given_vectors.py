@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,6 @@ class GivenVectors:
     vectors: Floats
     meta: pa.Table
     notes: tuple[str, ...] = ()
-    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def of(cls, vectors: Any, ids: Sequence[str] | None, meta: Any = None) -> "GivenVectors":
@@ -77,12 +76,11 @@ class GivenVectors:
         return self.meta.schema
 
     def problems(self) -> list[Problem]:
-        """Return the problems of the latest iteration."""
-        return list(self._problems)
+        """There are none: ``take_vectors`` checks the vectors of every source, and the rest is checked in ``of``."""
+        return []
 
     def batches(self, size: int) -> Iterator[pa.RecordBatch]:
-        """Yield records with their vectors; vectors that are not finite become problems."""
-        self._problems.clear()
+        """Yield records with their vectors."""
         for start in range(0, len(self.vectors), size):
             data = self.vectors[start : start + size]
             ids = self.ids.slice(start, size)
@@ -90,13 +88,7 @@ class GivenVectors:
             records = assemble(ids, {}, meta=meta, schema=self.schema)
             lists = pa.FixedSizeListArray.from_arrays(pa.array(data.reshape(-1)), self.dim)
             schema = records.schema.append(pa.field("vector", lists.type))
-            whole = pa.RecordBatch.from_arrays([*records.columns, lists], schema=schema)
-            fit = np.isfinite(data).all(axis=1)
-            for row in np.flatnonzero(~fit).tolist():
-                wrong = int((~np.isfinite(data[row])).sum())
-                reason = f"{wrong} of its {self.dim} numbers are missing or not finite"
-                self._problems.append(Problem(ids[row].as_py(), "", reason))
-            yield whole if fit.all() else whole.filter(pa.array(fit))
+            yield pa.RecordBatch.from_arrays([*records.columns, lists], schema=schema)
 
 
 def _matrix(vectors: Any) -> Floats:
