@@ -17,6 +17,7 @@ from quiver.engine.source.place import read_text
 from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, rebatch
 from quiver.engine.source.roots import Sample
 from quiver.engine.source.table import SUFFIXES
+from quiver.engine.source.value import is_utf8
 from quiver.engine.source.walk import Entry, Report, Root, entries, walk
 from quiver.errors import BadData, BadMedia
 from quiver.types import MEDIA
@@ -217,7 +218,7 @@ def _caption(content: str | None, path: str) -> str | None:
         raise BadMedia(f"{path} is not JSON: {error}") from error
     found = [value.get(name) for name in ("caption", "text")] if isinstance(value, dict) else []
     text = next((text.strip() for text in found if isinstance(text, str) and text.strip()), None)
-    if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if text is not None and not is_utf8(text):
         raise BadMedia(f"{path}: its caption has half a surrogate pair, such as half an emoji, which is not valid text")
     return text
 

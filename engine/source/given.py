@@ -14,7 +14,7 @@ from quiver.engine.source import column
 from quiver.engine.source.jsonl import flatten
 from quiver.engine.source.place import Place
 from quiver.engine.source.record import LeftOut, Problem
-from quiver.engine.source.value import plain
+from quiver.engine.source.value import is_utf8, plain
 from quiver.engine.storage.dataset import Table
 from quiver.errors import BadData
 from quiver.trust import Reach
@@ -122,7 +122,7 @@ def _check(item: Item, *, media: bool) -> None:
         )
     if not item.id:
         raise BadData("an item has an empty id: give every item a unique id")
-    if any("\ud800" <= letter <= "\udfff" for letter in item.id):
+    if not is_utf8(item.id):
         raise BadData(f"the id {item.id!r} has half a surrogate pair, which is not valid text: use other characters")
     if not isinstance(item.media, Mapping) or not isinstance(item.meta, Mapping):
         raise BadData(f"item {item.id!r}: media and meta must be dicts, such as {{'image': 'a.jpg'}}")

@@ -13,7 +13,7 @@ from quiver.engine.core.metadata import plain as plain_type
 from quiver.engine.source import column
 from quiver.engine.source.jsonl import flatten
 from quiver.engine.source.record import Problem, assemble
-from quiver.engine.source.value import plain
+from quiver.engine.source.value import is_utf8, plain
 from quiver.errors import BadData, BadSpec
 from quiver.types import Floats
 
@@ -108,7 +108,7 @@ def _ids(ids: Sequence[str]) -> list[str]:
     names = list(ids)
     if odd := [each for each in names if not isinstance(each, str)]:
         raise BadSpec(f"ids must be text, not {odd[0]!r}: str(...) makes one")
-    if odd := [each for each in names if any("\ud800" <= letter <= "\udfff" for letter in each)]:
+    if odd := [each for each in names if not is_utf8(each)]:
         raise BadSpec(f"the id {odd[0]!r} has half a surrogate pair, which is not valid text: use other characters")
     if "" in names:
         raise BadSpec("an id is empty: give every vector an id")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from quiver.engine.source import column
 from quiver.engine.source.delimited import Report, undecodable
+from quiver.engine.source.value import is_utf8
 from quiver.errors import BadData
 
 if TYPE_CHECKING:
@@ -170,11 +171,7 @@ def _fault(row: Any, written: str) -> str | None:
         return f"is of type {type(row).__name__}, not an object"
     if written.count("[") + written.count("{") > _DEPTH and _is_deep(row):
         return f"is nested more than {_DEPTH} deep"
-    if "\\u" not in written:
-        return None
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    if "\\u" in written and not is_utf8(json.dumps(row, ensure_ascii=False)):
         return "has half a surrogate pair, such as half an emoji, which is not valid text"
     return None
 

@@ -32,6 +32,19 @@ def plain(value: Any) -> Any:
     return form(value)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold a text: it cannot hold half a surrogate pair, such as half an emoji.
+
+    >>> is_utf8("emoji"), is_utf8(chr(0xD83D))
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(value: str) -> str:
     try:
         value.encode()

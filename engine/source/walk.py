@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from quiver.engine.source.record import Problem, Tally
 from quiver.engine.source.roots import Roots, real
+from quiver.engine.source.value import is_utf8
 from quiver.media import kind
 
 _CAPTIONS = (".txt", ".caption", ".cap", ".json")  # of several beside one file the first is used
@@ -144,7 +145,7 @@ class _Walk:
             self.tally.add("files that an operating system left", shown + entry.name)
         elif entry.name.startswith("."):
             self.tally.add("hidden files and folders", shown + entry.name)
-        elif not _is_utf8(entry.name):
+        elif not is_utf8(entry.name):
             name = entry.name.encode(errors="surrogateescape").decode(errors="replace")
             self.report(Problem(shown + name, entry.path, "its name is not UTF-8: rename it"))
         elif entry.is_dir():
@@ -184,14 +185,6 @@ def _step(pattern: Sequence[str], states: frozenset[int], name: str) -> frozense
         if state == end or fnmatchcase(name, pattern[state]):
             reached.add(min(state + 1, end))
     return frozenset(reached)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def entries(folder: Folder, *, only: frozenset[str], ignored: Tally) -> Iterator[Entry]:
