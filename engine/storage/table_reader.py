@@ -19,7 +19,7 @@ from quiver.engine.core.sql import Sql, among, present
 from quiver.engine.storage.lance_errors import is_lance, reading, unreadable
 from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.version_watch import Sight, Watch
-from quiver.errors import BadCollection, BadSpec
+from quiver.errors import BadCollection, BadSpec, NoCollection
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
 _LOG = logging.getLogger("quiver")
@@ -54,16 +54,25 @@ class Fragment:
     handle: Any
 
 
+def _opened(uri: str, version: int | None) -> lance.LanceDataset:
+    """Open a dataset; look again if another process created it between the failure and its diagnosis."""
+    for last in (False, True):
+        try:
+            return lance.dataset(uri, version=version)
+        except BaseException as error:
+            if not is_lance(error):
+                raise
+            problem = unreadable(uri, version, error)
+            if last or isinstance(problem, NoCollection):
+                raise problem from error
+    raise AssertionError  # the last attempt raised
+
+
 class TableReader:
     """The dataset of a collection, at its newest version or at a chosen one, to be read."""
 
     def __init__(self, uri: str, *, version: int | None = None) -> None:
-        try:
-            self.dataset = lance.dataset(uri, version=version)
-        except BaseException as error:
-            if not is_lance(error):
-                raise
-            raise unreadable(uri, version, error) from error
+        self.dataset = _opened(uri, version)
         self.uri = uri
         self.pinned = version is not None
         self._watch = Watch(uri)

@@ -1,6 +1,7 @@
 """The table of a collection: versions, commits, conditions, fragments, and rows by their address."""
 
 import json
+import threading
 
 import lance
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import quiver
 from quiver.engine.core.sql import among
 from quiver.engine.storage.dataset import FORMAT, Table, fragment_of
-from quiver.errors import BadCollection, BadSpec, QuiverError
+from quiver.errors import BadCollection, BadSpec, NoCollection, QuiverError
 
 
 @pytest.fixture
@@ -137,3 +138,21 @@ def test_what_is_no_collection_is_told_apart_from_a_newer_one(tmp_path):
     lance.write_dataset(pa.table({"id": ["a"]}).replace_schema_metadata(header), str(tmp_path / "newer"))
     with pytest.raises(BadCollection, match=f"has format {FORMAT + 1}; this Quiver reads {FORMAT}: upgrade it"):
         Table(str(tmp_path / "newer"))
+
+
+def test_a_dataset_that_appears_while_it_is_opened_is_not_taken_for_a_damaged_one(tmp_path):
+    uris = [str(tmp_path / f"{round}/items.lance") for round in range(40)]
+    writer = threading.Thread(target=lambda: [Table.create(uri) for uri in uris])
+    writer.start()
+    for uri in uris:
+        while not _opens(uri):
+            assert writer.is_alive() or _opens(uri)
+    writer.join()
+
+
+def _opens(uri):
+    try:
+        Table(uri)
+    except NoCollection:
+        return False
+    return True
