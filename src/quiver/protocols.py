@@ -1,4 +1,4 @@
-"""Protocols of encoders, bridges, scorers and indexes; plugins need no base classes.
+"""Protocols of encoders, bridges, scorers, tellers and indexes; plugins need no base classes.
 
 A module of ``quiver.encoders`` offers ``load(*, option=default, ...) -> Encoder`` (or Scorer);
 a module of ``quiver.indexers`` offers ``build(vectors, *, option=default, ...) -> Index`` and
@@ -173,6 +173,70 @@ class Scorer(Protocol):
 
     def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
         """Return the terms of the scores: (q, n) by name; they add up to ``score``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One caption.
+
+    Attributes:
+        text: the sentence, without special tokens, prompt, or white space at its ends; empty if the model said nothing.
+        score: mean natural logarithm of the probability of its tokens, the end of the sentence included: at most 0,
+            larger is better, comparable only between captions of one teller.
+    """
+
+    text: str
+    score: float
+
+
+@runtime_checkable
+class Teller(Protocol):
+    """Describes media in words: a caption of a picture, or of the change from one picture to another.
+
+    An encoder may have tellers in an attribute ``tellers``, at most one for each key. A model that only tells is an
+    encoder with no ``keys``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its display name, such as ``transformers/Salesforce/blip-image-captioning-base``."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """Hexadecimal hash of weights, prompt and preprocessing: stored beside a caption, to know which are old."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of KEYS that it describes, in their order; ``pair`` is described by what changed."""
+        ...
+
+    def reader(self, key: str) -> Reader:
+        """Return the decoder and preprocessor of one key.
+
+        Raises:
+            BadSpec: it does not describe this key.
+        """
+        ...
+
+    def tell(self, key: str, batch: Sequence[Any], *, beams: int = 1, most: int = 1) -> list[list[Told]]:
+        """Describe outputs of the reader.
+
+        Args:
+            key: one of ``keys``.
+            batch: n outputs of ``reader(key)``; not modified.
+            beams: width of the beam search, at least 1; 1 is greedy decoding.
+            most: largest number of captions of one input, from 1 to ``beams``.
+
+        Returns:
+            n lists of 1 to ``most`` captions, best score first. Captions of one input do not depend on the rest of its
+            batch, and the same input gets the same captions.
+
+        Raises:
+            BadSpec: it does not describe this key, or ``beams`` or ``most`` is out of range.
+        """
         ...
 
 
