@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quiver.encoders._patch.extract import Halves
+from quiver.encoders._pieces import Pieces
 from quiver.encoders._train import extract
-from quiver.encoders.fashionbert.feature import Halves
 from quiver.encoders.fashionbert.loss import Batch
 from quiver.encoders.fashionbert.mask import mask_patches, mask_words
-from quiver.encoders.fashionbert.token import Pieces
 from quiver.errors import BadData, BadSpec
 from quiver.task import Task
 from quiver.types import Floats, Item, Rows

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from quiver.encoders import _fingerprint
+from quiver.encoders._patch.extract import Extractor, Source, open
+from quiver.encoders._pieces import Pieces
 from quiver.encoders._tower import chunks
-from quiver.encoders.fashionbert.feature import Extractor, Source, open
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.encoders.fashionbert.scorer import Matcher
-from quiver.encoders.fashionbert.token import Pieces
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
 from quiver.media import TextReader
 from quiver.protocols import Reader, Scorer

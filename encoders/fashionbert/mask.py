@@ -9,7 +9,7 @@ is drawn twice); a random piece is never a special one, since padding is known b
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.encoders.fashionbert.token import Pieces
+from quiver.encoders._pieces import Pieces
 from quiver.types import Rows
 
 Flags = NDArray[np.bool_]

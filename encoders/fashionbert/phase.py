@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from quiver.encoders._patch.extract import Halves
+from quiver.encoders._pieces import Pieces
 from quiver.encoders.fashionbert.data import NEAR, Pairs, nearest
-from quiver.encoders.fashionbert.feature import Halves
 from quiver.encoders.fashionbert.model import FashionBert
-from quiver.encoders.fashionbert.token import Pieces
 from quiver.types import Floats, Rows
 
 #: Texts or pictures that are embedded together.

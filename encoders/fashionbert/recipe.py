@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from quiver.encoders._patch.extract import Extractor
 from quiver.encoders._train import Loop, Phase
 from quiver.encoders.fashionbert.adaptive import Rule
 from quiver.encoders.fashionbert.config import Config
-from quiver.encoders.fashionbert.feature import Extractor
 from quiver.errors import BadSpec
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from quiver.encoders._pieces import FILE, Pieces
 from quiver.encoders._saved import Saved
-from quiver.encoders.fashionbert.token import FILE, Pieces
 
 
 class Stored(Saved):

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _hub
+from quiver.encoders._patch.extract import Halves, Source, extract, open
+from quiver.encoders._pieces import Pieces
 from quiver.encoders._train import Outcome, first, fit
 from quiver.encoders.fashionbert import bert, phase
 from quiver.encoders.fashionbert.adaptive import State, combine, weights
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.data import Lessons, Negatives, Pairs, gather
-from quiver.encoders.fashionbert.feature import Halves, Source, extract, open
 from quiver.encoders.fashionbert.loss import TASKS, Batch, losses
 from quiver.encoders.fashionbert.model import FashionBert, Output
 from quiver.encoders.fashionbert.phase import Fetch, Groups, Sides
 from quiver.encoders.fashionbert.recipe import PRESETS, Recipe
-from quiver.encoders.fashionbert.token import Pieces
 from quiver.encoders.fashionbert.validate import Validation, draw
 from quiver.errors import BadSpec
 from quiver.task import Task

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quiver.encoders._patch.extract import Halves
+from quiver.encoders._pieces import Pieces
 from quiver.encoders.fashionbert.data import Pairs
-from quiver.encoders.fashionbert.feature import Halves
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.encoders.fashionbert.score import margins
-from quiver.encoders.fashionbert.token import Pieces
 from quiver.errors import BadData
 from quiver.types import Floats, Rows
 

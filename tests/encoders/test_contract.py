@@ -89,10 +89,10 @@ def mmv(graph: str) -> Build:
 def fashionbert(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
     import torch
 
+    from quiver.encoders._patch.extract import Extractor
+    from quiver.encoders._pieces import Pieces
     from quiver.encoders.fashionbert.config import Config
-    from quiver.encoders.fashionbert.feature import Extractor
     from quiver.encoders.fashionbert.model import FashionBert
-    from quiver.encoders.fashionbert.token import Pieces
 
     pieces = Pieces.train(["a ball in the grass, and a red one", f"number {seed}"], size=90)
     with torch.random.fork_rng():

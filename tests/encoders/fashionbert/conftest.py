@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from quiver.encoders._pieces import SPECIAL, Pieces
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.model import FashionBert
-from quiver.encoders.fashionbert.token import SPECIAL, Pieces
 
 COLOURS, THINGS = ("red", "blue", "green", "black"), ("dress", "jeans", "belts", "sleeveless shirt")
 

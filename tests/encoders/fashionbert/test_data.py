@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from quiver import registry
+from quiver.encoders._patch.extract import Extractor, extract, open
 from quiver.encoders.fashionbert.data import Lessons, Negatives, gather, mine
-from quiver.encoders.fashionbert.feature import Extractor, extract, open
 from quiver.errors import BadData, BadSpec
 from quiver.task import Question, Task
 from quiver.types import Item, Query
@@ -176,7 +176,7 @@ def test_features_are_kept_and_bad_pictures_quarantined(pictures, tmp_path, caps
 
 
 def test_extraction_goes_on_where_it_was_stopped(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("quiver.encoders.fashionbert.feature.BLOCK", 2)
+    monkeypatch.setattr("quiver.encoders._patch.extract.BLOCK", 2)
     source = open(Extractor(features="pixels", side=2, rows=2, columns=2))
     looked = []
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from quiver.encoders._patch.extract import Extractor
 from quiver.encoders.fashionbert.config import Config
 from quiver.encoders.fashionbert.encoder import build, fast_bf16
-from quiver.encoders.fashionbert.feature import Extractor
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
 from quiver.protocols import Scorer, ScorerInput

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from quiver.encoders.fashionbert.token import SPECIAL, Pieces
+from quiver.encoders._pieces import SPECIAL, Pieces
 from quiver.errors import BadData, MissingWeights
 
 

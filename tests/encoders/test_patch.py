@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from quiver.encoders.fashionbert.patch import Averaged, Cells, Pixels, cut
+from quiver.encoders._patch.grid import Averaged, Cells, Pixels, cut
 from quiver.errors import BadMedia, BadSpec
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from quiver import registry
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Readers
+from quiver.encoders._patch.grid import Averaged, Cells, Pixels
 from quiver.encoders._train import first
 from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
-from quiver.encoders.fashionbert.patch import Averaged, Cells, Pixels
 from quiver.errors import BadSpec, MissingWeights
 from quiver.files import write_json
 from quiver.media import ImageReader
