@@ -23,6 +23,10 @@ def classic(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
     return f"dim={64 + seed}"  # it has no weights; its width stands for them
 
 
+def motion(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+    return f"frames={4 + seed}"  # as classic
+
+
 def timm(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
     import timm
     import torch
@@ -157,6 +161,7 @@ def two_tower(text: str) -> Build:
 #: By the name of the encoder, and what tells one case of it from another.
 CASES: dict[str, Build] = {
     "classic": classic,
+    "motion": motion,
     "timm": timm,
     "artemis of features": artemis("artemis", image="features:1120", image_spec="classic"),
     "artemis of pixels, any length": artemis("tirg", image="timm:test_efficientnet", size=64, image_unit=False),
