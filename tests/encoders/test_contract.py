@@ -158,6 +158,34 @@ def two_tower(text: str) -> Build:
     return build
 
 
+def clip4idc(kind: str) -> Build:
+    def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+        import torch
+
+        from quiver.encoders._patch.extract import Extractor, open
+        from quiver.encoders._pieces import Pieces
+        from quiver.encoders.clip4idc.config import Config
+        from quiver.encoders.clip4idc.model import Clip4Idc
+        from quiver.encoders.clip4idc.words import Learnt
+
+        pieces = Pieces.train(["a ball in the grass turned red", "zwei rote bälle", f"number {seed}"], size=90)
+        config = Config.tiny()
+        if kind == "features":
+            extractor = Extractor(features="pixels", side=4, rows=2, columns=2)
+            source = open(extractor)
+            extractor.write(folder / kind)
+            seen = replace(config.vision, patch=0, feature=source.width, source=source.revision)
+            config = replace(config, vision=seen)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = Clip4Idc(replace(config, text=replace(config.text, vocabulary=len(pieces))))
+        model.words = Learnt(pieces)
+        model.save_pretrained(folder / kind)
+        return f"checkpoint='{folder / kind}'"
+
+    return build
+
+
 #: By the name of the encoder, and what tells one case of it from another.
 CASES: dict[str, Build] = {
     "classic": classic,
@@ -165,6 +193,8 @@ CASES: dict[str, Build] = {
     "timm": timm,
     "artemis of features": artemis("artemis", image="features:1120", image_spec="classic"),
     "artemis of pixels, any length": artemis("tirg", image="timm:test_efficientnet", size=64, image_unit=False),
+    "clip4idc of pixels": clip4idc("pixels"),
+    "clip4idc of features": clip4idc("features"),
     "fashionbert": fashionbert,
     "cross_encoder": cross_encoder,
     "two_tower of words": two_tower("words"),
