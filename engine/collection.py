@@ -1,7 +1,7 @@
 """A collection: items, their vectors in typed spaces, and the operations on them."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -9,16 +9,12 @@ from quiver import registry
 from quiver.conditions import condition_of
 from quiver.engine.changes import Changes, Ready, Tables
 from quiver.engine.core.sql import among
-from quiver.engine.execution.plan import Plan, Result
-from quiver.engine.execution.query_batch import many_of_both, one_of_both
-from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.options import AddOptions, VectorOptions
 from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.words import index_words
-from quiver.engine.serving.answer import explain
-from quiver.engine.serving.batcher import Batcher, each_alone
-from quiver.engine.serving.paging import pages
+from quiver.engine.searching import Searching
+from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.pruning import Pruned
@@ -32,7 +28,6 @@ from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
-from quiver.keywords import Ask
 from quiver.trust import Reach, remember
 from quiver.types import Item, Metric, Query, strings
 
@@ -57,7 +52,7 @@ def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Col
     return Collection(place, catch_up=catch_up, trust=trust)
 
 
-class Collection:
+class Collection(Searching):
     """Items and their vectors, on disk as one Lance dataset.
 
     Attributes:
@@ -69,8 +64,8 @@ class Collection:
         self._reach = Reach(uri, everything=trust)
         self._background = Upkeep(uri, trusted=trust) if catch_up else None
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
-        self._searcher = Searcher(uri, version=version, trusted=trust)
-        self._batcher = Batcher(self._searcher)
+        searcher = Searcher(uri, version=version, trusted=trust)
+        super().__init__(searcher, Batcher(searcher))
         self._changes = Changes(self._searcher, self._batcher, self._quarantine, self._reach, self._background)
 
     def __repr__(self) -> str:
@@ -274,40 +269,6 @@ class Collection:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for background index updates, at most so many seconds; returns whether they are done."""
         return self._background is None or self._background.wait(seconds)
-
-    def search(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Result:
-        """Search with a Query or with keywords: ``search(image="a.jpg", target="video", k=5)``.
-
-        Raises:
-            NoRoute: no encoder or bridge leads from the inputs to the target; the message names the missing one.
-            BadMedia: an input cannot be decoded.
-            BadSpec: the query or its condition is invalid, or a Query is given together with keywords.
-        """
-        return self._batcher.ask([one_of_both(query, ask)])[0]
-
-    def search_batch(self, queries: Sequence[Query] | None = None, /, **ask: Unpack[Ask]) -> Results:
-        """Answer many queries; queries of the same form are answered as one batch.
-
-        Keywords make one query for each of (q, dim) vectors of a space. That is fastest:
-        ``search_batch(vectors={"mine": array}, k=5).ids``. Hits are created on first access.
-
-        Raises:
-            QuiverError: the error of the first bad query, with its position (``queries[3]: ...``). Then no query is
-                answered, so that no answer is missing unnoticed. Batches of other threads are not affected.
-        """
-        return each_alone(self._batcher.ask, many_of_both(queries, ask))
-
-    def pages(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Iterator[Result]:
-        """Answer a query page by page, with k hits or groups per page.
-
-        All pages read the same version of the collection, so no item is repeated or missed if items change meanwhile.
-        """
-        return pages(self, one_of_both(query, ask))
-
-    def explain(self, query: Query | None = None, /, **ask: Unpack[Ask]) -> Plan:
-        """Return the plan of a query with its reasons, without searching. Rows that match its condition are counted."""
-        with self._batcher.alone():
-            return explain(self._session(), one_of_both(query, ask))
 
     def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
         """Measure a scorer on sample queries: its cost, and the recall of its recall recipes. Plans use the results.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver.engine.core.column import Column, Crossing, Derived
+from quiver.errors import BadSpec
 from quiver.types import LIKE, Query, Space, values_of
 
 #: Origin of routes that start from ready-made vectors, beside the keys of media and stored items.
@@ -181,6 +182,24 @@ class Graph:
         """List the routes from ready-made vectors of the space called ``name``."""
         ends = [end for end in self.ends if end.space.name == name and target in (None, end.key)]
         return tuple(Route(VECTOR, end.space, end) for end in ends)
+
+    def only_space(self, target: str | None, spaces: Collection[str]) -> str:
+        """Return the name of the only space with vectors of the target, or the only one among ``spaces``.
+
+        Raises:
+            BadSpec: there are several, or none.
+        """
+        sizes = {end.space.name: end.space.dim for end in self.searched(spaces) if target in (None, end.key)}
+        if len(sizes) == 1:
+            return next(iter(sizes))
+        kind = f"{target} vectors" if target else "vectors"
+        if not sizes:
+            raise BadSpec(f"no {kind} are stored{' in ' + listed(spaces) if spaces else ''}: add some first")
+        known = ", ".join(f"{name} ({dim})" for name, dim in sorted(sizes.items()))
+        raise BadSpec(
+            f"vector needs one space with {kind}, and there are {len(sizes)}: {known}; name one, as in"
+            f" vectors={{{min(sizes)!r}: v}}"
+        )
 
     def end(self, key: str, space: Space) -> Column | Derived | None:
         """Return the column of a key in a space, stored or computed; None if there is none."""

@@ -72,7 +72,7 @@ def execute(
 def final(context: Context) -> Ranked:
     """Return the hits of each query after all stages: the requested page of the final list."""
     query, ranked = context.query, without_references(context, context.lists[0])
-    return ranked if query.group is not None else ranked.cut(query.offset + query.k, start=query.offset)
+    return ranked if query.group_by is not None else ranked.cut(query.offset + query.k, start=query.offset)
 
 
 def _found(session: Session, context: Context) -> BatchHits:

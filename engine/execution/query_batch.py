@@ -3,7 +3,7 @@
 Shapes: q queries, m vectors of each, dim the dimension of a space.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, cast, overload
@@ -12,7 +12,7 @@ import numpy as np
 
 from quiver.errors import BadSpec
 from quiver.keywords import Ask, query_of
-from quiver.types import Floats, Query
+from quiver.types import THE_SPACE, Floats, Query
 
 #: Fields that all queries of a batch share.
 _COMMON = attrgetter(*(each.name for each in fields(Query) if each.name != "vectors"))
@@ -97,7 +97,10 @@ def batch_of(ask: Ask) -> Sequence[Query]:
     Raises:
         BadSpec: an input is not a vector, or the spaces have different numbers of vectors; see also ``query_of``.
     """
-    held = ask.get("vectors") or {}
+    alone = ask.get("vector")
+    if alone is not None and ask.get("vectors") is not None:
+        raise BadSpec("vector is for the only space of a collection: give vector or vectors, not both")
+    held = (ask.get("vectors") or {}) if alone is None else {THE_SPACE: alone}
     if not isinstance(held, Mapping):
         raise BadSpec("a batch in keywords takes vectors by the name of their space, such as {'mine': vectors}")
     given = {name: as_floats(each, name) for name, each in held.items()}
@@ -109,7 +112,7 @@ def batch_of(ask: Ask) -> Sequence[Query]:
         )
     if counts == {0}:
         return ()
-    query = query_of(cast(Ask, {**ask, "vectors": {name: each[0] for name, each in given.items()}}))
+    query = query_of({**ask, "vector": None, "vectors": {name: each[0] for name, each in given.items()}})
     if query.media or query.like:
         raise BadSpec("a batch in keywords takes vectors only: give a list of queries")
     return Batch(query, given)
@@ -144,7 +147,24 @@ def as_floats(vectors: Any, space: str) -> Floats:
         with np.errstate(over="ignore"):
             return np.asarray(vectors, np.float32)
     except (TypeError, ValueError) as error:
-        raise BadSpec(f"the query vector for the space {space!r} must be numbers: {error}") from error
+        where = f" for the space {space!r}" if space != THE_SPACE else ""
+        raise BadSpec(f"the query vector{where} must be numbers: {error}") from error
+
+
+def with_space(queries: Sequence[Query], space: Callable[[Query], str]) -> Sequence[Query]:
+    """Name the space of vectors that were given without one; ``space`` returns its name for a query."""
+    if isinstance(queries, Batch):
+        if THE_SPACE not in queries.vectors:
+            return queries
+        name = space(queries.query)
+        vectors = queries.vectors[THE_SPACE]
+        return Batch(replace(queries.query, vectors={name: vectors[0]}), {name: vectors})
+    if not any(THE_SPACE in query.vectors for query in queries):
+        return queries
+    return [
+        replace(query, vectors={space(query): query.vectors[THE_SPACE]}) if THE_SPACE in query.vectors else query
+        for query in queries
+    ]
 
 
 def one_of(queries: Sequence[Query]) -> Query:

@@ -174,6 +174,14 @@ class Session:
         graph: Graph = self._once("graph", None, lambda: Graph.of(self.table.encoders, self.table.columns))
         return graph
 
+    def only_space(self, query: Query) -> str:
+        """Return the name of the space of a vector that was given without one.
+
+        Raises:
+            BadSpec: the vector could belong to several spaces, or there is none.
+        """
+        return self.graph.only_space(query.target, query.spaces)
+
     @property
     def view(self) -> View:
         """The readable columns and fragments of items at the current version."""
@@ -230,8 +238,8 @@ class Session:
 
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
         """Gather the planner's facts for a batch of queries like this one; its example items have been read."""
-        if query.group is not None:
-            groups.check(self.table, query.group)
+        if query.group_by is not None:
+            groups.check(self.table, query.group_by)
         matching = len(self.allowed(query)) if restricted(query) else None
         graph, text = self.graph, "text" in query.media
         return Facts(

@@ -43,7 +43,7 @@ def plan(query: Query, facts: Facts) -> Plan:
 def _depth(query: Query) -> int:
     """Return the number of candidates to find before offset and groups are applied."""
     wanted = query.offset + query.k
-    return wanted if query.group is None else max(GROUP_DEPTH, PER_GROUP * query.per_group * wanted)
+    return wanted if query.group_by is None else max(GROUP_DEPTH, PER_GROUP * query.group_size * wanted)
 
 
 def _scored(query: Query, builder: PlanBuilder) -> bool:
@@ -60,7 +60,7 @@ def _scored(query: Query, builder: PlanBuilder) -> bool:
         )
     if scorer is None:
         return False
-    deep = replace(query, k=(query.offset + query.k) * query.per_group)
+    deep = replace(query, k=(query.offset + query.k) * query.group_size)
     if by_routes or not scorer.composition.recalls:
         return rerank_plan.add_stages(deep, scorer, builder)
     scorer_plan.add_stages(deep, scorer, builder)
@@ -70,7 +70,7 @@ def _scored(query: Query, builder: PlanBuilder) -> bool:
 def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
     """Return the stages with those for the score threshold, groups and offset added."""
     stages = builder.stages
-    if query.group is not None:  # every scored row may be needed for a group
+    if query.group_by is not None:  # every scored row may be needed for a group
         stages = [
             replace(stage, k=max(stage.k, _depth(query))) if isinstance(stage, Score | Rescore | Cut) else stage
             for stage in stages
@@ -80,13 +80,13 @@ def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
         _check_comparable(made[-1])
         made.append(Above(query.min_score, f"hits with a score below {query.min_score:g} are dropped"))
     made.append(cut)
-    if query.group is not None:
+    if query.group_by is not None:
         groups = f"the best {query.k}" if not query.offset else f"the {query.k} after the best {query.offset}"
         why = (
-            f"{groups} groups, at most {query.per_group} of each; the search goes deeper until there are enough groups"
+            f"{groups} groups, at most {query.group_size} of each; the search goes deeper until there are enough groups"
         )
         bounds = (query.offset, _depth(query), builder.facts.rows, query.index)
-        made.append(Group(query.group, query.k, query.per_group, *bounds, why))
+        made.append(Group(query.group_by, query.k, query.group_size, *bounds, why))
     elif query.offset and isinstance(cut, Cut):
         made[-1] = replace(cut, reason=f"{cut.reason}; the first {query.offset} are skipped")
     return made

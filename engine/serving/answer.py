@@ -10,7 +10,7 @@ import numpy as np
 
 from quiver.engine.execution.executor import execute
 from quiver.engine.execution.plan import Plan, Result
-from quiver.engine.execution.query_batch import alike, one_of
+from quiver.engine.execution.query_batch import alike, one_of, with_space
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import EXCLUDED, Session, example_columns
 from quiver.engine.planning.planner import plan
@@ -56,6 +56,7 @@ def query_groups(session: Session, queries: Sequence[Query]) -> Iterator[QueryGr
     """Group queries by shape, and plan each group just before it runs."""
     if not len(queries):
         return
+    queries = with_space(queries, session.only_space)
     batch = alike(queries)
     if batch is not None:
         yield QueryGroup(range(len(batch)), batch, _plan(session, batch, (_shape(batch.query), frozenset()), {}), {})
@@ -71,6 +72,7 @@ def query_groups(session: Session, queries: Sequence[Query]) -> Iterator[QueryGr
 
 def explain(session: Session, query: Query) -> Plan:
     """Plan a query."""
+    query = with_space([query], session.only_space)[0]
     return plan(query, session.facts(query, _examples(session, [query])))
 
 

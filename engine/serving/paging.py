@@ -36,7 +36,7 @@ def pages(collection: Searched, query: Query) -> Iterator[Result]:
             collection = collection.checkout(version)
             continue
         version = result.plan.version
-        parts = _parts(result, query.group)
+        parts = _parts(result, query.group_by)
         fresh = [(name, hits) for name, hits in parts.items() if name not in shown]
         last = len(parts) < depth
         for at in range(0, len(fresh) if last else len(fresh) // query.k * query.k, query.k):

@@ -1,43 +1,31 @@
 """A query as keywords, as ``Collection.search`` takes it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 from quiver.errors import BadSpec
-from quiver.types import MEDIA, Query
+from quiver.types import ALIASES, MEDIA, OLD_NAMES, Query
+
+#: A query as keywords, such as ``{"image": "a.jpg", "target": "video", "k": 5}``. ``Query`` describes them.
+Ask = Mapping[str, Any]
+#: Keywords that a query takes.
+KEYWORDS = (
+    "vector",
+    *MEDIA,
+    *(each.name for each in fields(Query) if each.name != "media"),
+    *ALIASES,
+    *OLD_NAMES,
+)
 
 
-class Ask(TypedDict, total=False):
-    """A query as keywords: ``search(image="a.jpg", target="video", k=5)``. ``Query`` describes them."""
+def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a query among the arguments of a call; None means not given.
 
-    text: str | Sequence[str]
-    image: Any
-    audio: Any
-    video: Any
-    before: Any
-    after: Any
-    like: str | Sequence[str]
-    unlike: str | Sequence[str]
-    vectors: Mapping[str, Any]
-    target: str | None
-    k: int
-    offset: int
-    min_score: float | None
-    group: str | None
-    per_group: int
-    where: str | None
-    params: Mapping[str, Any] | Sequence[Any]
-    spaces: str | Sequence[str]
-    index: str | None
-    weights: Mapping[str, float]
-    scorer: str | None
-    budget_ms: float | None
-    reduce: Literal["mean", "max"]
-    hybrid: bool
-    exclude: str | Sequence[str]
-    candidates: str | Sequence[str] | None
-    depth: int | None
-    recall: str | None
+    >>> given({"self": 1, "text": "a red dress", "k": None})
+    {'text': 'a red dress'}
+    """
+    return {name: arguments[name] for name in KEYWORDS if arguments.get(name) is not None}
 
 
 def query_of(ask: Ask) -> Query:
@@ -49,8 +37,7 @@ def query_of(ask: Ask) -> Query:
     Raises:
         BadSpec: a keyword is unknown, or the query is empty or contradicts itself.
     """
-    if unknown := set(ask) - set(Ask.__annotations__):
-        raise BadSpec(f"search takes {', '.join(Ask.__annotations__)}; unknown: {', '.join(sorted(unknown))}")
-    given: dict[str, Any] = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
-    media = {name: ask[name] for name in MEDIA if ask.get(name) is not None}  # type: ignore[literal-required]
-    return Query(media, **given)
+    if unknown := ask.keys() - set(KEYWORDS):
+        raise BadSpec(f"search takes {', '.join(KEYWORDS)}; unknown: {', '.join(sorted(unknown))}")
+    settings = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
+    return Query({name: ask[name] for name in MEDIA if ask.get(name) is not None}, **settings)

@@ -3,9 +3,8 @@
 Shapes: n items, q queries, m probe vectors, dim the dimension of a space.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from quiver.conditions import NO_PARAMS, Condition, condition_of
 from quiver.errors import BadSpec, SpaceMismatch
+from quiver.old_names import accepts
+from quiver.query_checks import check_values, check_weights, is_finite, text_of
 
 Metric = Literal["cosine", "dot", "l2"]
 Floats = NDArray[np.float32]
@@ -29,8 +30,14 @@ LIKE = "like"
 UNLIKE = "unlike"
 #: Name of full-text search in the weights of a query.
 WORDS = "words"
-#: Largest ``k``, ``per_group`` and ``offset`` of a query.
+#: Old names of keywords of a query, and their current names.
+OLD_NAMES = {"group": "group_by", "per_group": "group_size"}
+#: Second names of keywords of a query.
+ALIASES = {"limit": "k"}
+#: Largest ``k``, ``group_size`` and ``offset`` of a query.
 MOST = 2**31 - 1
+#: Name of the only space of a collection in the vectors of a query that does not name it.
+THE_SPACE = ""
 #: ``scorer="none"``: rank without a composer or reranker.
 NONE = "none"
 #: ``recall="routes"``: the other routes to the target find the candidates of a scorer, not one of its recall recipes.
@@ -179,6 +186,7 @@ class Probe:
     reduce: Literal["max", "mean"] = "max"
 
 
+@accepts(old=OLD_NAMES, aliases=ALIASES)
 @dataclass(frozen=True, slots=True)
 class Query:
     """One search: its inputs, its target, and how to answer it.
@@ -190,13 +198,15 @@ class Query:
         unlike: negative examples beside ``like``, left out too. The query vector is ``p + w (p - n)``: p is the mean
             of the positive examples, n the mean of the negative ones, w the weight of ``unlike``.
         vectors: ready-made query vectors, (dim,) or (m, dim), by space name.
+        vector: the query vector, (dim,) or (m, dim), if the collection has one space, or ``spaces`` names one. It is
+            stored in ``vectors`` under the name ``THE_SPACE``.
         target: the key to find (``video``), or None for any.
-        k: number of hits; with ``group``, number of groups.
-        offset: number of top results to skip (pagination); with ``group``, of groups.
+        k: number of hits; with ``group_by``, number of groups. ``limit`` is another name of it.
+        offset: number of top results to skip (pagination); with ``group_by``, of groups.
         min_score: score threshold; not allowed if lists are fused by rank, because their scores are not comparable.
-        group: keep the best ``per_group`` hits for each value of this metadata column, such as the film of a frame; an
-            item without a value is a group of its own.
-        per_group: see ``group``.
+        group_by: keep the best ``group_size`` hits for each value of this metadata column, such as the film of a
+            frame; an item without a value is a group of its own.
+        group_size: see ``group_by``.
         where: an SQL condition on the metadata, id and media of items, or None. See ``quiver.engine.core.condition``.
         params: values of its parameters: by name for ``:name``, or in order for ``?``.
         spaces: names of the spaces to answer in; empty for every space that can.
@@ -235,8 +245,8 @@ class Query:
     unlike: tuple[str, ...] = ()
     offset: int = 0
     min_score: float | None = None
-    group: str | None = None
-    per_group: int = 1
+    group_by: str | None = None
+    group_size: int = 1
     reduce: Literal["mean", "max"] = "mean"
     hybrid: bool = False
     exclude: tuple[str, ...] = ()
@@ -244,25 +254,28 @@ class Query:
     depth: int | None = None
     recall: str | None = None
     params: Any = NO_PARAMS
+    vector: InitVar[Any] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, vector: Any) -> None:
+        if vector is not None:
+            self._take_vector(vector)
         if self.where is not None or self.params is not NO_PARAMS:
             self._take_condition()
         if (self.like, self.unlike, self.spaces, self.exclude, self.candidates) != ((), (), (), (), None):
             self._take_strings()
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
-        if self.budget_ms is not None and not (_is_finite(self.budget_ms) and self.budget_ms > 0):
+        if self.budget_ms is not None and not (is_finite(self.budget_ms) and self.budget_ms > 0):
             raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
-        if not (type(self.k) is type(self.per_group) is type(self.offset) is int and self.depth is None):
+        if not (type(self.k) is type(self.group_size) is type(self.offset) is int and self.depth is None):
             self._take_counts()
-        if not (0 < self.k <= MOST and 0 < self.per_group <= MOST and 0 <= self.offset <= MOST):
+        if not (0 < self.k <= MOST and 0 < self.group_size <= MOST and 0 <= self.offset <= MOST):
             self._check_counts()
         self._check_held()
         self._check_choices()
         if self.weights:
             also = [LIKE] * bool(self.like) + [UNLIKE] * bool(self.unlike) + [WORDS] * self.hybrid
-            _check_weights(self.weights, (*keys_of(self.media), *also))
+            check_weights(self.weights, (*keys_of(self.media), *also))
 
     def _check_held(self) -> None:
         if self.media and (unknown := set(self.media) - set(MEDIA)):
@@ -276,11 +289,13 @@ class Query:
             kind = type(vectors).__name__
             raise BadSpec(f"vectors must be a mapping from space names to vectors, such as {{'mine': v}}, not {kind}")
         if not (self.media or self.like or self.vectors):
-            raise BadSpec("the query is empty: give text, image, audio, video, before and after, like, or vectors")
+            raise BadSpec(
+                "the query is empty: give text, image, audio, video, before and after, like, vector or vectors"
+            )
         for name in self.media:
-            _check_values(name, self.media[name])
+            check_values(name, self.media[name])
         if "text" in self.media:
-            self._take_text()
+            self._taketext_of()
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -292,6 +307,13 @@ class Query:
         """The condition with its parameters, or None."""
         return None if self.where is None else Condition(self.where, self.params)
 
+    def _take_vector(self, vector: Any) -> None:
+        if self.vectors:
+            raise BadSpec("vector is for the only space of a collection: give vector or vectors, not both")
+        if isinstance(vector, Mapping):
+            raise BadSpec("vector takes numbers; a mapping from names of spaces to vectors is vectors")
+        object.__setattr__(self, "vectors", {THE_SPACE: vector})
+
     def _take_condition(self) -> None:
         checked = condition_of(self.where, self.params)
         object.__setattr__(self, "params", NO_PARAMS if checked is None else checked.params)
@@ -302,25 +324,25 @@ class Query:
         if self.candidates is not None:
             object.__setattr__(self, "candidates", strings(self.candidates, "candidates"))
 
-    def _take_text(self) -> None:
+    def _taketext_of(self) -> None:
         """Check that text is text; UTF-8 bytes become a string, and strings stay unchanged."""
         held = self.media["text"]
         if type(held) is str and held.isascii():
             return
-        texts = [_text(value) for value in values_of(self.media, "text")]
+        texts = [text_of(value) for value in values_of(self.media, "text")]
         whole = texts if isinstance(held, list | tuple) else texts[0]
         if whole != held:
             object.__setattr__(self, "media", {**self.media, "text": whole})
 
     def _take_counts(self) -> None:
-        for name in ("k", "per_group", "offset", *(["depth"] if self.depth is not None else [])):
+        for name in ("k", "group_size", "offset", *(["depth"] if self.depth is not None else [])):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise BadSpec(f"{name} must be a whole number, not {value!r}")
             object.__setattr__(self, name, int(value))
 
     def _check_counts(self) -> None:
-        for name, least in (("k", 1), ("per_group", 1), ("offset", 0)):
+        for name, least in (("k", 1), ("group_size", 1), ("offset", 0)):
             if getattr(self, name) < least:
                 raise BadSpec(f"{name} must be at least {least}, not {getattr(self, name)}")
             if getattr(self, name) > MOST:
@@ -331,10 +353,10 @@ class Query:
             raise BadSpec("unlike (negative examples) needs at least one positive example: like")
         if self.unlike and (both := set(self.like).intersection(self.unlike)):
             raise BadSpec(f"{min(both)!r} is both in like and in unlike")
-        if self.min_score is not None and not _is_finite(self.min_score):
+        if self.min_score is not None and not is_finite(self.min_score):
             raise BadSpec(f"min_score must be a finite number, not {self.min_score!r}")
-        if self.per_group > 1 and self.group is None:
-            raise BadSpec("per_group needs group: the metadata column to group by")
+        if self.group_size > 1 and self.group_by is None:
+            raise BadSpec("group_size needs group_by: the metadata column to group by")
         if self.reduce not in ("mean", "max"):
             raise BadSpec(f"reduce must be mean or max, not {self.reduce!r}")
         if self.hybrid and "text" not in self.media:
@@ -343,44 +365,6 @@ class Query:
             raise BadSpec(f"depth must be at least 1, not {self.depth}")
         if self.recall is not None and self.scorer == NONE:
             raise BadSpec(f"recall={self.recall} finds candidates for a scorer, but scorer=none uses no scorer")
-
-
-def _check_values(name: str, held: Any) -> None:
-    if not isinstance(held, list | tuple):
-        return
-    if name in ("before", "after"):
-        raise BadSpec(f"{name} must be one image, not a list")
-    if not held or any(each is None for each in held):
-        raise BadSpec(f"{name} is an empty list or contains None: leave it out, or give values")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str | bytes | bytearray):
-        raise BadSpec(f"text must be a string, not {type(value).__name__}")
-    try:
-        return (value.encode() if isinstance(value, str) else bytes(value)).decode()
-    except UnicodeError as error:
-        raise BadSpec(f"the text {value!r} is not valid Unicode: {getattr(error, 'reason', error)}") from error
-
-
-def _check_weights(weights: Mapping[str, float], held: Sequence[str]) -> None:
-    if not isinstance(weights, Mapping):
-        raise BadSpec(f"weights must be a mapping from names to numbers, such as {{'text': 2}}, not {weights!r}")
-    for name, weight in weights.items():
-        if name not in held:
-            said = ", ".join("like (its examples)" if each == LIKE else each for each in held) or "vectors"
-            raise BadSpec(f"there is a weight for {name!r}, but the inputs of this query are: {said}")
-        if not _is_finite(weight) or weight < 0:
-            raise BadSpec(f"the weight of {name} must be a number of at least 0, not {weight!r}")
-    if all(weights.get(name, 1) == 0 for name in held if name != UNLIKE):
-        raise BadSpec("every weight is 0: at least one input needs a positive weight")
-
-
-def _is_finite(number: Any) -> bool:
-    try:
-        return math.isfinite(number)
-    except (TypeError, OverflowError):
-        return False
 
 
 @dataclass(frozen=True, slots=True)

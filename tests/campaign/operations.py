@@ -178,7 +178,7 @@ class Campaign:
         if "colour" not in self.shop.info()["meta"]:
             return
         ids = [id for id, meta in self.oracle.meta.items() if allowed(meta)]
-        ask = {"where": where, "k": k, "group": "colour", "per_group": each, "index": "exact"}
+        ask = {"where": where, "k": k, "group_by": "colour", "group_size": each, "index": "exact"}
         hits = pairs(self.shop.search(vectors={space: vector}, **ask))
         scores = self.oracle.scores(space, vector, ids)
         group = lambda id: self.oracle.meta[id].get("colour", ("alone", id))  # noqa: E731

@@ -81,8 +81,11 @@ def test_the_command_line_pages_groups_and_looks_away_as_python_does(shop):
     every = opened.search(like="photos/red0.png", k=23)
     assert ids("-k", "3", "--offset", "4") == list(every.ids[4:7])
     assert ids("-k", "23", "--min-score", every[9].score - 1e-6) == list(every.ids[:10])
-    grouped = opened.search(like="photos/red0.png", k=3, group="colour", per_group=2)
-    assert ids("-k", "3", "--group", "colour", "--per-group", "2") == list(grouped.ids) and len(grouped) == 6
+    grouped = opened.search(like="photos/red0.png", k=3, group_by="colour", group_size=2)
+    assert ids("--limit", "3", "--group-by", "colour", "--group-size", "2") == list(grouped.ids) and len(grouped) == 6
+    assert ids("-k", "3", "--group", "colour", "--per-group", "2") == list(grouped.ids)
+    told = run("search", shop, "--id", "photos/red0.png", "--group", "colour").stderr
+    assert "--group is now called --group-by" in told
     away = opened.search(like="photos/red0.png", unlike="photos/blue0.png", k=4)
     assert ids("--unlike", "photos/blue0.png", "-k", "4") == list(away.ids)
 

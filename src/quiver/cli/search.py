@@ -33,13 +33,15 @@ def search(
         list[str] | None,
         typer.Option(help="Value of a :name in --where, such as most=50; a name repeated is a list for IN."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Number of hits, or of groups with --group.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--limit", help="Number of hits, or of groups with --group-by.")] = 10,
     offset: Annotated[int, typer.Option(help="Skip this many top results (pagination).")] = 0,
     min_score: Annotated[float | None, typer.Option(help="Score threshold: drop hits below it.")] = None,
-    group: Annotated[
+    group_by: Annotated[
         str | None, typer.Option(help="Group results by this metadata column and keep the best per group.")
     ] = None,
-    per_group: Annotated[int, typer.Option(help="With --group: hits to keep per group.")] = 1,
+    group_size: Annotated[int, typer.Option(help="With --group-by: hits to keep per group.")] = 1,
+    group: Annotated[str | None, typer.Option(hidden=True)] = None,
+    per_group: Annotated[int | None, typer.Option(hidden=True)] = None,
     space: Annotated[list[str] | None, typer.Option(help="Search only this vector space; may be repeated.")] = None,
     index: Annotated[str | None, typer.Option(help="Force a kind of index: exact, faiss or lance.")] = None,
     weight: Annotated[
@@ -74,6 +76,8 @@ def search(
     import quiver
     from quiver.types import MEDIA, Query
 
+    group_by = _renamed(group_by, group, "--group", "--group-by")
+    group_size = _renamed(group_size, per_group, "--per-group", "--group-size")
     held: dict[str, Any] = {"text": text, "image": image, "audio": audio, "video": video}
     held |= {"before": before, "after": after}
     media = {name: _one_or_all(held[name]) for name in MEDIA if held[name]}
@@ -93,8 +97,8 @@ def search(
         unlike=tuple(unlike or ()),
         offset=offset,
         min_score=min_score,
-        group=group,
-        per_group=per_group,
+        group_by=group_by,
+        group_size=group_size,
         reduce=reduce,
         hybrid=hybrid,
         exclude=tuple(exclude or ()),
@@ -109,11 +113,19 @@ def search(
         from quiver.engine.contact_sheet import write
 
         write(html, [(query, result)], collection=opened)
-    _print(result, first=1 if group else offset + 1, json=json, analyze=analyze)
+    _print(result, first=1 if group_by else offset + 1, json=json, analyze=analyze)
 
 
 def _one_or_all(given: Any) -> Any:
     return given[0] if isinstance(given, list) and len(given) == 1 else given
+
+
+def _renamed(value: Any, old: Any, name: str, now: str) -> Any:
+    """Return the value of an option that may be given under its old name."""
+    if old is None:
+        return value
+    show.warn(f"{name} is now called {now}; the old name will be removed in the next release")
+    return old
 
 
 def _weight(given: str) -> tuple[str, float]:

@@ -34,7 +34,7 @@ ONE = {"vectors": {"cos": [1, 0, 0]}}
         ({"offset": -1}, "offset must be at least 0"),
         ({"offset": "1"}, "offset must be a whole number"),
         ({"depth": "x"}, "depth must be a whole number"),
-        ({"per_group": 1.5, "group": "n"}, "per_group must be a whole number"),
+        ({"group_size": 1.5, "group_by": "n"}, "group_size must be a whole number"),
         ({"min_score": "high"}, "min_score must be a finite number, not 'high'"),
         ({"budget_ms": "fast"}, "budget_ms must be a positive number"),
         ({"budget_ms": 0}, "budget_ms must be a positive number"),

@@ -54,7 +54,7 @@ def test_they_do_so_behind_a_condition_in_groups_and_on_later_pages(shelf, kind)
     assert numbers(found) == nearest(places, 8, lambda n: n >= 25)
     paged = collection.search(ask(places, k=4, offset=3, index=kind))
     assert numbers(paged) == nearest(places, 7)[3:]
-    grouped = collection.search(ask(places, k=6, group="round", index=kind))
+    grouped = collection.search(ask(places, k=6, group_by="round", index=kind))
     assert numbers(grouped) == [0, 10, 20, 30, 40, 50]
 
 

@@ -78,7 +78,7 @@ def test_examples_are_left_out_beside_excluded_ids(circle):
 
 
 def test_groups_and_pages_are_made_of_the_others(circle):
-    grouped = circle.search(vectors=at(0), k=3, group="film", exclude=["0", "10"])
+    grouped = circle.search(vectors=at(0), k=3, group_by="film", exclude=["0", "10"])
     assert numbers(grouped) == [1, 11, 20]
     pages = [numbers(page) for page in circle.pages(vectors=at(0), k=2, candidates=["1", "5", "9"], exclude="5")]
     assert pages == [[1, 9]]

@@ -68,7 +68,7 @@ def test_pages_stay_at_the_version_of_the_first(tmp_path):
 
 
 def test_pages_of_groups_hold_every_group_once(frames):
-    films = [[hit.meta.get("film") for hit in page] for page in frames.pages(vectors=at(0), k=2, group="film")]
+    films = [[hit.meta.get("film") for hit in page] for page in frames.pages(vectors=at(0), k=2, group_by="film")]
     assert films == [["a", "b"], ["c", None], [None, None], [None, None], ["d"]]
 
 
@@ -92,36 +92,36 @@ def test_a_least_score_of_ranks_means_nothing_and_is_refused(frames):
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
 def test_the_best_of_every_film_is_found_however_deep_it_lies(frames, kind):
-    found = frames.search(vectors=at(0), k=3, group="film", index=kind)
+    found = frames.search(vectors=at(0), k=3, group_by="film", index=kind)
     assert numbers(found) == [0, 20, 21]
-    everything = frames.search(vectors=at(0), k=20, group="film", index=kind)
+    everything = frames.search(vectors=at(0), k=20, group_by="film", index=kind)
     assert numbers(everything) == [0, 20, 21, 84, 85, 86, 87, 88, 89]
 
 
 def test_groups_hold_so_many_of_each_and_no_more(frames):
-    found = frames.search(vectors=at(18), k=2, per_group=3, group="film")
+    found = frames.search(vectors=at(18), k=2, group_size=3, group_by="film")
     assert numbers(found) == [18, 17, 19, 20, 22, 24]
     assert [numbers(group) for group in found.groups("film")] == [[18, 17, 19], [20, 22, 24]]
     assert found[3].trace["group film"]["rank"] == 4
-    alone = frames.search(vectors=at(89), k=1, per_group=3, group="film")
+    alone = frames.search(vectors=at(89), k=1, group_size=3, group_by="film")
     assert numbers(alone) == [89]
 
 
 def test_pages_count_groups(frames):
-    assert numbers(frames.search(vectors=at(0), k=2, offset=1, group="film")) == [20, 21]
+    assert numbers(frames.search(vectors=at(0), k=2, offset=1, group_by="film")) == [20, 21]
 
 
 def test_groups_keep_to_a_condition_and_to_a_least_score(frames):
-    assert numbers(frames.search(vectors=at(0), k=9, group="film", where="n >= 21 AND n < 84")) == [21, 22]
+    assert numbers(frames.search(vectors=at(0), k=9, group_by="film", where="n >= 21 AND n < 84")) == [21, 22]
     least = math.cos(math.radians(20.5))
-    assert numbers(frames.search(vectors=at(0), k=9, group="film", min_score=least)) == [0, 20]
+    assert numbers(frames.search(vectors=at(0), k=9, group_by="film", min_score=least)) == [0, 20]
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
 def test_a_batch_groups_what_single_searches_group(frames, kind):
     """Some of them need a deeper list than others; tied frames, as many degrees away on either side, go by number."""
     asked = [
-        Query(vectors=at(degrees), k=3, group="film", per_group=2, index=kind) for degrees in np.arange(0, 90, 4.5)
+        Query(vectors=at(degrees), k=3, group_by="film", group_size=2, index=kind) for degrees in np.arange(0, 90, 4.5)
     ]
     for query, found in zip(asked, frames.search_batch(asked), strict=True):
         alone = frames.search(query)
@@ -131,7 +131,7 @@ def test_a_batch_groups_what_single_searches_group(frames, kind):
 
 def test_a_group_by_what_is_not_there_is_refused_by_explain_too(frames):
     with pytest.raises(BadSpec, match="there is no metadata column 'movie' to group by; columns here: text, film, n"):
-        frames.explain(vectors=at(0), group="movie")
+        frames.explain(vectors=at(0), group_by="movie")
 
 
 def test_away_from_an_example_is_twice_the_liked_less_the_unliked(frames):
@@ -167,7 +167,7 @@ def test_unlike_moves_away_under_l2_wherever_the_origin_is(tmp_path):
         ({"unlike": "v#1"}, "the query is empty"),
         ({"vectors": at(0), "unlike": "v#1"}, "needs at least one positive example: like"),
         ({"like": "v#1", "unlike": "v#1"}, "'v#1' is both in like and in unlike"),
-        ({"like": "v#1", "per_group": 2}, "per_group needs group"),
+        ({"like": "v#1", "group_size": 2}, "group_size needs group_by"),
         ({"like": "v#1", "offset": -1}, "offset must be at least 0"),
         ({"like": "v#1", "min_score": math.nan}, "min_score must be a finite number"),
         ({"like": "v#1", "reduce": "median"}, "reduce must be mean or max"),

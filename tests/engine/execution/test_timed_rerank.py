@@ -110,10 +110,10 @@ def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(col
 
 
 def test_groups_that_a_budget_leaves_no_time_to_look_for_make_an_answer_partial(collection):
-    cut = collection.search(asked("100.2", k=50, group="n", depth=20, budget_ms=60_000))
+    cut = collection.search(asked("100.2", k=50, group_by="n", depth=20, budget_ms=60_000))
     assert len(cut) == 20 and cut.partial
     assert cut.plan.notes == ("group n: there may be more groups, but the latency budget ended before a deeper search",)
-    whole = collection.search(asked("100.2", k=50, group="n", depth=20))
+    whole = collection.search(asked("100.2", k=50, group_by="n", depth=20))
     assert len(whole) == 50 and not whole.partial and not whole.plan.notes
 
 
