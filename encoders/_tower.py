@@ -22,10 +22,12 @@ class Tower:
     Attributes:
         reader: decodes it in a worker.
         features: n outputs of the reader to (n, dim) float32, of any length; each row by itself.
+        query: the same for queries, if the model embeds them differently; None if it does not.
     """
 
     reader: Reader
     features: Features
+    query: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,17 @@ class Towers:
             BadSpec: the key is foreign.
             SpaceMismatch: the space is foreign.
         """
+        return self._unit(self._tower(key).features, batch, space)
+
+    def embed_query(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Embed n outputs of ``reader(key)`` as queries; see ``embed``."""
         tower = self._tower(key)
+        return self._unit(tower.query or tower.features, batch, space)
+
+    def _unit(self, features: Features, batch: Sequence[Any], space: Space) -> Floats:
         if space != self.space:
             raise SpaceMismatch(f"{self.space} does not embed into {space}")
-        if not len(batch):
-            return np.empty((0, space.dim), np.float32)
-        return unit(tower.features(batch))
+        return unit(features(batch)) if len(batch) else np.empty((0, space.dim), np.float32)
 
     def _tower(self, key: str) -> Tower:
         if key not in self.towers:

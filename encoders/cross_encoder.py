@@ -10,6 +10,7 @@ Shapes: q queries, n candidates, L characters.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,18 @@ from quiver.types import Floats, Probe, Space
 
 #: Pairs that go through a model together; the library sorts them by length.
 AT_ONCE = 32
+#: Characters kept for each token of a model's context, and at most: English has four to five for each.
+_PER_TOKEN, _MOST = 6, 4096
+_LOG = logging.getLogger("quiver")
 
 
-def load(*, model: str, characters: int = 512, device: str = "auto") -> "Readings":
+def load(*, model: str, characters: int | None = None, device: str = "auto") -> "Readings":
     """Load a model.
 
     Args:
         model: a folder, or a repository of the Hugging Face Hub.
-        characters: kept of every text; the ends of longer ones are not read.
+        characters: kept of every text; the ends of longer ones are not read, which a warning says. None for six for
+            each token that the model reads (3,072 for 512 tokens), at most 4,096.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -41,13 +46,15 @@ def load(*, model: str, characters: int = 512, device: str = "auto") -> "Reading
     """
     with optional():
         import sentence_transformers  # noqa: F401
-    if characters < 1:
+    if characters is not None and characters < 1:
         raise BadSpec(f"cross_encoder characters must be at least 1, not {characters}")
     place = str(_device.pick(device))
     with _hub.quiet():
         network = _hub.load(model, lambda folder: _open(folder, place))
     if network.num_labels != 1:
         raise BadSpec(f"cross_encoder model={model} gives {network.num_labels} scores of a pair, and one is needed")
+    if characters is None:
+        characters = min(_PER_TOKEN * int(network.max_seq_length or _MOST), _MOST)
     space = Space("cross_encoder/text", characters, "dot", _fingerprint.of_parts("characters 1", str(characters)))
     return Readings(space, (Reranker(space, network),))
 
@@ -117,6 +124,13 @@ class Readings:
         self._check(key)
         if space != self.space:
             raise SpaceMismatch(f"{self.space} does not embed into {space}")
+        longer = sum(len(text) > space.dim for text in batch)
+        if longer:
+            _LOG.warning(
+                "%d of %d texts have more than %d characters, and only their beginnings are reranked:"
+                " cross_encoder characters=%d reads all of them",
+                *(longer, len(batch), space.dim, max(map(len, batch))),
+            )
         return _numbers(batch, space.dim)
 
     def _check(self, key: str) -> None:

@@ -2,14 +2,18 @@
 
 Library: github.com/huggingface/sentence-transformers, Apache-2.0. Its models embed text, and some of them images and
 audio, into one space; where they take images, a video is the mean of its frames' unit vectors. Code that comes
-with a model is never run. Texts longer than the model's context (256 tokens for MiniLM) are cut. A prompt is put
-before every text: models that want one for queries and another one for documents need two encoders.
+with a model is never run. Texts longer than the model's context (256 tokens for MiniLM) are cut.
+
+Many models embed a question unlike the texts that answer it: E5, BGE, Qwen3-Embedding and EmbeddingGemma put an
+instruction before it, a ``Router`` has a network of its own for it. Stored texts are embedded as the library's
+``encode_document`` does, and the text of a query as its ``encode_query`` does; both are in one space.
 """
 
 import json
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +30,25 @@ if TYPE_CHECKING:
 
 #: Items that go through a model together; texts are sorted by length first, so that little is padding.
 AT_ONCE = 64
+#: Names of prompts for stored texts, in the order in which the library looks for them.
+_DOCUMENT = ("document", "passage", "corpus")
 
 
-def load(*, model: str, prompt: str | None = None, frames: int = 8, device: str = "auto") -> Towers:
+def load(
+    *, model: str, prompt: str | None = None, query: str | None = None, frames: int = 8, device: str = "auto"
+) -> Towers:
     """Load a model.
 
     Args:
         model: a folder, a repository of the Hugging Face Hub, or a short name of ``sentence-transformers/``.
-        prompt: name of one of the model's prompts (such as ``query``), or text to put before every text.
+        prompt: name of one of the model's prompts, or text to put before every stored text; None for the model's own
+            prompt for documents, if it has one.
+        query: the same for the text of queries; None for the model's own prompt for queries, else for ``prompt``.
         frames: taken from a video, evenly spread.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        BadSpec: no such model, it has no single space of vectors, or no text for a prompt to stand before.
+        BadSpec: no such model, it has no single space of vectors, or it takes no text and a prompt is given.
         MissingWeights: the files are not on disk and cannot be downloaded, or are not complete.
     """
     with optional():
@@ -49,14 +59,35 @@ def load(*, model: str, prompt: str | None = None, frames: int = 8, device: str 
     with _hub.quiet():
         network, shapes = _hub.load(name, lambda folder: (_open(folder, place), _shapes(folder)))
     network.eval().requires_grad_(False)
-    before = network.prompts.get(prompt, prompt) if prompt else None
-    towers = _towers(network, before, frames)
+    before = _prompt(network, prompt, _DOCUMENT)
+    asked = _prompt(network, query, ("query",)) or before
+    towers = _towers(network, _Prompts(before, asked), frames)
     revision = _fingerprint.of_state(
         network.state_dict(), "sentence_transformers 1", shapes, _settings(network), f"{before!r} {frames} frames"
     )
     short = Path(model).expanduser().resolve().name if here else model
     dim = network.get_embedding_dimension()
     return Towers(Space(f"sentence_transformers/{short}", dim, "cosine", revision), towers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """Texts that stand before other texts; None for none.
+
+    Attributes:
+        document: before stored texts.
+        query: before the text of a query.
+    """
+
+    document: str | None
+    query: str | None
+
+
+def _prompt(network: Any, given: str | None, usual: Sequence[str]) -> str | None:
+    """Return the prompt that the user gave by name or as a text, else the one that the library would choose."""
+    if given:
+        return str(network.prompts.get(given, given))
+    return next((network.prompts[name] for name in usual if name in network.prompts), None) or None
 
 
 def _open(folder: Path, place: "torch.device") -> Any:
@@ -103,34 +134,38 @@ class _Report(logging.Handler):
         self.absent += [name for name in found if not name.startswith("pooler.")]
 
 
-def _towers(network: Any, prompt: str | None, frames: int) -> dict[str, Tower]:
+def _towers(network: Any, prompts: _Prompts, frames: int) -> dict[str, Tower]:
     takes = set(network.modalities)
     towers: dict[str, Tower] = {}
     if "text" in takes:
         # Beside other media a bare string may be taken for the name of a file or an address to fetch.
         wrap = (lambda text: text) if takes <= {"text", "message"} else (lambda text: {"text": text})
-        towers["text"] = Tower(TextReader(), _features(network, wrap, prompt=prompt))
-    elif prompt is not None:
+        document = _features(network.encode_document, wrap, prompt=prompts.document)
+        routed = any(type(part).__name__ == "Router" for part in network)
+        unlike = routed or prompts.query != prompts.document
+        query = _features(network.encode_query, wrap, prompt=prompts.query) if unlike else None
+        towers["text"] = Tower(TextReader(), document, query)
+    elif prompts.document or prompts.query:
         raise BadSpec("this model takes no text: leave out the prompt")
     if "image" in takes:
-        image = _features(network, _picture)
+        image = _features(network.encode_document, _picture)
         video = VideoReader(frames=frames, image=ImageReader())
         towers["image"] = Tower(ImageReader(), image)
         towers["video"] = Tower(video, averaged(image, at_once=AT_ONCE))
     if "audio" in takes:
         rate = _rate(network)
-        sound = _features(network, lambda wave: {"array": wave, "sampling_rate": rate}, at_once=1)
+        sound = _features(network.encode_document, lambda wave: {"array": wave, "sampling_rate": rate}, at_once=1)
         towers["audio"] = Tower(AudioReader(rate=rate), sound)
     return towers
 
 
 def _features(
-    network: Any, wrap: Callable[[Any], Any], *, prompt: str | None = None, at_once: int = AT_ONCE
+    encode: Callable[..., Any], wrap: Callable[[Any], Any], *, prompt: str | None = None, at_once: int = AT_ONCE
 ) -> Features:
     """Return the encoding of one key; sounds go one by one, since not every model masks their padding."""
 
     def features(batch: Sequence[Any]) -> Floats:
-        found = network.encode(
+        found = encode(
             [wrap(item) for item in batch],
             prompt=prompt,
             batch_size=at_once,

@@ -40,7 +40,9 @@ class Embedded:
 
 def embedded(task: Task, key: str, space: Space, spec: str, *, folder: Path, progress: bool | None = None) -> Embedded:
     """Return the vectors from the folder, or embed the questions and store them there."""
-    path = folder / "queries" / f"{slug(f'{key}-{space.name}', key, repr(space), _digest(task, key))}.safetensors"
+    # The revision of a space describes the side of items; the spec also names the side of queries, such as a prompt.
+    name = slug(f"{key}-{space.name}", key, repr(space), spec, _digest(task, key))
+    path = folder / "queries" / f"{name}.safetensors"
     kept = _open(path)
     if kept is not None:
         return kept
@@ -103,7 +105,8 @@ def _embed(questions: Sequence[Question], key: str, space: Space, spec: str, *, 
             read = {n: each for n in part if (each := _read(reader, questions[n], key, bad, n)) is not None}
             owner = [n for n, each in read.items() for _ in each]
             if owner:
-                vectors, failed = embed(loaded, key, [one for each in read.values() for one in each], space)
+                flat = [one for each in read.values() for one in each]
+                vectors, failed = embed(loaded, key, flat, space, queries=True)
                 bad.update({owner[at]: reason for at, reason in failed.items()})
                 np.add.at(data, owner, vectors)  # several media of one question are averaged, as in a search
                 data[list(read)] /= np.array([[len(each)] for each in read.values()], np.float32)

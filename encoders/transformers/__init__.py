@@ -38,7 +38,8 @@ def load(*, model: str, pooling: Pooling = "auto", frames: int | None = None, de
     Args:
         model: a folder with ``config.json`` and weights, or a repository of the Hugging Face Hub.
         pooling: of models without a head for it: ``cls`` the first token, ``mean`` over tokens or patches,
-            ``last`` token, ``pooler`` the model's own; ``auto`` is what its family is known to do best.
+            ``last`` token, ``pooler`` the model's own; ``auto`` is what the checkpoint's ``1_Pooling`` says,
+            else what its family is usually trained for, which a warning names.
         frames: taken from a video, evenly spread; None for 8, or for as many as the model was made for.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 

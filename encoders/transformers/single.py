@@ -1,9 +1,11 @@
 """Models of one kind of input: image backbones and text encoders, pooled to one vector."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from quiver.encoders._tower import Tower
+from quiver.encoders.transformers import pooling
 from quiver.encoders.transformers.checkpoint import Checkpoint
 from quiver.encoders.transformers.contrastive import seen_towers
 from quiver.encoders.transformers.pixel import accepted, eyes
@@ -15,6 +17,7 @@ from quiver.types import Floats
 if TYPE_CHECKING:
     import torch
 
+_LOG = logging.getLogger("quiver")
 #: Image backbones, and what ``pooling=auto`` is. The pooler of ViT and its kin was trained, if at all, to classify.
 VISION = {
     **dict.fromkeys(("vit", "deit", "vit_msn"), "cls"),
@@ -23,7 +26,7 @@ VISION = {
     **dict.fromkeys(("clip_vision_model", "siglip_vision_model"), "pooler"),
     "ijepa": "mean",
 }
-#: Text encoders, and what ``pooling=auto`` is.
+#: Text encoders, and what ``pooling=auto`` is for checkpoints that do not name their pooling.
 TEXT = {
     **dict.fromkeys(("albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "ernie"), "mean"),
     **dict.fromkeys(("longformer", "modernbert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"), "mean"),
@@ -78,7 +81,7 @@ def _text(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower],
 
     if frames is not None:
         raise BadSpec(f"a {checkpoint.kind} model takes no video: leave out frames")
-    how = TEXT[checkpoint.kind] if checkpoint.pooling == "auto" else checkpoint.pooling
+    how = _text_pooling(checkpoint) if checkpoint.pooling == "auto" else checkpoint.pooling
     network = checkpoint.network
     tokens = words(checkpoint, network.forward)
 
@@ -91,6 +94,22 @@ def _text(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower],
         return _tokens(output.last_hidden_state, inputs["attention_mask"], how).float().cpu().numpy()
 
     return {"text": Tower(TextReader(), features)}, (str(tokens), how)
+
+
+def _text_pooling(checkpoint: Checkpoint) -> str:
+    """Return the pooling that a checkpoint names; without one, what its family is usually trained for, and say so."""
+    named = pooling.stored(checkpoint.folder)
+    if named is not None:
+        return named
+    usual = TEXT[checkpoint.kind]
+    _LOG.warning(
+        "%s does not say how its tokens become one vector: pooling=%s is used, as by most %s models; the model card"
+        " tells whether it is another (pooling=cls, mean, last or pooler)",
+        checkpoint.folder,
+        usual,
+        checkpoint.kind,
+    )
+    return usual
 
 
 def _pooler(output: Any, kind: str) -> "torch.Tensor":

@@ -12,7 +12,7 @@ from quiver import registry, trust
 from quiver.engine.core.column import Column, Crossing
 from quiver.engine.core.graph import Composition
 from quiver.errors import SpaceMismatch
-from quiver.protocols import Bridge, Encoder, Scorer
+from quiver.protocols import Bridge, Encoder, QueryEncoder, Scorer
 from quiver.types import Floats, Space
 
 #: Batch size of bridges.
@@ -40,6 +40,11 @@ class Loaded:
     def scorers(self) -> tuple[Scorer, ...]:
         """The scorers of the encoder; empty if it has none."""
         return tuple(getattr(self.encoder, "scorers", ()))
+
+    def embed_query(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Embed queries: by the encoder's own side for queries if it has one, else as stored items."""
+        by = self.encoder.embed_query if isinstance(self.encoder, QueryEncoder) else self.encoder.embed
+        return by(key, batch, space)
 
     def bridge(self, crossing: Crossing) -> Bridge:
         """Return the bridge of a crossing.

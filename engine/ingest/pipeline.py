@@ -204,14 +204,24 @@ def commit(table: Table, block: Block, report: Report) -> Changes:
     return counted
 
 
-def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple[Floats, dict[int, str]]:
+def embed(
+    loaded: Loaded, key: str, batch: Sequence[Any], space: Space, *, queries: bool = False
+) -> tuple[Floats, dict[int, str]]:
     """Embed a batch; if that fails, embed its items one by one, so that one bad item does not affect the others.
+
+    Args:
+        loaded: the encoder.
+        key: the key to embed.
+        batch: n outputs of its reader.
+        space: the space to embed into.
+        queries: whether they are queries rather than items to be stored.
 
     Returns:
         (n, dim) float32, and by position the reason why an item has no vector.
     """
     try:
-        data = np.asarray(loaded.encoder.embed(key, batch, space), np.float32)
+        by = loaded.embed_query if queries else loaded.encoder.embed
+        data = np.asarray(by(key, batch, space), np.float32)
         if data.shape != (len(batch), space.dim):
             raise SpaceMismatch(f"{space} takes ({len(batch)}, {space.dim}) vectors, not {data.shape}")
     except BaseException as error:
@@ -219,7 +229,7 @@ def embed(loaded: Loaded, key: str, batch: Sequence[Any], space: Space) -> tuple
             raise
         if len(batch) == 1:
             return np.zeros((1, space.dim), np.float32), {0: f"{loaded.spec}: {type(error).__name__}: {error}"}
-        alone = [embed(loaded, key, [one], space) for one in batch]
+        alone = [embed(loaded, key, [one], space, queries=queries) for one in batch]
         reasons = {n: bad[0] for n, (_, bad) in enumerate(alone) if bad}
         return np.concatenate([data for data, _ in alone]), reasons
     return data, {n: f"{loaded.spec}: {reason}" for n, reason in faults(data, space.metric).items()}

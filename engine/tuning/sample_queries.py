@@ -105,11 +105,11 @@ def _embedded(session: Session, column: Column | Derived, path: str, count: int)
         some, left = records[:left], left - len(records)
         for key in sorted({_asked(session, column, record) for record in some}):
             arrow = next(a for a in session.graph.arrows if a.key == key and _leads(session, a.space, column))
-            encoder = session.encoder(arrow.encoder).encoder
-            read = encoder.reader(key)
+            loaded = session.encoder(arrow.encoder)
+            read = loaded.encoder.reader(key)
             batch = [read(source_of(record, key)) for record in some if _asked(session, column, record) == key]
             crossings = session.graph.path(arrow.space, column.space) or ()
-            yield session.cross(crossings, encoder.embed(key, batch, arrow.space))
+            yield session.cross(crossings, loaded.embed_query(key, batch, arrow.space))
         if left <= 0:
             return
 

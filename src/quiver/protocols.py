@@ -56,6 +56,18 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class QueryEncoder(Encoder, Protocol):
+    """An encoder that embeds queries differently from stored items, for example behind another prompt.
+
+    Both kinds of vectors are in the same space, whose revision describes the side of the stored items.
+    """
+
+    def embed_query(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Embed n outputs of ``reader(key)`` as queries; shapes and errors are those of ``embed``."""
+        ...
+
+
+@runtime_checkable
 class Bridge(Protocol):
     """Maps the vectors of one space into another: an arrow of the planner's graph."""
 

@@ -95,3 +95,19 @@ def test_models_of_several_classes_and_none_are_refused(write_transformers, tmp_
         load(model=str(tmp_path / "empty"), device="cpu")
     with pytest.raises(BadSpec, match="at least 1"):
         load(model=str(tmp_path), characters=0)
+
+
+def test_by_default_all_of_a_text_that_the_model_reads_is_kept(folder):
+    encoder = load(model=str(folder), device="cpu")
+    from sentence_transformers import CrossEncoder
+
+    tokens = CrossEncoder(str(folder), device="cpu").max_seq_length
+    (space,) = encoder.spaces("text")
+    assert space.dim == min(6 * tokens, 4096)
+
+
+def test_a_text_that_is_cut_is_said(encoder, caplog):
+    (space,) = encoder.spaces("text")
+    encoder.embed("text", ["short", "x" * 41], space)
+    assert "1 of 2 texts have more than 40 characters" in caplog.text
+    assert "cross_encoder characters=41 reads all of them" in caplog.text

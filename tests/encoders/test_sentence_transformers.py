@@ -7,6 +7,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
+import quiver
 from quiver.encoders.sentence_transformers import load
 from quiver.encoders.transformers import load as transformers_encoder
 from quiver.errors import BadSpec, MissingWeights
@@ -94,6 +95,59 @@ def test_the_name_of_a_prompt_stands_for_it(tmp_path, minilm):
     by_name, by_text = (load(model=str(tmp_path), prompt=p, device="cpu") for p in ("query", "find: "))
     assert by_name.spaces("text") == by_text.spaces("text")
     np.testing.assert_array_equal(embedded(by_name, "text", TEXTS), embedded(by_text, "text", TEXTS))
+
+
+def asked(encoder, sources):
+    reader = encoder.reader("text")
+    return encoder.embed_query("text", [reader(source) for source in sources], *encoder.spaces("text"))
+
+
+@pytest.fixture
+def instructed(tmp_path, minilm):
+    """A model with an instruction for queries and a prompt for documents, as E5 and Qwen3-Embedding have."""
+    prompts = {"query": "find what answers: ", "document": "text: "}
+    SentenceTransformer(str(minilm), device="cpu", prompts=prompts).save_pretrained(str(tmp_path / "e5"))
+    return tmp_path / "e5"
+
+
+def test_queries_and_documents_have_the_prompts_of_the_model_and_one_space(instructed):
+    encoder = load(model=str(instructed), device="cpu")
+    network = SentenceTransformer(str(instructed), device="cpu")
+    documents = network.encode_document(TEXTS, normalize_embeddings=True)
+    queries = network.encode_query(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(embedded(encoder, "text", TEXTS), documents, atol=1e-6)
+    np.testing.assert_allclose(asked(encoder, TEXTS), queries, atol=1e-6)
+    assert np.abs(documents - queries).max() > 0.01
+
+
+def test_another_prompt_for_queries_leaves_the_space_as_it_is(instructed):
+    usual, other = (load(model=str(instructed), query=query, device="cpu") for query in (None, "what is "))
+    assert usual.spaces("text") == other.spaces("text")
+    np.testing.assert_allclose(embedded(usual, "text", TEXTS), embedded(other, "text", TEXTS), atol=1e-6)
+    network = SentenceTransformer(str(instructed), device="cpu")
+    wanted = network.encode([f"what is {text}" for text in TEXTS], normalize_embeddings=True)
+    np.testing.assert_allclose(asked(other, TEXTS), wanted, atol=1e-6)
+
+
+def test_a_prompt_alone_stands_before_queries_too(encoder, minilm):
+    given = load(model=str(minilm), prompt="query: ", device="cpu")
+    np.testing.assert_array_equal(asked(given, TEXTS), embedded(given, "text", TEXTS))
+    np.testing.assert_array_equal(asked(encoder, TEXTS), embedded(encoder, "text", TEXTS))
+
+
+def test_a_search_asks_with_the_prompt_for_queries(instructed, tmp_path):
+    shop = quiver.open(tmp_path / "shop")
+    shop.add(
+        *(quiver.Item(str(n), {"text": text}) for n, text in enumerate(TEXTS)),
+        encoder=f"sentence_transformers model={instructed} device=cpu",
+        progress=False,
+    )
+    network = SentenceTransformer(str(instructed), device="cpu")
+    wanted = network.encode_query(["new moon"], normalize_embeddings=True) @ (
+        network.encode_document(TEXTS, normalize_embeddings=True).T
+    )
+    found = {hit.id: hit.score for hit in shop.search(text="new moon", k=4)}
+    np.testing.assert_allclose([found[str(n)] for n in range(4)], wanted[0], atol=1e-5)
 
 
 def test_the_revision_is_that_of_the_weights(encoder, minilm, clip):

@@ -31,10 +31,10 @@ class Encode:
         """Return (q, dim) vectors, or (q, m, dim) if the best of m values per query is used."""
         if context.session.query_cache is not None:
             return context.session.query_cache.encoded(context.queries, self.key, self.space)
-        encoder = context.session.encoder(self.encoder).encoder
-        reader = encoder.reader(self.key)
+        loaded = context.session.encoder(self.encoder)
+        reader = loaded.encoder.reader(self.key)
         sources = [sources_of(query.media, self.key) for query in context.queries]
-        vectors = encoder.embed(self.key, [reader(source) for each in sources for source in each], self.space)
+        vectors = loaded.embed_query(self.key, [reader(source) for each in sources for source in each], self.space)
         if context.query.reduce == "max":
             return vectors.reshape(len(sources), -1, self.space.dim)
         if len(vectors) == len(sources):

@@ -1,9 +1,13 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import transformers
 
 from quiver.encoders.transformers.single import TEXT, VISION
+from quiver.errors import BadSpec
 
 
 def test_dinov2_and_vit_give_the_class_token(tiny):
@@ -92,3 +96,53 @@ def test_every_text_encoder_embeds_each_text_by_itself(kind, tmp_path, tiny):
     rows = tiny.embedded(encoder, "text", tiny.texts)
     np.testing.assert_allclose(rows[2:], tiny.embedded(encoder, "text", tiny.texts[2:]), atol=2e-6)
     assert np.abs(rows[0] - rows[2]).max() > 1e-3
+
+
+POOLING_FILES = {
+    "new": lambda way: {"embedding_dimension": 32, "pooling_mode": way, "include_prompt": True},
+    "old": lambda way: {
+        "word_embedding_dimension": 32,
+        "pooling_mode_cls_token": way == "cls",
+        "pooling_mode_mean_tokens": way == "mean",
+        "pooling_mode_max_tokens": way == "max",
+        "pooling_mode_lasttoken": way == "lasttoken",
+    },
+}
+
+
+def modules(folder, described, *further):
+    """Add the files that Sentence Transformers puts beside a network."""
+    names = ["Transformer", "Pooling", *further]
+    listed = [{"idx": n, "name": str(n), "path": f"{n}_{name}" if n else ""} for n, name in enumerate(names)]
+    for part, name in zip(listed, names, strict=True):
+        part["type"] = f"sentence_transformers.models.{name}"
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling/config.json").write_text(json.dumps(described))
+    return folder
+
+
+@pytest.mark.parametrize("format", POOLING_FILES)
+@pytest.mark.parametrize(("way", "named"), [("cls", "cls"), ("mean", "mean"), ("lasttoken", "last")])
+def test_the_checkpoint_says_how_its_tokens_are_pooled(format, way, named, tmp_path, tiny, caplog):
+    path = modules(shutil.copytree(tiny.folder("bert"), tmp_path / "bge"), POOLING_FILES[format](way))
+    rows = tiny.embedded(tiny.opened(path), "text", tiny.texts)
+    assert not caplog.records
+    by_hand = tiny.opened(tiny.folder("bert"), pooling=named)
+    np.testing.assert_allclose(rows, tiny.embedded(by_hand, "text", tiny.texts), atol=1e-6)
+
+
+@pytest.mark.parametrize("format", POOLING_FILES)
+def test_a_pooling_or_a_layer_that_only_the_library_runs_is_refused(format, tmp_path, tiny):
+    path = modules(shutil.copytree(tiny.folder("bert"), tmp_path / "max"), POOLING_FILES[format]("max"))
+    with pytest.raises(BadSpec, match=r"pools by max.*: use sentence_transformers model="):
+        tiny.opened(path)
+    assert tiny.opened(path, pooling="mean").keys == ("text",)
+    modules(path, POOLING_FILES[format]("mean"), "Dense")
+    with pytest.raises(BadSpec, match="goes on with Dense after its network"):
+        tiny.opened(path)
+
+
+def test_a_pooling_that_is_only_usual_is_said(tiny, caplog):
+    tiny.opened(tiny.folder("bert"))
+    assert "pooling=mean is used, as by most bert models" in caplog.text
