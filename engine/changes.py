@@ -29,8 +29,10 @@ from quiver.engine.source.given import Given, Stored
 from quiver.engine.source.roots import Roots
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.location import check_new, check_order
 from quiver.engine.storage.pruning import Pruned, prune
 from quiver.engine.storage.quarantine import Quarantine
+from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.tuning import index_choice
 from quiver.engine.tuning.maintenance import Upkeep, wanted
 from quiver.errors import BadSpec, NoCollection
@@ -88,6 +90,7 @@ class Changes:
             )
         items = [each for each in sources if isinstance(each, Item)]
         paths = [str(each) for each in sources if not isinstance(each, Item)]
+        check_order(paths)
         if chosen.sync and not paths:
             raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
@@ -101,7 +104,9 @@ class Changes:
                 source.open(paths, meta=table_of, key=tables.key, media=tables.media, roots=roots, **chosen.columns)
             ]
 
-        origins = [*given, *opened(roots := roots_of(self._present()))]
+        if (present := self._present()) is None and sources:
+            check_new(self._uri)
+        origins = [*given, *opened(roots := roots_of(present))]
         encoders = self._loaded(named)
         table = self.table(create=bool(origins), roots=roots)
         while not keep(table, roots):  # another process took a name meanwhile
@@ -151,10 +156,8 @@ class Changes:
                 "update_meta takes a mapping from ids to columns and values, such as {'a.jpg': {'price': 12.5}}"
             )
         table = self.table()
-        stored = table.read(["id"], where=among("id", [id for id in values if isinstance(id, str)]))["id"]
-        absent = set(values).difference(stored.to_pylist())
-        if absent:
-            raise BadSpec(f"no item has the id {min(absent, key=str)!r}")
+        named = strings(values, "update_meta")
+        check_stored(table, named, set(table.read(["id"], where=among("id", named))["id"].to_pylist()))
         changed = update(table, values)
         self.settle(table, changed=changed > 0)
         return changed
@@ -183,6 +186,7 @@ class Changes:
             except NoCollection:
                 if not create or self._searcher.version is not None:
                     raise
+                check_new(self._uri)
                 Table.create(f"{self._uri}/items.lance", roots=roots.all if roots else ())
         return Table(f"{self._uri}/items.lance", version=self._searcher.version)
 

@@ -19,6 +19,7 @@ from quiver.engine.serving.searcher import Searcher
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.pruning import Pruned
 from quiver.engine.storage.quarantine import Quarantine
+from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.summary import summary
 from quiver.engine.tuning import index_choice
 from quiver.engine.tuning.index_build import Order, each, fill
@@ -30,6 +31,7 @@ from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.trust import Reach, remember
 from quiver.types import Item, Metric, Query, strings
+from quiver.wording import either
 
 T = TypeVar("T")
 #: Default recall target if no kind of index is named.
@@ -165,28 +167,32 @@ class Collection(Searching):
         where: str | None = None,
         params: Mapping[str, Any] | Sequence[Any] = (),
         expect: int | None = None,
+        missing_ok: bool = False,
     ) -> int:
         """Delete items by id or by condition. Earlier versions keep them.
 
         Args:
-            ids: one id or several; ids that are not stored are skipped.
+            ids: one id or several.
             where: an SQL condition, as in ``search``; it must name a column.
             params: values of its parameters: by name for ``:name``, or in order for ``?``.
             expect: number of items that this must delete, as ``count`` returned it.
+            missing_ok: skip ids that are not stored, as those that another process deleted meanwhile.
 
         Returns:
             The number of deleted items.
 
         Raises:
-            BadSpec: the condition is invalid, or the number of matching items is not ``expect``; nothing is deleted
-                then.
+            BadSpec: the condition is invalid, an id is not stored, or the number of matching items is not ``expect``;
+                nothing is deleted then.
         """
         condition = condition_of(where, params)
         if (ids is None) == (condition is None):
-            raise BadSpec("delete takes either ids or a condition: delete(['a', 'b']) or delete(where=\"price > 9\")")
-        selected = condition or among("id", strings(ids, "delete"))
+            shown = "delete('a.jpg') or delete(where=\"price > 9\")"
+            commands = '`quiver delete COLLECTION a.jpg` or `quiver delete COLLECTION --where "price > 9"`'
+            raise BadSpec(f"delete takes either ids or a condition: {either(commands, shown)}")
+        named = () if ids is None else strings(ids, "delete")
         table = self._changes.table()
-        count = table.delete(selected, expect=expect)
+        count = table.delete(condition or among("id", named), expect=expect, ids=() if missing_ok else named)
         self._changes.follow(table)
         return count
 
@@ -314,13 +320,23 @@ class Collection(Searching):
         with self._batcher.alone():
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
 
-    def get(self, ids: str | Iterable[str]) -> list[Item]:
-        """Return the stored items among these ids, in the order of the ids."""
+    def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
+        """Return the stored items among these ids, in the order of the ids.
+
+        Args:
+            ids: one id or several.
+            missing_ok: skip ids that are not stored.
+
+        Raises:
+            BadSpec: an id is not stored, without ``missing_ok``.
+        """
         named = strings(ids, "get")
         with self._batcher.alone():
             session = self._session()
             rows = session.table.rows(among("id", named))
             found = {item["id"]: Item(**item) for item in session.items(rows).values()}
+            if not missing_ok:
+                check_stored(session.table, named, found)
         return [found[id] for id in named if id in found]
 
     def versions(self) -> list[dict[str, Any]]:

@@ -43,6 +43,6 @@ def _describe(session: Session, column: Column) -> dict[str, Any]:
         "revision": space.revision,
         "encoder": column.encoder,
         "indexes": ["exact", *session.built(column)],
-        "behind": {kind: {"tail": state.tail, "dead": state.dead, "share": state.share} for kind, state in states},
+        "behind": {kind: {"tail": state.tail, "dead": state.dead, "share": state.behind} for kind, state in states},
         "promises": {kind: brief(made) for kind, made in session.promises(column).items()},
     }

@@ -3,7 +3,6 @@
 Only these two make an ``Sql``: the storage takes nothing else, so no text of a user reaches Lance unread.
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import NewType
 
@@ -80,10 +79,3 @@ def both(*conditions: Sql | None) -> Sql | None:
 def either(*conditions: Sql) -> Sql:
     """Join conditions by OR."""
     return Sql(" OR ".join(f"({condition})" for condition in conditions))
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word most similar to a misspelt one, or None."""
-    by_letters = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(word.lower(), by_letters, n=1)
-    return by_letters[found[0]] if found else None

@@ -7,6 +7,7 @@ from quiver.engine.execution.session import Session
 from quiver.engine.serving.answer import answer
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.location import absence
 from quiver.engine.storage.write_lock import local_path
 from quiver.errors import NoCollection
 from quiver.trust import accepting, check_links, check_places
@@ -41,7 +42,7 @@ class Searcher:
             try:
                 table = Table(f"{self.uri}/items.lance", version=self.version)
             except NoCollection as error:
-                raise NoCollection(f"no collection at {self.uri}: `quiver add COLLECTION FILES` makes one") from error
+                raise NoCollection(absence(self.uri)) from error
             with accepting(self.trusted):
                 check_places(self.uri, (base.path for base in table.dataset.base_paths().values()))
             self._opened = Session(table, cache=Cache(self.uri), trusted=self.trusted)

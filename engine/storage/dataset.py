@@ -21,9 +21,10 @@ import pyarrow as pa
 from quiver.conditions import Condition
 from quiver.engine.core.column import Column, check_name, check_same
 from quiver.engine.core.metadata import RESERVED, check_names
-from quiver.engine.core.sql import Sql
+from quiver.engine.core.sql import Sql, among
 from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lost_race
 from quiver.engine.storage.table_reader import FORMAT, Example, Fragment, TableReader, fragment_of
+from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.storage.write_lock import lock_of
 from quiver.errors import BadCollection, BadSpec, QuiverError
 from quiver.files import writing
@@ -240,23 +241,26 @@ class Table(TableReader):
         done: bool = self.commit(change)
         return done
 
-    def delete(self, where: Sql | Condition, *, expect: int | None = None) -> int:
+    def delete(self, where: Sql | Condition, *, expect: int | None = None, ids: Sequence[str] = ()) -> int:
         """Delete the rows that a condition selects, in one commit.
 
         Args:
             where: the condition.
             expect: expected number of matching rows, or None for any number.
+            ids: ids that must be stored, besides.
 
         Returns:
             Number of deleted rows.
 
         Raises:
-            BadSpec: the condition cannot be read or names no column, or another number of rows matches; then nothing
-                is deleted.
+            BadSpec: the condition cannot be read or names no column, an id is not stored, or another number of rows
+                matches; then nothing is deleted.
         """
 
         def change(dataset: lance.LanceDataset) -> int:
             sql = self._deletes(where) if isinstance(where, Condition) else where
+            if ids:
+                check_stored(self, ids, set(self.read(["id"], where=among("id", ids))["id"].to_pylist()))
             found = self.count(sql)
             if expect is not None and found != expect:
                 raise BadSpec(f"{found:,} items match, and {expect:,} were expected: nothing is deleted")

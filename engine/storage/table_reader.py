@@ -18,8 +18,9 @@ from quiver.engine.core.metadata import names_of
 from quiver.engine.core.sql import Sql, among, present
 from quiver.engine.storage.lance_errors import is_lance, reading, unreadable
 from quiver.engine.storage.seal import Seal
+from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.storage.version_watch import Sight, Watch
-from quiver.errors import BadCollection, BadSpec, NoCollection
+from quiver.errors import BadCollection, NoCollection
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
 _LOG = logging.getLogger("quiver")
@@ -239,9 +240,15 @@ class TableReader:
             id: Example(row, {name: v[n].values.to_numpy() for name, v in vectors.items() if v[n].is_valid})
             for n, (id, row) in enumerate(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
         }
-        if absent := set(ids).difference(examples):
-            raise BadSpec(f"no item has the id {min(absent)!r}")
+        check_stored(self, ids, examples)
         return examples
+
+    def first_ids(self, where: Sql | None, *, limit: int) -> list[str]:
+        """Return ids of items that a condition selects, at most ``limit`` of them."""
+        with self.reading(where):
+            found = self.dataset.scanner(columns=["id"], filter=where, limit=limit, use_scalar_index=False).to_table()
+        ids: list[str] = found["id"].to_pylist()
+        return ids
 
     def fragments(self, *columns: str) -> dict[int, Fragment]:
         """Describe the fragments for some columns, by fragment number."""

@@ -48,8 +48,13 @@ class Lag:
 
     @property
     def share(self) -> float:
-        """Fraction of the index that changed."""
+        """Changes as a multiple of the index's rows; above 1 if more rows were added than it has."""
         return (self.tail + self.dead) / max(1, self.rows)
+
+    @property
+    def behind(self) -> float:
+        """Fraction of all rows, in the index or not, that changed since; 1 if the index is of no use."""
+        return (self.tail + self.dead) / max(1, self.rows + self.tail)
 
     @property
     def due(self) -> bool:

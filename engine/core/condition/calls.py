@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal, DecimalException, localcontext
 from typing import Any, Literal
 
-from quiver.engine.core import sql
 from quiver.engine.core.condition.domains import (
     NAIVE,
     UNIVERSAL,
@@ -37,6 +36,7 @@ from quiver.engine.core.condition.terms import (
 )
 from quiver.engine.core.condition.values import DAY, Clock, Constant, Moment, clock_in, moment_in
 from quiver.errors import BadSpec
+from quiver.wording import nearest
 
 Sign = Literal["+", "-", "*", "/", "%"]
 #: Digits that arithmetic with constants keeps.
@@ -179,7 +179,7 @@ def call(name: str, parts: Sequence[Part | Constants]) -> Part:
     """
     entry = FUNCTIONS.get(name.lower())
     if entry is None:
-        near = sql.nearest(name.lower(), FUNCTIONS)
+        near = nearest(name.lower(), FUNCTIONS)
         hint = f"did you mean {near}? " if near else ""
         raise BadSpec(f"there is no function {name}: {hint}there are {', '.join(sorted(FUNCTIONS))}")
     least, most, make = entry

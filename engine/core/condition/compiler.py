@@ -12,6 +12,7 @@ from quiver.engine.core.condition.syntax import DEEPEST, TOO_DEEP, Syntax
 from quiver.engine.core.condition.terms import Constants, Operator, Part, Term
 from quiver.engine.core.condition.values import Constant, number
 from quiver.errors import BadSpec
+from quiver.wording import nearest
 
 #: What a node may have besides what it is made of; anything else it has is not understood.
 _PLAIN = {"this", "expression", "expressions"}
@@ -118,7 +119,7 @@ class Compiler:
         alike = [name for name in self._domains if name.lower() == written.lower()]
         if len(alike) == 1 and not quoted:
             return alike[0]
-        near = sql.nearest(written, self._domains)
+        near = nearest(written, self._domains)
         hint = f"did you mean {near}? " if near else ""
         raise BadSpec(
             f"there is no column {written!r}: {hint}a text takes single quotes, as in '{written}'; there are"

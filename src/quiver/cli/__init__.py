@@ -9,6 +9,7 @@ import typer
 
 from quiver.cli.add import add
 from quiver.cli.bench import bench
+from quiver.cli.count import count
 from quiver.cli.delete import delete
 from quiver.cli.demo import demo
 from quiver.cli.doctor import doctor
@@ -17,10 +18,12 @@ from quiver.cli.get import get
 from quiver.cli.index import index
 from quiver.cli.info import info
 from quiver.cli.prune import prune
+from quiver.cli.quarantine import quarantine
 from quiver.cli.search import search
 from quiver.cli.train import train
 from quiver.cli.version import versions
 from quiver.errors import QuiverError, explained
+from quiver.wording import command_line
 
 app = typer.Typer(
     name="quiver",
@@ -30,7 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (add, search, index, fit, info, get, delete, versions, prune, train, doctor, demo):
+
+
+@app.callback()
+def worded(context: typer.Context) -> None:
+    """Word the messages of every command for the command line."""
+    context.with_resource(command_line())
+
+
+for command in (add, search, index, fit, info, get, count, delete, versions, quarantine, prune, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

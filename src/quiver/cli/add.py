@@ -4,17 +4,16 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import show, table
+from quiver.cli import place, show, table
 from quiver.types import Metric
-
-Collection = Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")]
 
 #: Number of printed ids of items whose files are gone; ``--json`` has them all.
 _LISTED = 50
 
 
 def add(
-    collection: Collection,
+    context: typer.Context,
+    collection: place.Place,
     paths: Annotated[
         list[str] | None,
         typer.Argument(help="Folders, files, globs, CSV/TSV/JSONL/Parquet manifests, webdataset tars, vectors."),
@@ -69,11 +68,12 @@ def add(
 
     Without PATHS, the stored items are embedded with the given encoder.
     """
-    import quiver
     from quiver.engine.ingest.report import Report
     from quiver.engine.tasks import own_files
 
-    target = quiver.open(collection, catch_up=catch_up, trust=trust)
+    if not paths:
+        place.check_named(collection, context)
+    target = place.opened(collection, command="add", others=paths or (), catch_up=catch_up, trust=trust)
     if space is None:
         report = target.add(
             *(paths or ()),

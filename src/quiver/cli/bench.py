@@ -210,15 +210,15 @@ def _shared(found: dict[str, Any]) -> list[str]:
 def _tables(tables: Any, remarks: list[str]) -> None:
     for title, titles, rows in tables:
         print(f"\n{title}")
-        show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
+        show.write_table(titles, rows)
     print()
     for remark in remarks:
         print(remark)
 
 
 def _print(titles: Any, rows: Any, remarks: list[str]) -> None:
-    """Print a table and its remarks; in a pipe, tab-separated with a header row."""
-    show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
+    """Print a table and its remarks."""
+    show.write_table(titles, rows)
     print()
     for remark in remarks:
         print(remark)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 from quiver.errors import BadSpec
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def delete(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of items.")] = None,
     where: Annotated[
         str | None, typer.Option(help='SQL condition, such as "price < 5": delete all matching items.')
@@ -33,9 +33,7 @@ def delete(
 
     With --where, the number of matching items is shown and confirmed first.
     """
-    import quiver
-
-    opened, params = quiver.open(collection), show.params(param)
+    opened, params = place.opened(collection, command="delete", others=ids or ()), show.params(param)
     if where is not None and not ids and not yes and expect is None:
         expect = _confirmed(opened, where, params)
         if expect is None:

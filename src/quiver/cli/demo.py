@@ -45,7 +45,7 @@ def demo(
         answers.append((query, result))
         print(says)
         rows = [(f"{hit.score:.3f}", hit.id, show.brief({"text": hit.meta.get("text", "")})) for hit in result.hits[:3]]
-        show.write_table(("score", "id", "says"), rows)
+        show.write_table(("score", "id", "says"), rows, header=False)
         print()
     print(render(answers[0][1].plan, answers[0][1].actual))
     page = out / "index.html"

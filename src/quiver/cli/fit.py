@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 
 
 def fit(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     questions: Annotated[
         Path,
         typer.Argument(
@@ -31,7 +31,6 @@ def fit(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Learn the weight of a reranker against recall, or of each fused list. Later searches use the learned weights."""
-    import quiver
     from quiver.engine.tasks.labelled_queries import read
     from quiver.types import Query
 
@@ -39,7 +38,7 @@ def fit(
     for note in asked.notes:
         show.warn(note)
     queries = [Query(media, target=target, hybrid=hybrid, scorer=scorer) for media in asked.media]
-    learnt = quiver.open(collection, trust=trust).fit(
+    learnt = place.opened(collection, command="fit", others=[str(questions)], trust=trust).fit(
         queries, asked.answers, scorer=scorer, depth=depth, source=questions.name
     )
     show.write_json(asdict(learnt)) if json else print(learnt)

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 from quiver.errors import BadSpec
 
 
 def index(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     spec: Annotated[
         str | None,
         typer.Argument(
@@ -38,11 +38,9 @@ def index(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build an index. Searches keep working meanwhile, and items added later are found too."""
-    import quiver
-
     if updates not in ("rare", "often"):
         raise BadSpec(f"--updates is rare or often, not {updates!r}")
-    opened, spaces = quiver.open(collection, trust=trust), space or ()
+    opened, spaces = place.opened(collection, command="index", others=[spec] if spec else (), trust=trust), space or ()
     if check:
         found = opened.check(spaces=spaces)
         show.write_json(found) if json else _print_checks(found)

@@ -4,23 +4,22 @@ from typing import Annotated, Any
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 from quiver.cli.index import show_promise
 
 
 def info(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show item counts, spaces, encoders, metadata, indexes with recall targets, and quarantined items with reasons."""
-    import quiver
-
-    found = quiver.open(collection).info()
+    found = place.opened(collection).info()
     if json:
         show.write_json(found)
         return
     media = ", ".join(f"{count:,} {name}" for name, count in found["media"].items())
-    print(f"{found['uri']}\nversion {found['version']}, {found['items']:,} items ({media or 'vectors only'})\n")
+    print(f"collection: {found['uri']}\nversion: {found['version']}")
+    print(f"items: {found['items']:,} ({media or 'vectors only'})\n")
     rows = [_column(column) for column in found["columns"]]
     show.write_table(("embeds", "space", "dim", "metric", "revision", "indexes", "encoder"), rows)
     for column in found["columns"]:
@@ -35,6 +34,10 @@ def info(
 
 def _column(column: dict[str, Any]) -> tuple[Any, ...]:
     plain = (column["key"], column["space"], column["dim"], column["metric"], column["revision"][:8])
-    late = {kind: f" ({state['share']:.0%} behind)" for kind, state in column["behind"].items() if state["share"]}
+    late = {
+        kind: f" ({state['share']:.0%} behind: {state['tail']:,} vectors are scanned beside it)"
+        for kind, state in column["behind"].items()
+        if state["share"]
+    }
     indexes = ", ".join(kind + late.get(kind, "") for kind in column["indexes"])
     return (*plain, indexes, column["encoder"] or "ready-made")

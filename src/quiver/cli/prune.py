@@ -5,18 +5,16 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 
 
 def prune(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     days: Annotated[float, typer.Option(help="Keep versions that are younger than this many days.")] = 7,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Remove old versions and free their disk space. The newest version always stays."""
-    import quiver
-
-    pruned = quiver.open(collection).prune(days=days)
+    pruned = place.opened(collection).prune(days=days)
     if json:
         show.write_json(asdict(pruned))
         return

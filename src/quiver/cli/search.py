@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 from quiver.errors import BadSpec
 
 
 def search(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     text: Annotated[list[str] | None, typer.Option(help="Text to search with; may be repeated.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="An image file; may be repeated.")] = None,
     audio: Annotated[str | None, typer.Option(help="An audio file.")] = None,
@@ -18,7 +18,8 @@ def search(
     before: Annotated[str | None, typer.Option(help="First image of a before/after pair.")] = None,
     after: Annotated[str | None, typer.Option(help="Second image of a before/after pair.")] = None,
     id: Annotated[
-        list[str] | None, typer.Option(help="Positive example: id of a stored item; may be repeated.")
+        list[str] | None,
+        typer.Option("--id", "--like", help="Positive example: id of a stored item; may be repeated."),
     ] = None,
     unlike: Annotated[
         list[str] | None,
@@ -73,7 +74,6 @@ def search(
     Several inputs are combined by a trained composer if there is one; otherwise each is searched separately and the
     results are fused by reciprocal rank (RRF).
     """
-    import quiver
     from quiver.types import MEDIA, Query
 
     group_by = _renamed(group_by, group, "--group", "--group-by")
@@ -103,7 +103,7 @@ def search(
         hybrid=hybrid,
         exclude=tuple(exclude or ()),
     )
-    opened = quiver.open(collection, trust=trust)
+    opened = place.opened(collection, trust=trust)
     if explain:
         plan = opened.explain(query)
         show.write_json({"hits": [], "plan": plan.to_dict(), "partial": False}) if json else print(plan)
@@ -113,7 +113,7 @@ def search(
         from quiver.engine.contact_sheet import write
 
         write(html, [(query, result)], collection=opened)
-    _print(result, first=1 if group_by else offset + 1, json=json, analyze=analyze)
+    _print(result, first=1 if group_by else offset + 1, offset=offset, json=json, analyze=analyze)
 
 
 def _one_or_all(given: Any) -> Any:
@@ -145,7 +145,7 @@ def _check(media: dict[str, Any]) -> None:
                 raise BadSpec(f"--{name}: there is no file {value}")
 
 
-def _print(result: Any, *, first: int, json: bool, analyze: bool) -> None:
+def _print(result: Any, *, first: int, offset: int, json: bool, analyze: bool) -> None:
     from quiver.engine.execution.plan import render
 
     if json:
@@ -157,4 +157,9 @@ def _print(result: Any, *, first: int, json: bool, analyze: bool) -> None:
     else:
         for note in result.plan.notes:
             show.warn(note)
-    show.write_table(("", "score", "id", "metadata"), rows)
+    if not rows:
+        from quiver.engine.serving import no_hits
+
+        show.warn(f"no hits: {no_hits.reason(result, offset=offset)}")
+        return
+    show.write_table(("", "score", "id", "metadata"), rows, header=False)

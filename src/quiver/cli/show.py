@@ -30,10 +30,16 @@ def write_json(value: Any) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent))
 
 
-def write_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under titles; in a pipe, one line per row with tabs between columns, and nothing is shortened."""
+def write_table(titles: Sequence[str], rows: Sequence[Sequence[Any]], *, header: bool = True) -> None:
+    """Print rows under titles; in a pipe, one line per row with tabs between columns, and nothing is shortened.
+
+    Args:
+        titles: the titles of the columns.
+        rows: values to print.
+        header: whether the titles are the first line in a pipe too.
+    """
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in [titles, *rows] if header else rows:
             print("\t".join(escaped(value) for value in row))
         return
     from rich.console import Console

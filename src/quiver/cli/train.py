@@ -154,7 +154,7 @@ def _list(school: Any, *, json: bool) -> None:
         (each.name, each.kind, *(_written(values.get(each.name, "")) for values in presets.values()), each.says)
         for each in settings
     ]
-    show.write_table(titles, rows if sys.stdout.isatty() else [titles, *rows])
+    show.write_table(titles, rows)
 
 
 def _written(value: Any) -> str:

@@ -4,17 +4,15 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 
 
 def versions(
-    collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
+    collection: place.Place,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the versions: number, time, number of items."""
-    import quiver
-
-    found = quiver.open(collection).versions()
+    found = place.opened(collection).versions()
     if json:
         show.write_json(found)
         return

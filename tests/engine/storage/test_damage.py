@@ -62,7 +62,7 @@ def test_all_manifests_lost_is_damage_and_an_empty_place_is_none(place, tmp_path
     for path in (place / "items.lance" / "_versions").iterdir():
         path.unlink()
     assert "no collection" not in told(opened(place).info)
-    with pytest.raises(NoCollection, match=r"no collection at .*: `quiver add COLLECTION FILES` makes one"):
+    with pytest.raises(NoCollection, match=r"no collection at .*quiver.open\('.*'\).add\('photos'\) makes one"):
         opened(tmp_path / "empty").info()
     with pytest.raises(BadCollection, match="there is no version 77 of"):
         opened(tmp_path / "empty").checkout(77)
