@@ -4,10 +4,11 @@ Written once for every generator: a generator continues a sentence word by word 
 one (``read``). Its state is a mapping of tensors whose rows are sentences, so that a search may keep, repeat or drop
 rows.
 
-Beam search, length penalty: Wu et al. 2016, arXiv:1609.08144, section 7, with their ((5 + n) / 6)^penalty.
+Beam search divides log probabilities by n^penalty, n the number of words with the end: with 1, their mean per word.
 Legend: B pairs, K beams, L words, V vocabulary.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,11 +65,18 @@ class Sentence:
 
     Attributes:
         ids: of its words, without begin and end.
-        score: log probability, end included, divided by the length penalty; larger is better.
+        logp: log probability, end included.
+        score: ``logp`` by the length penalty; larger is better.
     """
 
     ids: tuple[int, ...]
+    logp: float
     score: float
+
+    @property
+    def mean(self) -> float:
+        """Log probability per word, end included."""
+        return self.logp / (len(self.ids) + 1)
 
 
 def greedy(generator: Generator, memory: Tensor, *, most: int) -> list[Sentence]:
@@ -97,8 +105,8 @@ def greedy(generator: Generator, memory: Tensor, *, most: int) -> list[Sentence]
         if not going_B.any():
             break
     return [
-        Sentence(_words(generator, row), score)
-        for row, score in zip(torch.stack(words, dim=1).tolist(), total_B.tolist(), strict=True)
+        Sentence(_words(generator, row), logp, logp)
+        for row, logp in zip(torch.stack(words, dim=1).tolist(), total_B.tolist(), strict=True)
     ]
 
 
@@ -112,7 +120,7 @@ def beam(generator: Generator, memory: Tensor, *, beams: int, most: int, penalty
         memory: of B pairs.
         beams: sentences kept per pair; 1 is greedy search.
         most: largest number of words; a sentence that reaches it must end.
-        penalty: 0 compares log probabilities, 1 nearly their means per word: larger values prefer longer sentences.
+        penalty: 0 compares log probabilities, 1 their means per word: larger values prefer longer sentences.
 
     Returns:
         Up to ``beams`` different sentences per pair, best first.
@@ -132,7 +140,7 @@ def beam(generator: Generator, memory: Tensor, *, beams: int, most: int, penalty
         stay_V[generator.pad] = 0  # an ended sentence goes on with padding alone
         sums_BKV = total_BK[:, :, None] + torch.where(going_BK[:, :, None], logp_BKV, stay_V)
         longer_BK = length_BK + going_BK
-        ranked_BKV = sums_BKV / _penalty(longer_BK, penalty)[:, :, None]
+        ranked_BKV = sums_BKV / (longer_BK**penalty)[:, :, None]
         place_BK = ranked_BKV.flatten(1).topk(beams, dim=1).indices
         from_BK, word_BK = place_BK // size, place_BK % size
         total_BK = sums_BKV.flatten(1).gather(1, place_BK)
@@ -143,10 +151,14 @@ def beam(generator: Generator, memory: Tensor, *, beams: int, most: int, penalty
         state = _rows(state, (from_BK + torch.arange(batch, device=device)[:, None] * beams).flatten())
         if not (going_BK & total_BK.isfinite()).any():
             break
-    score_BK = total_BK / _penalty(length_BK, penalty)
+    score_BK = total_BK / length_BK**penalty
     return [
-        [Sentence(_words(generator, row), score) for row, score in zip(rows, scores, strict=True) if score > -torch.inf]
-        for rows, scores in zip(ids_BKL[:, :, 1:].tolist(), score_BK.tolist(), strict=True)
+        [
+            Sentence(_words(generator, row), logp, score)
+            for row, logp, score in zip(*own, strict=True)
+            if logp > -math.inf
+        ]
+        for own in zip(ids_BKL[:, :, 1:].tolist(), total_BK.tolist(), score_BK.tolist(), strict=True)
     ]
 
 
@@ -185,10 +197,6 @@ def _allowed(generator: Generator, logp_BV: Tensor, step: int, most: int) -> Ten
     allowed_BV = logp_BV.clone()
     allowed_BV[:, sorted(barred)] = -torch.inf
     return allowed_BV
-
-
-def _penalty(length: Tensor, penalty: float) -> Tensor:
-    return ((5 + length) / 6) ** penalty
 
 
 def _rows(state: State, rows: Tensor) -> State:

@@ -19,6 +19,7 @@ EXTRAS = {
     "onnxruntime": ("onnxruntime", "onnx"),
     "open_clip": ("open_clip_torch", "open_clip"),
     "pillow_heif": ("pillow-heif", "heic"),
+    "pycocoevalcap": ("pycocoevalcap", "captions"),
     "qdrant_client": ("qdrant-client", "peers"),
     "scipy": ("scipy", "train"),
     "sentence_transformers": ("sentence-transformers", "transformers"),

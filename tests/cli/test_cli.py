@@ -188,3 +188,5 @@ def test_what_a_user_can_put_right_is_one_line_without_a_traceback(shop, argumen
 def test_doctor_says_what_loads(tmp_path):
     found = json.loads(run("doctor", "--json").stdout)
     assert found["libraries"]["lance"]["problem"] is None and "classic" in found["encoders"]
+    assert set(found["caption_measures"]) == {"METEOR", "SPICE"}
+    assert found["java"] is not None or all(found["caption_measures"].values())

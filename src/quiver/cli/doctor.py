@@ -28,6 +28,7 @@ _LIBRARIES = {
     "soundfile": "soundfile",
     "soxr": "soxr",
     "PIL": "pillow",
+    "pycocoevalcap": "pycocoevalcap",
 }
 
 
@@ -37,7 +38,7 @@ def doctor(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the installation: versions, import errors, GPUs, threads, and search speed on this machine."""
+    """Check the installation: versions, import errors, GPUs, Java, threads, and search speed on this machine."""
     from quiver import __version__, registry
 
     found: dict[str, Any] = {
@@ -48,6 +49,7 @@ def doctor(
         "encoders": registry.names("encoders"),
         "indexers": registry.names("indexers"),
         **_compute(),
+        **_java(),
         "costs": _costs(anew=calibrate),
     }
     if json:
@@ -55,10 +57,21 @@ def doctor(
         return
     for name in ("quiver", "python", "machine", "gpus", "torch_threads"):
         print(f"{name.replace('_', ' ')}: {found[name]}")
+    print(f"java: {found['java'] or 'not found'}")
+    for measure, problem in found["caption_measures"].items():
+        print(f"{measure}: {problem or 'can be computed'}")
     rows = [(name, each["version"] or "-", each["problem"] or "loads") for name, each in found["libraries"].items()]
     show.write_table(("library", "version", "state"), rows)
     print(_priced(found["costs"]))
     print(f"encoders: {', '.join(found['encoders'])}\nindexers: {', '.join(found['indexers'])}")
+
+
+def _java() -> dict[str, Any]:
+    """Return the version of Java, and by measure of captions that needs it why it cannot be computed."""
+    from quiver.benchmarks.metric import caption_java
+
+    problems = {measure: caption_java.missing(measure) for measure in ("METEOR", "SPICE")}
+    return {"java": caption_java.version(), "caption_measures": problems}
 
 
 def _costs(*, anew: bool) -> dict[str, Any]:

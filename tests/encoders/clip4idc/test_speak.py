@@ -15,6 +15,15 @@ WORDS = Words(size=6, begin=1, end=2, pad=0, length=8)
 MOST = 3
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Many tiny steps: threads would wait for each other most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def sharpened(model, seed):
     """Give a model random weights so large that its words differ much in probability."""
     generator = torch.Generator().manual_seed(seed)
@@ -78,7 +87,7 @@ def test_one_beam_is_greedy_search(make):
     given = memory(model, 6)
     with torch.no_grad():
         best = speak.greedy(model, given, most=5)
-        (beams) = speak.beam(model, given, beams=1, most=5)
+        beams = speak.beam(model, given, beams=1, most=5)
     assert [each.ids for (each,) in beams] == [each.ids for each in best]
     assert [each.score for (each,) in beams] == pytest.approx([each.score for each in best], abs=1e-5)
 
@@ -90,13 +99,16 @@ def test_beams_enough_for_every_sentence_find_the_best_of_all(make, penalty):
     given = memory(model)
     sentences, logp = everything(model, given)
     length = torch.tensor([len(each) + 1 for each in sentences])
-    scores = logp / ((5 + length) / 6) ** penalty
+    scores = logp / length**penalty
     with torch.no_grad():
         found = speak.beam(model, given, beams=60, most=MOST, penalty=penalty)
     for row, told in enumerate(found):
         order = scores[row].argsort(descending=True)
         assert [each.ids for each in told] == [sentences[place] for place in order]
         assert [each.score for each in told] == pytest.approx(scores[row][order].tolist(), abs=1e-4)
+        assert [each.logp for each in told] == pytest.approx(logp[row][order].tolist(), abs=1e-4)
+        if penalty == 1:
+            assert [each.mean for each in told] == pytest.approx([each.score for each in told])
 
 
 @MODELS
