@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from quiver.errors import MissingExtra, QuiverError, optional
 
@@ -90,24 +91,29 @@ def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tupl
     command = [program, "-Xmx2G", _UTF8, "-jar", str(folder / "meteor-1.5.jar"), "-", "-", "-stdio"]
     command += ["-l", "en", "-norm"]
     asked = [" ||| ".join(("SCORE", *own, said)) for said, own in zip(captions, references, strict=True)]
-    with subprocess.Popen(
+    running = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
-    ) as running:
-        assert running.stdin is not None and running.stdout is not None
-        try:
-            statistics = []
-            for line in asked:  # one by one: both pipes are finite
-                running.stdin.write(line + "\n")
-                running.stdin.flush()
-                statistics.append(running.stdout.readline().strip())
-            running.stdin.write(" ||| ".join(("EVAL", *statistics)) + "\n")
-            running.stdin.flush()
-            each = [float(running.stdout.readline()) for _ in asked]
-            return float(running.stdout.readline()), each
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"METEOR's Java program stopped ({error}): is there 2 GB of memory?") from error
-        finally:
-            running.kill()
+    )
+    assert running.stdin is not None and running.stdout is not None
+    try:
+        statistics = [_answer(running.stdin, running.stdout, line) for line in asked]  # both pipes are finite
+        first = _answer(running.stdin, running.stdout, " ||| ".join(("EVAL", *statistics)))
+        each = [float(first), *(float(running.stdout.readline()) for _ in asked[1:])]
+        return float(running.stdout.readline()), each
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"METEOR's Java program stopped ({error}): is there 2 GB of memory?") from error
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+        with suppress(OSError):  # the program may have ended before it read everything
+            running.stdin.close()
+
+
+def _answer(given: IO[str], found: IO[str], line: str) -> str:
+    given.write(line + "\n")
+    given.flush()
+    return found.readline().strip()
 
 
 def spice(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
