@@ -64,6 +64,7 @@ class Ready:
     key: str | None
     metric: Metric
     meta: Any
+    media: str | None = None
 
 
 class Changes:
@@ -76,24 +77,26 @@ class Changes:
         self._searcher, self._batcher = searcher, batcher
         self._quarantine, self._reach, self._background = quarantine, reach, background
 
-    def add(
-        self, sources: Sequence[str | Path | Item], encoder: str | Sequence[str], tables: Tables, options: AddOptions
-    ) -> Report:
+    def add(self, sources: Sequence[Any], encoder: str | Sequence[str], tables: Tables, options: AddOptions) -> Report:
         """Add items, or embed the stored items with another encoder: see ``Collection.add``."""
         if isinstance(memory := options.get("max_memory"), str):
             options["max_memory"] = index_choice.parse(memory)
         chosen = Options.of(options)
         share_arenas()
-        if odd := [each for each in sources if not isinstance(each, str | os.PathLike | Item)]:
-            raise BadSpec(
-                f"add takes paths and Items as separate arguments, as in add(*items), not a {type(odd[0]).__name__}"
-            )
-        items = [each for each in sources if isinstance(each, Item)]
-        paths = [str(each) for each in sources if not isinstance(each, Item)]
+        items, paths, rows = _sorted(sources)
         check_order(paths)
         if chosen.sync and not paths:
             raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
+        if not rows:
+            return self._add_files(items, paths, named, tables, chosen)
+        report = self._add_files(items, paths, named, tables, chosen) if items or paths else Report()
+        return report.plus(self._add_rows(rows, named, tables, chosen))
+
+    def _add_files(
+        self, items: Sequence[Item], paths: Sequence[str], named: Iterable[str], tables: Tables, chosen: Options
+    ) -> Report:
+        """Add Items and files, or embed the stored items if there are none."""
         given: list[source.Source] = [Given.of(items)] if items else []
         table_of = None if tables.meta is None else str(tables.meta)
 
@@ -104,7 +107,7 @@ class Changes:
                 source.open(paths, meta=table_of, key=tables.key, media=tables.media, roots=roots, **chosen.columns)
             ]
 
-        if (present := self._present()) is None and sources:
+        if (present := self._present()) is None and (items or paths):
             check_new(self._uri)
         origins = [*given, *opened(roots := roots_of(present))]
         encoders = self._loaded(named)
@@ -125,6 +128,33 @@ class Changes:
         report.notes += self.settle(table, changed=report.changed)
         return report
 
+    def _add_rows(self, rows: Sequence[Any], named: Iterable[str], tables: Tables, chosen: Options) -> Report:
+        """Add rows from memory, block by block; the encoders are loaded once."""
+        choice = source.choose(media=tables.media, **{"id_column": None, "path_column": None, **chosen.columns})
+        encoders = self._loaded(named)
+        seen, report, table = source.Seen(), Report(), None
+        if (present := self._present()) is None:
+            check_new(self._uri)
+        for block in (block for each in rows for block in source.blocks(each)):
+            roots = roots_of(table or present)
+            origin = (
+                source.open_rows(block, choice, roots=roots, seen=seen)
+                if isinstance(block, source.MemoryTable)
+                else Given.of(_items(block))
+            )
+            if table is None:
+                table = self.table(create=True, roots=roots)
+                encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
+            typed = origin.beside(table.schema) if isinstance(origin, Given) else origin
+            ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=self._reach)
+            for _ in track(ingest.run(typed), total=origin.total, show=chosen.progress):
+                pass
+            report = report.plus(ingest.report)
+        report.notes = list(dict.fromkeys(report.notes))
+        if table is not None:
+            report.notes += self.settle(table, changed=report.changed)
+        return report
+
     def add_vectors(self, vectors: Any, ready: Ready, options: VectorOptions) -> Report:
         """Add ready-made vectors: see ``Collection.add_vectors``."""
         if ready.key is not None and ready.key not in KEYS:
@@ -132,8 +162,12 @@ class Changes:
         read = known_options(options, VectorOptions, "add_vectors")
         show = read.pop("progress", None)
         share_arenas()
+        choice = source.choose(read.get("id_column"), None, ready.media)
+        if source.is_rows(vectors):
+            return self._add_vector_rows(vectors, ready, choice, read.get("column") or "vector", show=show)
+        media = choice.named
         parts = [
-            (source.given_or_stored(vectors, ready.ids, ready.meta, **{**read, "column": column}), part)
+            (source.given_or_stored(vectors, ready.ids, ready.meta, **{**read, "column": column}, media=media), part)
             for part, column in source.vector_parts(vectors, ready.key, read.get("column"))
         ]
         columns = [Column(part, given_space(ready.space, origin.dim, ready.metric), None) for origin, part in parts]
@@ -141,13 +175,36 @@ class Changes:
         table.check_fields([column.field() for column in columns])
         report = Report()
         for (origin, _), column in zip(parts, columns, strict=True):
-            taken = Report()
-            taking = take_vectors(table, origin, column, taken, quarantine=self._quarantine)
-            for _ in track(taking, total=origin.total, show=show):
-                pass
-            report = report.plus(taken)
+            report = report.plus(self._taken(table, origin, column, show))
         report.notes += self.settle(table, changed=report.changed)
         return report
+
+    def _add_vector_rows(
+        self, rows: Any, ready: Ready, choice: source.Choice, name: str, *, show: bool | None
+    ) -> Report:
+        """Add rows from memory whose column ``name`` holds ready-made vectors, block by block."""
+        if ready.ids is not None or ready.meta is not None:
+            raise BadSpec("rows have their ids and metadata in their own columns: leave ids and meta out")
+        seen, report, table = source.Seen(), Report(), None
+        for block in source.blocks(rows):
+            if not isinstance(block, source.MemoryTable):
+                raise BadSpec(f"rows with vectors are dicts or tables, not {type(block[0]).__name__}")
+            origin = source.open_rows(block, choice, roots=roots_of(table or self._present()), seen=seen, vector=name)
+            column = Column(ready.key or "image", given_space(ready.space, origin.dim, ready.metric), None)
+            table = table or self.table(create=True)
+            table.check_fields([column.field()])
+            report = report.plus(self._taken(table, origin, column, show))
+        report.notes = list(dict.fromkeys(report.notes))
+        if table is not None:
+            report.notes += self.settle(table, changed=report.changed)
+        return report
+
+    def _taken(self, table: Table, origin: Any, column: Column, show: bool | None) -> Report:
+        taken = Report()
+        taking = take_vectors(table, origin, column, taken, quarantine=self._quarantine, reach=self._reach)
+        for _ in track(taking, total=origin.total, show=show):
+            pass
+        return taken
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
         """Set metadata of items by id: see ``Collection.update_meta``."""
@@ -221,3 +278,32 @@ class Changes:
             for spec in specs:
                 check_encoder(spec, place=self._uri) if stored else give(spec)
             return [load(spec) for spec in specs]
+
+
+def _sorted(sources: Sequence[Any]) -> tuple[list[Item], list[str], list[Any]]:
+    """Return the Items, the paths, and the rows among the sources of an add; lists of Items or paths are joined."""
+    single: list[Any] = []
+    for each in sources:
+        plain = isinstance(each, list | tuple) and all(isinstance(one, str | os.PathLike | Item) for one in each)
+        single += each if plain else [each]
+    rows = [each for each in single if not isinstance(each, str | os.PathLike | Item)]
+    if odd := [each for each in rows if not source.is_rows(each)]:
+        raise BadSpec(_not_rows(odd[0]))
+    items = [each for each in single if isinstance(each, Item)]
+    return items, [str(each) for each in single if isinstance(each, str | os.PathLike)], rows
+
+
+def _not_rows(given: Any) -> str:
+    """Say why a source of an add is none."""
+    odd = given
+    if isinstance(given, list | tuple):
+        odd = next((each for each in given if not isinstance(each, Item | Mapping)), given)
+    if hasattr(odd, "shape") or isinstance(odd, list | tuple):
+        return "an array of vectors is added with add(vectors=array, ids=[...], space='name')"
+    return f"add takes paths, Items, or rows ({source.FORMS}), not {type(odd).__name__}"
+
+
+def _items(block: Sequence[Any]) -> Sequence[Item]:
+    if odd := [each for each in block if not isinstance(each, Item)]:
+        raise BadSpec(_not_rows(odd[0]))
+    return block

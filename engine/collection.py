@@ -3,15 +3,14 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
 from quiver import registry
 from quiver.conditions import condition_of
-from quiver.engine.changes import Changes, Ready, Tables
+from quiver.engine.adding import Adding
+from quiver.engine.changes import Changes
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
-from quiver.engine.ingest.options import AddOptions, VectorOptions
-from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.words import index_words
 from quiver.engine.searching import Searching
 from quiver.engine.serving.batcher import Batcher
@@ -30,7 +29,7 @@ from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.trust import Reach, remember
-from quiver.types import Item, Metric, Query, strings
+from quiver.types import Item, Query, strings
 from quiver.wording import either
 
 T = TypeVar("T")
@@ -54,7 +53,7 @@ def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Col
     return Collection(place, catch_up=catch_up, trust=trust)
 
 
-class Collection(Searching):
+class Collection(Searching, Adding):
     """Items and their vectors, on disk as one Lance dataset.
 
     Attributes:
@@ -77,37 +76,6 @@ class Collection(Searching):
         with self._batcher.alone():
             return self._session().count(None)
 
-    def add(
-        self,
-        *sources: str | Path | Item,
-        encoder: str | Sequence[str] = (),
-        meta: str | Path | None = None,
-        key: str | None = None,
-        media: str | None = None,
-        **options: Unpack[AddOptions],
-    ) -> Report:
-        """Add items, or embed the stored items with another encoder.
-
-        Args:
-            sources: folders, files, globs, manifests (CSV, TSV, JSONL, Parquet), webdataset tars, or Items. Without
-                sources, the stored items are embedded with the given encoder.
-            encoder: spec or specs, such as ``"timm model=mobilenetv2_100"``. By default the encoders of the
-                collection, or ``classic`` if it has none.
-            meta: table of metadata to join to the files.
-            key: column of that table with the file names; by default it is found by its content.
-            media: keys to take (``"video"``), and columns of media (``"audio=sound,text=caption"``).
-            options: how to read items and compare them with the stored ones: see ``AddOptions``.
-
-        Returns:
-            A report of added, updated, skipped and quarantined items.
-
-        Raises:
-            BadData: a source cannot be read, or its metadata cannot be stored; nothing is added then.
-            BadSpec: an encoder spec is invalid.
-            MissingWeights: the weights of an encoder are not on this machine.
-        """
-        return self._changes.add(sources, encoder, Tables(meta, key, media), options)
-
     def hidden(self, reference: str) -> str | None:
         """Return the reason why a file that an item names is not shown, or None if it may be shown.
 
@@ -115,38 +83,6 @@ class Collection(Searching):
         from which this user added to the collection on this machine, or with ``trust=True``.
         """
         return self._reach.refuses(reference)
-
-    def add_vectors(
-        self,
-        vectors: Any,
-        *,
-        space: str,
-        ids: Sequence[str] | None = None,
-        key: str | None = None,
-        metric: Metric = "cosine",
-        meta: Any = None,
-        **options: Unpack[VectorOptions],
-    ) -> Report:
-        """Add ready-made vectors: an array, or files (npy, npz, Parquet, or a folder of them).
-
-        An item with a stored id gets the new vector and metadata.
-
-        Args:
-            vectors: (n, dim) numbers, or the path of a file or folder.
-            space: name of the space of the vectors.
-            ids: an id for each row of an array. Ids of files come from their column ``id`` or their row numbers.
-            key: the embedded medium: text, image, audio, video or pair. By default image; for a folder of
-                clip-retrieval, image and text if both are there.
-            metric: how vectors are compared: cosine, dot or l2.
-            meta: metadata of each vector, in order. For an array a mapping of columns, a list of dicts, or a data
-                frame (pyarrow, pandas, polars); for files the path of a table.
-            options: how to read files: see ``VectorOptions``.
-
-        Raises:
-            BadData: vectors or metadata cannot be read, or the space has another dimension or metric.
-            BadSpec: ids are missing or not unique, numbers of rows differ, or a name is invalid.
-        """
-        return self._changes.add_vectors(vectors, Ready(space, ids, key, metric, meta), options)
 
     def update_meta(self, values: Mapping[str, Mapping[str, Any]]) -> int:
         """Set metadata of items by id; returns the number of changed items.

@@ -23,13 +23,13 @@ from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.ingest.sync import Seen
-from quiver.engine.source import GivenVectors, Problem, Source, VectorSource
+from quiver.engine.source import GivenVectors, Problem, Rows, Source, VectorSource
 from quiver.engine.source.roots import real_file
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import SpaceMismatch, is_panic
 from quiver.trust import Reach, folders_of
-from quiver.types import Floats, Metric, Space, uri_of
+from quiver.types import MEDIA, Floats, Metric, Space, uri_of
 
 #: Items per decoding task and per forward pass.
 CHUNK = 64
@@ -236,7 +236,13 @@ def embed(
 
 
 def take_vectors(
-    table: Table, source: VectorSource | GivenVectors, column: Column, report: Report, *, quarantine: Quarantine
+    table: Table,
+    source: VectorSource | GivenVectors | Rows,
+    column: Column,
+    report: Report,
+    *,
+    quarantine: Quarantine,
+    reach: Reach | None = None,
 ) -> Iterator[int]:
     """Add ready-made vectors, without decoding or encoding; yields the number of items of each batch.
 
@@ -252,6 +258,8 @@ def take_vectors(
         if len(rows) and column.name not in table.schema.names:
             table.add_fields([column.field()])
         known = Known.look_up(table, rows, (column,))
+        if reach is not None and any(rows[name].null_count < len(rows) for name in MEDIA if name != "text"):
+            reach.add(folders_of(known.items))
         data = _matrix(rows)
         news = _unlike_stored(table, known, column, data)
         replaced += int(known.has(column.name)[news].sum())

@@ -6,7 +6,7 @@ manifest has the id of the file it names, so that a folder and the manifest in i
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
 from itertools import groupby
@@ -14,12 +14,14 @@ from typing import Any
 
 from quiver.engine.source.chain import chain
 from quiver.engine.source.folder import Survey, advice, empty, open_files, sample, survey
-from quiver.engine.source.given_vectors import GivenVectors
+from quiver.engine.source.given_vectors import NO_MEDIA, GivenVectors
 from quiver.engine.source.manifest import open_manifest
+from quiver.engine.source.memory import FORMS, MemoryTable, blocks, is_rows
 from quiver.engine.source.meta import join
 from quiver.engine.source.record import Problem, Source, Tally
 from quiver.engine.source.role import Choice, choose
 from quiver.engine.source.roots import Roots, Sample
+from quiver.engine.source.rows import Rows, Seen, open_rows
 from quiver.engine.source.table import SUFFIXES, is_table
 from quiver.engine.source.vector import VectorSource, open_vectors, vector_parts
 from quiver.engine.source.walk import Entry, Root, entries, walk
@@ -28,13 +30,22 @@ from quiver.errors import BadData, BadSpec
 from quiver.media import kind
 
 __all__ = [
+    "FORMS",
+    "Choice",
     "GivenVectors",
+    "MemoryTable",
     "Problem",
+    "Rows",
+    "Seen",
     "Source",
     "VectorSource",
+    "blocks",
     "chain",
+    "choose",
     "given_or_stored",
+    "is_rows",
     "open",
+    "open_rows",
     "open_vectors",
     "vector_parts",
 ]
@@ -49,12 +60,15 @@ def given_or_stored(
     *,
     column: str | None = None,
     id_column: str | None = None,
+    media: Mapping[str, str] = NO_MEDIA,
 ) -> VectorSource | GivenVectors:
     """Return ready-made vectors as a source: a path is opened, anything else is an array."""
     if not isinstance(vectors, str | os.PathLike):
         if column or id_column:
             raise BadSpec("column and id_column apply to files of vectors, not to an array")
-        return GivenVectors.of(vectors, ids, meta)
+        return GivenVectors.of(vectors, ids, meta, media=media)
+    if media:
+        raise BadSpec("columns of media apply to vectors in memory; a table of a file of vectors names them image, ...")
     if ids is not None:
         raise BadSpec("ids apply to an array of vectors; the ids of a file come from its column id, or its row numbers")
     if meta is not None and not isinstance(meta, str | os.PathLike):

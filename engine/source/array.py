@@ -53,15 +53,15 @@ class Array:
     def _columns(self) -> "Iterator[NDArray[Any]]":
         with open_file(self.path) as file:
             for batch in file.iter_batches(_ROWS, columns=[self.member]):
-                yield _matrix(batch.column(0), self.dim)
+                yield to_matrix(batch.column(0), self.dim)
 
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower().replace(".pq", ".parquet")
 
 
-def _matrix(values: "pa.Array", dim: int) -> "NDArray[Any]":
-    """Return (m, dim) float32 of a list column."""
+def to_matrix(values: "pa.Array", dim: int) -> "NDArray[Any]":
+    """Return (m, dim) float32 of a list column; a null or a list of another length becomes a row of NaN."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,8 +1,9 @@
 """Vectors from memory: an array, an id for each row, and metadata as columns, rows or a data frame."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,17 @@ from quiver.engine.core.metadata import check_names, convert
 from quiver.engine.core.metadata import plain as plain_type
 from quiver.engine.source import column
 from quiver.engine.source.jsonl import flatten
+from quiver.engine.source.memory import as_column
+from quiver.engine.source.place import Place
 from quiver.engine.source.record import Problem, assemble
-from quiver.engine.source.value import is_utf8, plain
+from quiver.engine.source.value import is_utf8
 from quiver.errors import BadData, BadSpec
-from quiver.types import Floats
+from quiver.types import MEDIA, Floats
 
+#: No columns of media.
+NO_MEDIA: Mapping[str, str] = {}
+#: What columns of media hold: files, and text.
+_TAKES = ("paths or URIs of files: save them as files first", "text")
 #: Accepted forms of metadata, for the error message.
 _FORMS = "a mapping of columns, a list of dicts, or a data frame (pyarrow, pandas, polars)"
 
@@ -29,36 +36,48 @@ class GivenVectors:
         ids: n strings, unique.
         vectors: (n, dim) float32.
         meta: n rows of metadata.
+        media: references of the items, by key of MEDIA.
     """
 
     ids: pa.Array
     vectors: Floats
     meta: pa.Table
+    media: Mapping[str, pa.Array] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, vectors: Any, ids: Sequence[str] | None, meta: Any = None) -> "GivenVectors":
+    def of(
+        cls, vectors: Any, ids: Sequence[str] | None, meta: Any = None, *, media: Mapping[str, str] = NO_MEDIA
+    ) -> "GivenVectors":
         """Check ids, vectors and metadata against each other.
 
         Args:
             vectors: (n, dim) numbers: a NumPy array, a CPU tensor, or lists.
-            ids: an id for each vector.
+            ids: an id for each vector; None to use the column ``id`` of the metadata.
             meta: metadata of each vector: a mapping of columns, a list of dicts, or a data frame.
+            media: columns of the metadata that hold media, by key of MEDIA; a column named like a key holds it too.
 
         Raises:
             BadSpec: ids are missing or not unique, or the numbers of ids, rows of metadata and vectors differ.
             BadData: the vectors are not numbers, or metadata values of one column do not share a type.
         """
         data = _matrix(vectors)
+        table = _columns(meta, len(data))
+        if ids is None and "id" in table.schema.names:
+            ids = table["id"].cast(pa.string()).to_pylist()
+            table = table.drop_columns("id")
         if ids is None:
-            raise BadSpec("vectors given as an array need ids, one for each row: ids=[str(n) for n in range(n)]")
+            raise BadSpec(
+                "vectors given as an array need ids, one for each row: ids=[str(n) for n in range(n)], or a column id"
+                " in meta"
+            )
         names = _ids(ids)
         if len(names) != len(data):
             raise BadSpec(f"there are {len(names):,} ids for {len(data):,} vectors: give one for each row")
-        table = _table(meta, len(data))
         if table.num_rows != len(data):
             raise BadSpec(f"there are {table.num_rows:,} rows of metadata for {len(data):,} vectors: give one for each")
-        return cls(pa.array(names, pa.string()), data, table)
+        table, files = _media(table, media)
+        return cls(pa.array(names, pa.string()), data, _storable(table), files)
 
     @property
     def total(self) -> int:
@@ -85,7 +104,8 @@ class GivenVectors:
             data = self.vectors[start : start + size]
             ids = self.ids.slice(start, size)
             meta = [column.combine_chunks() for column in self.meta.slice(start, size).columns]
-            records = assemble(ids, {}, meta=meta, schema=self.schema)
+            media = {key: values.slice(start, size) for key, values in self.media.items()}
+            records = assemble(ids, media, meta=meta, schema=self.schema)
             lists = pa.FixedSizeListArray.from_arrays(pa.array(data.reshape(-1)), self.dim)
             schema = records.schema.append(pa.field("vector", lists.type))
             yield pa.RecordBatch.from_arrays([*records.columns, lists], schema=schema)
@@ -118,9 +138,23 @@ def _ids(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _table(meta: Any, rows: int) -> pa.Table:
+def _media(table: pa.Table, named: Mapping[str, str]) -> tuple[pa.Table, dict[str, pa.Array]]:
+    """Take the columns of media out of the metadata; relative paths start from the working directory."""
+    names = table.schema.names
+    found = {key: column.known(name, names, path="meta") for key, name in named.items()}
+    found |= {key: key for key in MEDIA if key in names and key not in found}
+    here = Place(os.getcwd(), "")
+    media = {}
+    for key, name in found.items():
+        if plain_type(table[name].type) not in (pa.string(), pa.null()):
+            raise BadData(f"column {name} has the type {table[name].type}: {key} takes {_TAKES[key == 'text']}")
+        values = column.filled(convert(table[name], pa.string()).combine_chunks())
+        media[key] = values if key == "text" else here.resolve(values)
+    return table.drop_columns(list(set(found.values()))) if found else table, media
+
+
+def _storable(table: pa.Table) -> pa.Table:
     """Return metadata as columns of storable types."""
-    table = _columns(meta, rows)
     check_names(table.schema.names)
     columns = {name: _typed(name, table[name]) for name in table.schema.names}
     return pa.table(columns) if columns else table.select([])
@@ -131,12 +165,13 @@ def _columns(meta: Any, rows: int) -> pa.Table:
         return pa.table({"": pa.nulls(rows)}).select([])
     try:
         if isinstance(meta, Mapping):
-            columns = {name: _array(name, values) for name, values in meta.items()}
+            check_names([name for name in meta if not isinstance(name, str)])
+            columns = {name: as_column(name, values, "metadata column") for name, values in meta.items()}
             return pa.table(columns) if columns else _columns(None, rows)
         if isinstance(meta, list | tuple):
             flat = [flatten(row) for row in meta]
             names = dict.fromkeys(name for row in flat for name in row)
-            columns = {name: _array(name, [row.get(name) for row in flat]) for name in names}
+            columns = {name: as_column(name, [row.get(name) for row in flat], "metadata column") for name in names}
             return pa.table(columns) if columns else _columns(None, len(meta))
         if hasattr(meta, "__arrow_c_stream__"):
             return pa.table(meta)
@@ -145,24 +180,6 @@ def _columns(meta: Any, rows: int) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, AttributeError, ValueError) as error:
         raise BadData(f"metadata cannot be read: {error}; give {_FORMS}") from error
     raise BadSpec(f"metadata must be {_FORMS}, not {type(meta).__name__}")
-
-
-def _array(name: Any, values: Any) -> pa.Array | pa.ChunkedArray:
-    """Make a column; fast if its values share a type."""
-    check_names([name])
-    if isinstance(values, pa.Array | pa.ChunkedArray):
-        return values
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        try:
-            singly = [plain(value) for value in values]
-        except (TypeError, ValueError) as error:
-            told = f"a value of type {error}" if isinstance(error, TypeError) else f"a value that {error}"
-            raise BadData(f"metadata column {name!r} has {told}") from error
-        kinds = column.Inference()
-        kinds.see_values("", singly, dates=False)
-        return column.from_values(singly, kinds.schema().field(0).type)
 
 
 def _typed(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -8,14 +8,13 @@ A column that became the id or a medium is not repeated among the metadata.
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from quiver.engine.source import column
 from quiver.engine.source.place import Place
 from quiver.engine.source.references import plain
-from quiver.engine.source.table import Table
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind
 from quiver.types import MEDIA
@@ -39,6 +38,34 @@ PATHS = [
 ]
 _CAPTIONS = ("caption", "captions")
 _PROBED = 20  # paths looked up on disk to check a manifest
+
+
+class Described(Protocol):
+    """A table whose columns get roles."""
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns under their original names."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Its name in messages."""
+        ...
+
+    @property
+    def base(self) -> str:
+        """Where its relative paths start, in words."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user."""
+        ...
+
+    def texts(self, *names: str) -> Iterator["pa.RecordBatch"]:
+        """Yield columns as strings."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +161,7 @@ class Roles:
         return pa.schema([(new, read.field(old).type) for old, new in self.meta.items()])
 
 
-def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Roles, tuple[str, ...]]:
+def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[Roles, tuple[str, ...]]:
     """Assign every column of a table its role; returns notes for the user too.
 
     Args:
@@ -168,7 +195,7 @@ def assign(table: Table, choice: Choice, *, vectors: bool = False) -> tuple[Role
     return roles, (*table.notes, *notes, *id_notes, *column.renaming_notes(meta))
 
 
-def media_columns(table: Table, choice: Choice) -> dict[str, str]:
+def media_columns(table: Described, choice: Choice) -> dict[str, str]:
     """Return the column by media key: columns the user named, then columns named like a wanted key."""
     names = table.schema.names
     media = {key: column.known(name, names, path=table.path) for key, name in choice.named.items()}
@@ -178,7 +205,7 @@ def media_columns(table: Table, choice: Choice) -> dict[str, str]:
     return media
 
 
-def _path_column(table: Table, choice: Choice, media: Mapping[str, str]) -> str | None:
+def _path_column(table: Described, choice: Choice, media: Mapping[str, str]) -> str | None:
     """Return the column of paths: the one named, or the first whose name and values both look like paths."""
     if choice.path_column:
         return column.known(choice.path_column, table.schema.names, path=table.path)
@@ -195,7 +222,7 @@ def _path_column(table: Table, choice: Choice, media: Mapping[str, str]) -> str 
     return None
 
 
-def identity(table: Table, choice: Choice, *, among: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+def identity(table: Described, choice: Choice, *, among: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     """Return the column of ids: the named one, else the first of ``among`` with unique values."""
     if choice.id_column == "none":
         return None, ()
@@ -209,7 +236,7 @@ def identity(table: Table, choice: Choice, *, among: tuple[str, ...]) -> tuple[s
     return None, tuple(notes)
 
 
-def _tells_apart(table: Table, name: str) -> bool:
+def _tells_apart(table: Described, name: str) -> bool:
     seen: set[str] = set()
     count = 0
     for batch in table.texts(name):
@@ -220,7 +247,7 @@ def _tells_apart(table: Table, name: str) -> bool:
     return True
 
 
-def _check_files(table: Table, roles: Roles) -> None:
+def _check_files(table: Described, roles: Roles) -> None:
     """Refuse a manifest if its first files are all missing: it is read from the wrong folder."""
     columns = [name for name in (roles.path, *(roles.media[key] for key in roles.media if key != "text")) if name]
     if not columns:
@@ -232,5 +259,5 @@ def _check_files(table: Table, roles: Roles) -> None:
     if local and len(local) == len(paths) and not any(os.path.exists(path) for path in local):
         raise BadData(
             f"{table.path}: none of the first {len(local)} files exists, such as {local[0]}; "
-            "relative paths start from the manifest's folder"
+            f"relative paths start from {table.base}"
         )

@@ -52,6 +52,11 @@ class Table:
         return sum(self.counts)
 
     @property
+    def base(self) -> str:
+        """Where relative paths start, in words."""
+        return "the manifest's folder"
+
+    @property
     def path(self) -> str:
         """The first file, used in messages."""
         return self.paths[0]
