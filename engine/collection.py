@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quiver import registry
+from quiver.arguments import checked, checked_methods
 from quiver.conditions import condition_of
 from quiver.engine.adding import Adding
 from quiver.engine.changes import Changes
@@ -30,13 +31,14 @@ from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.trust import Reach, remember
 from quiver.types import Item, Query, strings
-from quiver.wording import either
+from quiver.wording import either, is_blank
 
 T = TypeVar("T")
 #: Default recall target if no kind of index is named.
 RECALL = 0.95
 
 
+@checked
 def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Collection":
     """Open a collection: a folder, or a URI that Lance takes (``s3://``, ``gs://``, ``az://``).
 
@@ -48,11 +50,19 @@ def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Col
         trust: load the encoders and read the files that the collection names, even those that this user has not named
             on this machine; both are remembered. Without it such an encoder raises ``Untrusted``, and such a file is
             not shown.
+
+    Raises:
+        BadSpec: ``uri`` is no path, or is empty.
     """
+    if not isinstance(uri, str | os.PathLike) or isinstance(os.fspath(uri), bytes) or is_blank(os.fspath(uri)):
+        raise BadSpec(f"a collection is a folder or a URI, such as {either('shop', repr('shop'))}, not {uri!r:.80}")
+    if "\0" in str(uri):
+        raise BadSpec(f"a path has no NUL character: {str(uri)!r:.80}")
     place = str(uri) if "://" in str(uri) else os.path.abspath(os.path.expanduser(uri))
     return Collection(place, catch_up=catch_up, trust=trust)
 
 
+@checked_methods
 class Collection(Searching, Adding):
     """Items and their vectors, on disk as one Lance dataset.
 

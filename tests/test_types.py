@@ -43,7 +43,7 @@ def test_vectors_of_another_width_are_refused():
         ({}, "the query is empty"),
         ({"text": "a", "k": 0}, "k must be at least 1"),
         ({"text": "a", "target": "smell"}, "target must be one of"),
-        ({"smell": "a"}, "unknown: smell"),
+        ({"smell": "a"}, "search has no option 'smell': it has"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_refused(ask, problem):

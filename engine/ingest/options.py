@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
+from quiver.arguments import check_known
 from quiver.engine.ingest.decode_workers import checked_count, limits_of
 from quiver.engine.ingest.worker_process import Limits
 from quiver.errors import BadSpec
@@ -104,13 +104,15 @@ class Options:
 def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:
     """Return options as a plain dict.
 
+    Args:
+        given: the options.
+        kind: the TypedDict of all options.
+        what: name of the method.
+
     Raises:
         BadSpec: an option is unknown, or a column name is not a string.
     """
-    if unknown := sorted(set(given) - set(kind.__annotations__)):
-        near = get_close_matches(unknown[0], kind.__annotations__, 1)
-        hint = f"did you mean {near[0]}? It" if near else "it"
-        raise BadSpec(f"{what} has no option {unknown[0]!r}: {hint} has {', '.join(kind.__annotations__)}")
+    check_known(what, given, kind.__annotations__)
     values = dict(given)
     for name in ("column", "id_column", "path_column"):
         _column(values, name)

@@ -20,6 +20,7 @@ from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec
 from quiver.types import ROUTES, UNLIKE, WORDS, Query, keys_of
+from quiver.wording import option
 
 #: Least number of candidates per fused list, so that an item found by only one list can still rank high.
 FUSE_DEPTH = 100
@@ -56,7 +57,7 @@ def _scored(query: Query, builder: PlanBuilder) -> bool:
     scorer = scorer_choice.choose(replace(query, spaces=()) if by_routes else query, builder)
     if scorer is None and query.recall is not None:
         raise BadSpec(
-            f"recall={query.recall} needs a scorer, and no scorer here takes the inputs of this query: leave recall out"
+            f"{option('recall', query.recall)} needs a scorer, but no scorer here takes these inputs: leave it out"
         )
     if scorer is None:
         return False
@@ -96,11 +97,13 @@ def _check_comparable(last: Stage) -> None:
     """Refuse a score threshold if the scores are not comparable."""
     if isinstance(last, Fuse):
         raise BadSpec(
-            "min_score needs comparable scores, and these lists are fused by rank: search with one input in one space"
+            f"{option('min_score')} needs comparable scores, and these lists are fused by rank: search with one input"
+            " in one space"
         )
     if isinstance(last, Rerank):
         raise BadSpec(
-            f"min_score needs comparable scores, and {last.scorer} scores only some candidates: set scorer=none"
+            f"{option('min_score')} needs comparable scores, and {last.scorer} scores only some candidates: set"
+            f" {option('scorer', 'none')}"
         )
 
 

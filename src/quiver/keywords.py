@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from quiver.errors import BadSpec
+from quiver.arguments import check_known
 from quiver.types import ALIASES, MEDIA, OLD_NAMES, Query
 
 #: A query as keywords, such as ``{"image": "a.jpg", "target": "video", "k": 5}``. ``Query`` describes them.
@@ -37,7 +37,6 @@ def query_of(ask: Ask) -> Query:
     Raises:
         BadSpec: a keyword is unknown, or the query is empty or contradicts itself.
     """
-    if unknown := ask.keys() - set(KEYWORDS):
-        raise BadSpec(f"search takes {', '.join(KEYWORDS)}; unknown: {', '.join(sorted(unknown))}")
+    check_known("search", ask, KEYWORDS)
     settings = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
     return Query({name: ask[name] for name in MEDIA if ask.get(name) is not None}, **settings)

@@ -1,11 +1,13 @@
 """Old names of arguments: accepted for one release, with a DeprecationWarning."""
 
 import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from quiver.arguments import check_known
 from quiver.errors import BadSpec
 
 T = TypeVar("T")
@@ -53,10 +55,15 @@ def accepts(old: Mapping[str, str], aliases: Mapping[str, str]) -> Callable[[typ
 
     def wrap(cls: type[T]) -> type[T]:
         made: Callable[..., None] = cls.__init__
+        known = [name for name in inspect.signature(made).parameters if name != "self"]
+        names = frozenset(known)
 
         @functools.wraps(made)
         def init(self: Any, *args: Any, **given: Any) -> None:
-            made(self, *args, **(given if also.isdisjoint(given) else current(given, old, aliases)))
+            settings = given if also.isdisjoint(given) else current(given, old, aliases)
+            if not names.issuperset(settings):
+                check_known(cls.__name__, settings, known)
+            made(self, *args, **settings)
 
         cls.__init__ = init  # type: ignore[method-assign]
         for name, now in old.items():

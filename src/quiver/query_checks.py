@@ -5,26 +5,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quiver.errors import BadSpec
+from quiver.wording import is_blank, option
 
 
 def check_values(name: str, held: Any) -> None:
-    """Refuse an empty list, a list with None, and a list of images of a pair."""
+    """Refuse an empty text or path, an empty list, a list with None, and a list of images of a pair."""
+    if isinstance(held, str) and is_blank(held):
+        raise BadSpec(f"{option(name)} is empty: give {'words to search for' if name == 'text' else 'a file'}")
     if not isinstance(held, list | tuple):
         return
     if name in ("before", "after"):
-        raise BadSpec(f"{name} must be one image, not a list")
+        raise BadSpec(f"{option(name)} must be one image, not a list")
+    for each in held:
+        if isinstance(each, str):
+            check_values(name, each)
     if not held or any(each is None for each in held):
-        raise BadSpec(f"{name} is an empty list or contains None: leave it out, or give values")
+        raise BadSpec(f"{option(name)} is an empty list or contains None: leave it out, or give values")
 
 
 def text_of(value: Any) -> str:
     """Return text as a string; bytes are UTF-8.
 
     Raises:
-        BadSpec: it is no text, or no valid Unicode.
+        BadSpec: it is no text, empty, or no valid Unicode.
     """
     if not isinstance(value, str | bytes | bytearray):
         raise BadSpec(f"text must be a string, not {type(value).__name__}")
+    if is_blank(value if isinstance(value, str) else value.decode(errors="replace")):
+        raise BadSpec(f"{option('text')} is empty: give words to search for")
     try:
         return (value.encode() if isinstance(value, str) else bytes(value)).decode()
     except UnicodeError as error:

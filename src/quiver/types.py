@@ -14,6 +14,7 @@ from quiver.conditions import NO_PARAMS, Condition, condition_of
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.old_names import accepts
 from quiver.query_checks import check_values, check_weights, is_finite, text_of
+from quiver.wording import either, option
 
 Metric = Literal["cosine", "dot", "l2"]
 Floats = NDArray[np.float32]
@@ -264,9 +265,9 @@ class Query:
         if (self.like, self.unlike, self.spaces, self.exclude, self.candidates) != ((), (), (), (), None):
             self._take_strings()
         if self.target is not None and self.target not in KEYS:
-            raise BadSpec(f"target must be one of {', '.join(KEYS)}, not {self.target!r}")
+            raise BadSpec(f"{option('target')} must be one of {', '.join(KEYS)}, not {self.target!r}")
         if self.budget_ms is not None and not (is_finite(self.budget_ms) and self.budget_ms > 0):
-            raise BadSpec(f"budget_ms must be a positive number of milliseconds, not {self.budget_ms!r}")
+            raise BadSpec(f"{option('budget_ms')} must be a positive number of milliseconds, not {self.budget_ms!r}")
         if not (type(self.k) is type(self.group_size) is type(self.offset) is int and self.depth is None):
             self._take_counts()
         if not (0 < self.k <= MOST and 0 < self.group_size <= MOST and 0 <= self.offset <= MOST):
@@ -283,19 +284,18 @@ class Query:
                 f"a query takes the media {', '.join(MEDIA)}; unknown: {', '.join(sorted(map(str, unknown)))}"
             )
         if ("before" in self.media) != ("after" in self.media):
-            raise BadSpec("a pair needs both before and after")
+            raise BadSpec(f"a pair needs both {option('before')} and {option('after')}")
         vectors: Any = self.vectors
         if not isinstance(vectors, Mapping):
             kind = type(vectors).__name__
             raise BadSpec(f"vectors must be a mapping from space names to vectors, such as {{'mine': v}}, not {kind}")
         if not (self.media or self.like or self.vectors):
-            raise BadSpec(
-                "the query is empty: give text, image, audio, video, before and after, like, vector or vectors"
-            )
+            inputs = ", ".join(map(option, (*MEDIA, LIKE, "vector")))
+            raise BadSpec(f"the query is empty: give one of {inputs}{either('', ', vectors')}")
         for name in self.media:
             check_values(name, self.media[name])
         if "text" in self.media:
-            self._taketext_of()
+            self._take_text()
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -324,10 +324,10 @@ class Query:
         if self.candidates is not None:
             object.__setattr__(self, "candidates", strings(self.candidates, "candidates"))
 
-    def _taketext_of(self) -> None:
+    def _take_text(self) -> None:
         """Check that text is text; UTF-8 bytes become a string, and strings stay unchanged."""
         held = self.media["text"]
-        if type(held) is str and held.isascii():
+        if type(held) is str and held.isascii() and held.strip() and held.isprintable():
             return
         texts = [text_of(value) for value in values_of(self.media, "text")]
         whole = texts if isinstance(held, list | tuple) else texts[0]
@@ -338,33 +338,37 @@ class Query:
         for name in ("k", "group_size", "offset", *(["depth"] if self.depth is not None else [])):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
-                raise BadSpec(f"{name} must be a whole number, not {value!r}")
+                raise BadSpec(f"{option(name)} must be a whole number, not {value!r}")
             object.__setattr__(self, name, int(value))
 
     def _check_counts(self) -> None:
         for name, least in (("k", 1), ("group_size", 1), ("offset", 0)):
             if getattr(self, name) < least:
-                raise BadSpec(f"{name} must be at least {least}, not {getattr(self, name)}")
+                raise BadSpec(f"{option(name)} must be at least {least}, not {getattr(self, name)}")
             if getattr(self, name) > MOST:
-                raise BadSpec(f"{name} must be at most {MOST:,}, not {getattr(self, name):,}")
+                raise BadSpec(f"{option(name)} must be at most {MOST:,}, not {getattr(self, name):,}")
 
     def _check_choices(self) -> None:
         if self.unlike and not self.like:
-            raise BadSpec("unlike (negative examples) needs at least one positive example: like")
+            raise BadSpec(
+                f"{option('unlike')} (negative examples) needs at least one positive example: {option('like')}"
+            )
         if self.unlike and (both := set(self.like).intersection(self.unlike)):
-            raise BadSpec(f"{min(both)!r} is both in like and in unlike")
+            raise BadSpec(f"{min(both)!r} is both in {option('like')} and in {option('unlike')}")
         if self.min_score is not None and not is_finite(self.min_score):
-            raise BadSpec(f"min_score must be a finite number, not {self.min_score!r}")
+            raise BadSpec(f"{option('min_score')} must be a finite number, not {self.min_score!r}")
         if self.group_size > 1 and self.group_by is None:
-            raise BadSpec("group_size needs group_by: the metadata column to group by")
+            raise BadSpec(f"{option('group_size')} needs {option('group_by')}: the metadata column to group by")
         if self.reduce not in ("mean", "max"):
-            raise BadSpec(f"reduce must be mean or max, not {self.reduce!r}")
+            raise BadSpec(f"{option('reduce')} must be mean or max, not {self.reduce!r}")
         if self.hybrid and "text" not in self.media:
-            raise BadSpec("hybrid needs text to search for")
+            raise BadSpec(f"{option('hybrid')} needs {option('text')} to search for")
         if self.depth is not None and self.depth < 1:
-            raise BadSpec(f"depth must be at least 1, not {self.depth}")
+            raise BadSpec(f"{option('depth')} must be at least 1, not {self.depth}")
         if self.recall is not None and self.scorer == NONE:
-            raise BadSpec(f"recall={self.recall} finds candidates for a scorer, but scorer=none uses no scorer")
+            raise BadSpec(
+                f"{option('recall', self.recall)} finds candidates for a scorer, but {option('scorer', NONE)} uses none"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,14 +50,23 @@ def either(command: str, python: str) -> str:
     return command if _reader["command line"] else python
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word most similar to a misspelt one, or None.
+def is_blank(text: str) -> bool:
+    r"""Whether a text has nothing to be seen in it.
+
+    >>> is_blank(" \t"), is_blank("\u200b"), is_blank("a")
+    (True, True, False)
+    """
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known word most similar to a misspelt one, or None; ``cutoff`` as in ``difflib``.
 
     >>> nearest("min_scroe", ["min_score", "k"])
     'min_score'
     """
     by_letters = {each.lower(): each for each in known}
-    found = get_close_matches(str(word).lower(), by_letters, n=1)
+    found = get_close_matches(str(word).lower(), by_letters, n=1, cutoff=cutoff)
     return by_letters[found[0]] if found else None
 
 
@@ -74,6 +83,6 @@ def unknown(what: str, word: str, known: Iterable[str], *, hints: Iterable[tuple
         hints: names of other libraries, each with the name used here.
     """
     names = list(known)
-    near = dict(hints).get(word) or nearest(word, names)
+    near = dict(hints).get(word) or nearest(word, names, cutoff=0.65)
     hint = f"did you mean {near}? It" if near else "it"
     return f"{what} has no option {word!r}: {hint} has {', '.join(names)}"

@@ -17,6 +17,12 @@ def search(
     video: Annotated[str | None, typer.Option(help="A video file.")] = None,
     before: Annotated[str | None, typer.Option(help="First image of a before/after pair.")] = None,
     after: Annotated[str | None, typer.Option(help="Second image of a before/after pair.")] = None,
+    vector: Annotated[
+        str | None,
+        typer.Option(
+            help="A query vector: a file (npy), or numbers with commas; --space names its space.", metavar="V"
+        ),
+    ] = None,
     id: Annotated[
         list[str] | None,
         typer.Option("--id", "--like", help="Positive example: id of a stored item; may be repeated."),
@@ -84,6 +90,7 @@ def search(
     _check(media)
     query = Query(
         media,
+        vector=None if vector is None else _vector(vector),
         like=tuple(id or ()),
         target=target,
         k=k,
@@ -126,6 +133,21 @@ def _renamed(value: Any, old: Any, name: str, now: str) -> Any:
         return value
     show.warn(f"{name} is now called {now}; the old name will be removed in the next release")
     return old
+
+
+def _vector(given: str) -> Any:
+    """Read a query vector from a file, or from numbers with commas."""
+    import numpy as np
+
+    if not given.lower().endswith(".npy"):
+        try:
+            return np.array([float(word) for word in given.split(",")], np.float32)
+        except ValueError:
+            raise BadSpec(f"--vector {given:.40}: give an .npy file, or numbers such as 0.1,0.2") from None
+    try:
+        return np.load(given, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BadSpec(f"--vector: {given} cannot be read: {error}") from error
 
 
 def _weight(given: str) -> tuple[str, float]:

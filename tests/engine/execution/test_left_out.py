@@ -128,12 +128,12 @@ def test_what_cannot_be_is_refused():
         Query(like=("a",), candidates=7)
     with pytest.raises(BadSpec, match="depth must be at least 1, not 0"):
         Query(like=("a",), depth=0)
-    with pytest.raises(BadSpec, match="recall=routes finds candidates for a scorer, but scorer=none uses no scorer"):
+    with pytest.raises(BadSpec, match="recall='routes' finds candidates for a scorer, but scorer='none' uses none"):
         Query(like=("a",), recall="routes", scorer="none")
 
 
 def test_a_recall_without_a_scorer_is_refused(circle):
     with pytest.raises(
-        BadSpec, match="recall=routes needs a scorer, and no scorer here takes the inputs of this query"
+        BadSpec, match="recall='routes' needs a scorer, but no scorer here takes these inputs: leave it out"
     ):
         circle.search(vectors=at(0), recall="routes")

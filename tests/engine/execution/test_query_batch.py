@@ -81,7 +81,7 @@ def test_an_array_stays_as_it_was(store):
         ({"vectors": {"made": np.ones(DIM)}}, BadSpec, r"not made \(12,\)"),
         ({"vectors": {"made": np.ones((2, DIM)), "other": np.ones((3, 4))}}, BadSpec, r"other \(3, 4\)"),
         ({}, BadSpec, "not none"),
-        ({"text": "red"}, TypeError, "unexpected keyword argument 'text'"),
+        ({"text": "red"}, TypeError, "search_batch has no option 'text'"),
         ({"vectors": {"made": np.ones((2, DIM))}, "k": 0}, BadSpec, "k must be at least 1"),
         ({"vectors": {"made": np.ones((2, 5))}}, SpaceMismatch, "takes vectors of dimension 12, not 5"),
     ],

@@ -1,0 +1,128 @@
+"""Wrong names and empty values of arguments are one line that names what was probably meant."""
+
+import inspect
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import quiver
+from quiver.arguments import HINTS
+from quiver.cli import app
+from quiver.errors import BadSpec, QuiverError
+from quiver.types import Query
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    shop = quiver.open(tmp_path_factory.mktemp("named") / "c", catch_up=False)
+    shop.add_vectors(np.eye(4), ids=list("abcd"), space="s", progress=False)
+    return shop
+
+
+def public():
+    for name, method in inspect.getmembers(quiver.Collection, inspect.isfunction):
+        if not name.startswith("_"):
+            yield name, list(inspect.signature(method).parameters.values())[1:]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in public()])
+def test_an_unknown_keyword_of_any_public_method_is_a_quiver_error_that_lists_the_known_ones(shop, name):
+    with pytest.raises(QuiverError, match=rf"^{name} has no option 'zzz': it has [^\n]*$"):
+        getattr(shop, name)(zzz=1)
+
+
+@pytest.mark.parametrize("name", [name for name, known in public() if any(len(each.name) > 4 for each in known)])
+def test_a_misspelt_keyword_names_the_nearest(shop, name):
+    parameters = next(known for each, known in public() if each == name)
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    for each in parameters:
+        if each.kind in kinds and len(each.name) > 4 and each.name not in HINTS:
+            with pytest.raises(BadSpec, match=rf"has no option '{each.name}_': did you mean {each.name}\?"):
+                getattr(shop, name)(**{f"{each.name}_": 1})
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda shop: shop.search(id="a"), "like"),
+        (lambda shop: shop.search(filter="x", text="a"), "where"),
+        (lambda shop: shop.search(vectr=np.ones(4)), "vector"),
+        (lambda shop: shop.add("x", encodr="classic"), "encoder"),
+        (lambda shop: shop.add("x", max_memroy="1GB"), "max_memory"),
+        (lambda shop: shop.add_vectors(np.eye(4), space="s", id=list("abcd")), "ids"),
+        (lambda shop: quiver.open("x", catchup=False), "catch_up"),
+        (lambda shop: Query(id="a"), "like"),
+        (lambda shop: Query(text="a"), "media"),
+    ],
+)
+def test_the_name_that_is_meant_is_told(shop, call, meant):
+    with pytest.raises(BadSpec, match=rf"did you mean {meant}\?") as refused:
+        call(shop)
+    assert isinstance(refused.value, TypeError), "code that expects Python's own error goes on working"
+
+
+def test_signatures_stay_as_they_are_written():
+    assert {"vector", "text", "k", "where"} <= inspect.signature(quiver.Collection.search).parameters.keys()
+    assert list(inspect.signature(quiver.open).parameters) == ["uri", "catch_up", "trust"]
+    assert quiver.Collection.search.__doc__.startswith("Search with a Query")
+
+
+@pytest.mark.parametrize("uri", ["", " ", "\t\n", "\u200b", 5, None, b"shop", ["shop"], "a\0b"])
+def test_what_is_no_path_is_no_collection(uri):
+    with pytest.raises(BadSpec, match=r"^(a collection is a folder or a URI|a path has no NUL)[^\n]*$"):
+        quiver.open(uri)
+
+
+BLANK = ["", " ", "\n\t ", "\u200b", "\u3000\xa0", b"", b"  ", "\x00", ["red", ""], [" "], ("",)]
+
+
+@pytest.mark.parametrize("text", BLANK)
+def test_a_text_without_a_visible_letter_is_no_query(shop, text):
+    for call in (lambda: shop.search(text=text), lambda: Query({"text": text}), lambda: shop.explain(text=text)):
+        with pytest.raises(BadSpec, match=r"^text is empty: give words to search for$"):
+            call()
+
+
+@pytest.mark.parametrize("text", ["a", "é", "红", "🙂", " a ", "a\nb", b"red", "-"])
+def test_a_text_with_a_visible_letter_is_one(text):
+    assert Query({"text": text}).media["text"] in (text, "red")
+
+
+@pytest.mark.parametrize("medium", ["image", "audio", "video"])
+def test_an_empty_path_is_no_query(shop, medium):
+    with pytest.raises(BadSpec, match=rf"^{medium} is empty: give a file$"):
+        shop.search(**{medium: " "})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--text", " "], "--text is empty: give words to search for"),
+        (["--text", "a", "-k", "0"], "-k must be at least 1, not 0"),
+        (["--text", "a", "--target", "smell"], "--target must be one of text, image, audio, video, pair, not 'smell'"),
+        (["--unlike", "a", "--text", "b"], "--unlike (negative examples) needs at least one positive example: --id"),
+        (["--id", "a", "--group-size", "2"], "--group-size needs --group-by: the metadata column to group by"),
+        (["--id", "a", "--hybrid"], "--hybrid needs --text to search for"),
+        (["--id", "a", "--budget-ms", "-1"], "--budget-ms must be a positive number of milliseconds, not -1.0"),
+        (["--before", "pyproject.toml"], "a pair needs both --before and --after"),
+        (["--vector", "1,x"], "--vector 1,x: give an .npy file, or numbers such as 0.1,0.2"),
+        ([], "the query is empty: give one of --text, --image, --audio, --video, --before, --after, --id, --vector"),
+    ],
+)
+def test_the_command_line_names_options_as_they_are_typed(shop, options, message):
+    done = CliRunner().invoke(app, ["search", shop.uri, *options])
+    assert str(done.exception) == message
+
+
+def test_after_a_command_messages_are_worded_for_python_again(shop):
+    CliRunner().invoke(app, ["search", shop.uri])
+    with pytest.raises(BadSpec, match=r"^k must be at least 1"):
+        shop.search(like="a", k=0)
+
+
+def test_a_vector_is_a_file_or_numbers(shop, tmp_path):
+    np.save(tmp_path / "v.npy", np.eye(4)[2])
+    for vector in ("0,0,1,0", str(tmp_path / "v.npy")):
+        done = CliRunner().invoke(app, ["search", shop.uri, "--vector", vector, "-k", "1"])
+        assert done.stdout.split("\t")[:3] == ["1", "1.0000", "c"], done.output
