@@ -9,6 +9,7 @@ from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
 from quiver.engine.execution.stages.words import Words
+from quiver.engine.statistics.rerank_weights import SCORER
 
 
 def composes(made: Plan) -> bool:
@@ -44,4 +45,6 @@ def summary(made: Plan) -> str | None:
     if compose.recipe is not None:
         return f"{compose.composition} scores the candidates of its recall method {compose.recipe.name}"
     lists = [stage.label.removeprefix("recall ") for stage in made.stages if isinstance(stage, Recall | Words)]
-    return f"{compose.composition} reranks the candidates of: {'; '.join(lists)}"
+    weights = next(stage.weights for stage in made.stages if isinstance(stage, Rerank))
+    blend = "safe blend, not fitted" if weights is None else "alone" if weights == SCORER else "learned weights"
+    return f"{compose.composition} reranks the candidates of: {'; '.join(lists)} ({blend})"

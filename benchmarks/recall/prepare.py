@@ -11,7 +11,7 @@ from typing import Any
 from quiver.benchmarks.recall import plans
 from quiver.benchmarks.recall.query_vectors import Embedded, embedded
 from quiver.benchmarks.recall.scorer_cache import Holding, Key, QuestionBatch, hold
-from quiver.benchmarks.recall.setup import ROUTES, Setup
+from quiver.benchmarks.recall.setup import ALONE, ROUTES, Setup
 from quiver.benchmarks.recall.task_session import Arrow, QuestionCache, TaskQuery, TaskSession
 from quiver.benchmarks.recall.task_store import Stock
 from quiver.engine.core.graph import Composition
@@ -49,11 +49,13 @@ class Kind:
 
     Attributes:
         keys: keys of the query that lead to the target.
-        scored: whether a scorer composes their inputs.
+        scorer: name of the scorer that composes or reranks them; empty without one.
+        reranks: whether that scorer only reranks.
     """
 
     keys: tuple[str, ...]
-    scored: bool
+    scorer: str = ""
+    reranks: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,7 @@ class PreparedTask:
         unread: reason why a question cannot be searched, by its number; its result is an empty list.
         notes: unused inputs, and notes of the planner.
         look: return the candidates before reranking.
-        blend: weight of a reranker against recall; None to rank by the reranker alone.
+        blend: learned weight of a reranker against recall; None to rank as the setup's ``blend`` says.
     """
 
     task: Task
@@ -171,16 +173,21 @@ def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, 
         "spaces": setup.spaces or asked.spaces,
         "index": None if setup.kind == "auto" else setup.kind,
         "weights": {key: each for key, each in weights if key in kind.keys or (key == LIKE and asked.like)},
-        "scorer": setup.scorer or asked.scorer,
+        "scorer": setup.scorer or asked.scorer or _named(setup, kind),
         "budget_ms": setup.budget_ms,
         "exclude": question.exclude,
         "candidates": question.candidates,
         "depth": setup.depth,
-        "recall": (setup.recall or None) if kind.scored else None,
+        "recall": (setup.recall or None) if kind.scorer else None,
         "number": number,
     }
     kept = {each.name: getattr(asked, each.name) for each in fields(Query) if each.name not in chosen}
     return TaskQuery(**kept, **chosen)
+
+
+def _named(setup: Setup, kind: Kind) -> str | None:
+    """Return the reranker to name: a benchmark ranks by it alone, unless the setup asks for the safe blend."""
+    return kind.scorer if kind.reranks and setup.blend == ALONE else None
 
 
 def prepare(
@@ -201,7 +208,7 @@ def prepare(
         setup: the search configuration.
         folder: folder of the vectors.
         kept: cache of inputs that scorers prepared from this stock's questions; grows.
-        blend: weight of a reranker against recall; None to rank by the reranker alone.
+        blend: learned weight of a reranker against recall; None to rank as the setup's ``blend`` says.
         progress: whether to show progress bars; None shows them on a terminal.
 
     Raises:
@@ -224,7 +231,7 @@ def prepare(
             unread |= dict.fromkeys(members, str(error))
     if not ways:
         raise NoRoute(next(iter(unread.values()), f"{task.name} has no questions"))
-    if setup.recall and not any(kind.scored for kind in ways.values()):
+    if setup.recall and not any(kind.scorer for kind in ways.values()):
         raise NoRoute(
             f"plan: recall={setup.recall} is for a scorer, and none here composes the inputs of the questions"
         )
@@ -263,8 +270,8 @@ def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> Kind:
     keys = tuple(key for key in keys_of(query.media) if not setup.held or key in setup.held)
     if not keys and not query.like and not query.vectors:
         raise NoRoute(f"plan: the questions have {', '.join(keys_of(query.media))}, not held={', '.join(setup.held)}")
-    if _scored(task, stock, setup, question, keys):
-        return Kind(keys, scored=True)
+    if (scorer := _scored(task, stock, setup, question, keys)) is not None:
+        return Kind(keys, scorer.name, not scorer.recalls)
     spaces = setup.spaces or query.spaces
     routes = {key: graph.routes(key, target=task.target) for key in keys}
     led = {key for key in keys if any(not spaces or r.column.space.name in spaces for r in routes[key])}
@@ -272,19 +279,20 @@ def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> Kind:
         led.add("text")
     if not led and not query.like and not query.vectors:
         raise NoRoute(graph.missing(keys[0], target=task.target))
-    return Kind(tuple(key for key in keys if key in led), scored=False)
+    return Kind(tuple(key for key in keys if key in led))
 
 
-def _scored(task: Task, stock: Stock, setup: Setup, question: Question, keys: tuple[str, ...]) -> bool:
-    """Whether a scorer composes some keys of a question.
+def _scored(task: Task, stock: Stock, setup: Setup, question: Question, keys: tuple[str, ...]) -> Composition | None:
+    """Return the scorer that composes some keys of a question; None without one.
 
     Raises:
         BadSpec: the setup names a scorer that does not exist or cannot score this question.
     """
-    query = _blind(_query(task, question, setup, Kind(keys, scored=False), k=1))
+    query = _blind(_query(task, question, setup, Kind(keys), k=1))
     bound = replace(query, spaces=() if setup.recall else query.spaces)
     examples = stock.session.table.examples(list(query.examples)) if query.examples else {}
-    return scorer_choice.choose(bound, PlanBuilder(stock.session.facts(bound, examples))) is not None
+    chosen = scorer_choice.choose(bound, PlanBuilder(stock.session.facts(bound, examples)))
+    return None if chosen is None else chosen.composition
 
 
 def _arrows(made: Plan) -> dict[Arrow, str]:

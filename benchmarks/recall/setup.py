@@ -1,7 +1,7 @@
 """Setups of a benchmark, read from a plan file; each is crossed with every encoder.
 
 A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth``, ``scorer``, ``recall``,
-``weights``, ``fuse`` or ``budget_ms`` expands into one plan per value, so that a grid is a few lines::
+``weights``, ``fuse``, ``blend`` or ``budget_ms`` expands into one plan per value, so that a grid is a few lines::
 
     [[plan]]
     index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]
@@ -14,6 +14,8 @@ A plan file is TOML or JSON and lists plans; a list in the place of ``index``, `
 If a scorer can compose the inputs of a question, it ranks: all competing items, or the candidates of a recall method if
 one is named. ``scorer = "none"`` fuses lists by rank, and ``weights = "image=1,text=2"`` weights the inputs.
 ``fuse = "validation"`` learns on that split the weight of a reranker's scores against the scores of recall.
+A reranker ranks its candidates alone (the default, ``blend = "alone"``), or as in a search that names no scorer
+(``blend = "safe"``).
 """
 
 import json
@@ -33,6 +35,8 @@ from quiver.types import KEYS, LIKE, NONE
 WITH = " + "
 #: Value of ``recall`` that lets the other routes to the target find a scorer's candidates.
 ROUTES = "routes"
+#: Values of ``blend``: a reranker ranks alone, or counts as far as it agrees with recall, as in a search.
+ALONE, SAFE = "alone", "safe"
 Weights = tuple[tuple[str, float], ...]
 
 
@@ -53,8 +57,10 @@ class Setup:
             routes find the candidates and the scorer reranks them; empty for an exact scan, or for the planner's choice
             if ``index`` is not exact.
         weights: weight of each query input, by key.
-        fuse: the split on which to learn the weight of a reranker against recall; empty to rank by the reranker alone.
+        fuse: the split on which to learn the weight of a reranker against recall; empty to rank as ``blend`` says.
         budget_ms: latency budget in milliseconds for a reranker; questions of a batch share the sum of theirs.
+        blend: how a reranker without learned weights ranks its candidates: ``alone``, or ``safe``, as a search that
+            names no scorer does: it counts as far as it agrees with recall.
 
     Raises:
         BadSpec: unknown index or query key, a depth or budget that is not positive, an invalid weight, or two options
@@ -71,6 +77,7 @@ class Setup:
     weights: Weights = ()
     fuse: str = ""
     budget_ms: float | None = None
+    blend: str = ALONE
 
     def __post_init__(self) -> None:
         kind, _ = registry.split(self.index)
@@ -82,8 +89,7 @@ class Setup:
             raise BadSpec(f"plan: depth must be at least 1, not {self.depth}")
         if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
             raise BadSpec(f"plan: budget_ms must be a positive number, not {self.budget_ms}")
-        if self.fuse and (self.kind == "exact" and self.recall != ROUTES):
-            raise BadSpec(f"plan: fuse={self.fuse} needs a reranker: add recall={ROUTES}, or index=auto")
+        self._check_blend()
         if self.recall and self.scorer == NONE:
             raise BadSpec(f"plan: recall={self.recall} needs a scorer, but scorer=none: drop one of them")
         if self.spaces and self.recall not in ("", ROUTES):
@@ -94,6 +100,16 @@ class Setup:
                     f"plan: a weight is key=number, at least 0, key among {', '.join(KEYS)}; not {key}={weight:g}"
                 )
 
+    def _check_blend(self) -> None:
+        if self.fuse and (self.kind == "exact" and self.recall != ROUTES):
+            raise BadSpec(f"plan: fuse={self.fuse} needs a reranker: add recall={ROUTES}, or index=auto")
+        if self.blend not in (ALONE, SAFE):
+            raise BadSpec(f"plan: blend must be {ALONE} or {SAFE}, not {self.blend!r}")
+        if self.blend == SAFE and (self.scorer or self.fuse):
+            raise BadSpec(
+                f"plan: blend={SAFE} is for a reranker that a search uses by itself: leave out scorer and fuse"
+            )
+
     @property
     def kind(self) -> str:
         """The kind of index."""
@@ -102,7 +118,7 @@ class Setup:
     def exactly(self) -> "Setup":
         """Return the same setup with exact search or an exact scan by the scorer."""
         spaces = () if self.recall else self.spaces
-        return replace(self, index="exact", recall="", spaces=spaces, fuse="", budget_ms=None)
+        return replace(self, index="exact", recall="", spaces=spaces, fuse="", budget_ms=None, blend=ALONE)
 
     @property
     def label(self) -> str:
@@ -112,6 +128,7 @@ class Setup:
         parts += [f"recall {self.recall}"] if self.recall else []
         parts += [f"weights {','.join(f'{key}={weight:g}' for key, weight in self.weights)}"] if self.weights else []
         parts += [f"fused as on {self.fuse}"] if self.fuse else []
+        parts += [f"blend {self.blend}"] if self.blend != ALONE else []
         parts += [f"within {self.budget_ms:g} ms"] if self.budget_ms is not None else []
         return self.name or " ".join(parts + ([f"depth {self.depth}"] if self.depth else []))
 
@@ -150,7 +167,7 @@ def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
     if unknown := sorted(set(plan) - known):
         raise BadSpec(f"{path}: unknown option {unknown[0]} in a plan; the options are {', '.join(sorted(known))}")
     name = _one(plan, "name", str, path) if "name" in plan else ""
-    words = {"index": "exact", "scorer": "", "recall": "", "weights": "", "fuse": ""}
+    words = {"index": "exact", "scorer": "", "recall": "", "weights": "", "fuse": "", "blend": ALONE}
     choices = [_many(plan.get(key, default), str, key, path) for key, default in words.items()]
     choices += [_many(plan.get("depth"), int, "depth", path), _many(plan.get("budget_ms"), float, "budget_ms", path)]
     spaces = tuple(_many(plan.get("spaces", []), str, "spaces", path))
@@ -158,9 +175,9 @@ def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
     setups = [
         Setup(
             index, spaces, held, depth,
-            scorer=scorer, recall=recall, weights=_weights(weights, path), fuse=fuse, budget_ms=budget_ms,
+            scorer=scorer, recall=recall, weights=_weights(weights, path), fuse=fuse, budget_ms=budget_ms, blend=blend,
         )
-        for index, scorer, recall, weights, fuse, depth, budget_ms in product(*choices)
+        for index, scorer, recall, weights, fuse, blend, depth, budget_ms in product(*choices)
     ]  # fmt: skip
     if not name:
         return setups

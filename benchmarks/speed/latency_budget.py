@@ -2,7 +2,8 @@
 
 ``python -m quiver.benchmarks.speed.latency_budget`` creates a collection of 3,000 texts, finds candidates by full-text
 search, and lets a cross-encoder of the size of TinyBERT-L2 with random weights rerank them: it measures the cost of
-scoring pairs, not their quality. Queries run one at a time, their hits are read, and no two queries are equal. The
+scoring pairs, not their quality; its scores are blended with recall as in any search (the safe blend of a reranker that
+was not fitted). Queries run one at a time, their hits are read, and no two queries are equal. The
 reranker is calibrated by ``Collection.measure`` first, and every search updates the calibration. ``--model FOLDER``
 uses another cross-encoder.
 """

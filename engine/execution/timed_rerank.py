@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.scorer_batch import Composer
-from quiver.engine.statistics.rerank_weights import Weights, mix
+from quiver.engine.statistics.rerank_weights import Weights, blend_safely, mix
 from quiver.engine.statistics.scorer_latency import Pace
 from quiver.types import Floats, Rows, Space
 
@@ -94,17 +94,30 @@ def _score(share: _Share, own: Rows, there: Rows, found: Rows, columns: dict[Spa
     matched.late[n] = done < len(there)
 
 
-def order(given: Ranked, matched: Matched, *, weights: Weights, label: str) -> Ranked:
-    """Rank scored candidates by scorer and recall together; the others follow in their recall order.
-
-    An unscored candidate keeps its recall distance to the last scored one, below that one's new score. So scores are
-    comparable within an answer, best first.
+def order(given: Ranked, matched: Matched, *, weights: Weights | None, label: str) -> Ranked:
+    """Rank candidates by recall and scorer together, by learned weights or by the safe blend.
 
     Args:
         given: the candidates, best first.
         matched: scores of the scorer.
-        weights: weights of recall and of the scorer.
+        weights: weights of recall and of the scorer; None for the safe blend of a scorer without learned weights.
         label: label of the stage.
+    """
+    if weights is not None:
+        return _weighed(given, matched, weights, label)
+    mixed = np.stack(
+        [blend_safely(recall, theirs) for recall, theirs in zip(given.scores, matched.scores, strict=True)]
+    )
+    mixed = np.where(given.rows >= 0, mixed, -np.inf)
+    best = np.argsort(-mixed, axis=1, kind="stable")
+    return Ranked(label, np.take_along_axis(mixed, best, 1), np.take_along_axis(given.rows, best, 1))
+
+
+def _weighed(given: Ranked, matched: Matched, weights: Weights, label: str) -> Ranked:
+    """Rank scored candidates by scorer and recall together; the others follow in their recall order.
+
+    An unscored candidate keeps its recall distance to the last scored one, below that one's new score. So scores are
+    comparable within an answer, best first.
     """
     scores = np.full(given.rows.shape, -np.inf)
     rows = np.full_like(given.rows, -1)

@@ -1,4 +1,9 @@
-"""Plans with a reranker: other routes recall the candidates, and it scores as many as the latency budget allows."""
+"""Plans with a reranker: other routes recall the candidates, and it scores as many as the latency budget allows.
+
+A reranker without learned weights never takes over by itself: it counts only as far as it agrees with recall, and a
+note names the command that learns its weights. It ranks alone if the query names it, or if nothing else finds
+candidates.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,9 +66,11 @@ def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool
     """Add the stages that recall and rerank, or that score every row; return False if reranking does not pay off."""
     facts, composition = builder.facts, scorer.composition
     cost, limited, named = ScanCost.of(facts, scorer), query.budget_ms is not None, query.recall is not None
+    alone = _ranks_alone(query, scorer)
     if query.recall not in (None, ROUTES):
         raise BadSpec(f"the scorer {composition.name} has no recall {query.recall!r}; choose from {ROUTES}")
-    if query.index == "exact" and not limited and not named:
+    if query.index == "exact" and alone and not limited and not named:
+        builder.note(_told_alone(query, scorer))
         score_all(query, scorer, builder, "as asked")
         return True
     sought = replace(query, target=composition.finds)
@@ -85,7 +92,9 @@ def add_stages(query: Query, scorer: ScorerChoice, builder: PlanBuilder) -> bool
         builder.refuse(f"scorer {composition}", why)
         return False
     cheap = facts.rows <= depth_of(query.k) or (cost.measured is not None and cost.ms <= SCAN_MS)
-    if cheap and blend is None and not limited and not named:
+    if blend is None:
+        builder.note(_told_alone(query, scorer) if alone else _told_unfitted(query, scorer, facts))
+    if cheap and blend is None and alone and not limited and not named:
         score_all(query, scorer, builder, str(cost))
         return True
     builder.refused += draft.refused
@@ -135,9 +144,35 @@ def _vain(query: Query, facts: Facts, blend: Blend | None, depth: Depth) -> str:
     return ""
 
 
+def _ranks_alone(query: Query, scorer: ScorerChoice) -> bool:
+    """Whether a scorer without learned weights ranks alone: if the query names it.
+
+    A composer that can recall was trained to rank by itself.
+    """
+    return query.scorer is not None or bool(scorer.composition.recalls)
+
+
+def _told_alone(query: Query, scorer: ScorerChoice) -> str:
+    asked = "as the query names it" if query.scorer is not None else "as it composes the inputs"
+    return f"ranked by {scorer.composition.name} alone, {asked}: its scores are not weighed against recall"
+
+
+def _told_unfitted(query: Query, scorer: ScorerChoice, facts: Facts) -> str:
+    """Return the note that weights are missing, with the command that learns them."""
+    composition = scorer.composition
+    missing = "is not fitted" if facts.blends.get(composition) is None else "was fitted on other candidate lists"
+    said = f"{composition.name} {missing}, so it counts only as far as it agrees with recall"
+    if query.like:
+        return f"{said}: Collection.fit(queries, answers) learns its weight"
+    columns = ", ".join(name for name in composition.holds if name in query.media)
+    command = f"`quiver fit COLLECTION QUESTIONS.csv --target {composition.finds}`"
+    return f"{said}: {command} learns its weight from a table with the columns {columns} and answer"
+
+
 def _rerank(query: Query, scorer: ScorerChoice, blend: Blend | None, depth: Depth) -> Rerank:
-    weights = SCORER if blend is None else blend.weights
-    by = "" if blend is None else f"; {blend}"
-    reach = depth.within(query.k)
-    why = f"the first {reach} candidates by {scorer.composition.name}, the others as recalled ({depth.why}){by}"
-    return Rerank(scorer.composition.name, reach, query.budget_ms, weights, why)
+    """Return the stage that reranks by learned weights, by the scorer alone, or by the safe blend."""
+    composition, reach, alone = scorer.composition, depth.within(query.k), _ranks_alone(query, scorer)
+    weights = blend.weights if blend is not None else SCORER if alone else None
+    by = f"; {blend}" if blend is not None else "" if alone else "; not fitted: counts as far as it agrees with recall"
+    why = f"the first {reach} candidates by {composition.name}, the others as recalled ({depth.why}){by}"
+    return Rerank(composition.name, reach, query.budget_ms, weights, why)

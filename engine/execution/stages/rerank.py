@@ -14,20 +14,21 @@ from quiver.engine.statistics.scorer_latency import Pace
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """Score the first candidates of the list, best first, and rank them above the others.
+    """Score the first candidates of the list, best first, and rank them by recall and scorer together.
 
     Attributes:
         scorer: name of the scorer.
         depth: most candidates per query.
         budget_ms: latency budget of the whole answer in milliseconds; None for no limit.
-        weights: weights of recall and of the scorer.
+        weights: weights of recall and of the scorer; None if they are not learned: then the scorer counts only as far
+            as it agrees with recall (``blend_safely``).
         reason: reason for this depth and these weights.
     """
 
     scorer: str
     depth: int
     budget_ms: float | None
-    weights: Weights
+    weights: Weights | None
     reason: str
 
     @property

@@ -169,6 +169,15 @@ def test_how_much_a_reranker_counts_is_learnt_on_another_split(doubtful, tmp_pat
         assert learnt.attribution.moved_in == 20 and learnt.attribution.moved_out == 0
 
 
+def test_a_benchmark_ranks_by_an_unfitted_reranker_alone_or_in_the_safe_blend_and_says_which(doubtful, tmp_path):
+    setups = [Setup(recall="routes", depth=20, blend=blend) for blend in ("alone", "safe")]
+    found = bench(doubtful(10, 1), ["lab.judge"], setups=setups, options=replace(QUICK, work=tmp_path)).outcomes
+    stages = [next(stage for stage in each.plan["stages"] if stage["stage"] == "rerank") for each in found]
+    assert [stage["weights"] for stage in stages] == [[0.0, 1.0], None]
+    assert any("ranked by judge alone, as the query names it" in note for note in found[0].plan["notes"])
+    assert any("judge is not fitted" in note for note in found[1].plan["notes"])
+
+
 def test_a_budget_in_a_plan_says_how_far_the_reranker_came(doubtful, tmp_path):
     setups = [Setup("auto", depth=20, budget_ms=60_000.0)]
     (found,) = bench(doubtful(10, 1), ["lab.judge"], setups=setups, options=replace(QUICK, work=tmp_path)).outcomes

@@ -53,6 +53,15 @@ def test_ways_of_a_scorer_are_crossed_and_named(tmp_path):
     assert setups[0].exactly() == Setup(depth=50)
 
 
+def test_a_plan_says_how_an_unfitted_reranker_counts(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text('[[plan]]\nrecall = "routes"\nblend = ["alone", "safe"]\n')
+    assert [setup.label for setup in read(path)] == ["exact recall routes", "exact recall routes blend safe"]
+    for wrong in ({"blend": "half"}, {"blend": "safe", "scorer": "judge"}):
+        with pytest.raises(BadSpec, match="plan: blend"):
+            Setup(**wrong)
+
+
 def test_json_says_the_same_as_toml(tmp_path):
     toml, plain = tmp_path / "a.toml", tmp_path / "a.json"
     toml.write_text('[[plan]]\nindex = "auto"\nspaces = ["a", "b"]\ndepth = 7\n')

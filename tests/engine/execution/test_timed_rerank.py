@@ -14,7 +14,16 @@ from quiver.engine.execution import timed_rerank
 from quiver.engine.execution.stages.rerank import Rerank
 from quiver.engine.execution.timed_rerank import Matched, order
 from quiver.engine.planning.planner import plan
-from quiver.engine.statistics.rerank_weights import RECALL, SCORER, Blend, Weights, learn, mix
+from quiver.engine.statistics.rerank_weights import (
+    RECALL,
+    SCORER,
+    Blend,
+    Weights,
+    agreement,
+    blend_safely,
+    learn,
+    mix,
+)
 from quiver.engine.statistics.scorer_latency import Pace, Span
 from quiver.errors import BadData, BadSpec
 from quiver.types import Item, Query
@@ -79,16 +88,24 @@ def asked(text, **more):
     return Query({"text": text}, target="text", **more)
 
 
+def alone(text, **more):
+    """A question that names its scorer: an unfitted scorer then ranks alone."""
+    return asked(text, scorer="judge", **more)
+
+
 def reranks(made):
     return next((stage for stage in made.stages if isinstance(stage, Rerank)), None)
 
 
 def test_the_best_candidates_are_put_in_order_and_their_terms_told(collection):
-    found = collection.search(asked("100.2", k=3))
+    found = collection.search(alone("100.2", k=3))
     assert ids(found) == ["i101", "i102", "i100"]
     assert [hit.score for hit in found] == pytest.approx([-0.2, -0.8, -1.2], abs=1e-4)
     assert found[0].trace["compose judge"]["near"] == pytest.approx(-0.2, abs=1e-4)
-    assert found[0].trace["rerank judge"]["rank"] == 1 and not found.plan.notes and not found.partial
+    assert found[0].trace["rerank judge"]["rank"] == 1 and not found.partial
+    assert found.plan.notes == (
+        "ranked by judge alone, as the query names it: its scores are not weighed against recall",
+    )
     stage = reranks(found.plan)
     assert (stage.depth, stage.weights, stage.budget_ms) == (200, SCORER, None)
 
@@ -98,9 +115,9 @@ def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(col
     session = collection._session()
     pace = session.pace(session.graph.compositions[0])
     pace.device, pace.spans = "abacus", {str(size): Span(2.1 * size, 0.0) for size in (1, 2, 4, 8, 16)}
-    found = collection.search(asked("100.2", k=50, budget_ms=60))
+    found = collection.search(alone("100.2", k=50, budget_ms=60))
     count = sum("compose judge" in hit.trace for hit in found)
-    assert found.plan.notes == (f"reranked {count} of 50 within 60 ms",)
+    assert found.plan.notes[1:] == (f"reranked {count} of 50 within 60 ms",)
     assert count <= 30 and found.partial and found.to_dict()["partial"]
     nearest = sorted(range(600), key=lambda n: abs(n - 100.2))
     head = sorted(nearest[:count], key=lambda n: abs(n - 101.2))
@@ -112,9 +129,11 @@ def test_what_a_budget_does_not_reach_keeps_its_order_and_the_answer_says_so(col
 def test_groups_that_a_budget_leaves_no_time_to_look_for_make_an_answer_partial(collection):
     cut = collection.search(asked("100.2", k=50, group_by="n", depth=20, budget_ms=60_000))
     assert len(cut) == 20 and cut.partial
-    assert cut.plan.notes == ("group n: there may be more groups, but the latency budget ended before a deeper search",)
+    assert cut.plan.notes[1:] == (
+        "group n: there may be more groups, but the latency budget ended before a deeper search",
+    )
     whole = collection.search(asked("100.2", k=50, group_by="n", depth=20))
-    assert len(whole) == 50 and not whole.partial and not whole.plan.notes
+    assert len(whole) == 50 and not whole.partial and len(whole.plan.notes) == 1
 
 
 @dataclass
@@ -178,7 +197,7 @@ def test_items_that_lack_what_the_scorer_reads_come_after_those_it_scored(collec
     table = collection._session().table
     name = next(column.name for column in table.columns if column.space.name == "trait")
     table.commit(lambda dataset: dataset.update({name: "NULL"}, where="id = 'i101'"))
-    found = collection.search(asked("100.2", k=600, budget_ms=60_000))
+    found = collection.search(alone("100.2", k=600, budget_ms=60_000))
     assert ids(found)[:3] == ["i102", "i100", "i103"] and ids(found)[-1] == "i101"
 
 
@@ -252,6 +271,77 @@ def test_the_order_is_that_of_the_mixture_and_below_it_that_of_recall():
     assert nothing.rows.tolist() == given.rows.tolist() and nothing.scores[0, :4].tolist() == [0, -1, -2, -4]
 
 
+TOLD = (
+    "judge is not fitted, so it counts only as far as it agrees with recall: `quiver fit COLLECTION QUESTIONS.csv"
+    " --target text` learns its weight from a table with the columns text and answer"
+)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"index": "exact"}, {"where": "n < 150"}, {"budget_ms": 60_000}, {"recall": "routes"}]
+)
+def test_an_unfitted_scorer_that_agrees_with_recall_moves_hits_and_the_answer_says_what_is_missing(collection, more):
+    found = collection.search(asked("100.2", k=3, **more))
+    assert found[0].id == "i101" and reranks(found.plan).weights is None
+    assert found.plan.notes[0] == TOLD and "not fitted: counts as far as it agrees with recall" in str(found.plan)
+
+
+@pytest.mark.parametrize("order", ["random", "reversed", "constant", "of another question"])
+@pytest.mark.parametrize("count", [2, 5, 30, 600])
+def test_an_unfitted_scorer_that_does_not_agree_with_recall_never_outranks_it(lab, tmp_path, order, count):
+    """``n * 7919 % 601`` is an order of 0 to 599 that is uncorrelated with their size."""
+    said = {"random": "columns[TRAIT][:, 0] * 7919 % 601", "reversed": "columns[TRAIT][:, 0]"}
+    said |= {"constant": "0 * columns[TRAIT][:, 0]", "of another question": "-abs(columns[TRAIT][:, 0] - 590)"}
+    near = '-np.abs(values - held["x"] - 1)'
+    assert near in JUDGE
+    (lab / "dice.py").write_text(JUDGE.replace(near, f"({said[order]})[None].astype(np.float32)"))
+    made = quiver.open(tmp_path / "c")
+    made.add(*(Item(f"i{n}", {"text": str(n)}, {"n": n}) for n in range(count)), encoder="lab.dice", workers=0)
+    found = made.search(asked("0.2", k=min(count, 10)))
+    assert ids(found) == [f"i{n}" for n in range(min(count, 10))]
+    assert ids(made.search(asked("0.2", k=10, index="exact"))) == ids(found)
+    plain = made.search(asked("0.2", k=10, scorer="none"))
+    assert [hit.score for hit in plain] == [hit.score for hit in found]  # nothing is added to scores either
+
+
+def test_an_item_without_what_an_unfitted_scorer_reads_stays_beside_its_neighbours(collection):
+    table = collection._session().table
+    name = next(column.name for column in table.columns if column.space.name == "trait")
+    table.commit(lambda dataset: dataset.update({name: "NULL"}, where="id = 'i100'"))
+    assert "i100" in ids(collection.search(asked("100.2", k=10)))
+    assert ids(collection.search(alone("100.2", k=600, recall="routes", depth=600)))[-1] == "i100"
+
+
+def test_agreement_is_counted_beyond_chance():
+    order = np.arange(101.0)
+    assert agreement(order, order**3) == pytest.approx(1 - 0.1645)
+    assert agreement(order, -order) == agreement(order, 0 * order) == agreement(order[:1], order[:1]) == 0
+    rng = np.random.default_rng(0)
+    drawn = [agreement(order, rng.standard_normal(101)) for _ in range(2000)]
+    assert np.mean(np.array(drawn) > 0) == pytest.approx(0.05, abs=0.015)
+    # By hand: ranks 0, 1.5, 1.5, 3 and 0, 1, 2, 3 have the correlation 4.5 / sqrt(4.5 * 5).
+    assert agreement(np.array([1.0, 4, 4, 9]), np.array([1.0, 2, 3, 4])) == pytest.approx(
+        max(0.0, 4.5 / np.sqrt(22.5) - 1.645 / np.sqrt(3))
+    )
+
+
+def test_the_safe_blend_adds_standardised_scores_by_hand():
+    recall, match = np.array([4.0, 3, 2, 1, 0]), np.array([4.0, 3, 2, 1, 0]) * 1000
+    # Correlation 1 less 1.645 / 2 is 0.1775, twice that is the weight; the quartiles are 1000 and 3000.
+    by = 0.355 * np.sqrt(2) * 1.349 / 2
+    assert blend_safely(recall, match) == pytest.approx(recall + by * (recall - 2))
+    lacking = np.append(match, np.nan), np.append(recall, -1)
+    # An item without a score lies on the line through the others.
+    assert blend_safely(lacking[1], lacking[0])[5] == pytest.approx(-1 + by * -3)
+    assert blend_safely(recall, np.array([9.0, np.nan, np.nan, np.nan, np.nan])).tolist() == recall.tolist()
+
+
+def test_one_wild_score_of_an_unfitted_scorer_does_not_lead():
+    recall = -np.arange(400.0)
+    moved = blend_safely(recall, np.where(np.arange(400) == 200, 1e30, recall))
+    assert moved.argmax() == 0 and 0 < np.flatnonzero(np.argsort(-moved) == 200) < 200
+
+
 def questions(weight, noise, count=400, n=40):
     """Questions whose right candidate stands out by ``weight`` in the scorer, above noise in both."""
     rng = np.random.default_rng(0)
@@ -312,7 +402,9 @@ def test_what_was_learnt_of_other_candidates_is_not_used(collection):
     facts = collection._session().facts(query, {})
     (composition,) = facts.graph.compositions
     other = Blend(Weights(1.0, 0.5), 20, 0.1, 0.2, 9, "elsewhere", "2026-11-27", ("recall by something else",))
-    assert reranks(plan(query, replace(facts, blends={composition: other}))).weights == SCORER
+    made = plan(query, replace(facts, blends={composition: other}))
+    assert reranks(made).weights is None
+    assert made.notes[0].startswith("judge was fitted on other candidate lists, so it counts only as far as it agrees")
 
 
 def test_questions_and_answers_go_together(collection):
