@@ -14,7 +14,9 @@ Counts: 79,606 scenes: train 67,660, val 3,976, test 7,970.
 
 Protocol (CLIP4IDC): ``text_to_pair``, every sentence is a question, all pairs compete; ``pair_to_text``, every pair is
 a question, all sentences compete and the best of its own counts. ``pairs=changed`` takes the changed ones, ``all`` adds
-the unchanged, whose id ends in ``_n``. An item's meta ``type`` says what changed (``material`` is the paper's texture).
+the unchanged, whose id ends in ``_n``. An item's meta ``type`` says what changed (``material`` is the paper's texture),
+and ``distractor`` of a changed pair is its scene before, seen from elsewhere and in another light: CLIP4IDC's training
+replaces the picture before by it, half of the time.
 
 Known faults: sentences come from templates and repeat across scenes, so "own" punishes right answers: report
 ``duplicates=shared`` too, and always for ``pairs=all``, where one sentence fits every unchanged pair.
@@ -60,10 +62,11 @@ load = _caption.loader(
 
 
 def _changed(source: Source, numbers: list[int], kinds: dict[str, str]) -> Iterator[Entry]:
-    after = source.media("sc_images")
+    after, again = source.media("sc_images"), source.media("nsc_images")
     for id, before, texts in _scenes(source, "change_captions.json", numbers):
         media = {"before": before, "after": str(after / f"CLEVR_semantic_{id}.png")}
-        yield Entry(id, media, texts, {"type": kinds.get(id, "")})
+        distractor = str(again / f"CLEVR_nonsemantic_{id}.png")
+        yield Entry(id, media, texts, {"type": kinds.get(id, ""), "distractor": distractor})
 
 
 def _unchanged(source: Source, numbers: list[int]) -> Iterator[Entry]:

@@ -30,6 +30,8 @@ from quiver.errors import BadData, BadSpec, optional
 Doubles = NDArray[np.float64]
 Tokens = Literal["plain", "ptb"]
 MEASURES = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "SPICE")
+#: Those that need Java.
+JAVA = ("METEOR", "SPICE")
 RESAMPLES = 2000
 
 

@@ -91,6 +91,7 @@ TOLD = "right is every scene in which some body has the shape, colour and activi
 HEARD = "right is every scene of the activity told; shape and colour are not to be heard"
 SAME = "right is the scene itself"
 LEARNT = "captions of a scene (grade 5) and lines of its film (4 for the nearest) to the scene, with picture and sound"
+TOLD_SO = "every sentence about a pair to the pair; right is every pair with that very change"
 CHANGED = "right is every pair with that change of a body of that shape, colour, material and texture"
 TRACKS = {
     "text_video": _scenes("text", "video", _subject, _movers, f"plainest caption to scene; {TOLD}"),
@@ -105,6 +106,7 @@ TRACKS = {
     ),
     "pair_text": Track("pairs", "pair", "pairs", "text", _change, _change, f"pair to first sentences; {CHANGED}"),
     "text_pair": Track("pairs", "text", "pairs", "pair", _change, _change, f"first sentence to pairs; {CHANGED}"),
+    "changes": Track("pairs", "text", "pairs", "pair", _change, _change, TOLD_SO),
     "text_image": Track(
         "garments",
         "text",
@@ -138,6 +140,7 @@ Called = Literal[
     "image_video",
     "pair_text",
     "text_pair",
+    "changes",
     "text_image",
     "composed",
 ]
@@ -197,6 +200,8 @@ def _ask(place: Path, world: World, track: Called, split: str, count: int) -> As
         return _compose(place, world, split, count)
     if track == "films":
         return _films(place, world, split, count)
+    if track == "changes":
+        return _changes(place, world, split, count)
     rule = TRACKS[track]
     asking = _rows(place, world, rule.asks, split, count)
     finding = asking if rule.asks == rule.finds else _rows(place, world, rule.finds, split, count)
@@ -261,6 +266,26 @@ def _films(folder: Path, world: World, split: str, count: int) -> Asked:
             lines.setdefault((row["film"], when), (line.text, {}))[1][scene.id] = FILM - rank
     for number, ((film, _), (text, relevant)) in enumerate(sorted(lines.items())):
         questions.append(_said(f"{film}_n{number}", text, relevant))
+    return items, questions
+
+
+def _changes(folder: Path, world: World, split: str, count: int) -> Asked:
+    """Return pairs, and as questions all sentences about them; for captions and their training."""
+    rows = _rows(folder, world, "pairs", split, count)
+    items = [Item(row["id"], _media(folder, row, "pair"), _meta(row)) for row in rows]
+    answers: dict[Hashable, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        answers[next(iter(_change(row)))][row["id"]] = 1
+    questions = [
+        Question(
+            id=f"{row['id']}_t{number}",
+            query=Query(media={"text": text}, target="pair"),
+            relevant=answers[next(iter(_change(row)))],
+            source=row["id"],
+        )
+        for row, index in zip(rows, _indices("pairs", split, count), strict=True)
+        for number, text in enumerate(world.pair(index).captions)
+    ]
     return items, questions
 
 

@@ -1,4 +1,4 @@
-"""``quiver bench``: measure Recall@K on data sets, list the data sets, compare two reports.
+"""``quiver bench``: measure Recall@K and captions on data sets, list the data sets, compare two reports.
 
 The benchmarks are imported when a command runs: they are heavy.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from quiver.cli import show
+from quiver.errors import BadSpec
 
 bench = typer.Typer(help="Measure Recall@K on data sets, with confidence intervals, baselines and error attribution.")
 
@@ -161,6 +162,56 @@ def page(
     from quiver.benchmarks import ann as measured
 
     measured.present([measured.read(path) for path in reports], markdown=markdown, html=html, plots=plots)
+
+
+@bench.command()
+def caption(
+    dataset: Annotated[
+        str, typer.Argument(help="Data set spec with sentences about one medium, such as 'spot_the_diff split=test'.")
+    ],
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Spec of an encoder that describes this medium; may be repeated.")
+    ] = None,
+    beams: Annotated[int, typer.Option(help="Width of the beam search; 1 is greedy.")] = 1,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="BLEU-4, ROUGE-L, CIDEr-D, METEOR or SPICE; may be repeated. Default: all of them."),
+    ] = None,
+    tokens: Annotated[
+        str, typer.Option(help="How sentences are cut into words: plain, or ptb as in papers (needs Java).")
+    ] = "plain",
+    limit: Annotated[int | None, typer.Option(help="Caption this many things, drawn with the seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of draws and intervals.")] = 0,
+    baselines: Annotated[bool, typer.Option(help="Also measure a constant and a random sentence.")] = True,
+    json: Annotated[
+        str | None, typer.Option(help="Write the report with all captions to this file; - prints it.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+) -> None:
+    """Measure captions on a data set, with confidence intervals, by kind of change, and beside two baselines."""
+    from quiver.benchmarks import captioning
+
+    if tokens not in ("plain", "ptb"):
+        raise BadSpec(f"--tokens is plain or ptb, not {tokens!r}")
+    options = captioning.Options(
+        beams=beams,
+        measures=tuple(measure or ()),
+        tokens="ptb" if tokens == "ptb" else "plain",
+        limit=limit,
+        seed=seed,
+        baselines=baselines,
+    )
+    report = captioning.measure(
+        dataset, tuple(encoder or ()), options=options, command=shlex.join(["quiver", *sys.argv[1:]])
+    )
+    if json is not None and json != "-":
+        captioning.write_json(Path(json), report)
+    if markdown is not None:
+        captioning.write_markdown(markdown, report)
+    if json == "-":
+        show.write_json(report)
+    else:
+        _print(*captioning.table(report), captioning.remarks(report))
 
 
 @bench.command("list")

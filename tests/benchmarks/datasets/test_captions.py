@@ -160,6 +160,7 @@ def test_clevr_pairs_a_scene_with_its_change_and_with_its_distractor(clevr):
         "before": str(clevr / "images" / "CLEVR_default_000004.png"),
         "after": str(clevr / "sc_images" / "CLEVR_semantic_000004.png"),
     }
+    assert task.items[0].meta["distractor"] == str(clevr / "nsc_images" / "CLEVR_nonsemantic_000004.png")
     both = check(clevr_change.load(folder=clevr, pairs="all", duplicates="shared", partial=True))
     assert [item.id for item in both.items] == ["000004", "000001", "000004_n", "000001_n"]
     assert both.items[2].media["after"] == str(clevr / "nsc_images" / "CLEVR_nonsemantic_000004.png")

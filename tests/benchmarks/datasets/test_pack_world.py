@@ -69,6 +69,20 @@ def test_sounds_are_right_by_activity_with_words_and_by_scene_with_pictures(fold
     assert sayings(load(track="audio_video", folder=folder, **SMALL)) == {id: {id} for id in activity}
 
 
+def test_changes_have_every_sentence_about_every_pair(folder):
+    task = load(track="changes", folder=folder, **SMALL)
+    world = World(seed=3, size=16)
+    assert len(task.questions) == 4 * len(task.items)
+    for item in task.items:
+        pair = world.pair(int(item.id.removeprefix("pair")))
+        own = [question for question in task.questions if question.source == item.id]
+        assert [question.query.media["text"] for question in own] == list(pair.captions)
+        assert all(item.id in question.relevant for question in own)
+    same = [item.id for item in task.items if item.meta["change"] == "none"]
+    nothing = next(question for question in task.questions if question.source == same[0])
+    assert set(nothing.relevant) == set(same)
+
+
 def test_films_have_picture_and_sound_and_all_that_is_said_of_them(folder):
     task = load(track="films", folder=folder, **SMALL)
     world = World(seed=3, size=16)
