@@ -6,7 +6,7 @@ both orders as questions (``fashion_iq captions=both``). Pixels are cropped and 
 Legend: q questions, n pictures, B rows of a batch, L ids, W features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _pool
+from quiver.encoders._train import gathered
 from quiver.encoders.artemis.model import Batch
 from quiver.encoders.artemis.triplet import Triplets
 from quiver.encoders.artemis.word import Vocabulary
@@ -174,4 +175,15 @@ class Lessons:
         batch = Batch(reference=reference, words=words, target=self.look(target))
         if self.known:
             batch["same"] = torch.from_numpy(self.triplets.same(rows, target))
+            batch["questions"], batch["places"] = torch.from_numpy(rows), torch.from_numpy(target)
         return batch
+
+    def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the model's losses; on several ranks, targets of the others that are right do not compete either."""
+        if "same" in batch:
+            places = gathered(batch["places"])
+            if len(places) > len(batch["places"]):
+                same = self.triplets.same(batch["questions"].cpu().numpy(), places.cpu().numpy())
+                batch = Batch(**{**batch, "same": torch.from_numpy(same).to(places.device)})
+        losses: Mapping[str, Tensor] = model(batch)
+        return losses

@@ -30,13 +30,18 @@ class Batch(TypedDict):
         reference: what is held.
         words: what should be different.
         target: what is looked for.
-        same: (B, B) bool, True where the target of column j is right for query i too; left out for none.
+        same: (B, N) bool, True where the target of column j, of N on all ranks, is right for query i too; left out
+            for none.
+        questions: (B,) int64, which question each row is; ``same`` on several ranks needs it.
+        places: (B,) int64, which picture each target is.
     """
 
     reference: Tensor
     words: Tensor
     target: Tensor
     same: NotRequired[Tensor]
+    questions: NotRequired[Tensor]
+    places: NotRequired[Tensor]
 
 
 class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
@@ -141,14 +146,14 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
         everyone = gathered(target)
         count = len(target)
         first = share()[0] * count if len(everyone) > count else 0
-        if same is not None and len(everyone) > count:  # what other ranks hold is not known to be right
-            same = nn.functional.pad(same, (first, len(everyone) - first - count))
         total = _sum(score.values(terms, everyone))
         return loss.classification(total, self.temperature.exp(), first=first, same_BN=same)
 
     def _triplets(self, terms: Terms, target: Tensor, same: Tensor | None) -> Tensor:
         vectors = torch.cat([composer.vector(terms), target])
         both = self.config.composer != "cirplant"
+        if same is not None and same.shape[1] > len(target):  # these losses compare the rows of one rank
+            same = same.narrow(1, share()[0] * len(target), len(target))
         possible = loss.triplets(*loss.pairs(len(target), both=both, same_BB=same, device=target.device))
         return loss.soft_triplet(self.scale * normalize(vectors, dim=1), loss.draw(possible, self.config.triplets))
 

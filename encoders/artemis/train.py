@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from quiver.encoders import _frozen
 from quiver.encoders._train import Loop, Outcome, extract, first, fit
 from quiver.encoders.artemis import image, text
 from quiver.encoders.artemis.data import Lessons, Pixels, Sentences, Silence, Table, Tokens
-from quiver.encoders.artemis.model import Batch, Model
+from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.recipe import PRESETS, Recipe
 from quiver.encoders.artemis.triplet import Triplets, gather, pictures
 from quiver.encoders.artemis.validate import Validation
@@ -71,7 +71,9 @@ def _phases(model: Model, lessons: Lessons, questions: Validation | None, out: P
     count = len(lessons.triplets)
 
     def run(phase: str, loop: Loop, validate: Callable[[nn.Module], Mapping[str, float]] | None) -> Outcome:
-        return fit(model, _loss, fetch=lessons.fetch, count=count, out=out, loop=loop, validate=validate, phase=phase)
+        return fit(
+            model, lessons.loss, fetch=lessons.fetch, count=count, out=out, loop=loop, validate=validate, phase=phase
+        )
 
     if recipe.first.epochs:
         model.freeze()
@@ -80,11 +82,6 @@ def _phases(model: Model, lessons: Lessons, questions: Validation | None, out: P
     return run(
         "second", recipe.loop, None if questions is None else lambda model: questions.measure(cast(Model, model))
     )
-
-
-def _loss(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-    losses: Mapping[str, Tensor] = model(batch)
-    return losses
 
 
 def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
