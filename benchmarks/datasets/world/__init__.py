@@ -7,6 +7,8 @@ rendered alone is item i of any larger set. It is what the demo shows and what t
   activities with their sound: impacts coincide with the picture, size sets the pitch, material the timbre.
   Captions tell shape, colour and activity; size, tempo and moments are in picture and sound only.
 * stills: motion-blurred photographs of such activities, each of another instance (image to video search).
+* gestures: clips of a body that sways, bobs, circles, turns ... alike in every single frame, so that only motion tells;
+  poses are photographs of gestures whose blur tells (``load`` alone makes them).
 * pairs: a table before and after one change of one body, or none; camera, light and noise change always.
 * garments: photographs with product texts, in families whose members differ in one attribute; ``triplets``
   lists (reference, "but in red", targets).
@@ -38,6 +40,7 @@ three in ten lines come one clip too early or too late.
 * films, to train on: scenes with picture and sound; five captions of each, and every line said in its film, the
   nearest in time with the highest grade; right is the scene itself.
 * image_video: stills; right is every scene of that activity.
+* image_gesture: poses; right is every clip of that gesture.
 * pair_text, text_pair: the first sentence about a pair; right is every pair with that very change of such a body.
 * changes, to train on: all four sentences about a pair; right is every pair with that very change of such a body. Pairs
   without a change (meta ``change`` is none) are the distractors: viewpoint, light and noise alone differ.

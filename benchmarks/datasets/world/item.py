@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.benchmarks.datasets.world import film as _film
+from quiver.benchmarks.datasets.world import gesture as _gesture
 from quiver.benchmarks.datasets.world.cloth import garment as _render_garment
 from quiver.benchmarks.datasets.world.garment import Piece, Triplet, draw_piece, product_text, triplets
 from quiver.benchmarks.datasets.world.model import FILM, Play, describe_play, draw_play, stream
@@ -72,6 +73,14 @@ class World:
     def garment(self, index: int) -> "Garment":
         """Return garment ``index``."""
         return Garment(self, _checked(index))
+
+    def gesture(self, index: int) -> "GestureClip":
+        """Return the clip of gesture ``index``."""
+        return GestureClip(self, _checked(index))
+
+    def pose(self, index: int) -> "Pose":
+        """Return pose ``index``, a photograph of a gesture."""
+        return Pose(self, _checked(index))
 
     def triplets(self, garments: int) -> tuple[Triplet, ...]:
         """List the composed queries among the first ``garments``, by reference.
@@ -288,3 +297,72 @@ class Garment:
     def factors(self) -> Facts:
         """All facts: the product that it shows, and its attributes (empty if its type has none)."""
         return {"product": self.piece.product, **asdict(self.piece.cut)}
+
+
+@dataclass(frozen=True)
+class GestureClip:
+    """A clip of a gesture, which its single frames do not tell."""
+
+    world: World
+    index: int
+
+    @property
+    def id(self) -> str:
+        """Its name among all items of this world."""
+        return f"gesture{self.index:06d}"
+
+    @cached_property
+    def gesture(self) -> _gesture.Gesture:
+        """The gesture, before rendering."""
+        return _gesture.draw_gesture(self.world.seed, "gesture", self.index, self.world.nuisance)
+
+    @property
+    def split(self) -> str:
+        """``train``, ``validation`` or ``test``."""
+        return self.gesture.split
+
+    @cached_property
+    def video(self) -> Picture:
+        """(frames, size, size, 3) uint8 RGB; frame f shows the moment f / fps."""
+        t = np.arange(self.world.frames, dtype=np.float32) / np.float32(self.world.fps)
+        rng = stream(self.world.seed, "gesture", self.index, NOISE)
+        return _gesture.clip(self.gesture, t, self.world.size, rng)
+
+    @property
+    def factors(self) -> Facts:
+        """All facts."""
+        return _gesture.describe_gesture(self.gesture)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A photograph of a gesture, blurred by half a period of its motion."""
+
+    world: World
+    index: int
+
+    @property
+    def id(self) -> str:
+        """Its name among all items of this world."""
+        return f"pose{self.index:06d}"
+
+    @cached_property
+    def gesture(self) -> _gesture.Gesture:
+        """The gesture, before rendering."""
+        return _gesture.draw_gesture(self.world.seed, "pose", self.index, self.world.nuisance)
+
+    @property
+    def split(self) -> str:
+        """``train``, ``validation`` or ``test``."""
+        return self.gesture.split
+
+    @cached_property
+    def image(self) -> Picture:
+        """(size, size, 3) uint8 RGB."""
+        rng = stream(self.world.seed, "pose", self.index, NOISE)
+        return _gesture.pose(self.gesture, self.world.seconds, self.world.size, rng)
+
+    @property
+    def factors(self) -> Facts:
+        """All facts."""
+        return _gesture.describe_gesture(self.gesture)

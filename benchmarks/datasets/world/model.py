@@ -64,7 +64,7 @@ TEMPO = {
 #: Split of unit i is CYCLE[i % 10]: seven, one and two tenths, mixed from the start.
 CYCLE = ("train", "train", "test", "train", "validation", "train", "train", "test", "train", "train")
 FILM = 4  # this many consecutive clips make a film; a film is of one split
-KINDS = ("rule", "scene", "still", "pair", "garment", "film")
+KINDS = ("rule", "scene", "still", "pair", "garment", "film", "gesture", "pose")
 
 
 def stream(seed: int, kind: str, index: int, part: int = 0) -> np.random.Generator:

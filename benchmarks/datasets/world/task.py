@@ -29,7 +29,7 @@ from quiver.types import MEDIA, Item, Query
 Keys = set[Hashable]
 Asked = tuple[list[Item], list[Question]]
 #: How many consecutive items of a kind make a unit of the splits.
-UNIT = {"scenes": FILM, "stills": 1, "pairs": 1, "garments": FAMILY}
+UNIT = {"scenes": FILM, "stills": 1, "pairs": 1, "garments": FAMILY, "gestures": 1, "poses": 1}
 HITS = ("Success@1", "Success@5", "Success@10", "MedR")
 MEAN = ("APh@10", "APh@20", "APh@50", "APh@100", "Success@1")
 
@@ -45,6 +45,10 @@ def _movers(row: Row) -> Keys:
 
 def _activity(row: Row) -> Keys:
     return {row["activity"]}
+
+
+def _gesture(row: Row) -> Keys:
+    return {row["gesture"]}
 
 
 def _itself(row: Row) -> Keys:
@@ -104,6 +108,9 @@ TRACKS = {
     "image_video": Track(
         "stills", "image", "scenes", "video", _activity, _activity, "still to scenes of its activity", MEAN
     ),
+    "image_gesture": Track(
+        "poses", "image", "gestures", "video", _gesture, _gesture, "blurred photograph to clips of its gesture", MEAN
+    ),
     "pair_text": Track("pairs", "pair", "pairs", "text", _change, _change, f"pair to first sentences; {CHANGED}"),
     "text_pair": Track("pairs", "text", "pairs", "pair", _change, _change, f"first sentence to pairs; {CHANGED}"),
     "changes": Track("pairs", "text", "pairs", "pair", _change, _change, TOLD_SO),
@@ -138,6 +145,7 @@ Called = Literal[
     "video_audio",
     "films",
     "image_video",
+    "image_gesture",
     "pair_text",
     "text_pair",
     "changes",

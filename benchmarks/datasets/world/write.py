@@ -112,11 +112,27 @@ def _garment(folder: Path, world: World, index: int) -> Written:
     return {**head, "name": name, **garment.factors}, garment.text
 
 
+def _gesture(folder: Path, world: World, index: int) -> Written:
+    gesture = world.gesture(index)
+    video = f"gestures/{gesture.id}.mp4"
+    once(folder / video, lambda path: save_video(path, gesture.video, world.fps))
+    return {"id": gesture.id, "video": video, "split": gesture.split, **gesture.factors}, ()
+
+
+def _pose(folder: Path, world: World, index: int) -> Written:
+    pose = world.pose(index)
+    image = f"poses/{pose.id}.png"
+    once(folder / image, lambda path: save_image(path, pose.image))
+    return {"id": pose.id, "image": image, "split": pose.split, **pose.factors}, ()
+
+
 WRITERS: dict[str, Callable[[Path, World, int], Written]] = {
     "scenes": _scene,
     "stills": _still,
     "pairs": _pair,
     "garments": _garment,
+    "gestures": _gesture,
+    "poses": _pose,
 }
 
 

@@ -110,6 +110,15 @@ def test_stills_ask_for_scenes_of_their_activity(folder):
         assert {activity[id] for id in question.relevant} == {still.play.activity}
 
 
+def test_poses_ask_for_clips_of_their_gesture(folder):
+    task = load(track="image_gesture", folder=folder, **SMALL)
+    world = World(seed=3, size=16)
+    gesture = {item.id: item.meta["gesture"] for item in task.items}
+    for question in task.questions:
+        pose = world.pose(int(question.id.removeprefix("q_pose")))
+        assert set(question.relevant) == {id for id, name in gesture.items() if name == pose.gesture.name}
+
+
 def test_pairs_that_nothing_happened_to_share_their_sentences(folder):
     task = load(track="pair_text", folder=folder, split="all", **SMALL)
     change = {item.id: item.meta["change"] for item in task.items}

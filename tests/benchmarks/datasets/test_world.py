@@ -9,6 +9,7 @@ import pytest
 
 from quiver.benchmarks.datasets.world import World, write
 from quiver.benchmarks.datasets.world.garment import ATTRIBUTES, DYES
+from quiver.benchmarks.datasets.world.gesture import GESTURES, moved
 from quiver.benchmarks.datasets.world.model import ACTIVITIES, CHANGES, COLOURS, FILM, SHAPES, combination_split
 from quiver.benchmarks.datasets.world.motion import PAD, RADIUS, move
 from quiver.benchmarks.datasets.world.paint import DISTANCES
@@ -196,6 +197,50 @@ def test_no_distance_is_longer_than_the_way(shape):
     assert depth[0, 0] > 0
     for axis in (0, 1):
         assert np.abs(np.diff(depth, axis=axis)).max() <= 0.05 * 1.02
+
+
+def test_single_frames_of_gestures_are_drawn_alike_and_their_motion_is_not():
+    clips = [CLEAN.gesture(index).gesture for index in range(1500)]
+    t = np.linspace(0, 1, 16, dtype=np.float32)
+    apart = {}
+    for name in GESTURES:
+        tracks = np.array([moved(each, t) for each in clips if each.name == name])
+        one = tracks[:, :3, 5]  # x, y and radius in some frame
+        np.testing.assert_allclose(one.mean(axis=0), [0.5, 0.5, 0.14], atol=0.03, err_msg=name)
+        np.testing.assert_allclose(one.std(axis=0), [0.12, 0.12, 0.022], atol=0.02, err_msg=name)
+        apart[name] = tracks.std(axis=2).mean(axis=0)
+    for name, moving, still, least in (
+        ("sway", 0, 1, 0.03),
+        ("bob", 1, 0, 0.03),
+        ("swell", 2, 3, 0.015),
+        ("turn", 3, 2, 1),
+    ):
+        assert apart[name][moving] > least, name
+        assert apart[name][still] < 1e-3, name
+    assert apart["rest"].max() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_pose_is_blurred_along_its_gesture():
+    poses = (CLEAN.pose(index) for index in range(4000))
+    seen = {}
+    for pose in poses:
+        if pose.gesture.name in ("sway", "bob", "rest") and pose.gesture.body.shape == "ball":
+            luma = pose.image.mean(axis=2)
+            across, down = (np.square(np.diff(luma, axis=axis)).sum() for axis in (1, 0))
+            seen.setdefault(pose.gesture.name, []).append(across / (across + down))
+        if all(len(seen.get(name, ())) >= 8 for name in ("sway", "bob", "rest")):
+            break
+    means = {name: np.mean(shares) for name, shares in seen.items()}
+    assert means["sway"] < means["rest"] - 0.05  # edges across the way are washed out
+    assert means["bob"] > means["rest"] + 0.05
+
+
+def test_a_gesture_alone_is_the_gesture_of_a_full_rendering():
+    clips = [SMALL.gesture(index).video for index in range(3)]
+    assert clips[0].shape == (4, 32, 32, 3)
+    np.testing.assert_array_equal(clips[2], replace(SMALL).gesture(2).video)
+    np.testing.assert_array_equal(SMALL.pose(2).image, replace(SMALL).pose(2).image)
+    assert (SMALL.gesture(0).video != replace(SMALL, seed=4).gesture(0).video).any()
 
 
 def test_every_caption_names_shape_colour_and_activity():
