@@ -186,6 +186,26 @@ def clip4idc(kind: str) -> Build:
     return build
 
 
+def map_ivr(**changes: object) -> Build:
+    def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+        import torch
+
+        from quiver.encoders import _frozen
+        from quiver.encoders.map_ivr.config import Config, Features
+        from quiver.encoders.map_ivr.model import MapIvr
+
+        sides = {}
+        for side, spec in (("image", "classic"), ("video", "classic frames=2 + motion frames=2")):
+            frozen = _frozen.open(spec, side)
+            sides[side] = Features(spec=spec, width=frozen.width, revision=frozen.revision)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            MapIvr(replace(Config.tiny(**changes), **sides)).save_pretrained(folder / "map_ivr")
+        return f"checkpoint='{folder}/map_ivr'"
+
+    return build
+
+
 #: By the name of the encoder, and what tells one case of it from another.
 CASES: dict[str, Build] = {
     "classic": classic,
@@ -200,6 +220,8 @@ CASES: dict[str, Build] = {
     "two_tower of words": two_tower("words"),
     "two_tower of words and features": two_tower("words + classic dim=64"),
     **{f"mmv {graph}": mmv(graph) for graph in ("fac", "disjoint", "shared")},
+    "map_ivr of whole clips": map_ivr(),
+    "map_ivr of the best of several windows": map_ivr(windows=3, keep=2),
     "onnx of one sound": onnx("patches", (4, 1, 8), "input=waveform min_samples=100"),
     "onnx of sounds": onnx("sounds", (4, 1, 8), "input=waveform"),
     "onnx of pictures": onnx("pictures", (4, 3, 3, 3), "input=image size=16 frames=2"),
@@ -322,6 +344,8 @@ def test_embedding_leaves_its_inputs_alone(encoder: Encoder) -> None:
 def test_still_video_lies_where_its_picture_lies(encoder: Encoder, case: str) -> None:
     if not {"image", "video"} <= set(encoder.keys):
         pytest.skip("it does not embed both")
+    if not set(encoder.spaces("image")) & set(encoder.spaces("video")):
+        pytest.skip("it embeds them into different spaces")
     assert encoder.spaces("image") == encoder.spaces("video")
     picture, space = sources("image")[0], encoder.spaces("image")[0]
     still = encoder.embed("video", [encoder.reader("video")(np.stack([picture] * 5))], space)

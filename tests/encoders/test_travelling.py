@@ -35,6 +35,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "va": 8, "vat": 4, "word_width": 4, "word_hidden": 8, "loop.steps": 2, "precision": "fp32",
         "loop.warmup": 0, "cache": "disk",
     },
+    "map_ivr": {
+        "image": f"{EYE} + classic", "video": f"{EYE} frames=2 + motion", "hidden": 8, "dim": 8, "code": 4,
+        "loop.epochs": 2.0, "validations": 0, "data.label": "category",
+    },
 }  # fmt: skip
 
 
@@ -74,6 +78,9 @@ def asked(task: Task, model: str) -> Task:
     """Keep the questions that a model learns from; one of sounds takes their texts from the items."""
     wishes = {"artemis": True, "mmv": None}.get(model, False)
     kept = [each for each in task.questions if wishes is not None and bool(each.query.like) == wishes]
+    if model == "map_ivr":  # a picture is a clip of one frame
+        clips = [replace(item, media={key: item.media["image"] for key in ("image", "video")}) for item in task.items]
+        return replace(task, items=clips, questions=[], target="video")
     if model == "mmv":
         return replace(
             task, items=[Item(i.id, {k: i.media[k] for k in ("audio", "text")}) for i in task.items], questions=[]
