@@ -87,6 +87,8 @@ class Changes:
         check_order(paths)
         if chosen.sync and not paths:
             raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
+        if chosen.window is not None and not (paths or items):
+            raise BadSpec("window splits the videos and sounds that are added: name their files or folders")
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
         if not rows:
             return self._add_files(items, paths, named, tables, chosen)
@@ -119,7 +121,7 @@ class Changes:
         origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)
         reach = self._reach if typed else None
         ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
-        for _ in track(ingest.run(origin), total=origin.total, show=chosen.progress):
+        for _ in track(ingest.run(origin), total=None if chosen.window else origin.total, show=chosen.progress):
             pass
         report = ingest.report
         report.notes[:0] = roots.notes

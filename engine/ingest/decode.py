@@ -16,7 +16,22 @@ from quiver.types import keys_of, source_of
 
 #: End of the quarantine reason of an item that is too large to decode.
 TOO_LARGE = "too large for memory"
+#: Quarantine reason of an item whose files changed while they were read.
+CHANGED = "its files changed while they were read: add it again when they are complete"
 _TRIES = 2  # to read files that change meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """The content hash of an item that was read before it is decoded.
+
+    Attributes:
+        sha256: the hash.
+        stamps: time of change (ns) and size (bytes) of its files before they were read.
+    """
+
+    sha256: str
+    stamps: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +43,14 @@ class Job:
         media: its references by name.
         known: the hash of its stored row, or None.
         missing: the slots to decode if the hash is still the known one.
+        hashed: its hash if it has been read already, or None.
     """
 
     id: str
     media: Mapping[str, str]
     known: str | None = None
     missing: tuple[int, ...] = ()
+    hashed: Hashed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +84,11 @@ def decode(job: Job, slots: Sequence[Slot]) -> Decoded:
     """Hash and decode one item; any error becomes its quarantine reason, so that other items go on."""
     try:
         for _ in range(_TRIES):
-            before = _stamps(job.media)
+            before = stamps(job.media)
             result = _decode(job, slots)
-            if before == _stamps(job.media):
+            if before == stamps(job.media):
                 return result
-        return Decoded(job.id, reason="its files changed while they were read: add it again when they are complete")
+        return Decoded(job.id, reason=CHANGED)
     except QuiverError as error:
         return Decoded(job.id, reason=str(error))
     except MemoryError:
@@ -81,7 +98,7 @@ def decode(job: Job, slots: Sequence[Slot]) -> Decoded:
 
 
 def _decode(job: Job, slots: Sequence[Slot]) -> Decoded:
-    sha256 = content_hash(job.media)
+    sha256 = content_hash(job.media) if job.hashed is None else job.hashed.sha256
     wanted = job.missing if sha256 == job.known else range(len(slots))
     try:
         return Decoded(job.id, sha256, _read(job.media, slots, wanted))
@@ -98,18 +115,21 @@ def _read(media: Mapping[str, str], slots: Sequence[Slot], wanted: Iterable[int]
     return {n: slots[n].reader(source_of(media, slots[n].key)) for n in wanted if slots[n].key in held}
 
 
-def _stamps(media: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Return modification time (ns) and size (bytes) of the files of an item."""
+def stamps(media: Mapping[str, str]) -> tuple[tuple[int, int], ...]:
+    """Return modification time (ns) and size (bytes) of the files of an item; empty if one cannot be read."""
     try:
         files = [os.stat(locate(reference)[0]) for name, reference in media.items() if name != "text"]
     except OSError:  # the reader reports it, with its name
-        return []
-    return [(status.st_mtime_ns, status.st_size) for status in files]
+        return ()
+    return tuple((status.st_mtime_ns, status.st_size) for status in files)
 
 
 def content_hash(media: Mapping[str, str]) -> str:
     """Hash the content of an item: the bytes of its files and its text, as sha256 in hexadecimal."""
     files = digest(reference for name, reference in sorted(media.items()) if name != "text")
-    if "text" not in media:
-        return files
-    return hashlib.sha256(f"{files} {media['text']}".encode()).hexdigest()
+    return with_text(files, media.get("text"))
+
+
+def with_text(files: str, text: str | None) -> str:
+    """Return the content hash of an item, given the hash of its files and its text."""
+    return files if text is None else hashlib.sha256(f"{files} {text}".encode()).hexdigest()

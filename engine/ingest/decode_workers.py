@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from quiver.engine.ingest.decode import Decoded, Job, Slot, decode
+from quiver.engine.ingest.decode import Decoded, Job, Slot
+from quiver.engine.ingest.decode_windows import decode_all
 from quiver.engine.ingest.worker_process import (
     Limits,
     WorkerDiedError,
@@ -125,7 +126,7 @@ class Workers:
             yield self._result(*waiting.popleft())
 
     def _result(self, jobs: Sequence[Job], future: Future[list[Decoded]] | None) -> list[Decoded]:
-        return [decode(job, self.slots) for job in jobs] if future is None else future.result()
+        return list(decode_all(jobs, self.slots)) if future is None else future.result()
 
     def _chunk(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Decode a chunk in one worker; if it dies, continue in a new one."""
@@ -137,7 +138,7 @@ class Workers:
                 worker = self._take()
             except WorkerStartError as error:
                 self._decode_here(str(error))
-                return [*done, *(decode(job, self.slots) for job in jobs[here:])]
+                return [*done, *decode_all(jobs[here:], self.slots)]
             try:
                 for result in worker.decode(jobs[here : here + 1] if retried == here else jobs[here:]):
                     done.append(result)

@@ -8,6 +8,7 @@ from quiver.arguments import check_known
 from quiver.engine.ingest.decode_workers import checked_count, limits_of
 from quiver.engine.ingest.worker_process import Limits
 from quiver.errors import BadSpec
+from quiver.media import check_window
 
 
 class AddOptions(TypedDict, total=False):
@@ -15,19 +16,20 @@ class AddOptions(TypedDict, total=False):
 
     Attributes:
         workers: number of decoding processes; by default one less than the cores, at most 8. 0 decodes in this process,
-            without
-            limits.
+            without limits.
         progress: whether to show a progress bar; by default if standard error is a terminal.
         max_seconds: longest time to decode one item (s); a slower one is quarantined. 120 by default.
         max_memory: memory limit for decoding one item, in bytes or as ``8GB``; an item that needs more is quarantined.
-            By
-            default 4 GB, or the worker's share of half the machine.
+            By default 4 GB, or the worker's share of half the machine.
         max_pixels: pixel limit of a decoded picture, for a JPEG after scaling; 268 million by default.
         sync: whether to list stored items whose files are gone from the folders, tables and tars that are added.
         prune: whether to delete those items too.
         id_column: column of ids in a table; by default ``id`` if its values are unique. ``none``
             makes ids from paths.
         path_column: column of file paths in a table, of any medium; by default it is found by its name.
+        window: split videos and sounds into windows of so many seconds, which are items of their own: see
+            ``quiver.media.split``. They get the metadata columns film, start and end.
+        stride: seconds from the start of a window to the next; by default ``window``, so that windows do not overlap.
     """
 
     workers: int | None
@@ -39,6 +41,8 @@ class AddOptions(TypedDict, total=False):
     prune: bool
     id_column: str | None
     path_column: str | None
+    window: float | None
+    stride: float | None
 
 
 class VectorOptions(TypedDict, total=False):
@@ -68,6 +72,7 @@ class Options:
         sync: whether to look for stored items whose files are gone.
         prune: whether to delete those items.
         columns: ``id_column`` and ``path_column``, as given.
+        window: length of a window and stride (s), or None to add videos and sounds whole.
     """
 
     workers: int
@@ -76,6 +81,7 @@ class Options:
     sync: bool = False
     prune: bool = False
     columns: Mapping[str, str | None] = field(default_factory=dict)
+    window: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, given: AddOptions) -> "Options":
@@ -98,7 +104,9 @@ class Options:
         prune = values.get("prune", False)
         columns = {name: _column(values, name) for name in ("id_column", "path_column")}
         sync = values.get("sync", False) or prune
-        return cls(count, values.get("progress"), limits, sync=sync, prune=prune, columns=columns)
+        window = values.get("window"), values.get("stride")
+        spans = None if window == (None, None) else check_window(*window)
+        return cls(count, values.get("progress"), limits, sync=sync, prune=prune, columns=columns, window=spans)
 
 
 def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ again resumes: an item whose bytes have the stored hash gets only its missing ve
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,19 @@ from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
 from quiver.engine.core.sql import among
 from quiver.engine.core.vector_check import faults
-from quiver.engine.ingest.decode import Decoded, Job, Slot
+from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
 from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.ingest.sync import Seen
+from quiver.engine.ingest.windows import Windows, slots_of
 from quiver.engine.source import GivenVectors, Problem, Rows, Source, VectorSource
 from quiver.engine.source.roots import real_file
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
-from quiver.errors import SpaceMismatch, is_panic
+from quiver.errors import BadSpec, SpaceMismatch, is_panic
 from quiver.trust import Reach, folders_of
 from quiver.types import MEDIA, Floats, Metric, Space, uri_of
 
@@ -69,9 +71,33 @@ class Ingest:
         self._replaced: list[tuple[str, str, str]] = []
         self._renewed = 0
         self._made: set[str] = set()
+        self._windows: Windows | None = None
+        self._failed: set[str] = set()
 
     def run(self, source: Source) -> Iterator[int]:
         """Add all items; yields the number of items of each chunk, for a progress bar."""
+        with ExitStack() as stack:
+            yield from self._run(self._split(source, stack))
+
+    def _split(self, source: Source, stack: ExitStack) -> Source:
+        """Return the source with its videos and sounds split into windows, if this add splits them.
+
+        Raises:
+            BadSpec: no encoder embeds videos or sounds.
+            BadData: columns of windows are taken.
+        """
+        if self.options.window is None:
+            return source
+        window, stride = self.options.window
+        slots = slots_of([key for _, key in self.fills], window=window, stride=stride)
+        if not slots:
+            specs = ", ".join(loaded.spec for loaded in self.encoders)
+            raise BadSpec(f"window splits videos and sounds, and {specs} embeds neither: choose another encoder")
+        workers = Workers(slots, count=min(1, self.options.workers), limits=self.options.limits)
+        self._windows = Windows(source, self.table, stack.enter_context(workers))
+        return self._windows
+
+    def _run(self, source: Source) -> Iterator[int]:
         started = last = time.perf_counter()
         self.table.check_fields([column.field() for column in self.columns])
         self.report.notes += agree(self.table, source.schema)
@@ -92,6 +118,8 @@ class Ingest:
         problems = source.problems()
         self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in problems]
         self._commit(block)
+        if self._windows is not None:
+            self.report.notes += self._windows.old.settle(self._failed, self.quarantine)
         if self.options.sync:
             self.seen.ids.update(problem.id for problem in problems)
             self.seen.damaged.update(real_file(problem.uri) for problem in problems if problem.uri)
@@ -126,9 +154,12 @@ class Ingest:
             for n in np.flatnonzero(~full).tolist():
                 missing[n].append(slot)
         return [
-            Job(item.id, item.media, known=known.hashes[n], missing=tuple(missing[n]))
+            Job(item.id, item.media, known.hashes[n], tuple(missing[n]), hashed=self._hashed(item.id))
             for n, item in enumerate(known.items)
         ]
+
+    def _hashed(self, id: str) -> Hashed | None:
+        return None if self._windows is None else self._windows.hashed.pop(id, None)
 
     def _encode(self, block: Block, known: Known, decoded: Sequence[Decoded]) -> None:
         known = known.with_media({n: each.found for n, each in enumerate(decoded) if each.found is not None})
@@ -161,6 +192,7 @@ class Ingest:
         self.quarantine.add(self._bad)
         self.report.quarantined += len(self._bad)
         self.report.reasons = merged([*self.report.reasons, *grouped(self._bad)])
+        self._failed.update(id for id, _, _ in self._bad if self._windows is not None)
         self._bad = []
         self._renewed += done.renewed
         self._replaced += done.replaced

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 from quiver.engine.source.record import LeftOut
+from quiver.media import times
 
 #: Number of examples shown per reason.
 _EXAMPLES = 3
@@ -64,8 +65,15 @@ class Report:
 
 
 def grouped(problems: Iterable[tuple[str, str | None, str]]) -> list[LeftOut]:
-    """Count problems (id, uri, reason) by reason, ignoring file names in the reason."""
-    return merged(LeftOut(_general(reason, uri), 1, (id,)) for id, uri, reason in problems)
+    """Count problems (id, uri, reason) by reason, ignoring file names in it; windows of one film share its first."""
+    films: dict[str, str] = {}
+    parts = []
+    for id, uri, reason in problems:
+        general = _general(reason, uri)
+        if uri is not None and (film := times(uri)[0]) != uri:
+            general = films.setdefault(film, f"windows of a film: {general}")
+        parts.append(LeftOut(general, 1, (id,)))
+    return merged(parts)
 
 
 def merged(parts: Iterable[LeftOut]) -> list[LeftOut]:
@@ -79,7 +87,7 @@ def merged(parts: Iterable[LeftOut]) -> list[LeftOut]:
 
 
 def _general(reason: str, uri: str | None) -> str:
-    for start in (uri, (uri or "").partition("?offset=")[0]):
+    for start in (uri, times(uri or "")[0], (uri or "").partition("?offset=")[0]):
         if start and reason.startswith(start):
             return reason.removeprefix(start).lstrip(":, ")
     return reason

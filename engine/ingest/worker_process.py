@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import IO, Any
 
-from quiver.engine.ingest.decode import TOO_LARGE, Decoded, Job, Slot, decode
+from quiver.engine.ingest.decode import TOO_LARGE, Decoded, Job, Slot
+from quiver.engine.ingest.decode_windows import decode_all
 from quiver.errors import QuiverError
 from quiver.malloc import share_arenas
 from quiver.media.picture import PIXELS, allow
@@ -202,8 +203,8 @@ def serve() -> None:
     with suppress(EOFError, BrokenPipeError):
         _answer(results, None)
         while True:
-            for job in pickle.load(jobs):
-                _answer(results, _sendable(decode(job, slots), limits))
+            for result in decode_all(pickle.load(jobs), slots):
+                _answer(results, _sendable(result, limits))
 
 
 def _sendable(result: Decoded, limits: Limits) -> bytes:

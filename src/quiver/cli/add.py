@@ -44,6 +44,19 @@ def add(
     metric: Annotated[
         Metric, typer.Option(help="With --space: how vectors are compared: cosine, dot or l2.")
     ] = "cosine",
+    window: Annotated[
+        float | None,
+        typer.Option(
+            help="Split videos and sounds into windows of this many seconds; each is an item with film, start and end.",
+            metavar="SECONDS",
+        ),
+    ] = None,
+    stride: Annotated[
+        float | None,
+        typer.Option(
+            help="With --window: seconds from one window to the next (default: the window).", metavar="SECONDS"
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of decoding processes; 0 decodes in this process, without limits.")
     ] = None,
@@ -89,6 +102,8 @@ def add(
             path_column=path_column,
             sync=sync,
             prune=prune,
+            window=window,
+            stride=stride,
         )
     else:
         report = Report()

@@ -159,11 +159,12 @@ def _weight(given: str) -> tuple[str, float]:
 
 
 def _check(media: dict[str, Any]) -> None:
+    from quiver.media import locate
     from quiver.types import values_of
 
     for name in media:
         for value in values_of(media, name) if name != "text" else ():
-            if "://" not in value and not Path(value.split("?offset=")[0]).exists():
+            if "://" not in value and not Path(locate(value)[0]).exists():
                 raise BadSpec(f"--{name}: there is no file {value}")
 
 

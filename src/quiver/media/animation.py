@@ -46,6 +46,11 @@ def read_animation(source: Any, *, image: ImageReader, choose: Callable[[int, Fr
     return np.stack([pictures[at] for at in wanted])
 
 
+def animation_seconds(source: Any) -> float:
+    """Return the length of an animation in seconds; a still lasts 1 ms."""
+    return float(sum(_durations(open_picture(source))) * _MILLISECOND)
+
+
 def _durations(picture: "Image") -> list[int]:
     """Return the length of each frame in milliseconds; a still is one frame."""
     frames: int = getattr(picture, "n_frames", 1)

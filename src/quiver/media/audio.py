@@ -6,17 +6,18 @@ Rates are in hertz, lengths in seconds or samples.
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.errors import BadMedia, BadSpec
+from quiver.errors import BadMedia, BadSpec, QuiverError
 from quiver.media.container import check_length, is_indexed, open_container
-from quiver.media.fetch import Buffer, content, decoding, head, times
+from quiver.media.fetch import Buffer, content, decoding, head, moment, times
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -38,6 +39,7 @@ _SHORT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)"
 _UNKNOWN = 0x7FFF0000
 _SLOPPY = 64  # bytes by which some writers miscount
 _VORBIS = 8192  # samples in the longest block of Vorbis: some files promise a part of one more
+_ENDLESS = 1 << 62  # samples: libsndfile gives about 2**63 where it cannot tell
 _SKIP = 2.0  # below this start (s) nothing is gained by skipping
 _LATE = "the sound has ended before its window begins, at"
 _MALFORMED = 2  # libsndfile: it knows the format but this file breaks it
@@ -85,6 +87,42 @@ class AudioReader:
                 raise BadMedia(f"{_LATE} {start:g} s")
             return self._finish(samples, seconds)
 
+    def windows(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Samples | QuiverError]:
+        """Yield the samples of windows of one file, or the error of each; the file is decoded in one pass.
+
+        Args:
+            source: path, ``file://`` URI or span.
+            spans: start and stop of each window (s), with ascending starts.
+        """
+        with ExitStack() as stack:
+            try:
+                with decoding(source):
+                    opened = content(source)
+                    sound = _sound(opened)
+                    track = None if sound else _Track(stack.enter_context(open_container(opened)), spans[0][0])
+            except QuiverError as error:
+                yield from repeat(error, len(spans))
+                return
+            if sound is not None:
+                sound.close()  # it finds each window by its sample
+            for start, stop in spans:
+                name = moment(source, start, stop)
+                try:
+                    with decoding(name):
+                        samples = self(name) if track is None else self._cut(track, start, stop)
+                except QuiverError as error:
+                    yield error
+                else:
+                    yield samples
+
+    def _cut(self, track: "_Track", start: float, stop: float) -> Samples:
+        seconds = stop - start if self.seconds is None else min(self.seconds, stop - start)
+        samples, lead = track.cut(start, start + seconds)
+        samples = _resampled(samples, track.rate, self.rate)[round(lead * self.rate) :]
+        if not len(samples):
+            raise BadMedia(f"{_LATE} {start:g} s")
+        return self._finish(samples, seconds)
+
     def _window(self, source: Any) -> tuple[float, float | None]:
         """Return start and duration to read (s)."""
         if not isinstance(source, str | os.PathLike):
@@ -99,6 +137,84 @@ class AudioReader:
         if seconds is not None:
             samples = samples[: max(1, round(seconds * self.rate))]
         return np.clip(samples, -1.0, 1.0)
+
+
+class _Track:
+    """The first sound track of a container, decoded forwards once for many windows."""
+
+    def __init__(self, container: "InputContainer", start: float) -> None:
+        self.rate, begin, blocks = _track(container, start)
+        _limit(None, self.rate, 0.0)
+        self._blocks = iter(blocks)
+        self._held: Samples = np.empty(0, np.float32)
+        self._first = round(begin * self.rate)
+        self._fault: Exception | None = None
+
+    def cut(self, start: float, stop: float) -> tuple[Samples, float]:
+        """Return the samples of a window with a margin on both sides, and the time of those before it (s).
+
+        Windows have ascending starts: samples before this one are dropped.
+
+        Raises:
+            BadMedia: the track cannot be decoded so far, or ends before.
+        """
+        low, high = max(0, round((start - _MARGIN) * self.rate)), round((stop + _MARGIN) * self.rate)
+        parts = [self._held]
+        count = self._first + len(self._held)
+        while count < high and (block := self._next()) is not None:
+            parts.append(block)
+            count += len(block)
+        whole = np.concatenate(parts)
+        low = max(low, self._first)
+        self._held, self._first = whole[low - self._first :], min(low, count)
+        samples = self._held[: high - low]
+        if not len(samples):
+            raise self._fault or BadMedia(f"{_LATE} {start:g} s")
+        if self._fault is not None and count < stop * self.rate:
+            raise self._fault
+        return samples, start - low / self.rate
+
+    def _next(self) -> Samples | None:
+        if self._fault is not None:
+            return None
+        try:
+            block = next(self._blocks, None)
+            return None if block is None else _gather([block], None)
+        except Exception as error:  # a library's own, which the caller names
+            self._fault = error
+            return None
+
+
+def sound_seconds(ref: str) -> float:
+    """Return the length of the sound of a file in seconds; nothing is decoded.
+
+    Raises:
+        BadMedia: there is no sound, its length is unknown, or the file is truncated.
+    """
+    opened = content(ref)
+    sound = _sound(opened)
+    if sound is not None:
+        with sound:
+            _check_size(sound)
+            if not 0 < sound.frames < _ENDLESS:
+                raise BadMedia("does not say how long its sound is: convert it, for example to FLAC")
+            return float(sound.frames / sound.samplerate)
+    with open_container(opened) as container:
+        if not container.streams.audio:
+            raise BadMedia("holds no sound")
+        stream = container.streams.audio[0]
+        is_indexed(container, stream)
+        ticks = [
+            (packet.pts, packet.pts + (packet.duration or 0))
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None
+        ]
+        if not ticks:
+            raise BadMedia("does not say how long its sound is: convert it, for example to FLAC")
+        seconds = float((max(end for _, end in ticks) - ticks[0][0]) * (stream.time_base or 1))
+        if len(container.streams) == 1:
+            check_length(container, seconds)
+        return seconds
 
 
 def _gather(blocks: Iterable[NDArray[np.float32]], limit: int | None) -> Samples:
@@ -185,15 +301,19 @@ class _Memory(io.BytesIO):
 
 def _blocks(sound: "SoundFile", count: int) -> Iterator[Samples]:
     """Yield the samples after the first ``count``."""
-    for said, found in _SHORT.findall(sound.extra_info):
-        if int(found) + _SLOPPY < int(said) < _UNKNOWN:
-            raise BadMedia(f"is truncated: {found} of its {said} bytes of sound are present")
+    _check_size(sound)
     size = max(1, BLOCK // sound.channels)
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         count += len(block)
         yield block
     if count + _VORBIS < sound.frames:
         raise BadMedia(f"is truncated: {count} of its {sound.frames} samples are present")
+
+
+def _check_size(sound: "SoundFile") -> None:
+    for said, found in _SHORT.findall(sound.extra_info):
+        if int(found) + _SLOPPY < int(said) < _UNKNOWN:
+            raise BadMedia(f"is truncated: {found} of its {said} bytes of sound are present")
 
 
 def _track(container: "InputContainer", start: float) -> tuple[int, float, Iterator[Samples]]:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -140,6 +140,10 @@ def digest(refs: Iterable[str | os.PathLike[str]]) -> str:
 
     The bytes of a moment are followed by its seconds, as ``moment`` writes them.
     """
+    return _hashed(refs).hexdigest()
+
+
+def _hashed(refs: Iterable[str | os.PathLike[str]]) -> "hashlib._Hash":
     total = hashlib.sha256()
     for ref in refs:
         path, offset, size = locate(ref)
@@ -155,7 +159,23 @@ def digest(refs: Iterable[str | os.PathLike[str]]) -> str:
         whole, start, stop = times(ref)
         if whole != os.fspath(ref):
             total.update(moment("", start, stop).encode())
-    return total.hexdigest()
+    return total
+
+
+def digests(ref: str | os.PathLike[str], spans: Sequence[tuple[float, float]]) -> list[str]:
+    """Return what ``digest`` gives for each moment of one file, in one pass over its bytes.
+
+    Args:
+        ref: reference of the file, without seconds.
+        spans: first and last second of each moment.
+    """
+    total = _hashed([ref])
+    found = []
+    for start, stop in spans:
+        part = total.copy()
+        part.update(moment("", start, stop).encode())
+        found.append(part.hexdigest())
+    return found
 
 
 def content(source: Any) -> str | Buffer:

@@ -1,18 +1,22 @@
 """Video reader: frames at equal time steps, as uint8 RGB. Times are in seconds from the first frame."""
 
 import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quiver.errors import BadMedia, BadSpec
+from quiver.errors import BadMedia, BadSpec, QuiverError
 from quiver.media.animation import is_picture, read_animation
 from quiver.media.clip import Clip, time_of
 from quiver.media.container import open_container
-from quiver.media.fetch import content, decoding, head, times
+from quiver.media.fetch import content, decoding, head, moment, times
 from quiver.media.image import ImageReader, Picture
 from quiver.media.picture import quiet
 
@@ -74,6 +78,43 @@ class VideoReader:
                 return reader(whole)
         return self._read(source)
 
+    def windows(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Picture | QuiverError]:
+        """Yield the frames of windows of one file: what a call with each moment returns, or the error that it raises.
+
+        The file is read in one pass: a frame that several windows show is decoded once. After a window that cannot be
+        decoded it is opened again behind the damage.
+
+        Args:
+            source: path, ``file://`` URI or span.
+            spans: start and stop of each window (s), with ascending starts.
+        """
+        done = 0
+        while done < len(spans):
+            for picture in self._pass(source, spans[done:]):
+                done += 1
+                yield picture
+
+    def _pass(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Picture | QuiverError]:
+        """Read windows until one cannot be decoded, at least one."""
+        with ExitStack() as stack:
+            try:
+                with decoding(source):
+                    opened = content(source)
+                    film = None if is_picture(head(opened)) else Clip(stack.enter_context(open_container(opened)))
+            except QuiverError as error:
+                yield from repeat(error, len(spans))
+                return
+            walk = None if film is None else _Walk(self, film, spans)
+            for n, span in enumerate(spans):
+                name = moment(source, *span)
+                try:
+                    with decoding(name):
+                        picture = self(name) if walk is None else walk.read(n)
+                except QuiverError as error:
+                    yield error
+                    return
+                yield picture
+
     def _within(self, start: float, stop: float | None) -> "VideoReader":
         """Return the reader whose own window lies in a window of the clip."""
         first = start + (self.start or 0.0)
@@ -98,15 +139,7 @@ class VideoReader:
                 return self._decode(Clip(container))
 
     def _decode(self, clip: Clip) -> Picture:
-        pictures: dict[int, Picture] = {}
-        shown: dict[int, int] = {}
-        ticks = self._ticks(clip.span, clip.base)
-        for tick in sorted(set(ticks)):
-            frame = clip.at(tick)
-            shown[tick] = time_of(frame)
-            if shown[tick] not in pictures:
-                pictures[shown[tick]] = self._arrange(frame)
-        return np.stack([pictures[shown[tick]] for tick in ticks])
+        return _Walk(self, clip, [(0.0, None)]).read(0)
 
     def _arrange(self, frame: "VideoFrame") -> Picture:
         # Threads cost more than they save on one frame, and workers are processes anyway.
@@ -134,3 +167,48 @@ class VideoReader:
         slack = max(Fraction(0), stop - start - self.frames * step)
         firsts = [start + slack * (2 * run + 1) / (2 * self.runs) for run in range(self.runs)]
         return [min(stop - 1, int(first + step * (2 * i + 1) / 2)) for first in firsts for i in range(self.frames)]
+
+
+class _Walk:
+    """One pass over a clip that collects the frames of windows."""
+
+    def __init__(self, reader: VideoReader, clip: Clip, spans: Sequence[tuple[float, float | None]]) -> None:
+        self._reader, self._clip, self._spans = reader, clip, spans
+        self._plans: dict[int, list[int]] = {}
+        self._faults: dict[int, BadMedia] = {}
+        for n, span in enumerate(spans):
+            try:
+                self._plans[n] = reader._within(*span)._ticks(clip.span, clip.base)
+            except BadMedia as error:
+                self._faults[n] = error
+        self._ahead = deque(sorted({tick for ticks in self._plans.values() for tick in ticks}))
+        #: By window: the first tick that a later window needs.
+        firsts = [min(self._plans.get(n, [clip.span])) for n in range(1, len(spans))]
+        self._needed = [*reversed(list(accumulate(reversed(firsts), min))), clip.span]
+        self._pictures: dict[int, Picture] = {}
+        self._latest: tuple[int | None, Picture | None] = (None, None)
+
+    def read(self, n: int) -> Picture:
+        """Return the frames of window n; windows before it are not asked for any more.
+
+        Raises:
+            BadMedia: the clip cannot be decoded so far, or the window begins after its end.
+        """
+        if n in self._faults:
+            raise self._faults[n]
+        ticks = self._plans[n]
+        while self._ahead and self._ahead[0] <= max(ticks):
+            tick = self._ahead.popleft()
+            self._pictures[tick] = self._at(tick)
+        pictures = np.stack([self._pictures[tick] for tick in ticks])
+        self._pictures = {tick: each for tick, each in self._pictures.items() if tick >= self._needed[n]}
+        return pictures
+
+    def _at(self, tick: int) -> Picture:
+        frame = self._clip.at(tick)
+        time = time_of(frame)
+        if self._latest[0] != time or self._latest[1] is None:
+            self._latest = time, self._reader._arrange(frame)
+        picture = self._latest[1]
+        assert picture is not None, "just set"
+        return picture
