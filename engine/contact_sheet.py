@@ -3,6 +3,7 @@
 import base64
 import io
 import mimetypes
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from quiver.engine.execution.plan import Result, render
 from quiver.errors import QuiverError
 from quiver.files import write_text
-from quiver.media import fetch, thumbnail
+from quiver.media import clock, fetch, locate, moment, thumbnail, times
+from quiver.media.preview import sound_preview, video_preview
 from quiver.types import Hit, Item, Query, values_of
 
-#: Largest sound or clip in bytes that is embedded in the page to be played.
+#: Largest sound or clip in bytes that is embedded in the page to be played; of a larger clip, a preview is.
 PLAYABLE = 1_000_000
 #: Sounds of more bytes are embedded as MP3.
 _SHRINK = 100_000
@@ -35,7 +37,8 @@ figure.expected { border: 2px dashed #16a34a }
 img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }
 audio { width: 100%; height: 2rem; margin-top: .25rem } video { width: 100%; height: 9rem; background: #8881 }
 figcaption { font-size: .8rem; overflow-wrap: anywhere } .score { font-weight: 600; float: right }
-figcaption p { margin: .25rem 0 } summary { cursor: pointer; opacity: .65 }
+figcaption p, .when { margin: .25rem 0 } .when { font-size: .8rem; text-align: center }
+summary { cursor: pointer; opacity: .65 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin: .25rem 0 0 } dt { opacity: .65 }
 dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
 .note { opacity: .75; font-size: .9rem } figcaption, figcaption p, dt, dd { unicode-bidi: isolate }
@@ -170,20 +173,61 @@ def _show(name: str, source: Any) -> str:
     key = "image" if name in ("before", "after") else name
     try:
         picture = thumbnail(source, key, size=_SIZE)
-        content = fetch(source) if key in ("audio", "video") and isinstance(source, str | Path) else b""
+        clip = _playable(source, key) if key in ("audio", "video") and isinstance(source, str | Path) else ""
     except QuiverError as error:
         return f"<p class=note>{escape(str(error))}</p>"
     still = _data(_jpeg(picture), "image/jpeg") if picture is not None else ""
     image = f"<img alt='{escape(name)}' src='{still}'>"
-    if key == "audio" and len(content) > _SHRINK:
-        content, source = _smaller(content), "sound.mp3"
-    if not content or len(content) > PLAYABLE:
-        return image
-    guess = mimetypes.guess_type(str(source))[0] or ""
-    clip = _data(content, guess if guess.startswith(("audio/", "video/")) else f"{key}/*")
+    when = _when(source) if isinstance(source, str | Path) else ""
+    if not clip:
+        return image + when
     if key == "video":
-        return f"<video controls preload=none poster='{still}' src='{clip}'></video>"
-    return f"{image}<audio controls preload=none src='{clip}'></audio>"
+        return f"<video controls preload=none poster='{still}' src='{clip}'></video>{when}"
+    return f"{image}<audio controls preload=none src='{clip}'></audio>{when}"
+
+
+def _playable(source: str | Path, key: str) -> str:
+    """Return a sound or video as a data URI, empty if it is too large; a moment plays from its first second.
+
+    A moment of a small file is the file with the media fragment ``#t=``; of a larger file, a preview of the moment.
+    """
+    whole, start, stop = times(source)
+    path, offset, size = locate(source)
+    fragment = "" if whole == str(source) else moment("", start, stop)
+    size = os.stat(path).st_size - offset if size is None else size
+    if size > PLAYABLE and fragment:
+        return _preview(str(source), key)
+    if size > PLAYABLE and key == "video":
+        return ""
+    content, name = fetch(whole), whole
+    if key == "audio" and len(content) > _SHRINK:
+        content, name = _smaller(content), "sound.mp3"
+    if not content or len(content) > PLAYABLE:
+        return ""
+    guess = mimetypes.guess_type(name)[0] or ""
+    return _data(content, guess if guess.startswith(("audio/", "video/")) else f"{key}/*") + fragment
+
+
+def _preview(source: str, key: str) -> str:
+    """Return the preview of a moment as a data URI; empty if this machine cannot encode it."""
+    try:
+        content = video_preview(source) if key == "video" else sound_preview(source)
+    except QuiverError:
+        return ""
+    return _data(content, "video/mp4" if key == "video" else "audio/mpeg") if len(content) <= PLAYABLE else ""
+
+
+def _when(source: str | Path) -> str:
+    """Return the times of a moment, with a link to its file at that second; empty for a whole file."""
+    whole, start, stop = times(source)
+    if whole == str(source):
+        return ""
+    path, offset, size = locate(source)
+    said = f"{clock(start)} to {'the end' if stop is None else clock(stop)}"
+    if offset or size is not None:
+        return f"<p class=when>{said}</p>"
+    link = Path(os.path.abspath(path)).as_uri() + moment("", start, stop)
+    return f"<p class=when><a href='{escape(link, quote=True)}'>{said}</a></p>"
 
 
 def _smaller(content: bytes) -> bytes:

@@ -3,16 +3,17 @@
 from typing import Any
 
 from quiver.engine.core.column import Column
-from quiver.engine.core.sql import present
+from quiver.engine.core.sql import Sql, both, present
 from quiver.engine.execution.session import Session
 from quiver.engine.storage.quarantine import Quarantine
+from quiver.engine.storage.table_reader import TableReader
 from quiver.engine.tuning.index_build import brief
 from quiver.engine.tuning.maintenance import lag
 from quiver.types import MEDIA
 
 
 def summary(uri: str, session: Session, quarantine: Quarantine) -> dict[str, Any]:
-    """Describe items by key, spaces, encoders, metadata, indexes with their recall targets, and quarantine."""
+    """Describe items by key, windows, spaces, encoders, metadata, indexes with their recall targets, quarantine."""
     table = session.table
     media = {name: session.count(present(name)) for name in MEDIA}
     return {
@@ -20,6 +21,7 @@ def summary(uri: str, session: Session, quarantine: Quarantine) -> dict[str, Any
         "version": table.version,
         "items": session.count(None),
         "media": {name: count for name, count in media.items() if count},
+        "windows": _windows(table),
         "columns": [_describe(session, column) for column in session.graph.columns],
         "encoders": {spec: sorted(described["keys"]) for spec, described in table.encoders.items()},
         "scorers": [str(composition) for composition in session.graph.compositions],
@@ -29,6 +31,14 @@ def summary(uri: str, session: Session, quarantine: Quarantine) -> dict[str, Any
             for row in quarantine.rows()
         ],
     }
+
+
+def _windows(table: TableReader) -> dict[str, int]:
+    """Count the windows of videos and sounds, and their films."""
+    if not {"film", "start", "end"} <= set(table.meta):
+        return {"count": 0, "films": 0}
+    films = table.read(["film"], where=both(present("film", "start", "end"), Sql("`id` LIKE '%#t=%'")))["film"]
+    return {"count": len(films), "films": len(films.unique())}
 
 
 def _describe(session: Session, column: Column) -> dict[str, Any]:

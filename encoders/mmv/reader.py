@@ -3,13 +3,14 @@
 Shapes: W windows, L samples, K words.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from quiver.encoders.mmv.word import Tokeniser, split
-from quiver.errors import BadMedia
+from quiver.errors import BadMedia, QuiverError
 from quiver.media import AudioReader, TextReader
 from quiver.types import Floats, Rows
 
@@ -34,7 +35,15 @@ class SoundReader:
         Raises:
             BadMedia: there is no sound in it, or it cannot be read.
         """
-        sound, length = AudioReader(self.rate)(source), round(self.seconds * self.rate)
+        return self._cut(AudioReader(self.rate)(source))
+
+    def moments(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Floats | QuiverError]:
+        """Yield the same for windows of one file, or the error of each; see ``quiver.protocols.Reader``."""
+        for sound in AudioReader(self.rate).moments(source, spans):
+            yield sound if isinstance(sound, QuiverError) else self._cut(sound)
+
+    def _cut(self, sound: Floats) -> Floats:
+        length = round(self.seconds * self.rate)
         spare = max(0, len(sound) - length)
         windows = np.zeros((self.windows, length), np.float32)
         for number in range(self.windows):

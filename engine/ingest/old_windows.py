@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from quiver.engine.core.sql import Sql, among, both
+from quiver.engine.core.sql import Sql, among, both, present
 from quiver.engine.ingest.decode import with_text
 from quiver.engine.source.roots import real_file
 from quiver.engine.storage.dataset import Table
@@ -18,7 +18,7 @@ from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import QuiverError
 from quiver.media import digests, locate, times
 
-_DELETED = 10_000  # ids in one condition
+_IDS = 10_000  # in one condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,16 @@ class OldWindows:
                 )
                 continue
             count = self._delete(old)
-            notes.append(f"{film} has changed: {count:,} windows that it no longer has are deleted")
-        return [*notes, *self._said()]
+            notes.append(
+                f"{film} has changed: {count:,} windows of its former content are deleted; earlier versions keep them"
+            )
+        return [*notes, *self._said(), *said_whole(self._wholes)]
 
     def _delete(self, rows: Sequence[tuple[str, str]]) -> int:
         """Delete windows that still have their former content; another process may have replaced one meanwhile."""
         count = 0
-        for start in range(0, len(rows), _DELETED):
-            ids, hashes = zip(*rows[start : start + _DELETED], strict=True)
+        for start in range(0, len(rows), _IDS):
+            ids, hashes = zip(*rows[start : start + _IDS], strict=True)
             count += self._table.delete(both(among("id", ids), among("sha256", sorted(set(hashes)))) or Sql("false"))
         return count
 
@@ -114,12 +116,28 @@ class OldWindows:
         for film, count in list(self._others.items())[:1]:
             more = f", and so have {len(self._others) - 1:,} other films" if len(self._others) > 1 else ""
             notes.append(f"{film} also has {count:,} windows of another split, which stay{more}")
-        if self._wholes:
-            notes.append(
-                f"{len(self._wholes):,} films are also stored whole, such as {self._wholes[0]}: `quiver delete` removes"
-                " one, if only its windows are wanted"
-            )
         return notes
+
+
+def said_whole(ids: Sequence[str]) -> list[str]:
+    """Return a note for the user on films that are stored whole beside their windows."""
+    if not ids:
+        return []
+    many = "1 film is" if len(ids) == 1 else f"{len(ids):,} films are"
+    return [
+        f"{many} stored whole beside the windows, such as {ids[0]}: delete what you do not want; --window splits films"
+    ]
+
+
+def also_whole(table: Table) -> list[str]:
+    """Return the ids of films that are stored whole and as windows."""
+    if not {"film", "start", "end"} <= set(table.meta):
+        return []
+    films = table.read(["film"], where=present("film", "start", "end"))["film"].unique().to_pylist()
+    found: list[str] = []
+    for start in range(0, len(films), _IDS):
+        found += table.read(["id"], where=among("id", films[start : start + _IDS]))["id"].to_pylist()
+    return found
 
 
 def _is_window(row: Mapping[str, str], film: Film) -> bool:

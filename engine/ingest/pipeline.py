@@ -20,6 +20,7 @@ from quiver.engine.core.vector_check import faults
 from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
 from quiver.engine.ingest.meta_columns import admit, agree
+from quiver.engine.ingest.old_windows import also_whole, said_whole
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
@@ -120,6 +121,8 @@ class Ingest:
         self._commit(block)
         if self._windows is not None:
             self.report.notes += self._windows.old.settle(self._failed, self.quarantine)
+        elif self.report.added:
+            self.report.notes += said_whole(also_whole(self.table))
         if self.options.sync:
             self.seen.ids.update(problem.id for problem in problems)
             self.seen.damaged.update(real_file(problem.uri) for problem in problems if problem.uri)

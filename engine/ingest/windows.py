@@ -101,7 +101,8 @@ class Windows:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the source, and the number of windows."""
-        made = [f"{self._films:,} films make {self._count:,} windows"] if self._films else []
+        films = "1 film makes" if self._films == 1 else f"{self._films:,} films make"
+        made = [f"{films} {self._count:,} window{'' if self._count == 1 else 's'}"] if self._films else []
         if self._bare:
             made.append(f"{self._bare:,} films have pictures beside them, which their windows do not get")
         return (*self.source.notes, *made)

@@ -1,5 +1,6 @@
 """``quiver info``: describe a collection."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,10 @@ def info(
         return
     media = ", ".join(f"{count:,} {name}" for name, count in found["media"].items())
     print(f"collection: {found['uri']}\nversion: {found['version']}")
-    print(f"items: {found['items']:,} ({media or 'vectors only'})\n")
+    print(f"items: {found['items']:,} ({media or 'vectors only'})")
+    if found["windows"]["count"]:
+        print(f"windows: {found['windows']['count']:,} of {found['windows']['films']:,} films")
+    print()
     rows = [_column(column) for column in found["columns"]]
     show.write_table(("embeds", "space", "dim", "metric", "revision", "indexes", "encoder"), rows)
     for column in found["columns"]:
@@ -28,8 +32,25 @@ def info(
             show_promise(promise)
     print("\nmetadata: " + (", ".join(f"{name} ({kind})" for name, kind in found["meta"].items()) or "none"))
     print(f"quarantine: {len(found['quarantine'])} items")
-    for row in found["quarantine"]:
-        print(f"  {row['id']}: {row['reason']}")
+    for line in _quarantined(found["quarantine"]):
+        print(f"  {line}")
+
+
+def _quarantined(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each quarantined item; the windows of a film are one line, with the first of their reasons."""
+    from quiver.media import clock, times
+
+    films: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        films.setdefault(times(row["id"])[0], []).append(row)
+    for film, held in films.items():
+        windows = [row for row in held if row["id"] != film]
+        yield from (f"{row['id']}: {row['reason']}" for row in held if row["id"] == film or len(windows) == 1)
+        if len(windows) > 1:
+            spans = [times(row["id"])[1:] for row in windows]
+            first, last = min(start for start, _ in spans), max(stop or start for start, stop in spans)
+            said = f"{len(windows):,} windows from {clock(first)} to {clock(last)}"
+            yield f"{film}: {said}: {min(windows, key=lambda row: times(row['id'])[1])['reason']}"
 
 
 def _column(column: dict[str, Any]) -> tuple[Any, ...]:

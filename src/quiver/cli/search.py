@@ -1,5 +1,7 @@
 """``quiver search``: find items by example, by text, by id and by metadata."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,7 +46,10 @@ def search(
     offset: Annotated[int, typer.Option(help="Skip this many top results (pagination).")] = 0,
     min_score: Annotated[float | None, typer.Option(help="Score threshold: drop hits below it.")] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="Group results by this metadata column and keep the best per group.")
+        str | None,
+        typer.Option(
+            help="Keep the best hit for each value of this metadata column; film keeps the best window of each film."
+        ),
     ] = None,
     group_size: Annotated[int, typer.Option(help="With --group-by: hits to keep per group.")] = 1,
     group: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -168,13 +173,24 @@ def _check(media: dict[str, Any]) -> None:
                 raise BadSpec(f"--{name}: there is no file {value}")
 
 
+def _timed(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata with the times of a window as mm:ss on a terminal; in a pipe they stay seconds."""
+    from quiver.media import clock
+
+    held = dict(meta)
+    window = all(isinstance(held.get(name), float) for name in ("start", "end")) and "film" in held
+    if not window or not sys.stdout.isatty():
+        return held
+    return {"film": held.pop("film"), "time": f"{clock(held.pop('start'))} to {clock(held.pop('end'))}", **held}
+
+
 def _print(result: Any, *, first: int, offset: int, json: bool, analyze: bool) -> None:
     from quiver.engine.execution.plan import render
 
     if json:
         show.write_json(result.to_dict())
         return
-    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(dict(hit.meta))) for n, hit in enumerate(result, first)]
+    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(_timed(hit.meta))) for n, hit in enumerate(result, first)]
     if analyze:
         print(render(result.plan, result.actual))
     else:

@@ -87,7 +87,7 @@ class AudioReader:
                 raise BadMedia(f"{_LATE} {start:g} s")
             return self._finish(samples, seconds)
 
-    def windows(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Samples | QuiverError]:
+    def moments(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Samples | QuiverError]:
         """Yield the samples of windows of one file, or the error of each; the file is decoded in one pass.
 
         Args:

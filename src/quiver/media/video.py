@@ -78,7 +78,7 @@ class VideoReader:
                 return reader(whole)
         return self._read(source)
 
-    def windows(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Picture | QuiverError]:
+    def moments(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Picture | QuiverError]:
         """Yield the frames of windows of one file: what a call with each moment returns, or the error that it raises.
 
         The file is read in one pass: a frame that several windows show is decoded once. After a window that cannot be

@@ -104,14 +104,14 @@ def check_window(window: Any, stride: Any) -> tuple[float, float]:
 def read_windows(reader: Reader, ref: str, spans: Sequence[Span]) -> Iterator[Any]:
     """Yield what a reader returns for windows of one file, or the error that it raises, window by window.
 
-    A reader with a method ``windows(ref, spans)`` reads the file in one pass; another is called for each window.
+    A reader with a method ``moments(ref, spans)`` reads the file in one pass; another is called for each window.
 
     Args:
         reader: reader of a video or sound.
         ref: reference of the file, without seconds.
         spans: windows with ascending starts.
     """
-    many = getattr(reader, "windows", None)
+    many = getattr(reader, "moments", None)
     if many is not None:
         yield from many(ref, spans)
         return
