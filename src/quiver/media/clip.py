@@ -131,7 +131,7 @@ def _stream(container: "InputContainer") -> "VideoStream":
 
 @dataclass(frozen=True, slots=True)
 class _Timeline:
-    keys: Sequence[int]  # times of key frames (decoding or presentation), ascending
+    keys: Sequence[int]  # presentation times of key frames, ascending
     last: int  # presentation time of the last frame
     span: int
 
@@ -140,7 +140,9 @@ def _timeline(container: "InputContainer", stream: "VideoStream") -> _Timeline:
     if not is_indexed(container, stream) or not stream.duration:
         return _scan(container, stream)
     entries = list(stream.index_entries)
-    keys = sorted(entry.timestamp for entry in entries if entry.is_keyframe)
+    # A seek goes by times of presentation: with a time of decoding it lands on the key frame before.
+    delay = max(0, (stream.start_time or 0) - min(entry.timestamp for entry in entries))
+    keys = sorted(entry.timestamp + delay for entry in entries if entry.is_keyframe)
     # The index and the duration count in times of decoding: only packets tell when the last frame is shown, and it
     # comes after the last key frame.
     if keys:
