@@ -8,7 +8,7 @@ from quiver.engine.ingest.decode import content_hash
 from quiver.engine.source.roots import NamedRoot, Roots, real, real_file
 from quiver.engine.storage.dataset import Table
 from quiver.errors import QuiverError
-from quiver.media import locate
+from quiver.media import locate, moment, times
 from quiver.types import MEDIA
 
 #: Number of items whose content is compared to recognise a moved root.
@@ -40,16 +40,35 @@ def keep(table: Table, roots: Roots) -> bool:
 
 
 def _compare(table: Table, sample: Sequence[tuple[str, Mapping[str, str]]]) -> Mapping[int, bool]:
-    """Return which items of a sample are stored, by position, and whether their content is the same."""
-    found = table.read(["id", "sha256", "text"], where=among("id", [id for id, _ in sample])).to_pylist()
-    stored = {row["id"]: row for row in found if row["sha256"] is not None}
-    here = [n for n, (id, _) in enumerate(sample) if id in stored]
+    """Return which items of a sample are stored, by position, and whether their content is the same.
+
+    A film that is stored as windows is compared by one of them.
+    """
+    ids = [id for id, _ in sample]
+    stored = _windows(table, ids)
+    for row in table.read(["id", "sha256", "text"], where=among("id", ids)).to_pylist():
+        stored[row["id"]] = row
+    here = [n for n, id in enumerate(ids) if id in stored and stored[id]["sha256"] is not None]
     chosen = here[:: max(1, len(here) // _COMPARED)][:_COMPARED]
-    return {n: _same(sample[n][1], stored[sample[n][0]]) for n in chosen}
+    return {n: _same(sample[n][1], stored[ids[n]]) for n in chosen}
+
+
+def _windows(table: Table, films: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return a stored window of each film."""
+    if not {"film", "start", "end"} <= set(table.meta):
+        return {}
+    names = ["film", "sha256", "text", "audio", "video"]
+    return {row["film"]: row for row in table.read(names, where=among("film", films)).to_pylist()}
 
 
 def _same(media: Mapping[str, str], stored: Mapping[str, Any]) -> bool:
     text = {} if stored["text"] is None else {"text": stored["text"]}  # a caption may come from another source
+    window = stored.get("video") or stored.get("audio")
+    if window is not None:  # by its name a sound in a video container is a video
+        reference = next((media[name] for name in ("video", "audio") if name in media), None)
+        if reference is None:
+            return False
+        media = {"video": moment(times(reference)[0], *times(window)[1:])}
     try:
         return content_hash({**text, **media}) == stored["sha256"] or content_hash(media) == stored["sha256"]
     except (QuiverError, OSError):

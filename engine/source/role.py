@@ -16,7 +16,7 @@ from quiver.engine.source import column
 from quiver.engine.source.place import Place
 from quiver.engine.source.references import plain
 from quiver.errors import BadData, BadSpec
-from quiver.media import kind
+from quiver.media import kind, times
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _check_files(table: Described, roles: Roles) -> None:
     written = [value for name in columns for value in sample.column(name).to_pylist() if value]
     paths = [roles.place.absolute(value) for value in written]
     local = [path for path in paths if "://" not in path and "?offset=" not in path]
-    if local and len(local) == len(paths) and not any(os.path.exists(path) for path in local):
+    if local and len(local) == len(paths) and not any(os.path.exists(times(path)[0]) for path in local):
         raise BadData(
             f"{table.path}: none of the first {len(local)} files exists, such as {local[0]}; "
             f"relative paths start from {table.base}"
