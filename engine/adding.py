@@ -32,6 +32,8 @@ class Adding:
         after: str | None = None,
         id_column: str | None = None,
         path_column: str | None = None,
+        window: float | None = None,
+        stride: float | None = None,
         vectors: Any = None,
         ids: Sequence[str] | None = None,
         space: str | None = None,
@@ -68,6 +70,10 @@ class Adding:
             after: column of the second image of a pair.
             id_column: column of ids; by default ``id`` if its values are unique. ``none`` makes ids from paths.
             path_column: column of file paths, of any medium; by default it is found by its name.
+            window: split videos and sounds into windows of so many seconds; each is an item such as
+                ``long.mp4#t=10,20`` with the metadata film (id of the film), start and end (seconds). The last window
+                is moved back to end with the film; nothing is padded.
+            stride: seconds from the start of a window to the next; by default ``window``: no overlap.
             vectors: ready-made vectors, (n, dim) numbers or a file; with rows, the name of their column of vectors
                 (``vector`` by default).
             ids: with an array of vectors, an id for each row.
@@ -95,7 +101,8 @@ class Adding:
         named = {"text": text, "image": image, "audio": audio, "video": video, "before": before, "after": after}
         media = own_files.columns(media, named)
         if space is not None or vectors is not None:
-            _refuse("space= adds ready-made vectors", encoder=encoder, key=key, path_column=path_column, sync=sync)
+            without = {"encoder": encoder, "key": key, "path_column": path_column, "sync": sync}
+            _refuse("space= adds ready-made vectors", **without, window=window, stride=stride)
             if space is None:
                 raise BadSpec("ready-made vectors need the name of their space, such as space='mine'")
             given = _vectors(sources, vectors)
@@ -115,6 +122,8 @@ class Adding:
             prune=prune,
             id_column=id_column,
             path_column=path_column,
+            window=window,
+            stride=stride,
         )
         if meta is not None and not isinstance(meta, str | Path):
             raise BadSpec(

@@ -87,7 +87,7 @@ class Changes:
         check_order(paths)
         if chosen.sync and not paths:
             raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
-        if chosen.window is not None and not (paths or items):
+        if chosen.window is not None and not (paths or items or rows):
             raise BadSpec("window splits the videos and sounds that are added: name their files or folders")
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
         if not rows:

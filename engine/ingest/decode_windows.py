@@ -89,7 +89,7 @@ def _windows(film: _Film, jobs: Sequence[Job], slots: Sequence[Slot]) -> Iterato
 
 def _hashes(film: _Film, jobs: Sequence[Job], now: tuple[tuple[int, int], ...]) -> list[str | None]:
     """Return the content hash of each window; None if its film has changed since its hash was taken."""
-    known = [None if job.hashed is None else job.hashed.sha256 * (job.hashed.stamps == now) or None for job in jobs]
+    known = [job.hashed.sha256 if job.hashed is not None and job.hashed.stamps == now else None for job in jobs]
     missing = [job for job in jobs if job.hashed is None]
     made = iter(digests(film.reference, [_span(film, job) for job in missing]) if missing else ())
     return [

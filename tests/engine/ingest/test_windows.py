@@ -112,7 +112,7 @@ def test_windows_are_what_the_same_moments_of_a_table_are(films, shelf):
 def test_conditions_and_groups_work_on_films_and_times(films, shelf, still):
     film(films / "other.mp4", ["blue", "red", "red"])
     add(shelf, films)
-    red = shelf.search(image=still("red"), target="video", k=5, group="film")
+    red = shelf.search(image=still("red"), target="video", k=5, group_by="film")
     assert [hit.meta["film"] for hit in red] == ["films/long.mp4", "films/other.mp4"] or [
         hit.meta["film"] for hit in red
     ] == ["films/other.mp4", "films/long.mp4"]
@@ -343,7 +343,7 @@ def test_workers_split_films_and_the_command_line_shows_windows(films, tmp_path)
     place = tmp_path / "shelf"
     out = run("add", place, films, "--encoder", ENCODER, "--window", "10", "--stride", "5", "--workers", "2")
     assert out.startswith("4 added")
-    assert "4 of them are windows of 2 films" in run("info", place)
+    assert "windows: 4 of 2 films" in run("info", place)
     asked = ("search", place, "--video", f"{films / 'long.mp4'}#t=5,15", "-k", "1", "--target", "video")
     (hit,) = json.loads(run(*asked, "--json"))["hits"]
     assert (hit["id"], hit["meta"]["start"], hit["meta"]["end"]) == ("films/long.mp4#t=5,15", 5.0, 15.0)
@@ -370,3 +370,15 @@ def test_a_folder_that_moved_keeps_its_windows(films, shelf):
     report = add(shelf, moved)
     assert (report.added, report.moved, report.embedded) == (0, 4, 0)
     assert shelf.get("films/long.mp4#t=0,5")[0].media["video"] == f"{Path(moved) / 'long.mp4'}#t=0,5"
+
+
+def test_films_from_rows_in_memory_and_items_are_split_too(films, shelf):
+    add(shelf, {"id": "a", "video": str(films / "long.mp4"), "title": "colours"})
+    add(shelf, quiver.Item("b", {"video": str(films / "long.mp4")}), window=10)
+    assert ids(shelf) == [*(f"a#t={n},{n + 5}" for n in (0, 10, 15, 5)), "b#t=0,10", "b#t=10,20"]
+    assert shelf.get("a#t=5,10")[0].meta == {"film": "a", "start": 5.0, "end": 10.0, "title": "colours"}
+    moment = quiver.Item("films/long.mp4#t=5,15", {"video": f"{films / 'long.mp4'}#t=5,15"})
+    add(shelf, moment, window=4)  # windows of a part of a film stand in the film's time
+    assert [id for id in ids(shelf) if id.startswith("films")] == [
+        f"films/long.mp4#t={part}" for part in ("11,15", "5,9", "9,13")
+    ]
