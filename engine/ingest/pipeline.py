@@ -24,6 +24,7 @@ from quiver.engine.ingest.old_windows import also_whole, said_whole
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
+from quiver.engine.ingest.same_files import SameFiles
 from quiver.engine.ingest.sync import Seen
 from quiver.engine.ingest.windows import Windows, slots_of
 from quiver.engine.source import GivenVectors, Problem, Rows, Source, VectorSource
@@ -68,6 +69,7 @@ class Ingest:
         self.slots = [Slot(key, loaded.encoder.reader(key)) for loaded, key in self.fills]
         self.report = Report()
         self.seen = Seen()
+        self.same = SameFiles(None)
         self._bad: list[Bad] = []
         self._replaced: list[tuple[str, str, str]] = []
         self._renewed = 0
@@ -101,6 +103,7 @@ class Ingest:
     def _run(self, source: Source) -> Iterator[int]:
         started = last = time.perf_counter()
         self.table.check_fields([column.field() for column in self.columns])
+        self.same = SameFiles.of(self.table, source)
         self.report.notes += agree(self.table, source.schema)
         for loaded in self.encoders:
             self.table.record(loaded.spec, loaded.describe())
@@ -128,7 +131,12 @@ class Ingest:
             self.seen.damaged.update(real_file(problem.uri) for problem in problems if problem.uri)
         self.report.seconds = time.perf_counter() - started
         self.report.left_out += source.left_out
-        self.report.notes += [*source.notes, *workers.notes, *changes(self._renewed, self._replaced, self.report)]
+        self.report.notes += [
+            *source.notes,
+            *self.same.notes(),
+            *workers.notes,
+            *changes(self._renewed, self._replaced, self.report),
+        ]
 
     def _decoded(self, source: Source, workers: Workers) -> Iterator[tuple[Known, list[Decoded]]]:
         waiting: list[Known] = []
@@ -139,6 +147,8 @@ class Ingest:
                 self._bad += [(problem.id, problem.uri or None, problem.reason) for problem in problems]
                 self.seen.ids.update(problem.id for problem in problems)
                 known = Known.look_up(self.table, rows, self.columns)
+                kept = self.same.keep_ids(rows, known)
+                known = known if kept is None else Known.look_up(self.table, kept, self.columns)
                 for start in range(0, len(rows), CHUNK):
                     waiting.append(known.slice(start, CHUNK))
                     if self.options.sync:

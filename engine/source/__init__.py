@@ -12,10 +12,10 @@ from glob import glob, has_magic
 from itertools import groupby
 from typing import Any
 
-from quiver.engine.source.chain import chain
-from quiver.engine.source.folder import Survey, advice, empty, open_files, sample, survey
+from quiver.engine.source.chain import Chain, chain
+from quiver.engine.source.folder import Files, Survey, advice, empty, open_files, sample, survey
 from quiver.engine.source.given_vectors import NO_MEDIA, GivenVectors
-from quiver.engine.source.manifest import open_manifest
+from quiver.engine.source.manifest import Manifest, open_manifest
 from quiver.engine.source.memory import FORMS, MemoryTable, blocks, is_rows
 from quiver.engine.source.meta import join
 from quiver.engine.source.record import Problem, Source, Tally
@@ -25,7 +25,7 @@ from quiver.engine.source.rows import Rows, Seen, open_rows
 from quiver.engine.source.table import SUFFIXES, is_table
 from quiver.engine.source.vector import VectorSource, open_vectors, vector_parts
 from quiver.engine.source.walk import Entry, Root, entries, walk
-from quiver.engine.source.webdataset import Shard, open_shards
+from quiver.engine.source.webdataset import Shard, Shards, open_shards
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind
 
@@ -51,6 +51,13 @@ __all__ = [
 ]
 
 Surveyed = tuple[Root, Survey]
+
+
+def is_one_per_file(source: Source) -> bool:
+    """Whether every item of a source stands for files of its own: not so for rows and Items with ids of their own."""
+    if isinstance(source, Chain):
+        return all(map(is_one_per_file, source.sources))
+    return isinstance(source, Files | Shards) or (isinstance(source, Manifest) and source.roles.id is None)
 
 
 def given_or_stored(
