@@ -23,8 +23,9 @@ CORE = {
     "faiss", "filelock", "lance", "msgspec", "numpy", "PIL", "psutil", "pyarrow", "rich", "safetensors", "sqlglot",
     "tqdm", "typer",
 }  # fmt: skip
-#: Optional packages that code does without where they are missing, and a data pack that only benchmarks read.
-SPARED = {"all_minilm_l6_v2", "tensorboard"}
+#: Optional packages that code does without where they are missing, a data pack that only benchmarks
+#: read, and the libraries of data frames, which answers can be turned into.
+SPARED = {"all_minilm_l6_v2", "tensorboard", "pandas", "polars"}
 
 BLOCKED = f"import sys\nfor name in {sorted(EXTRAS)}: sys.modules[name] = None\n"
 

@@ -64,7 +64,7 @@ def execute(
 
     def make(n: int) -> Result:
         noted = replace(plan, notes=(*plan.notes, *notes[n])) if notes[n] else plan
-        return Result(Hits(found, n), noted, actual, n in partial)
+        return Result(Hits(found, n), noted, actual, n in partial, session.rules)
 
     return Results(len(queries), make, lambda: found.ids)
 

@@ -4,14 +4,17 @@ A plan can be printed, compared and written as JSON. The command line and the be
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from quiver.types import Hit
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from quiver.engine.execution.context import Context
+    from quiver.trust import Reach
 
 
 class Stage(Protocol):
@@ -65,6 +68,9 @@ class Plan:
     def __str__(self) -> str:
         return render(self)
 
+    def __repr__(self) -> str:
+        return render(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-compatible values."""
         return {
@@ -95,12 +101,14 @@ class Result:
         stages: rows and milliseconds of each stage, over the whole batch.
         partial: whether the plan was not carried out in full: the latency budget ended before all candidates were
             reranked, or before enough groups were found. The notes name the skipped part.
+        reach: returns the rules on which files may be shown; None shows no files.
     """
 
     hits: Sequence[Hit]
     plan: Plan
     stages: tuple[Actual, ...] = ()
     partial: bool = False
+    reach: "Callable[[], Reach] | None" = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -108,8 +116,59 @@ class Result:
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
 
-    def __getitem__(self, n: int) -> Hit:
+    @overload
+    def __getitem__(self, n: int) -> Hit: ...
+    @overload
+    def __getitem__(self, n: slice) -> Sequence[Hit]: ...
+    def __getitem__(self, n: int | slice) -> Hit | Sequence[Hit]:
         return self.hits[n]
+
+    def __repr__(self) -> str:
+        from quiver.engine.execution import output
+
+        return output.text(self)
+
+    def _repr_html_(self) -> str:
+        """Show the hits as a grid of pictures in a notebook, without scripts or remote content."""
+        reach = None if self.reach is None else self.reach()
+        from quiver.engine.execution import output
+
+        return output.html(self, _nothing if reach is None else reach.refuses)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the hits as dicts: id, score, media by name, then metadata; an absent value is None.
+
+        A metadata column that is called ``score`` becomes ``meta_score``.
+        """
+        from quiver.engine.execution import output
+
+        return output.to_list(self.hits)
+
+    def to_arrow(self) -> "pa.Table":
+        """Return the hits as an Arrow table with the columns of ``to_list``; metadata have their stored types."""
+        from quiver.engine.execution import output
+
+        return output.to_arrow(self.hits, getattr(self.hits, "types", {}))
+
+    def to_pandas(self) -> Any:
+        """Return the hits as a pandas data frame with the columns of ``to_list``.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        from quiver.engine.execution import output
+
+        return output.to_pandas(self.to_arrow())
+
+    def to_polars(self) -> Any:
+        """Return the hits as a polars data frame with the columns of ``to_list``.
+
+        Raises:
+            MissingExtra: polars is not installed.
+        """
+        from quiver.engine.execution import output
+
+        return output.to_polars(self.to_arrow())
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -138,6 +197,11 @@ class Result:
         hits, plan = [plain(asdict(hit)) for hit in self.hits], self.plan.to_dict()
         plan["actual"] = [asdict(actual) for actual in self.actual]
         return {"hits": hits, "plan": plan, "partial": self.partial}
+
+
+def _nothing(reference: str) -> str:
+    """Refuse every file, because it is unknown which may be shown."""
+    return f"{reference} is not shown here: search the collection again"
 
 
 def describe(stage: Stage) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from time import perf_counter
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from quiver.engine.core.ranking import Scores
 from quiver.engine.execution.plan import Result
 from quiver.engine.storage.item_cache import Shelf, View
 from quiver.types import Hit, Rows, uri_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 #: Returns the entries of each stage for some rows of query n.
@@ -55,10 +58,16 @@ class BatchHits:
         items = [self.items[row] for row in rows]
         return self._timed(
             lambda: tuple(
-                Hit(item["id"], score, uri_of(item["media"]), item["meta"], trace)
+                Hit(item["id"], score, uri_of(item["media"]), item["meta"], trace, item["media"])
                 for item, score, trace in zip(items, scores, self._traces(n, rows), strict=True)
             )
         )
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """Arrow types of the metadata columns, by name."""
+        schema = self._shelf.table.schema
+        return {name: schema.field(name).type for name in self._view.names if name in schema.names}
 
     def _every(self) -> Rows:
         full = sum(self.counts) == self.rows.size
@@ -116,6 +125,11 @@ class Hits(Sequence[Hit]):
     def __repr__(self) -> str:
         return repr(self._all())
 
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """Arrow types of the metadata columns, by name."""
+        return self._found.types
+
 
 class Results(Sequence[Result]):
     """The answers to a batch, in order of the queries; each is built on first access. Equal to a list of the same."""
@@ -163,4 +177,36 @@ class Results(Sequence[Result]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     def __repr__(self) -> str:
-        return repr(list(self))
+        count = len(self)
+        first = f"; the first:\n{self[0]!r}" if count else ""
+        return f"answers to {count:,} quer{'y' if count == 1 else 'ies'}{first}"
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the hits of all answers as dicts, as ``Result.to_list`` does, with the position of the query first."""
+        return self.to_arrow().to_pylist()
+
+    def to_arrow(self) -> "pa.Table":
+        """Return the hits of all answers as an Arrow table; the column ``query`` is the position of the query."""
+        from quiver.engine.execution import output
+
+        return output.joined([result.to_arrow() for result in self])
+
+    def to_pandas(self) -> Any:
+        """Return the hits of all answers as a pandas data frame with the columns of ``to_arrow``.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        from quiver.engine.execution import output
+
+        return output.to_pandas(self.to_arrow())
+
+    def to_polars(self) -> Any:
+        """Return the hits of all answers as a polars data frame with the columns of ``to_arrow``.
+
+        Raises:
+            MissingExtra: polars is not installed.
+        """
+        from quiver.engine.execution import output
+
+        return output.to_polars(self.to_arrow())

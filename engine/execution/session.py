@@ -73,6 +73,10 @@ class Session:
         self._known: dict[tuple[str, Any], Any] = {}
         self._asked: dict[tuple[str, Any], Any] = {}
 
+    def rules(self) -> trust.Reach:
+        """Read anew which files of this collection may be shown."""
+        return trust.Reach(self.reach.collection, everything=self.trusted)
+
     def refresh(self) -> None:
         """Move to the newest version."""
         self.table.refresh()

@@ -42,7 +42,7 @@ def pages(collection: Searched, query: Query) -> Iterator[Result]:
         for at in range(0, len(fresh) if last else len(fresh) // query.k * query.k, query.k):
             page = fresh[at : at + query.k]
             shown.update(name for name, _ in page)
-            yield Result(tuple(hit for _, hits in page for hit in hits), result.plan, result.stages, result.partial)
+            yield replace(result, hits=tuple(hit for _, hits in page for hit in hits))
         if last:
             return
         depth *= DEEPER

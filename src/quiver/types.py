@@ -381,6 +381,7 @@ class Hit:
         uri: its first media reference, or None.
         meta: its metadata, text included.
         trace: rank and score by stage, such as ``{"recall image": {"rank": 1, "score": 0.9}}``.
+        media: its media references by name, such as ``{"image": "/photos/a.jpg"}``; text is the text itself.
     """
 
     id: str
@@ -388,3 +389,8 @@ class Hit:
     uri: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, Any] = field(default_factory=dict)
+    media: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        media = f", media={dict(self.media)}" if self.media else ""
+        return f"Hit({self.id!r}, score={self.score:.4f}{media}, meta={dict(self.meta)})"

@@ -53,7 +53,7 @@ def test_add_reports_what_it_did_and_is_quiet_in_a_pipe(tmp_path, photos):
 def test_search_as_json_has_the_promised_form(shop, photos):
     answer = json.loads(run("search", shop, "--image", photos / "red0.png", "-k", "2", "--json").stdout)
     assert set(answer) == {"hits", "plan", "partial"} and answer["partial"] is False
-    assert set(answer["hits"][0]) == {"id", "score", "uri", "meta", "trace"}
+    assert set(answer["hits"][0]) == {"id", "score", "uri", "media", "meta", "trace"}
     assert answer["hits"][0]["id"] == "photos/red0.png"
     stages = [stage["stage"] for stage in answer["plan"]["stages"]]
     assert stages == ["encode", "recall", "cut"]

@@ -1,0 +1,163 @@
+"""Hits as HTML: thumbnails, waveforms and key frames, inlined. Nothing is loaded from elsewhere, and no script runs."""
+
+import base64
+import io
+import mimetypes
+import os
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quiver.errors import QuiverError
+from quiver.media import clock, fetch, locate, moment, thumbnail, times
+from quiver.media.preview import sound_preview, video_preview
+from quiver.types import Hit, values_of
+
+#: Largest sound or clip in bytes that is embedded in the page to be played; of a larger clip, a preview is.
+PLAYABLE = 1_000_000
+#: Sounds of more bytes are embedded as MP3.
+_SHRINK = 100_000
+_SIZE = 192
+
+
+class Hidden(str):
+    """The reason in place of a file that is not shown."""
+
+
+def readable(media: Mapping[str, Any], hidden: Callable[[str], str | None]) -> dict[str, Any]:
+    """Return the media of an item, with a reason in place of each file that is not shown.
+
+    Args:
+        media: the references.
+        hidden: returns the reason why a file is not shown, or None if it may be shown.
+    """
+    return {
+        name: each if name == "text" or (reason := hidden(each)) is None else Hidden(reason)
+        for name, each in media.items()
+    }
+
+
+def card(hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str) -> str:
+    """Show a hit with its score, metadata and media."""
+    says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
+    facts = "".join(
+        f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
+    )
+    found = "; ".join(f"{stage}: {said(values)}" for stage, values in hit.trace.items())
+    more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
+    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
+    shown = pictures(media, target)
+    kind = f" class={mark}" if mark else ""
+    return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def said(values: Mapping[str, float]) -> str:
+    """Format the rank and score that a stage gave a hit.
+
+    >>> said({"rank": 2, "score": 0.51234})
+    'rank 2, score 0.5123'
+    """
+    return ", ".join(f"{name} {value}" if name == "rank" else f"{name} {value:.4f}" for name, value in values.items())
+
+
+def pictures(media: Mapping[str, Any], target: str | None) -> str:
+    """Show the target medium, or all media of an item if there is no target."""
+    wanted = ("before", "after") if target == "pair" else (target,)
+    names = [name for name in media if name != "text" and (target is None or name in wanted)]
+    return "".join(show(name, each) for name in names for each in values_of(media, name))
+
+
+def show(name: str, source: Any, *, play: bool = True) -> str:
+    """Show a file: a picture, and with ``play`` a player of short sounds and clips, and the times of a moment."""
+    if isinstance(source, Hidden):
+        return f"<p class=note>{escape(source)}</p>"
+    key = "image" if name in ("before", "after") else name
+    try:
+        picture = thumbnail(source, key, size=_SIZE)
+        plays = play and key in ("audio", "video") and isinstance(source, str | Path)
+        clip = _playable(source, key) if plays else ""
+    except QuiverError as error:
+        return f"<p class=note>{escape(str(error))}</p>"
+    still = _data(_jpeg(picture), "image/jpeg") if picture is not None else ""
+    image = f"<img alt='{escape(name)}' src='{still}'>"
+    when = _when(source, link=play) if isinstance(source, str | Path) else ""
+    if not clip:
+        return image + when
+    if key == "video":
+        return f"<video controls preload=none poster='{still}' src='{clip}'></video>{when}"
+    return f"{image}<audio controls preload=none src='{clip}'></audio>{when}"
+
+
+def _playable(source: str | Path, key: str) -> str:
+    """Return a sound or video as a data URI, empty if it is too large; a moment plays from its first second.
+
+    A moment of a small file is the file with the media fragment ``#t=``; of a larger file, a preview of the moment.
+    """
+    whole, start, stop = times(source)
+    path, offset, size = locate(source)
+    fragment = "" if whole == str(source) else moment("", start, stop)
+    size = os.stat(path).st_size - offset if size is None else size
+    if size > PLAYABLE and fragment:
+        return _preview(str(source), key)
+    if size > PLAYABLE and key == "video":
+        return ""
+    content, name = fetch(whole), whole
+    if key == "audio" and len(content) > _SHRINK:
+        content, name = _smaller(content), "sound.mp3"
+    if not content or len(content) > PLAYABLE:
+        return ""
+    guess = mimetypes.guess_type(name)[0] or ""
+    return _data(content, guess if guess.startswith(("audio/", "video/")) else f"{key}/*") + fragment
+
+
+def _preview(source: str, key: str) -> str:
+    """Return the preview of a moment as a data URI; empty if this machine cannot encode it."""
+    try:
+        content = video_preview(source) if key == "video" else sound_preview(source)
+    except QuiverError:
+        return ""
+    return _data(content, "video/mp4" if key == "video" else "audio/mpeg") if len(content) <= PLAYABLE else ""
+
+
+def _when(source: str | Path, *, link: bool) -> str:
+    """Return the times of a moment, with a link to its file at that second if wanted; empty for a whole file."""
+    whole, start, stop = times(source)
+    if whole == str(source):
+        return ""
+    path, offset, size = locate(source)
+    said = f"{clock(start)} to {'the end' if stop is None else clock(stop)}"
+    if offset or size is not None or not link:
+        return f"<p class=when>{said}</p>"
+    target = Path(os.path.abspath(path)).as_uri() + moment("", start, stop)
+    return f"<p class=when><a href='{escape(target, quote=True)}'>{said}</a></p>"
+
+
+def _smaller(content: bytes) -> bytes:
+    """Encode a sound as mono MP3; if that fails, return it unchanged if it is small, else nothing."""
+    try:
+        import soundfile
+    except ModuleNotFoundError:
+        return content if len(content) <= PLAYABLE else b""
+    fresh = io.BytesIO()
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content), always_2d=True)
+        soundfile.write(fresh, samples.mean(axis=1), rate, format="MP3")
+    except (soundfile.SoundFileError, ValueError):
+        return content if len(content) <= PLAYABLE else b""
+    return fresh.getvalue()
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
