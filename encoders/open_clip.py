@@ -84,6 +84,25 @@ def load(
     return Towers(Space(f"open_clip/{name}", dim, "cosine", revision), towers)
 
 
+def network(*, model: str, pretrained: str | None = None, checkpoint: Path | None = None) -> tuple[Any, Any]:
+    """Return a model of the library with its weights, in fp32 and eval mode, and its tokenizer: to train further.
+
+    Args:
+        model: as for ``load``.
+        pretrained: likewise.
+        checkpoint: likewise.
+
+    Raises:
+        BadSpec: no such model or tag, or not exactly one of pretrained and checkpoint.
+        MissingWeights: the weights are not on disk and cannot be downloaded, or do not fit the model.
+    """
+    with optional():
+        import open_clip  # noqa: F401
+    with _hub.quiet():
+        found, tokenizer, _ = _open(model, pretrained, checkpoint, "fp32")
+    return found.eval(), tokenizer
+
+
 def _open(model: str, pretrained: str | None, checkpoint: Path | None, precision: str) -> tuple[Any, Any, str]:
     prefix, _, rest = model.partition(":")
     if rest and prefix in {"hf-hub", "local-dir"}:

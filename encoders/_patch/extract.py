@@ -95,8 +95,11 @@ class Extractor:
         """Write patches.json, and copy the files of the encoders next to it."""
         specs = {"whole": self.whole} | ({"features": self.features} if self.features != "pixels" else {})
         placed = _frozen.keep(specs, folder)
-        kept = replace(self, whole=placed["whole"], features=placed.get("features", self.features))
-        write_json(folder / FILE, asdict(kept), indent=2)
+        replace(self, whole=placed["whole"], features=placed.get("features", self.features)).note(folder)
+
+    def note(self, folder: Path) -> None:
+        """Write patches.json alone."""
+        write_json(folder / FILE, asdict(self), indent=2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ class Loop:
         batch: rows per step and rank.
         rate: peak learning rate.
         warmup: updates over which the rate rises in a straight line from 0.
+        warmup_share: share of all updates, in place of warmup.
         schedule: after the warmup, ``cosine`` falls along half a period to 0 at the last step, ``constant`` stays,
             ``halve`` halves after every ``halve_every`` updates, counted from the start.
         halve_every: updates, for ``halve``.
@@ -47,7 +48,8 @@ class Loop:
     epochs: float = instead(0.0, "steps")
     batch: int
     rate: float
-    warmup: int = 0
+    warmup: int = instead(0, "warmup_share")
+    warmup_share: float = instead(0.0, "warmup")
     schedule: Literal["cosine", "constant", "halve"] = "cosine"
     halve_every: int = instead(0, "halve_epochs")
     halve_epochs: float = instead(0.0, "halve_every")
@@ -69,11 +71,9 @@ class Loop:
     def __post_init__(self) -> None:
         for name in ("batch", "log_every"):
             _at_least(name, getattr(self, name), 1)
-        for name in (*(name for pair in _PAIRS for name in pair), "warmup", "decay", "seed", "save_every"):
+        for name in (*(name for pair in _PAIRS for name in pair), "decay", "seed", "save_every"):
             _at_least(name, getattr(self, name), 0)
-        for one, other in _PAIRS:
-            if getattr(self, one) and getattr(self, other):
-                raise BadSpec(f"{one} and {other} set the same quantity: leave one of them at 0")
+        _check_pairs(self)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.eps > 0):
             raise BadSpec("beta1 and beta2 must be from 0 to below 1, and eps above 0")
         _ = self.factors  # which checks scales
@@ -117,19 +117,36 @@ class Loop:
         steps = self.steps or max(1, round(epoch * self.epochs))
         halve = max(1, round(epoch * self.halve_epochs)) if self.halve_epochs else self.halve_every
         validate = max(1, steps // self.validations) if self.validations else self.validate_every
+        warmup = round(steps * self.warmup_share) if self.warmup_share else self.warmup
         return replace(
             self,
             steps=steps,
             halve_every=halve,
             validate_every=validate,
+            warmup=warmup,
             epochs=0.0,
+            warmup_share=0.0,
             halve_epochs=0.0,
             validations=0,
         )
 
 
+def _check_pairs(loop: Loop) -> None:
+    """Refuse two settings of one quantity, and a share above 1."""
+    for one, other in _PAIRS:
+        if getattr(loop, one) and getattr(loop, other):
+            raise BadSpec(f"{one} and {other} set the same quantity: leave one of them at 0")
+    if loop.warmup_share > 1:
+        raise BadSpec(f"warmup_share must be from 0 to 1, not {loop.warmup_share}")
+
+
 #: Settings that are alternatives of each other.
-_PAIRS = (("steps", "epochs"), ("halve_every", "halve_epochs"), ("validate_every", "validations"))
+_PAIRS = (
+    ("steps", "epochs"),
+    ("halve_every", "halve_epochs"),
+    ("validate_every", "validations"),
+    ("warmup", "warmup_share"),
+)
 _WORDS = {
     "schedule": ("cosine", "constant", "halve"),
     "optimiser": ("adam", "adamw"),
@@ -165,8 +182,9 @@ class Phase:
 
     def loop(self, base: Loop) -> Loop:
         """Return the loop of this part; its warmup is at most a tenth of it."""
-        warmup = min(base.warmup, self.steps // 10)
-        return replace(base, steps=self.steps, epochs=0.0, batch=self.batch, rate=self.rate, warmup=warmup)
+        warmup = round(base.warmup_share * self.steps) or min(base.warmup, self.steps // 10)
+        own = replace(base, steps=self.steps, epochs=0.0, warmup=warmup, warmup_share=0.0)
+        return replace(own, batch=self.batch, rate=self.rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,14 +120,15 @@ class Clip4Idc(Saved):
         return model
 
 
-def translate(state: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
+def translate(state: Mapping[str, Tensor], *, length: int, sentences: bool = True) -> dict[str, Tensor]:
     """Rename the reference's weights of stage one, or those of a CLIP, to those of ``Clip4Idc``.
 
     Args:
         state: by name, without the prefix ``clip.``.
         length: most ids of a sentence.
+        sentences: whether the text tower's are returned too.
     """
     seen = {name.removeprefix("visual."): each for name, each in state.items() if name.startswith("visual.")}
-    out = {f"pairs.{name}": each for name, each in vision.translate(seen).items()}
-    out |= {f"sentences.{name}": each for name, each in text.translate(state, length).items()}
-    return out | {"scale": state["logit_scale"]}
+    out = {f"pairs.{name}": each for name, each in vision.translate(seen).items()} | {"scale": state["logit_scale"]}
+    read = text.translate(state, length) if sentences else {}
+    return out | {f"sentences.{name}": each for name, each in read.items()}

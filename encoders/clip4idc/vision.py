@@ -36,10 +36,14 @@ class Pairs(nn.Module):
 
     Attributes:
         classes: places of the two class tokens in the sequence.
+        centre: (F,) mean of the training set's features, where patches are features.
+        spread: (F,) by which they are divided.
     """
 
     mean: Tensor
     std: Tensor
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self, config: Vision, dim: int) -> None:
         super().__init__()
@@ -47,6 +51,9 @@ class Pairs(nn.Module):
         self.classes = (0, config.patches + 1)
         self.conv1 = nn.Conv2d(3, width, config.patch, config.patch, bias=False) if config.patch else None
         self.linear = nn.Linear(config.feature, width) if config.feature else None
+        if config.feature:
+            self.register_buffer("centre", torch.zeros(config.feature))
+            self.register_buffer("spread", torch.ones(config.feature))
         scale = width**-0.5
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(config.patches + 1, width))
@@ -70,6 +77,15 @@ class Pairs(nn.Module):
                 (B, 2, P, F).
         """
         return self.ln_post(self.inter(self.join(self.intra(pictures)))) @ self.proj
+
+    def measure(self, features: Tensor) -> None:
+        """Take centre and scale from the training set's features (n, F).
+
+        A feature that hardly varies is not blown up: its deviation counts as at least a hundredth of their mean.
+        """
+        deviation = features.std(0, correction=0)
+        self.centre.copy_(features.mean(0))
+        self.spread.copy_(deviation.clamp(min=deviation.mean().item() / 100).clamp(min=1e-8))
 
     def embed(self, pictures: Tensor) -> Tensor:
         """Return what enters the first block: (B, 2, P + 1, W)."""
@@ -118,7 +134,7 @@ class Pairs(nn.Module):
     def _patches(self, rows: Tensor) -> Tensor:
         """Return tokens (n, P, W) of pixels or features."""
         if self.linear is not None:
-            return self.linear(rows.to(self.linear.weight.dtype))
+            return self.linear((rows.to(self.linear.weight.dtype) - self.centre) / self.spread)
         assert self.conv1 is not None
         if rows.dtype == torch.uint8:
             rows = rows.permute(0, 3, 1, 2).float().sub(self.mean).div(self.std)

@@ -20,7 +20,7 @@ FILES = ("__init__", "config", "model", "loss", "data", "recipe", "train", "vali
 
 
 def test_there_are_trained_models():
-    assert {"artemis", "fashionbert", "map_ivr", "mmv", "two_tower"} <= set(TRAINED)
+    assert {"artemis", "clip4idc", "fashionbert", "map_ivr", "mmv", "two_tower"} <= set(TRAINED)
 
 
 @pytest.mark.parametrize("model", TRAINED)

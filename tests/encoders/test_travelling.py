@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from quiver import registry, trust
 from quiver.encoders._settings import changed
@@ -39,6 +42,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "image": f"{EYE} + classic", "video": f"{EYE} frames=2 + motion", "hidden": 8, "dim": 8, "code": 4,
         "loop.epochs": 2.0, "validations": 0, "data.label": "category",
     },
+    "clip4idc": {
+        "image": "tokens:timm model=test_efficientnet checkpoint=files/cnn.safetensors", "grid.size": 64,
+        "grid.rows": 1, "grid.columns": 1, "model.dim": 8, "model.vision.width": 12, "model.text.width": 12,
+        "model.text.vocabulary": 60, "loop.steps": 1, "loop.warmup": 0,
+    },
 }  # fmt: skip
 
 
@@ -50,6 +58,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_onnx: Callable[.
     rng = np.random.default_rng(0)
     write_onnx(Path("files/eye.onnx"), "pictures", rng.normal(size=(4, 3, 3, 3)))
     write_onnx(Path("files/ear.onnx"), "sounds", rng.normal(size=(4, 1, 8)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_efficientnet").state_dict(), "files/cnn.safetensors")
     return tmp_path
 
 
@@ -76,6 +87,11 @@ def shop(folder: Path) -> Task:
 
 def asked(task: Task, model: str) -> Task:
     """Keep the questions that a model learns from; one of sounds takes their texts from the items."""
+    if model == "clip4idc":
+        pairs = zip(task.items, task.items[1:] + task.items[:1], strict=True)
+        both = [(a.id, {"before": a.media["image"], "after": b.media["image"]}, b.id) for a, b in pairs]
+        items = [Item(id, {**media, "text": f"it turned {new}"}) for id, media, new in both]
+        return replace(task, items=items, questions=[])
     wishes = {"artemis": True, "mmv": None}.get(model, False)
     kept = [each for each in task.questions if wishes is not None and bool(each.query.like) == wishes]
     if model == "map_ivr":  # a picture is a clip of one frame
@@ -88,7 +104,7 @@ def asked(task: Task, model: str) -> Task:
     return replace(task, questions=kept)
 
 
-def embedded(spec: str, key: str, ref: str) -> np.ndarray:
+def embedded(spec: str, key: str, ref: str | tuple[str, str]) -> np.ndarray:
     encoder = registry.load("encoders", spec)
     space = encoder.spaces(key)[0]
     return encoder.embed(key, [encoder.reader(key)(ref)], space), space
@@ -106,8 +122,9 @@ def test_a_model_is_moved_and_its_training_is_gone(here: Path, model: str, monke
     school = importlib.import_module(f"quiver.encoders.{model}.train")
     recipe = changed(school.PRESETS["cpu"], OFTEN | SETTINGS[model] | ({"bert": ""} if model == "fashionbert" else {}))
     school.train(task, None, Path("run"), recipe=recipe)
-    key = "audio" if model == "mmv" else "image"
-    ref = str(here / "shop" / f"red.{'wav' if model == 'mmv' else 'png'}")
+    key = {"mmv": "audio", "clip4idc": "pair"}.get(model, "image")
+    red, blue = (str(here / "shop" / f"{colour}.{'wav' if model == 'mmv' else 'png'}") for colour in ("red", "blue"))
+    ref = (red, blue) if key == "pair" else red
     before, space = embedded(f"{model} checkpoint=run/model device=cpu", key, ref)
     (here / "elsewhere").mkdir()
     as_somebody_else(monkeypatch, here)

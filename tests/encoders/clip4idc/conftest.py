@@ -20,7 +20,7 @@ def official() -> tuple[Clip4Idc, dict[str, np.ndarray]]:
     vision = Vision(size=56, patch=8, rows=7, columns=7, width=128, layers=3, intra=2, heads=2)
     text = Text(vocabulary=50, clip=False, begin=48, end=49, length=12, width=128, layers=2, heads=2)
     model = Clip4Idc(Config(dim=32, vision=vision, text=text)).eval()
-    model.load_state_dict(translate(weights(held, "w/clip."), 12))
+    model.load_state_dict(translate(weights(held, "w/clip."), length=12))
     return model, held
 
 

@@ -115,6 +115,16 @@ def test_a_phase_has_settings_of_its_own_and_shares_the_others():
     assert (loop.decay, loop.seed) == (0.5, 7)
 
 
+def test_a_warmup_may_be_a_share_of_all_updates():
+    loop = Loop(epochs=4.0, batch=8, rate=0.1, warmup_share=0.25)
+    assert (loop.counted(10).warmup, loop.counted(10).warmup_share) == (10, 0.0)
+    assert Phase(steps=100, batch=2, rate=0.2).loop(loop).warmup == 25
+    with pytest.raises(BadSpec, match="warmup and warmup_share set the same quantity"):
+        Loop(steps=1, batch=1, rate=0.1, warmup=3, warmup_share=0.1)
+    with pytest.raises(BadSpec, match="warmup_share must be from 0 to 1"):
+        Loop(steps=1, batch=1, rate=0.1, warmup_share=1.5)
+
+
 @pytest.mark.parametrize(("decay", "same"), [(0.0, True), (0.1, False)])
 def test_without_decay_adam_and_adamw_are_one_and_the_same_run(tmp_path, decay, same):
     model, point = nn.Linear(1, 1), checkpoint.Point(step=3)
