@@ -41,6 +41,7 @@ class Adding:
         metric: Metric = "cosine",
         sync: bool = False,
         prune: bool = False,
+        expect: int | None = None,
         workers: int | None = None,
         max_seconds: float | None = None,
         max_memory: int | str | None = None,
@@ -81,7 +82,8 @@ class Adding:
             of: with ``space``, the embedded medium: text, image, audio, video or pair; by default image.
             metric: with ``space``, how vectors are compared: cosine, dot or l2.
             sync: list stored items whose files are gone from the folders, tables and tars that are added.
-            prune: delete those items too.
+            prune: delete those items too; those of an emptied folder, table or tar only with ``expect``.
+            expect: with ``prune``, the number of items that are gone; another number is refused.
             workers: number of decoding processes; by default one less than the cores, at most 8. 0 decodes in this
                 process, without limits.
             max_seconds: longest time to decode one item (120 s).
@@ -120,6 +122,7 @@ class Adding:
             max_pixels=max_pixels,
             sync=sync,
             prune=prune,
+            expect=expect,
             id_column=id_column,
             path_column=path_column,
             window=window,

@@ -101,13 +101,13 @@ class Changes:
         """Add Items and files, or embed the stored items if there are none."""
         given: list[source.Source] = [Given.of(items)] if items else []
         table_of = None if tables.meta is None else str(tables.meta)
+        absent: source.Absent | None = None
 
         def opened(roots: Roots) -> list[source.Source]:
-            if not paths:
-                return []
-            return [
-                source.open(paths, meta=table_of, key=tables.key, media=tables.media, roots=roots, **chosen.columns)
-            ]
+            nonlocal absent
+            absent = source.Absent(roots) if chosen.sync else None
+            named = {"meta": table_of, "key": tables.key, "media": tables.media, **chosen.columns}
+            return [source.open(paths, roots=roots, absent=absent, **named)] if paths else []
 
         if (present := self._present()) is None and (items or paths):
             check_new(self._uri)
@@ -125,8 +125,8 @@ class Changes:
             pass
         report = ingest.report
         report.notes[:0] = roots.notes
-        if chosen.sync:
-            compare(table, roots.used, ingest.seen, report=report, prune=chosen.prune)
+        if absent is not None:
+            compare(table, roots, ingest.seen, absent=absent, report=report, options=chosen)
         report.notes += self.settle(table, changed=report.changed)
         return report
 

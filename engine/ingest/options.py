@@ -9,6 +9,7 @@ from quiver.engine.ingest.decode_workers import checked_count, limits_of
 from quiver.engine.ingest.worker_process import Limits
 from quiver.errors import BadSpec
 from quiver.media import check_window
+from quiver.wording import option
 
 
 class AddOptions(TypedDict, total=False):
@@ -24,6 +25,8 @@ class AddOptions(TypedDict, total=False):
         max_pixels: pixel limit of a decoded picture, for a JPEG after scaling; 268 million by default.
         sync: whether to list stored items whose files are gone from the folders, tables and tars that are added.
         prune: whether to delete those items too.
+        expect: number of items to delete, those of emptied folders, tables and tars included; any other number is
+            refused.
         id_column: column of ids in a table; by default ``id`` if its values are unique. ``none``
             makes ids from paths.
         path_column: column of file paths in a table, of any medium; by default it is found by its name.
@@ -39,6 +42,7 @@ class AddOptions(TypedDict, total=False):
     max_pixels: int | None
     sync: bool
     prune: bool
+    expect: int | None
     id_column: str | None
     path_column: str | None
     window: float | None
@@ -71,6 +75,7 @@ class Options:
         limits: limits on the decoding of one item.
         sync: whether to look for stored items whose files are gone.
         prune: whether to delete those items.
+        expect: number of items to delete, those of emptied sources included; None deletes no items of these.
         columns: ``id_column`` and ``path_column``, as given.
         window: length of a window and stride (s), or None to add videos and sounds whole.
     """
@@ -80,6 +85,7 @@ class Options:
     limits: Limits
     sync: bool = False
     prune: bool = False
+    expect: int | None = None
     columns: Mapping[str, str | None] = field(default_factory=dict)
     window: tuple[float, float] | None = None
 
@@ -104,9 +110,14 @@ class Options:
         prune = values.get("prune", False)
         columns = {name: _column(values, name) for name in ("id_column", "path_column")}
         sync = values.get("sync", False) or prune
+        expect = values.get("expect")
+        if expect is not None and (not prune or isinstance(expect, bool) or not isinstance(expect, int) or expect < 0):
+            raise BadSpec(f"{option('expect')} is the number of items that {option('prune', True)} deletes")
         window = values.get("window"), values.get("stride")
         spans = None if window == (None, None) else check_window(*window)
-        return cls(count, values.get("progress"), limits, sync=sync, prune=prune, columns=columns, window=spans)
+        return cls(
+            count, values.get("progress"), limits, sync=sync, prune=prune, expect=expect, columns=columns, window=spans
+        )
 
 
 def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from quiver.engine.source.record import LeftOut
 from quiver.media import times
+from quiver.wording import option
 
 #: Number of examples shown per reason.
 _EXAMPLES = 3
@@ -24,7 +25,8 @@ class Report:
         reasons: why items were quarantined, with counts and examples.
         left_out: files and rows that are not items, with counts and examples.
         gone: ids of stored items whose files are gone; ``sync`` looks for them.
-        deleted: number of those that were deleted; ``prune`` deletes them.
+        emptied: ids of stored items of folders, tables and tars in which nothing is left; a disk may not be mounted.
+        deleted: number of items that were deleted: ``prune`` deletes those that are gone, and with ``expect`` all.
         seconds: duration.
         notes: other notes for the user.
     """
@@ -38,6 +40,7 @@ class Report:
     reasons: list[LeftOut] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)
     deleted: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -59,7 +62,7 @@ class Report:
         said += [f"quarantined: {each}" for each in self.reasons]
         if self.gone:
             some = LeftOut("stored items whose files are gone", len(self.gone), tuple(self.gone[:_EXAMPLES]))
-            end = f"{self.deleted:,} deleted" if self.deleted else "kept; --sync --prune deletes them"
+            end = f"{self.deleted:,} deleted" if self.deleted else f"kept; {option('prune', True)} deletes them"
             said.append(f"gone: {some}; {end}")
         return [*self.notes, *said]
 

@@ -1,20 +1,24 @@
 """Find stored items whose files are gone from the sources of an add.
 
-Only items of those sources are checked. A file is gone only if it certainly does not exist: not if it is unreadable,
-and not if its folder is empty now, because a disk may not be mounted there.
+Only items of those sources are checked. A file is gone only if it certainly does not exist: not if it is unreadable.
+If nothing is left at all in a folder, table or tar, a disk may not be mounted there: such items are counted, and
+deleted only if the user confirms how many there are.
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from quiver.engine.core.sql import among
+from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report
-from quiver.engine.source.roots import Used, real_file
+from quiver.engine.source import Absent
+from quiver.engine.source.roots import Roots, Used, real_file
 from quiver.engine.storage.dataset import Table
+from quiver.errors import BadSpec
 from quiver.media import kind, locate
 from quiver.types import MEDIA
+from quiver.wording import either
 
 _DELETED = 10_000  # ids in one condition
 
@@ -44,35 +48,67 @@ class Seen:
             self.folders.add(os.path.dirname(file))
 
 
-def gone(table: Table, used: Iterable[Used], seen: Seen) -> tuple[list[str], list[str]]:
-    """Return the ids of stored items whose files are gone from some roots, and notes for the user."""
-    roots = [root for root in used if root.path not in seen.damaged]
+def gone(
+    table: Table, used: Iterable[Used], seen: Seen, *, absent: Iterable[Used] = ()
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Find stored items whose files are gone from some sources.
+
+    Args:
+        table: the collection.
+        used: the sources.
+        seen: what was found there.
+        absent: sources in which nothing is left.
+
+    Returns:
+        Ids of the items that are gone for certain; and by place those of a place where nothing is left.
+    """
+    nothing = {root.path: root for root in absent}
+    seen.archives.update(path for path, root in nothing.items() if root.kind == "tar")
+    roots = [root for root in used if root.path not in seen.damaged and root.path not in nothing]
     ids: list[str] = []
-    empty: Counter[str] = Counter()
+    empty: dict[str, list[str]] = {}
     for batch in table.batches(["id", *MEDIA], size=8192):
         for row in batch.to_pylist():
             id = row.pop("id")
             media = {name: value for name, value in row.items() if value is not None}
-            if id in seen.ids or not any(_is_gone(id, media, root, seen) for root in roots):
+            if id in seen.ids:
                 continue
-            folder = next((folder for folder in _folders(media) if _is_empty(folder)), None)
-            if folder is None:
-                ids.append(id)
-            else:
-                empty[folder] += 1
-    notes = [
-        f"{folder} is empty: its {count:,} items are kept, since a disk may not be mounted there"
-        for folder, count in empty.items()
-    ]
-    return ids, notes
+            place = next((path for path, root in nothing.items() if _is_gone(id, media, root, seen)), None)
+            if place is None and not any(_is_gone(id, media, root, seen) for root in roots):
+                continue
+            place = place or next((folder for folder in _folders(media) if _is_empty(folder)), None)
+            (ids if place is None else empty.setdefault(place, [])).append(id)
+    return ids, empty
 
 
-def compare(table: Table, used: Iterable[Used], seen: Seen, *, report: Report, prune: bool) -> None:
-    """Add the missing items to a report, and delete them if requested."""
-    report.gone, notes = gone(table, used, seen)
-    report.notes += notes
-    if prune:
+def compare(table: Table, roots: Roots, seen: Seen, *, absent: Absent, report: Report, options: Options) -> None:
+    """Add the missing items to a report, and delete them if requested.
+
+    Items of a place where nothing is left are deleted only if the number of all missing items is the expected one.
+
+    Raises:
+        BadSpec: another number is missing; nothing is deleted then.
+    """
+    report.gone, empty = gone(table, roots.used, seen, absent=absent.used)
+    report.emptied = [id for ids in empty.values() for id in ids]
+    missing = len(report.gone) + len(report.emptied)
+    if options.expect is not None and options.expect != missing:
+        raise BadSpec(f"{missing:,} items are gone, and {options.expect:,} were expected: nothing is deleted")
+    if options.expect is not None:
+        report.deleted = delete(table, [*report.gone, *report.emptied])
+        return
+    if options.prune:
         report.deleted = delete(table, report.gone)
+    for place, ids in empty.items():
+        state = "is empty" if os.path.exists(place) else "is gone"
+        several = f"{len(ids):,} items are" if len(ids) > 1 else "1 item is"
+        report.notes.append(f"{place} {state}: its {several} kept, since a disk may not be mounted there")
+    if empty:
+        count = len(report.emptied) + (0 if options.prune else len(report.gone))
+        report.notes.append(
+            f"to delete these {count:,} items, confirm their number: "
+            + either(f"--prune --expect {count}, or --prune --yes", f"add(..., prune=True, expect={count})")
+        )
 
 
 def delete(table: Table, ids: list[str]) -> int:
@@ -112,7 +148,7 @@ def _lies_in(file: str, root: Used, seen: Seen) -> bool:
         return os.path.dirname(file) in seen.folders
     if root.kind == "files":
         return os.path.dirname(file) in (root.path, root.before)
-    return any(file.startswith(path.rstrip("/") + "/") for path in (root.path, root.before) if path)
+    return any(file == path or file.startswith(path.rstrip("/") + "/") for path in (root.path, root.before) if path)
 
 
 def _files(media: Mapping[str, str]) -> Iterator[tuple[str, str]]:

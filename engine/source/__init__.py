@@ -6,12 +6,14 @@ manifest has the id of the file it names, so that a folder and the manifest in i
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from glob import glob, has_magic
 from itertools import groupby
 from typing import Any
 
+from quiver.engine.source.absent import Absent
 from quiver.engine.source.chain import Chain, chain
 from quiver.engine.source.folder import Files, Survey, advice, empty, open_files, sample, survey
 from quiver.engine.source.given_vectors import NO_MEDIA, GivenVectors
@@ -26,11 +28,12 @@ from quiver.engine.source.table import SUFFIXES, is_table
 from quiver.engine.source.vector import VectorSource, open_vectors, vector_parts
 from quiver.engine.source.walk import Entry, Root, entries, walk
 from quiver.engine.source.webdataset import Shard, Shards, open_shards
-from quiver.errors import BadData, BadSpec
+from quiver.errors import BadData, BadSpec, NothingThere
 from quiver.media import kind
 
 __all__ = [
     "FORMS",
+    "Absent",
     "Choice",
     "GivenVectors",
     "MemoryTable",
@@ -93,6 +96,7 @@ def open(
     path_column: str | None = None,
     media: str | None = None,
     roots: Roots | None = None,
+    absent: Absent | None = None,
 ) -> Source:
     """Open paths as a source: all folders and files as one, then shards, then manifests.
 
@@ -106,6 +110,7 @@ def open(
         path_column: column of paths of a manifest; None to find it.
         media: keys wanted (``image``), and columns that hold one (``audio=sound,text=caption``), with commas.
         roots: roots of a collection, which determine the ids; new roots are added to it.
+        absent: gets the sources in which nothing is left; None makes such a source an error.
 
     Raises:
         BadData: a path does not exist or has nothing to add, or a table cannot be read.
@@ -115,12 +120,12 @@ def open(
     if isinstance(paths, str) or not paths:
         raise BadData("nothing to add: give at least one path")
     known = Roots() if roots is None else roots
-    found = [place for path in paths for place in _expand(path)]
+    found = [place for path in paths for place in _present(path, absent)]
     files = [path for path in found if isinstance(path, str)]
     folders = [_named(place, known, choice) for place in _gathered(found)]
-    surveyed, shards = _survey(folders, choice)
+    surveyed, shards = _survey(folders, choice, absent)
     shards += [Shard.named(path, known) for path in files if path.lower().endswith(".tar")]
-    if meta and not surveyed:
+    if meta and not surveyed and not (absent and absent.used):
         raise BadData(
             f"{meta} is metadata of files, but none of {', '.join(paths)} is a folder, a glob or a media file"
         )
@@ -128,9 +133,31 @@ def open(
     _refuse_idle(choice, key, meta=meta, tables=bool(tables), shards=bool(shards))
     sources: list[Source] = [_files(surveyed, meta, key, choice)] if surveyed else []
     if shards:
-        sources.append(open_shards(shards, choice))
-    sources += [open_manifest(path, choice, known) for path in tables]
+        sources += _unless(absent, [(shard.path, "tar") for shard in shards], lambda: open_shards(shards, choice))
+    for path in tables:
+        sources += _unless(absent, [(path, "table")], partial(open_manifest, path, choice, known))
     return chain(sources)
+
+
+def _unless(absent: Absent | None, paths: Sequence[tuple[str, str]], opens: Callable[[], Source]) -> list[Source]:
+    """Open a source; return none if nothing is left in it, and that is of interest."""
+    try:
+        return [opens()]
+    except NothingThere:
+        if absent is None or not all([absent.take(*each) for each in paths]):
+            raise
+        return []
+
+
+def _present(path: str, absent: Absent | None) -> list[Root | str]:
+    try:
+        return _expand(path)
+    except NothingThere:
+        full = os.path.abspath(os.path.expanduser(path))
+        kind = "tar" if full.lower().endswith(".tar") else "table" if is_table(full) else "folder"
+        if absent is None or has_magic(full) or not absent.take(full, kind):
+            raise
+        return []
 
 
 def _gathered(found: Sequence[Root | str]) -> list[Root]:
@@ -190,7 +217,7 @@ def _expand(path: str) -> list[Root | str]:
     if os.path.isfile(full):
         return [_known(full)]
     if not has_magic(full):
-        raise BadData(_absence(path, full))
+        raise _absence(path, full)
     if is_table(full) or full.lower().endswith(".tar"):
         matches: list[Root | str] = [os.path.abspath(match) for match in sorted(glob(full, recursive=True))]
         if not matches:
@@ -204,13 +231,13 @@ def _expand(path: str) -> list[Root | str]:
     return [Root(folder, "", pattern=tuple(steps[at:]))]
 
 
-def _absence(path: str, full: str) -> str:
+def _absence(path: str, full: str) -> BadData:
     """Return the error of a path that is neither a folder nor a file."""
     if os.path.exists(full):
-        return f"{path} is a pipe, a socket or a device: give a file or a folder"
+        return BadData(f"{path} is a pipe, a socket or a device: give a file or a folder")
     if os.path.islink(full):
-        return f"{path} is a broken link, or a link to itself"
-    return f"there is no file or folder {path}"
+        return BadData(f"{path} is a broken link, or a link to itself")
+    return NothingThere(f"there is no file or folder {path}")
 
 
 def _known(path: str) -> str:
@@ -222,7 +249,7 @@ def _known(path: str) -> str:
     return path
 
 
-def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list[Shard]]:
+def _survey(roots: Sequence[Root], choice: Choice, absent: Absent | None) -> tuple[list[Surveyed], list[Shard]]:
     """Count the items of every root; a root that contains only tars is a folder of shards."""
     surveyed: list[Surveyed] = []
     shards: list[Shard] = []
@@ -232,7 +259,7 @@ def _survey(roots: Sequence[Root], choice: Choice) -> tuple[list[Surveyed], list
             surveyed.append((root, found))
         elif any(each.reason == ".tar" for each in found.ignored.left_out()):
             shards += _tars(root)
-        else:
+        elif absent is None or not absent.take(root.path):
             raise empty(root, found, only=choice.files)
     return surveyed, shards
 

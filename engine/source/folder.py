@@ -19,7 +19,7 @@ from quiver.engine.source.roots import Sample
 from quiver.engine.source.table import SUFFIXES
 from quiver.engine.source.value import is_utf8
 from quiver.engine.source.walk import Entry, Report, Root, entries, walk
-from quiver.errors import BadData, BadMedia
+from quiver.errors import BadMedia, NothingThere
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def sample(root: Root, only: frozenset[str]) -> Sample:
         yield entry.below, entry.files if entry.files else {"text": _read(entry, lambda _: None) or ""}
 
 
-def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
+def empty(root: Root, found: Survey, *, only: frozenset[str]) -> NothingThere:
     """Return the error of a root without items; it names the wanted media and the files that are there."""
     wanted = ", ".join(sorted(only)) or "images, sounds, videos and .txt files"
     kinds = {each.reason: each.count for each in found.ignored.left_out()}
@@ -96,7 +96,7 @@ def empty(root: Root, found: Survey, *, only: frozenset[str]) -> BadData:
     there = ", ".join([f"{count} {suffix}" for suffix, count in list(kinds.items())[:5]] + others) or "nothing"
     hint = advice(*kinds)
     where = os.path.join(root.path, *root.pattern)
-    return BadData(f"nothing to add in {where}: looked for {wanted}, found {there}{hint}")
+    return NothingThere(f"nothing to add in {where}: looked for {wanted}, found {there}{hint}")
 
 
 def advice(*suffixes: str) -> str:

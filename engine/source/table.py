@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quiver.engine.source import column, delimited, jsonl, parquet
 from quiver.engine.source.delimited import Report
-from quiver.errors import BadData
+from quiver.errors import BadData, NothingThere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +96,6 @@ def open_table(*paths: str) -> Table:
             raise BadData(f"{path} and {paths[0]} differ in columns: {', '.join(odd)}")
     counts = tuple(count for _, count, _ in scans)
     if not any(counts):
-        raise BadData(f"{paths[0]} has no rows")
+        raise NothingThere(f"{paths[0]} has no rows")
     notes = dict.fromkeys(f"{os.path.basename(paths[0])}: {note}" for _, _, found in scans for note in found)
     return Table(paths, column.union([schema for schema, _, _ in scans]), counts, tuple(notes))

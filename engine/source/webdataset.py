@@ -14,7 +14,7 @@ from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble,
 from quiver.engine.source.role import Choice
 from quiver.engine.source.roots import Roots
 from quiver.engine.source.tar import Report, Sample, repeated, samples
-from quiver.errors import BadData
+from quiver.errors import BadData, NothingThere
 from quiver.types import MEDIA
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
             total += len(chunk)
             jsonl.observe(kinds, [sample.meta for sample in chunk])
     if not total:
-        raise BadData(faults[0] if faults else f"{shards[0].path} contains no samples")
+        raise BadData(faults[0]) if faults else NothingThere(f"{shards[0].path} contains no samples")
     fields = kinds.schema()
     for name in (choice.id_column, choice.named.get("text")):
         if name and name != "none":

@@ -55,6 +55,10 @@ class BadData(QuiverError):
     """A manifest, table or array has the wrong form."""
 
 
+class NothingThere(BadData):
+    """A source has nothing to add: an empty folder, a table without rows, or nothing at its path."""
+
+
 class CannotWrite(QuiverError):
     """A file or folder cannot be written: the disk is full, or the location is read-only, missing or not permitted."""
 

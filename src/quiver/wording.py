@@ -30,7 +30,7 @@ def command_line() -> Iterator[None]:
         _reader["command line"] = before
 
 
-def option(name: str, value: str | None = None) -> str:
+def option(name: str, value: str | bool | None = None) -> str:
     """Return an option, with a value if given, as the reader would type it.
 
     >>> option("min_score"), option("scorer", "none")
@@ -42,7 +42,7 @@ def option(name: str, value: str | None = None) -> str:
     if not _reader["command line"]:
         return name if value is None else f"{name}={value!r}"
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-    return flag if value is None else f"{flag} {value}"
+    return flag if value is None or value is True else f"{flag} {value}"
 
 
 def either(command: str, python: str) -> str:

@@ -1,11 +1,16 @@
 """``quiver add``: add items to a collection, or embed stored items with another encoder."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quiver.cli import place, show, table
 from quiver.types import Metric
+
+if TYPE_CHECKING:
+    from quiver.engine.collection import Collection
+    from quiver.engine.ingest.report import Report
 
 #: Number of printed ids of items whose files are gone; ``--json`` has them all.
 _LISTED = 50
@@ -73,6 +78,13 @@ def add(
         bool, typer.Option("--sync", help="List stored items of these sources whose files are gone.")
     ] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Like --sync, and delete those items.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="With --prune: also delete the items of emptied sources, without asking."),
+    ] = False,
+    expect: Annotated[
+        int | None, typer.Option(help="With --prune: delete only if exactly this many items are gone; do not ask.")
+    ] = None,
     catch_up: Annotated[bool, typer.Option(help="Update stale indexes after adding.")] = True,
     trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -102,6 +114,7 @@ def add(
             path_column=path_column,
             sync=sync,
             prune=prune,
+            expect=expect,
             window=window,
             stride=stride,
         )
@@ -113,18 +126,36 @@ def add(
                     path, space=space, key=of, metric=metric, meta=meta, column=column, id_column=id_column
                 )
             )
+    if report.emptied and prune and expect is None:
+        _delete_emptied(target, report, yes=yes)
     if not target.wait(0):
         show.warn("updating stale indexes; searches keep working, and Ctrl-C is safe")
         target.wait()
     if json:
         show.write_json(report)
         return
-    for id in report.gone[:_LISTED]:
-        show.warn(f"{'deleted' if report.deleted else 'gone'}: {id}")
+    _print(report, collection, pruned=prune)
+
+
+def _print(report: "Report", collection: str, *, pruned: bool) -> None:
+    for ids, are_deleted in ((report.gone, pruned), (report.emptied, report.deleted > len(report.gone))):
+        for id in ids[:_LISTED]:
+            show.warn(f"{'deleted' if are_deleted else 'gone'}: {id}")
     for line in report.lines():
         show.warn(line)
     moved = f"{report.moved:,} moved, " if report.moved else ""
     counts = f"{report.added:,} added, {report.updated:,} updated, {moved}{report.unchanged:,} unchanged"
     print(f"{counts}, {report.embedded:,} embedded, {report.quarantined:,} quarantined in {report.seconds:.1f} s")
     if report.quarantined:
-        show.warn(f"`quiver info {collection}` lists the quarantined items and why")
+        show.warn(f"`quiver quarantine {collection}` lists the quarantined items and why")
+
+
+def _delete_emptied(target: "Collection", report: "Report", *, yes: bool) -> None:
+    """Delete the items of emptied sources if the user confirms it."""
+    count = len(report.emptied)
+    question = f"{count:,} items are of folders, tables or tars in which nothing is left. Delete them?"
+    if yes or (sys.stdin.isatty() and typer.confirm(question, err=True)):
+        report.deleted += target.delete(report.emptied, missing_ok=True)
+        kept = ("since a disk may not be mounted there", "to delete these ")
+        report.notes = [note for note in report.notes if not any(part in note for part in kept)]
+        report.notes.append(f"{count:,} items of emptied folders, tables or tars are deleted")

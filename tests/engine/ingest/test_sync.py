@@ -5,8 +5,10 @@ import tarfile
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import quiver
+from quiver.cli import app
 from quiver.engine.storage.dataset import Table
 from quiver.errors import BadData, BadSpec
 
@@ -48,7 +50,7 @@ def test_what_is_gone_is_listed_and_kept_until_it_is_pruned(place):
     pruned = shop.add(place / "a", prune=True, **FAST)
     assert (sorted(pruned.gone), pruned.deleted) == (["a/2.png", "a/note.txt"], 2)
     assert ids(place) == ["a/1.png", "a/in/3.png", "b/1.png", "b/2.png"]
-    assert "--sync --prune deletes them" in listed.lines()[-1] and "2 deleted" in pruned.lines()[-1]
+    assert "kept; prune=True deletes them" in listed.lines()[-1] and "2 deleted" in pruned.lines()[-1]
 
 
 def test_a_renamed_file_is_added_under_its_new_name_and_gone_under_the_old_one(place):
@@ -63,23 +65,123 @@ def test_a_folder_that_is_gone_goes_with_its_items(place):
     assert quiver.open(place / "c").add(place / "a", prune=True, **FAST).gone == ["a/in/3.png"]
 
 
-def test_items_of_an_empty_folder_are_kept_since_a_disk_may_not_be_mounted(place):
-    remove(place, "a/in/3.png")
-    report = quiver.open(place / "c").add(place / "a", prune=True, **FAST)
-    assert report.gone == [] and ids(place) == ALL
-    assert f"{place}/a/in is empty: its 1 items are kept, since a disk may not be mounted there" in report.notes
+def test_items_of_an_empty_folder_are_kept_until_their_number_is_confirmed(place):
+    shop = quiver.open(place / "c")
+    remove(place, "a/in/3.png", "a/2.png")
+    report = shop.add(place / "a", sync=True, **FAST)
+    assert (report.gone, report.emptied, report.deleted) == (["a/2.png"], ["a/in/3.png"], 0)
+    assert f"{place}/a/in is empty: its 1 item is kept, since a disk may not be mounted there" in report.notes
+    assert report.notes[-1] == "to delete these 2 items, confirm their number: add(..., prune=True, expect=2)"
+    for expect in (0, 1, 3):
+        with pytest.raises(BadSpec, match=rf"^2 items are gone, and {expect} were expected: nothing is deleted$"):
+            shop.add(place / "a", prune=True, expect=expect, **FAST)
+    assert ids(place) == ALL
+    assert shop.add(place / "a", prune=True, **FAST).deleted == 1 and "a/in/3.png" in ids(place)
+    assert shop.add(place / "a", prune=True, expect=1, **FAST).deleted == 1 and "a/in/3.png" not in ids(place)
 
 
-@pytest.mark.parametrize("state", ["missing", "empty", "a link to nothing"])
-def test_a_root_that_is_not_there_deletes_nothing(place, state):
+def emptied(place, state):
+    """Make nothing be left in the folder a, and return the number of its items."""
     os.rename(place / "a", place / "elsewhere")
-    if state == "empty":
+    if state != "missing":
         (place / "a").mkdir()
-    elif state == "a link to nothing":
-        os.symlink(place / "nothing", place / "a")
-    with pytest.raises(BadData, match=r"there is no file or folder|nothing to add in|broken link"):
+    if state == "only other files":
+        (place / "a/README.md").write_text("moved to the other disk")
+    if state == "only empty folders":
+        (place / "a/in").mkdir()
+    return 4
+
+
+STATES = ["missing", "empty", "only other files", "only empty folders"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_items_of_a_source_in_which_nothing_is_left_are_counted_and_kept(place, state):
+    count = emptied(place, state)
+    for options in ({"sync": True}, {"prune": True}):
+        report = quiver.open(place / "c").add(place / "a", **options, **FAST)
+        assert (len(report.emptied), report.gone, report.deleted) == (count, [], 0) and ids(place) == ALL
+        assert f"its {count} items are kept, since a disk may not be mounted there" in "".join(report.notes)
+        assert f"to delete these {count} items" in report.notes[-1]
+    with pytest.raises(BadSpec, match=f"{count} items are gone, and 3 were expected"):
+        quiver.open(place / "c").add(place / "a", prune=True, expect=3, **FAST)
+    assert ids(place) == ALL
+    assert quiver.open(place / "c").add(place / "a", prune=True, expect=count, **FAST).deleted == count
+    assert ids(place) == ["b/1.png", "b/2.png"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_other_sources_of_the_same_add_are_compared_as_ever(place, state):
+    emptied(place, state)
+    remove(place, "b/2.png")
+    report = quiver.open(place / "c").add(place / "a", place / "b", prune=True, **FAST)
+    assert (report.gone, len(report.emptied), report.unchanged, report.deleted) == (["b/2.png"], 4, 1, 1)
+
+
+def test_without_sync_an_emptied_folder_is_an_error_as_before(place):
+    emptied(place, "empty")
+    with pytest.raises(BadData, match="nothing to add in"):
+        quiver.open(place / "c").add(place / "a", **FAST)
+
+
+@pytest.mark.parametrize("strange", ["nowhere", "b/in", "c.csv", "c.tar"])
+def test_a_source_that_was_never_added_is_an_error(place, strange):
+    (place / "d").mkdir()
+    for path in (place / "d", place / "d" / strange):
+        with pytest.raises(BadData, match=r"nothing to add in|there is no file or folder"):
+            quiver.open(place / "c").add(path, sync=True, **FAST)
+
+
+def test_a_link_to_nothing_is_no_emptied_folder(place):
+    os.rename(place / "a", place / "elsewhere")
+    os.symlink(place / "nothing", place / "a")
+    with pytest.raises(BadData, match="broken link"):
         quiver.open(place / "c").add(place / "a", prune=True, **FAST)
     assert ids(place) == ALL
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_emptied_table_and_an_emptied_tar_are_counted_too(place, gone):
+    shop = quiver.open(place / "c")
+    table = place / "words.csv"
+    table.write_text("text\none\ntwo\n")
+    tar = pack(place, "a/1.png", "a/2.png")
+    shop.add(table, tar, **FAST)
+    before = ids(place)
+    if gone:
+        table.unlink()
+        tar.unlink()
+    else:
+        table.write_text("text\n")
+        tarfile.open(tar, "w").close()
+    report = shop.add(table, tar, sync=True, **FAST)
+    assert sorted(report.emptied) == ["s.tar/a-1", "s.tar/a-2", *(f"{place.name}/words.csv#{n}" for n in (0, 1))][:4]
+    assert ids(place) == before
+    assert shop.add(table, tar, prune=True, expect=4, **FAST).deleted == 4 and ids(place) == ALL
+
+
+def test_one_file_that_is_gone_is_counted(place):
+    remove(place, "a/2.png")
+    report = quiver.open(place / "c").add(place / "a/2.png", sync=True, **FAST)
+    assert report.emptied == ["a/2.png"] and ids(place) == ALL
+
+
+def test_the_command_line_asks_before_it_deletes_items_of_an_emptied_folder(place, monkeypatch):
+    emptied(place, "empty")
+    command = ["add", str(place / "c"), str(place / "a"), "--prune"]
+
+    def run(*options, terminal=False, answer="n"):
+        monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+        return CliRunner().invoke(app, [*command, *options], input=answer, catch_exceptions=False)
+
+    told = run().stderr
+    assert "its 4 items are kept" in told and "--prune --expect 4, or --prune --yes" in told and ids(place) == ALL
+    with pytest.raises(BadSpec, match="4 items are gone, and 5 were expected"):
+        run("--expect", "5")
+    assert ids(place) == ALL
+    done = run("--yes").stderr
+    assert "4 items of emptied folders, tables or tars are deleted" in done and "kept" not in done
+    assert ids(place) == ["b/1.png", "b/2.png"]
 
 
 @pytest.mark.parametrize("source", ["a/1.png", "a/*.png"])
@@ -168,3 +270,6 @@ def test_sync_needs_something_to_compare(place):
         quiver.open(place / "c").add(sync=True, **FAST)
     with pytest.raises(BadSpec, match="prune must be True or False"):
         quiver.open(place / "c").add(place / "a", prune="yes", **FAST)
+    for wrong in ({"expect": 3}, {"sync": True, "expect": 3}, {"prune": True, "expect": -1}):
+        with pytest.raises(BadSpec, match=r"^expect is the number of items that prune=True deletes$"):
+            quiver.open(place / "c").add(place / "a", **wrong, **FAST)
