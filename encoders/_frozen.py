@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 
 from quiver import files, registry, trust
 from quiver.encoders import _fingerprint
-from quiver.errors import BadSpec, MissingWeights
+from quiver.errors import BadSpec, MissingWeights, QuiverError
+from quiver.media import read_windows
 from quiver.protocols import Encoder, Reader
 from quiver.types import Floats, Space
 
@@ -49,6 +50,11 @@ class Readers:
             BadMedia: one of them cannot decode it.
         """
         return tuple(read(source) for read in self.parts)
+
+    def moments(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[tuple[Any, ...] | QuiverError]:
+        """Yield the same for windows of one file, or the error of each; see ``quiver.protocols.Reader``."""
+        for outputs in zip(*(read_windows(read, source, spans) for read in self.parts), strict=True):
+            yield next((each for each in outputs if isinstance(each, QuiverError)), outputs)
 
 
 @dataclass(frozen=True, slots=True)

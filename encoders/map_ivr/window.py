@@ -5,16 +5,16 @@ Shapes: W windows of one clip.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quiver.errors import BadData
-from quiver.media import moment, times
+from quiver.errors import BadData, QuiverError
+from quiver.media import moment, read_windows, times
 from quiver.media.animation import is_picture
 from quiver.media.clip import Clip
 from quiver.media.container import open_container
@@ -38,13 +38,14 @@ class Windows:
     count: int
     proposals: Mapping[str, Sequence[Proposal]] = field(default_factory=dict)
 
-    def cut(self, source: Any) -> tuple[list[Any], list[float | None]]:
+    def cut(self, source: Any, *, length: float | None = None) -> tuple[list[Any], list[float | None]]:
         """Return the sources of the windows of a clip, and their confidences if the file of proposals has them.
 
         A clip shorter than its windows has fewer; nothing is ever padded.
 
         Args:
             source: a reference, which may be a moment of a longer video; bytes; or frames (T, H, W, 3).
+            length: seconds of the whole video, if they are known already.
 
         Raises:
             BadMedia: its length cannot be found.
@@ -59,7 +60,7 @@ class Windows:
             return [moment(whole, start, stop) for start, stop, _ in found], [score for *_, score in found]
         if self.count == 1:
             return [source], [None]
-        parts = uniform(source, self.count)
+        parts = uniform(source, self.count, length=length)
         return parts, [None] * len(parts)
 
     def _proposed(self, source: str | os.PathLike[str]) -> list[Proposal]:
@@ -92,26 +93,56 @@ class WindowReader:
         parts, scores = self.windows.cut(source)
         return [self.read(part) for part in parts], scores
 
+    def moments(
+        self, source: str, spans: Sequence[tuple[float, float]]
+    ) -> Iterator[tuple[list[Any], list[float | None]] | QuiverError]:
+        """Yield the same for windows of a long video, or the error of each; see ``quiver.protocols.Reader``."""
+        try:
+            length = _length(source)
+        except QuiverError as error:
+            yield from repeat(error, len(spans))
+            return
+        cuts = [self.windows.cut(moment(source, *span), length=length) for span in spans]
+        inner = [times(part)[1:] for parts, _ in cuts for part in parts]
+        found = read_windows(self.read, source, [(start, stop or 0.0) for start, stop in inner])
+        for parts, scores in cuts:
+            read = list(islice(found, len(parts)))
+            yield next((each for each in read if isinstance(each, QuiverError)), (read, scores))
 
-def uniform(source: str | os.PathLike[str], count: int) -> list[Any]:
+
+def uniform(source: str | os.PathLike[str], count: int, *, length: float | None = None) -> list[Any]:
     """Cut a clip into moments of equal length; a picture or an animation stays whole.
+
+    Args:
+        source: a reference, which may be a moment of a longer video.
+        count: number of moments.
+        length: seconds of the whole video, if they are known already.
 
     Raises:
         BadMedia: it cannot be read.
     """
     whole, first, last = times(source)
-    with decoding(source):
-        opened = content(whole)
-        if is_picture(head(opened)):
-            return [source]
-        with open_container(opened) as container:
-            clip = Clip(container)
-            length = float(clip.span * clip.base)
+    if length is None:
+        with decoding(source):
+            length = _length(whole)
+    if length == 0:
+        return [source]
     stop = length if last is None else min(last, length)
     if stop - first < 1e-3 * count:  # such as a clip of one frame
         return [source]
     ends = [first + (stop - first) * n / count for n in range(count + 1)]
     return [moment(whole, a, b) for a, b in pairwise(ends)]
+
+
+def _length(whole: str) -> float:
+    """Return the seconds of a video; 0 for a picture or an animation."""
+    with decoding(whole):
+        opened = content(whole)
+        if is_picture(head(opened)):
+            return 0.0
+        with open_container(opened) as container:
+            clip = Clip(container)
+            return float(clip.span * clip.base)
 
 
 def read_proposals(path: Path) -> dict[str, list[Proposal]]:

@@ -17,8 +17,7 @@ from quiver.types import Floats, Probe, Rows, Space
 #: Turns a path, URI, bytes, array or text into an input of ``embed``, or raises BadMedia.
 #: It is picklable and light: spawned workers run it, while the model runs in the main process.
 #: A reader of videos or sounds may have a method ``moments(source, spans)`` that reads windows of one file in one pass:
-#: for each (start, stop) in seconds, with ascending starts, it yields what a call with that moment returns, or yields
-#: the QuiverError that it raises.
+#: for each (start, stop) in seconds, it yields what a call with that moment returns, or the QuiverError that it raises.
 Reader = Callable[[Any], Any]
 
 

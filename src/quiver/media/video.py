@@ -86,7 +86,7 @@ class VideoReader:
 
         Args:
             source: path, ``file://`` URI or span.
-            spans: start and stop of each window (s), with ascending starts.
+            spans: start and stop of each window (s), about in the order of the file: frames of later windows wait.
         """
         done = 0
         while done < len(spans):
