@@ -201,6 +201,19 @@ def test_files_without_the_medium_say_so(sound, film, tmp_path):
     assert len(errors) == 2 and all("holds no sound" in str(each) for each in errors)
 
 
+def test_length_of_a_recording_whose_container_does_not_say_it(tmp_path):
+    live = tmp_path / "live.mkv"
+    with av.open(live, "w", format="matroska", options={"live": "1"}) as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for n in range(FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), n, np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(live) as container:
+        assert container.duration is None
+    assert length(live, "video") == pytest.approx(6, abs=0.001)
+
+
 def test_length_of_a_moment_and_of_an_animation(film, tmp_path):
     path = film("mp4")
     assert length(moment(path, 2), "video") == pytest.approx(4)

@@ -165,7 +165,7 @@ def _scan(container: "InputContainer", stream: "VideoStream") -> _Timeline:
             times.append((at, length))
             keys += [at] if packet.is_keyframe else []
     if not times:
-        raise BadMedia("holds no video frames with a time")
+        raise BadMedia("holds no video frames with a time: convert it, for example to MP4")
     check_length(container, finish)
     if container.format.name == "avi" and len(times) < stream.frames:
         raise BadMedia(f"is truncated: {len(times)} of its {stream.frames} frames are present")

@@ -1,7 +1,11 @@
 """Long videos and sounds become windows, which follow their film when it changes, and nothing else is deleted."""
 
+import base64
+import io
 import json
 import os
+import re
+import tarfile
 from pathlib import Path
 
 import av
@@ -13,8 +17,10 @@ from typer.testing import CliRunner
 
 import quiver
 from quiver.cli import app
+from quiver.engine import contact_sheet
 from quiver.engine.ingest.decode import Job, Slot, decode
 from quiver.engine.ingest.decode_windows import decode_all
+from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import BadData, BadSpec
 from quiver.media import VideoReader
 
@@ -353,6 +359,43 @@ def test_workers_split_films_and_the_command_line_shows_windows(films, tmp_path)
     assert f"<a href='{link}'>0:05 to 0:15</a>" in page
     assert page.count("#t=5,15'></video>") == 2  # the query and the hit
     assert "http" not in page.partition("</style>")[2].replace("http-equiv", "")
+
+
+def test_a_page_shows_only_the_moment_of_a_large_file(films, shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(contact_sheet, "PLAYABLE", 80_000)
+    rng = np.random.default_rng(0)
+    tone = np.sin(np.arange(8_000 * 20) / 3)
+    soundfile.write(films / "tape.wav", tone * rng.uniform(0.5, 1, len(tone)), 8_000)
+    path = films / "long.mp4"
+    path.write_bytes(path.read_bytes() + bytes(80_000))  # the reader does not mind, but the page does
+    add(shelf, films, encoder="classic")
+    for key, id in (("video", "films/long.mp4#t=5,10"), ("audio", "films/tape.wav#t=5,10")):
+        query = quiver.Query(like=(id,), target=key, k=1)
+        contact_sheet.write(tmp_path / "page.html", [(query, shelf.search(query))], collection=shelf)
+        page = (tmp_path / "page.html").read_text()
+        found = re.findall(rf"src='data:({key}/\w+);base64,([^']*)'></{key}>", page)
+        assert [kind for kind, _ in found] == [{"video": "video/mp4", "audio": "audio/mpeg"}[key]] * 2
+        for _, content in found:
+            with av.open(io.BytesIO(base64.b64decode(content))) as container:
+                assert container.duration / 1e6 == pytest.approx(5, abs=0.2)
+
+
+def test_info_says_which_part_of_a_film_is_quarantined(tmp_path):
+    place = tmp_path / "c"
+    quiver.open(place).add(quiver.Item("a", {"text": "x"}), workers=0)
+    bad = [(f"long.mp4#t={n},{n + 5}", f"long.mp4#t={n},{n + 5}", f"damaged at {n}") for n in (65, 60, 70)]
+    Quarantine(f"{place}/quarantine.lance").add([*bad, ("x.mp4#t=0,1", None, "odd"), ("y.jpg", None, "empty")])
+    out = CliRunner().invoke(app, ["info", str(place)]).stdout
+    assert "  long.mp4: 3 windows from 1:00 to 1:15: damaged at 60\n" in out
+    assert "  x.mp4#t=0,1: odd\n" in out and "  y.jpg: empty\n" in out
+
+
+def test_films_in_a_tar_are_split(films, shelf, tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        shard.add(films / "long.mp4", "000.mp4")
+    assert add(shelf, tmp_path / "s.tar").added == 4
+    assert shelf.get("s.tar/000#t=5,10")[0].meta["film"] == "s.tar/000"
+    assert add(shelf, tmp_path / "s.tar").unchanged == 4
 
 
 def test_sync_keeps_windows_whose_film_is_there_and_prunes_those_whose_film_is_gone(films, shelf):
