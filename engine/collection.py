@@ -9,9 +9,11 @@ from quiver import registry
 from quiver.arguments import checked, checked_methods
 from quiver.conditions import condition_of
 from quiver.engine.adding import Adding
+from quiver.engine.browsing import Browsing
 from quiver.engine.changes import Changes
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
+from quiver.engine.ingest.relocation import Relocated, relocate
 from quiver.engine.ingest.words import index_words
 from quiver.engine.searching import Searching
 from quiver.engine.serving.batcher import Batcher
@@ -19,7 +21,6 @@ from quiver.engine.serving.searcher import Searcher
 from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.pruning import Pruned
 from quiver.engine.storage.quarantine import Quarantine
-from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.summary import summary
 from quiver.engine.tuning import index_choice
 from quiver.engine.tuning.index_build import Order, each, fill
@@ -30,7 +31,7 @@ from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.trust import Reach, remember
-from quiver.types import Item, Query, strings
+from quiver.types import Query, strings
 from quiver.wording import either, is_blank
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Col
 
 
 @checked_methods
-class Collection(Searching, Adding):
+class Collection(Searching, Adding, Browsing):
     """Items and their vectors, on disk as one Lance dataset.
 
     Attributes:
@@ -81,10 +82,6 @@ class Collection(Searching, Adding):
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
-
-    def __len__(self) -> int:
-        with self._batcher.alone():
-            return self._session().count(None)
 
     def hidden(self, reference: str) -> str | None:
         """Return the reason why a file that an item names is not shown, or None if it may be shown.
@@ -141,16 +138,6 @@ class Collection(Searching, Adding):
         count = table.delete(condition or among("id", named), expect=expect, ids=() if missing_ok else named)
         self._changes.follow(table)
         return count
-
-    def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
-        """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``delete``.
-
-        Raises:
-            BadSpec: the condition is invalid.
-        """
-        condition = condition_of(where, params)
-        with self._batcher.alone():
-            return self._session().count(condition)
 
     def index(
         self,
@@ -266,24 +253,24 @@ class Collection(Searching, Adding):
         with self._batcher.alone():
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
 
-    def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
-        """Return the stored items among these ids, in the order of the ids.
+    def relocate(self, old: str | Path, new: str | Path, *, check: bool = True) -> Relocated:
+        """Tell the collection that files have moved: replace a folder in the references of all items.
+
+        Ids, vectors and metadata stay. Later adds of the new folder give the same ids.
 
         Args:
-            ids: one id or several.
-            missing_ok: skip ids that are not stored.
+            old: the folder as stored (``info`` of an item shows it), or the start of URIs such as ``s3://bucket/a``.
+            new: the folder, or the start of URIs, where the files are now.
+            check: look for some of the files at the new place first.
 
         Raises:
-            BadSpec: an id is not stored, without ``missing_ok``.
+            BadSpec: no item refers to a file below ``old``, or items from ``new`` are stored already.
+            BadData: none of the files is at the new place; nothing is changed then.
         """
-        named = strings(ids, "get")
-        with self._batcher.alone():
-            session = self._session()
-            rows = session.table.rows(among("id", named))
-            found = {item["id"]: Item(**item) for item in session.items(rows).values()}
-            if not missing_ok:
-                check_stored(session.table, named, found)
-        return [found[id] for id in named if id in found]
+        done = relocate(self._changes.table(), str(old), str(new), check=check)
+        if "://" not in str(new):
+            self._reach.add([os.path.abspath(os.path.expanduser(new))])
+        return done
 
     def versions(self) -> list[dict[str, Any]]:
         """Return all versions: number, time and number of items."""

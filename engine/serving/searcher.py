@@ -9,7 +9,7 @@ from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.location import absence
 from quiver.engine.storage.write_lock import local_path
-from quiver.errors import NoCollection
+from quiver.errors import BadSpec, NoCollection
 from quiver.trust import accepting, check_links, check_places
 from quiver.types import Query
 
@@ -28,13 +28,21 @@ class Searcher:
         self.trusted = trusted
         self.version = version
         self._opened: Session | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Release the session; the searcher cannot be used any more."""
+        self._opened, self._closed = None, True
 
     def session(self) -> Session:
         """Open the collection, or move to its newest version.
 
         Raises:
             BadCollection: there is no collection at the URI, or no such version.
+            BadSpec: it was closed.
         """
+        if self._closed:
+            raise BadSpec(f"{self.uri} was closed: quiver.open({self.uri!r}) opens it again")
         if self._opened is None:
             if (folder := local_path(self.uri)) is not None:
                 with accepting(self.trusted):

@@ -190,3 +190,11 @@ def test_doctor_says_what_loads(tmp_path):
     assert found["libraries"]["lance"]["problem"] is None and "classic" in found["encoders"]
     assert set(found["caption_measures"]) == {"METEOR", "SPICE"}
     assert found["java"] is not None or all(found["caption_measures"].values())
+
+
+def test_relocate_and_export_are_commands(shop, photos, tmp_path):
+    moved = tmp_path / "moved"
+    photos.rename(moved)
+    assert run("relocate", shop, photos, moved).stdout == "24 items moved\n"
+    said = run("export", shop, tmp_path / "out.npy", "--where", "price < :most", "--param", "most=5").stdout
+    assert said == f"5 items in {tmp_path / 'out.npy'} and {tmp_path / 'out.parquet'}\n"

@@ -13,12 +13,14 @@ from quiver.cli.count import count
 from quiver.cli.delete import delete
 from quiver.cli.demo import demo
 from quiver.cli.doctor import doctor
+from quiver.cli.export import export
 from quiver.cli.fit import fit
 from quiver.cli.get import get
 from quiver.cli.index import index
 from quiver.cli.info import info
 from quiver.cli.prune import prune
 from quiver.cli.quarantine import quarantine
+from quiver.cli.relocate import relocate
 from quiver.cli.search import search
 from quiver.cli.train import train
 from quiver.cli.version import versions
@@ -41,7 +43,8 @@ def worded(context: typer.Context) -> None:
     context.with_resource(command_line())
 
 
-for command in (add, search, index, fit, info, get, count, delete, versions, quarantine, prune, train, doctor, demo):
+STORED = (info, get, count, delete, versions, quarantine, prune, relocate, export)
+for command in (add, search, index, fit, *STORED, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

@@ -1,0 +1,166 @@
+"""The reading side of a collection beside searches: count, get, head, scan, export and close."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from quiver.conditions import condition_of
+from quiver.engine.core.sql import among
+from quiver.engine.exporting import Exported, export
+from quiver.engine.serving.batcher import Batcher
+from quiver.engine.serving.searcher import Searcher
+from quiver.engine.source.record import rebatch
+from quiver.engine.storage.scanning import Scan
+from quiver.engine.storage.unknown_ids import check_stored
+from quiver.engine.tuning.maintenance import Upkeep
+from quiver.errors import BadSpec
+from quiver.types import Item, strings
+
+
+class Browsing:
+    """The items of a collection, without ranking."""
+
+    _searcher: Searcher
+    _batcher: Batcher
+    _background: Upkeep | None
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for index updates in the background, and release vectors, indexes and files; a second call does nothing.
+
+        Every later use raises BadSpec. Results of earlier searches stay readable. Committed changes are on disk without
+        it.
+        """
+        if self._background is not None:
+            self._background.wait()
+        with self._batcher.alone():
+            self._searcher.close()
+
+    def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
+        """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``search``.
+
+        Raises:
+            BadSpec: the condition is invalid.
+        """
+        condition = condition_of(where, params)
+        with self._batcher.alone():
+            return self._searcher.session().count(condition)
+
+    def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
+        """Return the stored items among these ids, in the order of the ids.
+
+        Args:
+            ids: one id or several.
+            missing_ok: skip ids that are not stored.
+
+        Raises:
+            BadSpec: an id is not stored, without ``missing_ok``.
+        """
+        named = strings(ids, "get")
+        with self._batcher.alone():
+            session = self._searcher.session()
+            rows = session.table.rows(among("id", named))
+            found = {item["id"]: Item(**item) for item in session.items(rows).values()}
+            if not missing_ok:
+                check_stored(session.table, named, found)
+        return [found[id] for id in named if id in found]
+
+    def head(self, n: int = 5, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> list[Item]:
+        """Return the first items, or the first that match a condition, in the order on disk.
+
+        Args:
+            n: number of items.
+            where: an SQL condition, as in ``search``.
+            params: values of its parameters.
+
+        Raises:
+            BadSpec: the condition is invalid, or ``n`` is no positive whole number.
+        """
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise BadSpec(f"head takes a positive number of items, not {n!r}")
+        return self.get(self._scan(("id",), where, params).first(n)["id"].to_pylist())
+
+    def scan(
+        self,
+        columns: str | Sequence[str] | None = None,
+        where: str | None = None,
+        params: Mapping[str, Any] | Sequence[Any] = (),
+        *,
+        spaces: str | Sequence[str] = (),
+        batch_size: int = 4096,
+    ) -> Iterator[pa.RecordBatch]:
+        """Iterate over items as Arrow record batches, in the order on disk; all batches come from one version.
+
+        Args:
+            columns: ``id``, media and metadata columns; by default all that have values.
+            where: an SQL condition, as in ``search``.
+            params: values of its parameters.
+            spaces: names of spaces whose vectors are read too, as fixed-size lists of float32. The column has the name
+                of the space, or ``SPACE (KEY)`` if several keys have vectors in it.
+            batch_size: number of rows of a batch; the last may be smaller.
+
+        Raises:
+            BadSpec: a column or a space does not exist, or the condition is invalid.
+        """
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise BadSpec(f"batch_size must be a positive whole number, not {batch_size!r}")
+        names = None if columns is None else strings(columns, "columns")
+        return rebatch(self._scan(names, where, params, strings(spaces, "spaces")).batches(batch_size), batch_size)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        space: str | None = None,
+        where: str | None = None,
+        params: Mapping[str, Any] | Sequence[Any] = (),
+        factory: str = "Flat",
+    ) -> Exported:
+        """Write items and vectors to a file that other programs read; ``add`` and ``add_vectors`` read it back.
+
+        The suffix of the file decides: ``.parquet`` has ids, media, metadata and the vectors of every space (or of
+        ``space``); ``.npy`` has the vectors of one space, (n, dim) float32; ``.faiss`` is a FAISS index of them. Beside
+        ``.npy`` and ``.faiss``, a Parquet file of the same name has ids, media and metadata: row n describes vector n.
+
+        Args:
+            path: the file; an existing one is replaced.
+            space: name of the space; by default the only one.
+            where: an SQL condition, as in ``search``.
+            params: values of its parameters.
+            factory: FAISS factory string of the index, such as ``"IVF256,Flat"``.
+
+        Returns:
+            The files written, and the number of items and vectors.
+
+        Raises:
+            BadSpec: the suffix is unknown, the space or condition is invalid, or there are several spaces.
+            CannotWrite: the file cannot be written.
+        """
+        chosen = () if space is None else (space,)
+        return export(path, lambda spaces: self._scan(None, where, params, spaces), chosen, factory=factory)
+
+    def _scan(
+        self,
+        columns: Sequence[str] | None,
+        where: str | None,
+        params: Mapping[str, Any] | Sequence[Any],
+        spaces: Sequence[str] | None = (),
+    ) -> Scan:
+        condition = condition_of(where, params)
+        with self._batcher.alone():
+            session = self._searcher.session()
+            sql = None if condition is None else session.sql(condition)
+            return Scan.of(session.table.at(session.table.version), columns, sql, spaces)
