@@ -168,7 +168,10 @@ def build(checkpoint: Path, options: Options, *, device: torch.device) -> Activi
     stage = Stage(model, image, video, Windows(config.windows, proposals))
     appearance, clips = _spaces(stage, options.proposals)
     encoder = ActivityEncoder(stage, appearance, clips)
-    return replace(encoder, scorers=(Activity(model, encoder, clips, blend=blend, samples=samples),))
+    name = "map_ivr"
+    name += f" samples={samples}" if samples != config.samples else ""
+    name += f" blend={blend:g}" if blend != config.blend else ""
+    return replace(encoder, scorers=(Activity(model, encoder, clips, blend=blend, samples=samples, name=name),))
 
 
 def _opened(side: Features, key: str, moved: str | None, checkpoint: Path, device: str) -> Frozen:

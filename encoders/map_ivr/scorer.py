@@ -50,6 +50,7 @@ class Activity:
         clips: the joint space of clips.
         blend: lambda, the share of the motion distance, of queries that say nothing else.
         samples: number h of motion codes.
+        name: ``map_ivr``, with the options that differ from the model's own, so that a collection can have several.
     """
 
     model: MapIvr
@@ -57,11 +58,7 @@ class Activity:
     clips: Space
     blend: float
     samples: int
-
-    @property
-    def name(self) -> str:
-        """``map_ivr``."""
-        return "map_ivr"
+    name: str = "map_ivr"
 
     @property
     def holds(self) -> tuple[str, ...]:

@@ -70,15 +70,22 @@ def _choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
 def _takes(query: Query, composition: Composition, facts: Facts, *, named: bool) -> bool:
     """Whether a query has exactly the inputs of a scorer, and its target.
 
-    A query of a single input uses a scorer only if that input has no other route, or if the target is named.
+    A query of a single input uses a scorer only if the target is named, or nothing else is found by that input: it has
+    no other route, or the scorer is exact and all other routes find what the scorer finds.
     """
     keys = keys_of(dict.fromkeys(composition.holds, ""))
-    vague = len(keys) == 1 and not named and bool(facts.graph.routes(keys[0], target=None))
+    vague = len(keys) == 1 and not named and _finds_else(keys[0], composition, facts)
     wanted = (composition.finds,) if vague else (composition.finds, None)
     foreign = set(query.media) - set(composition.holds)
     lacking = set(composition.holds) - set(query.media)
     stands = _stands(query, composition)
     return query.target in wanted and not query.vectors and not foreign and (not lacking or stands is not None)
+
+
+def _finds_else(key: str, composition: Composition, facts: Facts) -> bool:
+    """Whether an input has routes to other keys than a scorer's, or any route beside a scorer that is not exact."""
+    routes = facts.graph.routes(key, target=None)
+    return any(not composition.exact or route.column.key != composition.finds for route in routes)
 
 
 def _stands(query: Query, composition: Composition) -> str | None:

@@ -10,7 +10,7 @@ from quiver.engine.collection import open
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.media import NoVideo
 from quiver.protocols import ScorerInput
-from quiver.types import Query
+from quiver.types import Item, Query
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,42 @@ def test_the_engine_ranks_as_a_naive_s_all(shelf, encoder, task):
         scores = {item.id: score for item, score in zip(task.items, naive, strict=True)}
         np.testing.assert_allclose([hit.score for hit in answer], sorted(naive, reverse=True), atol=2e-6)
         np.testing.assert_allclose([scores[id] for id in ids], sorted(naive, reverse=True), atol=2e-6)
+
+
+def test_clips_alone_are_ranked_by_the_scorer_without_naming_the_target(shelf, task):
+    named = shelf.search(Query(media={"image": still_of(task)}, target="video", k=3))
+    answer = shelf.search(Query(media={"image": still_of(task)}, k=3))
+    assert [(hit.id, hit.score) for hit in answer] == [(hit.id, hit.score) for hit in named]
+
+
+def test_where_stills_are_stored_too_the_target_says_which_are_found(spec, task, tmp_path):
+    collection = open(tmp_path / "both")
+    stills = [Item(f"still {n}", {"image": still_of(task, n)}) for n in range(3)]
+    collection.add(*task.items[:3], *stills, encoder=spec, workers=0, progress=False)
+    answer = collection.search(Query(media={"image": still_of(task)}, k=1))
+    assert answer[0].id == "still 0"  # by appearance, among stills and clips
+    assert answer[0].score == pytest.approx(1, abs=1e-6)
+    asked = collection.search(Query(media={"image": still_of(task)}, target="video", k=3))
+    liked = collection.search(Query(like=("still 0",), target="video", k=3, scorer="map_ivr"))
+    assert [hit.id for hit in liked] == [hit.id for hit in asked]
+    np.testing.assert_allclose([hit.score for hit in liked], [hit.score for hit in asked], atol=1e-6)
+
+
+def test_samples_and_lambda_of_a_collection_change_without_embedding_anew(spec, encoder, task, tmp_path):
+    collection = open(tmp_path / "again")
+    collection.add(*task.items, encoder=spec, workers=0, progress=False)
+    report = collection.add(encoder=f"{spec} samples=2 blend=0.9", workers=0, progress=False)
+    assert (report.added, report.embedded) == (0, 0)
+    s_a, s_v = parts(encoder, task, still_of(task), samples=2)
+    query = Query(media={"image": still_of(task)}, target="video", k=12, scorer="map_ivr samples=2 blend=0.9")
+    found = [hit.score for hit in collection.search(query)]
+    np.testing.assert_allclose(found, np.sort(1 - (0.1 * s_a + 0.9 * s_v))[::-1], atol=2e-6)
+    own = collection.search(Query(media={"image": still_of(task)}, target="video", k=12))
+    s_a, s_v = parts(encoder, task, still_of(task))
+    blend = encoder.scorers[0].blend
+    np.testing.assert_allclose(
+        [hit.score for hit in own], np.sort(1 - ((1 - blend) * s_a + blend * s_v))[::-1], atol=2e-6
+    )
 
 
 @pytest.mark.parametrize(("share", "part"), [(1.0, 0), (1e-7, 1)])  # the engine refuses to ask with 0
