@@ -34,6 +34,9 @@ class Adding:
         path_column: str | None = None,
         window: float | None = None,
         stride: float | None = None,
+        tell: bool | str = False,
+        caption_column: str | None = None,
+        beams: int | None = None,
         vectors: Any = None,
         ids: Sequence[str] | None = None,
         space: str | None = None,
@@ -75,6 +78,13 @@ class Adding:
                 ``long.mp4#t=10,20`` with the metadata film (id of the film), start and end (seconds). The last window
                 is moved back to end with the film; nothing is padded.
             stride: seconds from the start of a window to the next; by default ``window``: no overlap.
+            tell: describe the added items in words by a model, as the spec of an encoder, such as
+                ``"transformers model=florence-community/Florence-2-base"``; True for an encoder of this add that
+                describes, or the model that the collection used before. Without sources and encoders, all stored items
+                are described. Captions are metadata that full-text search reads. They are committed in batches; a
+                current caption is not written again, and a caption that a user wrote or changed is kept.
+            caption_column: with ``tell``, the metadata column of captions: ``caption``, or another that is new.
+            beams: with ``tell``, width of the beam search; 1, greedy decoding, by default.
             vectors: ready-made vectors, (n, dim) numbers or a file; with rows, the name of their column of vectors
                 (``vector`` by default).
             ids: with an array of vectors, an id for each row.
@@ -104,7 +114,7 @@ class Adding:
         media = own_files.columns(media, named)
         if space is not None or vectors is not None:
             without = {"encoder": encoder, "key": key, "path_column": path_column, "sync": sync}
-            _refuse("space= adds ready-made vectors", **without, window=window, stride=stride)
+            _refuse("space= adds ready-made vectors", **without, window=window, stride=stride, tell=tell)
             if space is None:
                 raise BadSpec("ready-made vectors need the name of their space, such as space='mine'")
             given = _vectors(sources, vectors)
@@ -127,6 +137,9 @@ class Adding:
             path_column=path_column,
             window=window,
             stride=stride,
+            tell=tell,
+            caption_column=caption_column,
+            beams=beams,
         )
         if meta is not None and not isinstance(meta, str | Path):
             raise BadSpec(

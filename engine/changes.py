@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quiver import registry
-from quiver.engine import source
+from quiver.engine import source, tellers
 from quiver.engine.core.column import Column, given_space
 from quiver.engine.core.encoder import Loaded, load
 from quiver.engine.core.sql import among
@@ -37,9 +37,11 @@ from quiver.engine.tuning import index_choice
 from quiver.engine.tuning.maintenance import Upkeep, wanted
 from quiver.errors import BadSpec, NoCollection
 from quiver.malloc import share_arenas
+from quiver.protocols import Told
 from quiver.trust import Reach, accepting, give
 from quiver.trust import check as check_encoder
 from quiver.types import KEYS, Item, Metric, strings
+from quiver.wording import either
 
 T = TypeVar("T")
 #: Default encoder of a collection; it needs no weights.
@@ -67,6 +69,16 @@ class Ready:
     media: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The sources of an add, and the ids of its stored items if they are asked for; None for all items."""
+
+    items: Sequence[Item]
+    paths: Sequence[str]
+    rows: Sequence[Any]
+    ids: set[str] | None = None
+
+
 class Changes:
     """The writing side of one collection."""
 
@@ -76,6 +88,7 @@ class Changes:
         self._uri = searcher.uri
         self._searcher, self._batcher = searcher, batcher
         self._quarantine, self._reach, self._background = quarantine, reach, background
+        self._telling = tellers.Telling(searcher.uri, reach, quarantine, trusted=searcher.trusted)
 
     def add(self, sources: Sequence[Any], encoder: str | Sequence[str], tables: Tables, options: AddOptions) -> Report:
         """Add items, or embed the stored items with another encoder: see ``Collection.add``."""
@@ -90,15 +103,26 @@ class Changes:
         if chosen.window is not None and not (paths or items or rows):
             raise BadSpec("window splits the videos and sounds that are added: name their files or folders")
         named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
-        if not rows:
-            return self._add_files(items, paths, named, tables, chosen)
-        report = self._add_files(items, paths, named, tables, chosen) if items or paths else Report()
-        return report.plus(self._add_rows(rows, named, tables, chosen))
+        if chosen.tell is None:
+            return self._add(_Given(items, paths, rows), named, tables, chosen)
+        model = self._telling.model(chosen.tell, self._present(), lambda: self._loaded(named))
+        given, report = _Given(items, paths, rows, ids=set() if items or paths or rows else None), Report()
+        if named or given.ids is not None:
+            report = self._add(given, named, tables, chosen)
+        table = self.table()
+        self._telling.write(table, model, chosen, report, ids=given.ids)
+        report.notes += self.settle(table, changed=report.captioned > 0)
+        return report
 
-    def _add_files(
-        self, items: Sequence[Item], paths: Sequence[str], named: Iterable[str], tables: Tables, chosen: Options
-    ) -> Report:
+    def _add(self, given: "_Given", named: Iterable[str], tables: Tables, chosen: Options) -> Report:
+        if not given.rows:
+            return self._add_files(given, named, tables, chosen)
+        report = self._add_files(given, named, tables, chosen) if given.items or given.paths else Report()
+        return report.plus(self._add_rows(given, named, tables, chosen))
+
+    def _add_files(self, wanted: "_Given", named: Iterable[str], tables: Tables, chosen: Options) -> Report:
         """Add Items and files, or embed the stored items if there are none."""
+        items, paths = wanted.items, wanted.paths
         given: list[source.Source] = [Given.of(items)] if items else []
         table_of = None if tables.meta is None else str(tables.meta)
         absent: source.Absent | None = None
@@ -112,6 +136,7 @@ class Changes:
         if (present := self._present()) is None and (items or paths):
             check_new(self._uri)
         origins = [*given, *opened(roots := roots_of(present))]
+        tellers.check(chosen.tell, origins)
         encoders = self._loaded(named)
         table = self.table(create=bool(origins), roots=roots)
         while not keep(table, roots):  # another process took a name meanwhile
@@ -120,7 +145,7 @@ class Changes:
         typed = [each.beside(table.schema) if isinstance(each, Given) else each for each in origins]
         origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)
         reach = self._reach if typed else None
-        ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach)
+        ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=reach, ids=wanted.ids)
         for _ in track(ingest.run(origin), total=None if chosen.window else origin.total, show=chosen.progress):
             pass
         report = ingest.report
@@ -130,25 +155,27 @@ class Changes:
         report.notes += self.settle(table, changed=report.changed)
         return report
 
-    def _add_rows(self, rows: Sequence[Any], named: Iterable[str], tables: Tables, chosen: Options) -> Report:
+    def _add_rows(self, wanted: "_Given", named: Iterable[str], tables: Tables, chosen: Options) -> Report:
         """Add rows from memory, block by block; the encoders are loaded once."""
         choice = source.choose(media=tables.media, **{"id_column": None, "path_column": None, **chosen.columns})
         encoders = self._loaded(named)
         seen, report, table = source.Seen(), Report(), None
         if (present := self._present()) is None:
             check_new(self._uri)
-        for block in (block for each in rows for block in source.blocks(each)):
+        for block in (block for each in wanted.rows for block in source.blocks(each)):
             roots = roots_of(table or present)
             origin = (
                 source.open_rows(block, choice, roots=roots, seen=seen)
                 if isinstance(block, source.MemoryTable)
                 else Given.of(_items(block))
             )
+            tellers.check(chosen.tell, [origin])
             if table is None:
                 table = self.table(create=True, roots=roots)
                 encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
             typed = origin.beside(table.schema) if isinstance(origin, Given) else origin
-            ingest = Ingest(table, encoders, quarantine=self._quarantine, options=chosen, reach=self._reach)
+            given, quarantine = wanted.ids, self._quarantine
+            ingest = Ingest(table, encoders, quarantine=quarantine, options=chosen, reach=self._reach, ids=given)
             for _ in track(ingest.run(typed), total=origin.total, show=chosen.progress):
                 pass
             report = report.plus(ingest.report)
@@ -156,6 +183,10 @@ class Changes:
         if table is not None:
             report.notes += self.settle(table, changed=report.changed)
         return report
+
+    def caption(self, id: str, spec: str | None, *, beams: int, most: int) -> list[Told]:
+        """Describe a stored item in words: see ``Collection.caption``."""
+        return self._telling.caption(self.table(), id, spec, beams=beams, most=most)
 
     def add_vectors(self, vectors: Any, ready: Ready, options: VectorOptions) -> Report:
         """Add ready-made vectors: see ``Collection.add_vectors``."""
@@ -279,7 +310,11 @@ class Changes:
         with accepting(self._searcher.trusted):
             for spec in specs:
                 check_encoder(spec, place=self._uri) if stored else give(spec)
-            return [load(spec) for spec in specs]
+            loaded = [load(spec) for spec in specs]
+        if blind := next((each for each in loaded if not each.encoder.keys), None):
+            how = either("--teller", "tell=")
+            raise BadSpec(f"{blind.spec!r} embeds nothing, it only describes: name it by {how}")
+        return loaded
 
 
 def _sorted(sources: Sequence[Any]) -> tuple[list[Item], list[str], list[Any]]:

@@ -30,6 +30,7 @@ from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
+from quiver.protocols import Told
 from quiver.trust import Reach, remember
 from quiver.types import Query, strings
 from quiver.wording import either, is_blank
@@ -271,6 +272,24 @@ class Collection(Searching, Adding, Browsing):
         if "://" not in str(new):
             self._reach.add([os.path.abspath(os.path.expanduser(new))])
         return done
+
+    def caption(self, id: str, *, encoder: str | None = None, beams: int = 1, most: int = 1) -> list[Told]:
+        """Describe a stored item in words. Nothing is stored; ``add(tell=...)`` stores captions.
+
+        Args:
+            id: the item.
+            encoder: spec of a model that describes media; by default the one that ``add(tell=...)`` used.
+            beams: width of the beam search; 1 is greedy decoding.
+            most: largest number of captions, at most ``beams``.
+
+        Returns:
+            Captions with their scores, best first.
+
+        Raises:
+            BadMedia: its files cannot be decoded.
+            BadSpec: there is no such item or model, or the model does not describe such media.
+        """
+        return self._changes.caption(id, encoder, beams=beams, most=most)
 
     def versions(self) -> list[dict[str, Any]]:
         """Return all versions: number, time and number of items."""

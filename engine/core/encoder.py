@@ -12,8 +12,8 @@ from quiver import registry, trust
 from quiver.engine.core.column import Column, Crossing
 from quiver.engine.core.graph import Composition
 from quiver.errors import SpaceMismatch
-from quiver.protocols import Bridge, Encoder, QueryEncoder, Scorer
-from quiver.types import Floats, Space
+from quiver.protocols import Bridge, Encoder, QueryEncoder, Scorer, Teller
+from quiver.types import KEYS, Floats, Space
 
 #: Batch size of bridges.
 _TOGETHER = 8192
@@ -40,6 +40,11 @@ class Loaded:
     def scorers(self) -> tuple[Scorer, ...]:
         """The scorers of the encoder; empty if it has none."""
         return tuple(getattr(self.encoder, "scorers", ()))
+
+    @property
+    def tellers(self) -> dict[str, Teller]:
+        """The teller of each key that the encoder describes in words; empty if it has none."""
+        return {key: teller for teller in reversed(tuple(getattr(self.encoder, "tellers", ()))) for key in teller.keys}
 
     def embed_query(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
         """Embed queries: by the encoder's own side for queries if it has one, else as stored items."""
@@ -80,7 +85,9 @@ class Loaded:
         bridges = [{"source": asdict(bridge.source), "target": asdict(bridge.target)} for bridge in self.bridges]
         scorers = [_scorer(scorer) for scorer in self.scorers]
         features = [asdict(space) for space in getattr(self.encoder, "features", ())]
-        whole = {"keys": keys, "bridges": bridges, "scorers": scorers, "features": features}
+        whole: dict[str, Any] = {"keys": keys, "bridges": bridges, "scorers": scorers, "features": features}
+        if tellers := self.tellers:
+            whole["tells"] = [key for key in KEYS if key in tellers]
         described: dict[str, Any] = json.loads(json.dumps(whole))
         return described
 

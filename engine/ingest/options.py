@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from quiver.arguments import check_known
+from quiver.engine.core.caption import CAPTION
+from quiver.engine.core.metadata import check_names
 from quiver.engine.ingest.decode_workers import checked_count, limits_of
 from quiver.engine.ingest.worker_process import Limits
 from quiver.errors import BadSpec
@@ -33,6 +35,9 @@ class AddOptions(TypedDict, total=False):
         window: split videos and sounds into windows of so many seconds, which are items of their own: see
             ``quiver.media.split``. They get the metadata columns film, start and end.
         stride: seconds from the start of a window to the next; by default ``window``, so that windows do not overlap.
+        tell: the model that writes captions, or whether one does.
+        caption_column: the metadata column of captions, ``caption`` by default.
+        beams: width of the beam search for captions; 1, greedy decoding, by default.
     """
 
     workers: int | None
@@ -47,6 +52,9 @@ class AddOptions(TypedDict, total=False):
     path_column: str | None
     window: float | None
     stride: float | None
+    tell: bool | str
+    caption_column: str | None
+    beams: int | None
 
 
 class VectorOptions(TypedDict, total=False):
@@ -66,6 +74,50 @@ class VectorOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """How to write captions.
+
+    Attributes:
+        spec: spec of the model; None for the one of the collection.
+        column: the caption column.
+        beams: width of the beam search.
+    """
+
+    spec: str | None
+    column: str
+    beams: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Tell | None":
+        """Check the options of captions; None if no captions are asked for.
+
+        Raises:
+            BadSpec: an option is invalid, or given without ``tell``.
+        """
+        asked = values.get("tell") or False
+        if not isinstance(asked, bool | str) or values.get("tell") == "":
+            raise BadSpec(f"tell must be True, False or the spec of a model, not {values.get('tell')!r}")
+        column, beams = values.get("caption_column"), values.get("beams")
+        if not asked:
+            if given := [name for name in ("caption_column", "beams") if values.get(name) is not None]:
+                raise BadSpec(f"{option(given[0])} needs {option('tell')}: captions are written only if asked for")
+            return None
+        check_names([column := column or CAPTION])
+        return cls(asked if isinstance(asked, str) else None, column, beam_width(1 if beams is None else beams))
+
+
+def beam_width(beams: object) -> int:
+    """Check the width of a beam search.
+
+    Raises:
+        BadSpec: it is not a whole number of at least 1.
+    """
+    if isinstance(beams, bool) or not isinstance(beams, int) or beams < 1:
+        raise BadSpec(f"{option('beams')} must be a whole number of at least 1, not {beams!r}")
+    return beams
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Checked options.
 
@@ -78,6 +130,7 @@ class Options:
         expect: number of items to delete, those of emptied sources included; None deletes no items of these.
         columns: ``id_column`` and ``path_column``, as given.
         window: length of a window and stride (s), or None to add videos and sounds whole.
+        tell: how to write captions; None writes none.
     """
 
     workers: int
@@ -88,6 +141,7 @@ class Options:
     expect: int | None = None
     columns: Mapping[str, str | None] = field(default_factory=dict)
     window: tuple[float, float] | None = None
+    tell: Tell | None = None
 
     @classmethod
     def of(cls, given: AddOptions) -> "Options":
@@ -115,9 +169,9 @@ class Options:
             raise BadSpec(f"{option('expect')} is the number of items that {option('prune', True)} deletes")
         window = values.get("window"), values.get("stride")
         spans = None if window == (None, None) else check_window(*window)
-        return cls(
-            count, values.get("progress"), limits, sync=sync, prune=prune, expect=expect, columns=columns, window=spans
-        )
+        told, show = Tell.of(values), values.get("progress")
+        more: dict[str, Any] = {"columns": columns, "window": spans, "tell": told}
+        return cls(count, show, limits, sync=sync, prune=prune, expect=expect, **more)
 
 
 def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:
@@ -133,7 +187,7 @@ def known_options(given: Any, kind: type, what: str) -> dict[str, Any]:
     """
     check_known(what, given, kind.__annotations__)
     values = dict(given)
-    for name in ("column", "id_column", "path_column"):
+    for name in ("column", "id_column", "path_column", "caption_column"):
         _column(values, name)
     return values
 

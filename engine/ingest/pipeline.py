@@ -57,6 +57,7 @@ class Ingest:
         quarantine: Quarantine,
         options: Options | None = None,
         reach: Reach | None = None,
+        ids: set[str] | None = None,
     ) -> None:
         self.table = table
         self.reach = reach
@@ -70,6 +71,7 @@ class Ingest:
         self.report = Report()
         self.seen = Seen()
         self.same = SameFiles(None)
+        self.ids = ids
         self._bad: list[Bad] = []
         self._replaced: list[tuple[str, str, str]] = []
         self._renewed = 0
@@ -201,6 +203,8 @@ class Ingest:
         if self.reach is not None:
             self.reach.add(self._folders)
         done = commit(self.table, block, self.report)
+        if self.ids is not None:
+            self.ids.update(block.ids)
         self.quarantine.cure(block.ids)
         self.quarantine.add(self._bad)
         self.report.quarantined += len(self._bad)

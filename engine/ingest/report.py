@@ -29,6 +29,7 @@ class Report:
         deleted: number of items that were deleted: ``prune`` deletes those that are gone, and with ``expect`` all.
         seconds: duration.
         notes: other notes for the user.
+        captioned: items that got a caption.
     """
 
     added: int = 0
@@ -44,11 +45,12 @@ class Report:
     deleted: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    captioned: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether any row was written."""
-        return bool(self.added or self.updated or self.embedded or self.moved or self.deleted)
+        return bool(self.added or self.updated or self.embedded or self.moved or self.deleted or self.captioned)
 
     def plus(self, other: "Report") -> "Report":
         """Return the sum of two reports."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from quiver.engine.core import caption
 from quiver.engine.core.column import Column
 from quiver.engine.core.metadata import RESERVED, as_stored, names_of
 from quiver.engine.core.sql import among, present
@@ -61,11 +62,7 @@ class Known:
     @cached_property
     def items(self) -> list[Item]:
         """The batch as items, without metadata."""
-        ids, media = self.batch["id"].to_pylist(), {name: self.batch[name].to_pylist() for name in MEDIA}
-        return [
-            Item(id, {name: values[n] for name, values in media.items() if values[n] is not None})
-            for n, id in enumerate(ids)
-        ]
+        return items_of(self.batch)
 
     @cached_property
     def hashes(self) -> list[str | None]:
@@ -141,6 +138,15 @@ class Known:
             if name in self.cleared:
                 differs |= pc.and_(old.is_valid(), self.cleared[name]).to_numpy()
         return differs
+
+
+def items_of(batch: pa.Table | pa.RecordBatch) -> list[Item]:
+    """Return rows with ids and media columns as items, without metadata."""
+    ids, media = batch["id"].to_pylist(), {name: batch[name].to_pylist() for name in MEDIA}
+    return [
+        Item(id, {name: values[n] for name, values in media.items() if values[n] is not None})
+        for n, id in enumerate(ids)
+    ]
 
 
 def _equal(new: pa.ChunkedArray, old: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -268,7 +274,7 @@ class Changes:
         changed = rows[differs[rows]]
         if len(changed):
             columns = {"id": known.batch["id"], **{name: known.merged(name) for name in known.meta}}
-            columns["words"] = words(known.stored["text"], [known.merged(n) for n in self._meta()])
+            columns["words"] = words(known.stored["text"], [known.merged(n) for n in caption.searched(self.schema)])
             self._part(pa.table(columns).take(changed))
         return differs
 
@@ -289,25 +295,34 @@ class Changes:
             hashed = pa.array([hashes[n] for n in bare], pa.string())
             self._part(pa.table(columns).take(bare).append_column("sha256", hashed))
 
-    def _meta(self) -> list[str]:
-        return list(names_of(self.schema))
-
     def _whole_rows(
         self, known: Known, rows: NDArray[np.int64], hashes: Mapping[int, str | None], filled: Filled
     ) -> None:
         if not len(rows):
             return
         self._compare(known, rows[known.exists[rows]])
-        meta = {name: known.merged(name).take(rows) for name in self._meta()}
+        meta = {name: known.merged(name).take(rows) for name in names_of(self.schema)}
+        meta |= self._without_told(known, rows)
         columns: dict[str, Any] = {name: known.batch[name].take(rows) for name in ("id", *MEDIA)}
         columns["sha256"] = pa.array([hashes[n] for n in rows.tolist()], pa.string())
-        columns["words"] = words(columns["text"], list(meta.values()))
+        columns["words"] = words(columns["text"], [meta[name] for name in caption.searched(self.schema)])
         columns |= meta
         for each in self.schema:
             if each.name not in columns:
                 empty = ((), np.empty((0, 1), np.float32))
                 columns[each.name] = spread(filled.get(each.name, empty), rows, each.type)
         self._whole.append(pa.table([columns[name] for name in self.schema.names], schema=self.schema))
+
+    def _without_told(self, known: Known, rows: NDArray[np.int64]) -> dict[str, pa.ChunkedArray]:
+        """Return the caption columns of rows with new content, without the captions that models told of the old."""
+        left, none = {}, pa.scalar(None, pa.string())
+        for column, by in caption.columns_of(self.schema).items():
+            texts, origins = (known.stored[name].take(rows).to_pylist() for name in (column, by))
+            told = pa.array([caption.is_told(text, origin) for text, origin in zip(texts, origins, strict=True)])
+            for name in (column, by):
+                new = known.batch[name].take(rows) if name in known.batch.schema.names else pa.nulls(len(rows))
+                left[name] = pc.coalesce(new.cast(pa.string()), pc.if_else(told, none, known.stored[name].take(rows)))
+        return left
 
     def _compare(self, known: Known, rows: NDArray[np.int64]) -> None:
         """Record stored items with new content, and those with content from another file."""

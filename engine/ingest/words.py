@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quiver.engine.core.caption import searched
 from quiver.engine.storage import full_text
 from quiver.engine.storage.dataset import Table
 
@@ -37,7 +38,7 @@ def index_words(table: Table) -> tuple[str, ...]:
 
 def rewrite(table: Table) -> None:
     """Write the words of all items again where they differ, after a change of how they are made."""
-    names = ["text", *table.meta]
+    names = ["text", *searched(table.schema)]
 
     def change(dataset: Any) -> None:
         for batch in table.at(table.version).batches(["id", full_text.WORDS, *names], size=_ROWS):

@@ -214,6 +214,17 @@ class Table(TableReader):
 
         self.commit(change)
 
+    def record_teller(self, column: str, spec: str) -> None:
+        """Store the spec of the model that writes a caption column."""
+
+        def change(dataset: lance.LanceDataset) -> None:
+            header = json.loads(dataset.schema.metadata[b"quiver"])
+            if header.get("tellers", {}).get(column) != spec:
+                header["tellers"] = {**header.get("tellers", {}), column: spec}
+                dataset.update_schema_metadata({"quiver": json.dumps(header)})
+
+        self.commit(change)
+
     def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> bool:
         """Store roots, and keep roots added by another writer meanwhile.
 

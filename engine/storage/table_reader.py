@@ -126,6 +126,11 @@ class TableReader:
         """Descriptions by encoder spec: ``{spec: {"keys": {key: [space, ...]}, "bridges": [...]}}``."""
         return dict(self._header().get("encoders", {}))
 
+    @property
+    def tellers(self) -> dict[str, str]:
+        """The spec of the model that last wrote each caption column."""
+        return dict(self._header().get("tellers", {}))
+
     def refresh(self) -> None:
         """Move to the newest version, unless a fixed version was chosen.
 

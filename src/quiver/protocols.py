@@ -208,8 +208,9 @@ class Told:
 class Teller(Protocol):
     """Describes media in words: a caption of a picture, or of the change from one picture to another.
 
-    An encoder may have tellers in an attribute ``tellers``, at most one for each key. A model that only tells is an
-    encoder with no ``keys``.
+    An encoder may have tellers in an attribute ``tellers``; of several for one key, the first is used. A model that
+    only tells is an encoder with no ``keys``. An attribute ``at_once`` may say how many inputs ``tell`` is given at a
+    time, 16 by default: captions are committed in between.
     """
 
     @property

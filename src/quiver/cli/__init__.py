@@ -9,6 +9,7 @@ import typer
 
 from quiver.cli.add import add
 from quiver.cli.bench import bench
+from quiver.cli.caption import caption
 from quiver.cli.count import count
 from quiver.cli.delete import delete
 from quiver.cli.demo import demo
@@ -44,7 +45,7 @@ def worded(context: typer.Context) -> None:
 
 
 STORED = (info, get, count, delete, versions, quarantine, prune, relocate, export)
-for command in (add, search, index, fit, *STORED, train, doctor, demo):
+for command in (add, search, index, fit, caption, *STORED, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

@@ -62,6 +62,26 @@ def add(
             help="With --window: seconds from one window to the next (default: the window).", metavar="SECONDS"
         ),
     ] = None,
+    tell: Annotated[
+        bool,
+        typer.Option(
+            "--tell", help="Describe the items in words by a model, and store the captions for full-text search."
+        ),
+    ] = False,
+    teller: Annotated[
+        str | None,
+        typer.Option(
+            help="Like --tell, by this model, such as 'transformers model=florence-community/Florence-2-base'; by"
+            " default the model that wrote captions before.",
+            metavar="SPEC",
+        ),
+    ] = None,
+    caption_column: Annotated[
+        str | None, typer.Option(help="With --tell: the metadata column of captions (default caption).", metavar="NAME")
+    ] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="With --tell: width of the beam search (default 1, greedy decoding).")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of decoding processes; 0 decodes in this process, without limits.")
     ] = None,
@@ -91,7 +111,7 @@ def add(
 ) -> None:
     """Add items. After a crash, or to add more files, run it again: it resumes.
 
-    Without PATHS, the stored items are embedded with the given encoder.
+    Without PATHS, the stored items are embedded with the given encoder, or described with --tell.
     """
     from quiver.engine.ingest.report import Report
     from quiver.engine.tasks import own_files
@@ -117,6 +137,9 @@ def add(
             expect=expect,
             window=window,
             stride=stride,
+            tell=teller or tell,
+            caption_column=caption_column,
+            beams=beams,
         )
     else:
         report = Report()
@@ -144,8 +167,9 @@ def _print(report: "Report", collection: str, *, pruned: bool) -> None:
     for line in report.lines():
         show.warn(line)
     moved = f"{report.moved:,} moved, " if report.moved else ""
+    told = f"{report.captioned:,} captioned, " if tell or teller else ""
     counts = f"{report.added:,} added, {report.updated:,} updated, {moved}{report.unchanged:,} unchanged"
-    print(f"{counts}, {report.embedded:,} embedded, {report.quarantined:,} quarantined in {report.seconds:.1f} s")
+    print(f"{counts}, {report.embedded:,} embedded, {told}{report.quarantined:,} quarantined in {report.seconds:.1f} s")
     if report.quarantined:
         show.warn(f"`quiver quarantine {collection}` lists the quarantined items and why")
 
