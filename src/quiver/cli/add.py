@@ -167,7 +167,7 @@ def _print(report: "Report", collection: str, *, pruned: bool) -> None:
     for line in report.lines():
         show.warn(line)
     moved = f"{report.moved:,} moved, " if report.moved else ""
-    told = f"{report.captioned:,} captioned, " if tell or teller else ""
+    told = f"{report.captioned:,} captioned, " if report.captioned else ""
     counts = f"{report.added:,} added, {report.updated:,} updated, {moved}{report.unchanged:,} unchanged"
     print(f"{counts}, {report.embedded:,} embedded, {told}{report.quarantined:,} quarantined in {report.seconds:.1f} s")
     if report.quarantined:
