@@ -28,6 +28,8 @@ LONGEST_NAME = 200
 EXACT = 2**53
 #: Names of columns added by Lance and full-text search, in lower case.
 _TAKEN = ("_score", "_distance", "_relevance_score", "_fragid", "vector")
+#: Key in the description of a source's column: what its values are, if they are stored as text but are none.
+_HELD = b"quiver.held"
 _KINDS: tuple[tuple[Any, str], ...] = (
     (pt.is_boolean, "true or false"),
     (pt.is_integer, "whole numbers"),
@@ -49,6 +51,26 @@ def describe(kind: pa.DataType) -> str:
     if pt.is_list(kind):
         return f"lists of {describe(kind.value_type)}"
     return next((words for test, words in _KINDS if test(kind)), str(kind))
+
+
+def as_text(name: str, held: str) -> pa.Field:
+    """Return a text column for values that are no text but fit no other type; ``held`` describes them."""
+    return pa.field(name, pa.string(), metadata={_HELD: held})
+
+
+def described(field: pa.Field) -> str:
+    """Describe the values of a column of a source in plain words.
+
+    >>> described(pa.field("n", pa.int64())), described(as_text("n", "whole numbers beyond 64 bits"))
+    ('whole numbers', 'whole numbers beyond 64 bits')
+    """
+    held = (field.metadata or {}).get(_HELD)
+    return describe(field.type) if held is None else held.decode()
+
+
+def is_exact_text(field: pa.Field) -> bool:
+    """Whether a text column of a source has values that are no text."""
+    return _HELD in (field.metadata or {})
 
 
 def names_of(schema: pa.Schema) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from quiver.engine.core.metadata import EXACT, check_names, common, convert, describe
+from quiver.engine.core.metadata import EXACT, check_names, common, convert, describe, described, is_exact_text
 from quiver.engine.ingest.words import rewrite
 from quiver.engine.source.record import Problem, first_reference
 from quiver.engine.storage.dataset import Table
@@ -59,10 +59,16 @@ def _settle(table: Table, schema: pa.Schema) -> list[str]:
         kind = _join(table, new.name, here, new.type)
         if kind != here:
             wider[new.name] = kind
-            notes.append(_widened(new.name, here, kind, new.type))
+            notes.append(_widened(here, kind, new))
         elif pt.is_string(here):
-            notes.append(f"column {new.name} is a text column: {describe(new.type)} of the new data are stored as text")
-    table.add_fields([each for each in schema if each.name not in stored])
+            notes.append(f"column {new.name} is a text column: {described(new)} of the new data are stored as text")
+    fresh = [each for each in schema if each.name not in stored]
+    notes += [
+        f"column {each.name} has {described(each)}: it stores text, which keeps them exact and is compared as text"
+        for each in fresh
+        if is_exact_text(each)
+    ]
+    table.add_fields([each.remove_metadata() for each in fresh])
     retype(table, wider)
     if any(pt.is_string(kind) for kind in wider.values()):
         rewrite(table)  # full-text search reads text columns, and did not read the numbers
@@ -80,12 +86,13 @@ def _join(table: Table, name: str, here: pa.DataType, new: pa.DataType) -> pa.Da
     return kind
 
 
-def _widened(name: str, here: pa.DataType, kind: pa.DataType, new: pa.DataType) -> str:
+def _widened(here: pa.DataType, kind: pa.DataType, new: pa.Field) -> str:
     if not pt.is_string(kind):
-        return f"column {name} now stores {describe(kind)} instead of {describe(here)}"
+        return f"column {new.name} now stores {describe(kind)} instead of {describe(here)}"
+    stored = "whole numbers above 2**53" if pt.is_integer(here) and pt.is_floating(new.type) else describe(here)
     return (
-        f"column {name} stored {describe(here)}, but the new data has {describe(new)}: it now stores text,"
-        " which is compared as text"
+        f"column {new.name} stored {stored}, but the new data has {described(new)}: it now stores text, in which all"
+        " values are exact, and which is compared as text"
     )
 
 

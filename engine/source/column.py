@@ -2,8 +2,9 @@
 
 The kind of a column is inferred from every value of the file: int (int64), long (int64 beyond 2**53), float
 (float64), bool, date (date32), stamp and zoned (timestamp in microseconds, naive or UTC), list (of strings), ints and
-floats (lists of numbers), string. Incompatible kinds make a string column, in which every value stays as it was
-written. A column without any value has the null type, and can get any type later.
+floats (lists of numbers), string. Whole numbers beyond 64 bits (huge), fractions beside long whole numbers (precise)
+and other incompatible kinds (mixed) make a string column, in which every value stays as it was written. A column
+without any value has the null type, and can get any type later.
 """
 
 import json
@@ -30,11 +31,21 @@ _WRITTEN = {
     "stamp": f"{_DAY}({_TIME})?",
     "zoned": _DAY + _TIME + "(Z|[-+][0-9]{2}:?[0-9]{2})",
 }
+_WHOLE = "^-?(0|[1-9][0-9]*)$"
+#: Kinds of values that are stored as text, and are none.
+_HELD = {
+    "huge": "whole numbers beyond 64 bits",
+    "precise": "fractions beside whole numbers above 2**53",
+    "mixed": "values of several types",
+}
 _LONG = "^-?[0-9]{16,}$"  # float64 may change its last digits
 _DATES = ("date", "stamp", "zoned")
 _WIDER = {
     frozenset(("int", "float")): "float",
     frozenset(("int", "long")): "long",
+    **{frozenset((kind, "huge")): "huge" for kind in ("int", "long")},
+    **{frozenset(("float", kind)): "precise" for kind in ("long", "huge")},
+    **{frozenset((kind, "precise")): "precise" for kind in ("int", "long", "huge", "float")},
     frozenset(("date", "stamp")): "stamp",
     frozenset(("ints", "floats")): "floats",
     # An empty list has no type of its own.
@@ -100,12 +111,18 @@ class Inference:
         """Return the columns seen so far."""
         import pyarrow as pa
 
-        return pa.schema([(name, datatype(kind)) for name, kind in self._kinds.items()])
+        return pa.schema(
+            [
+                metadata.as_text(name, _HELD[kind]) if kind in _HELD else pa.field(name, datatype(kind))
+                for name, kind in self._kinds.items()
+            ]
+        )
 
     def _learn(self, name: str, kind: str | None) -> None:
         known = self._kinds[name]
         if kind is not None and kind != known:
-            self._kinds[name] = kind if known is None else _WIDER.get(frozenset((known, kind)), "string")
+            other = "string" if "string" in (known, kind) else "mixed"
+            self._kinds[name] = kind if known is None else _WIDER.get(frozenset((known, kind)), other)
 
 
 def _kind_of_text(values: "pa.Array", among: Sequence[str]) -> str | None:
@@ -116,10 +133,12 @@ def _kind_of_text(values: "pa.Array", among: Sequence[str]) -> str | None:
         return None
     for kind in among:
         if pc.all(pc.match_substring_regex(values, f"^({_WRITTEN[kind]})$")).as_py():
+            if kind == "float" and pc.all(pc.match_substring_regex(values, _WHOLE)).as_py():
+                return "huge"
             try:
                 values.cast(datatype(kind))
             except pa.ArrowInvalid:  # 31 February, or an integer of more than 64 bits
-                return "string"
+                return "huge" if kind == "int" else "string"
             return _exactly(values, kind)
     return "string"
 
@@ -133,7 +152,7 @@ def _exactly(values: "pa.Array", kind: str) -> str:
     digits = values.filter(pc.match_substring_regex(values, _LONG)).to_pylist()
     if not any(abs(int(each)) > EXACT for each in digits):
         return kind
-    return "long" if kind == "int" else "string"
+    return "long" if kind == "int" else "precise"
 
 
 def _kind_of_value(value: Any) -> str:
@@ -141,7 +160,7 @@ def _kind_of_value(value: Any) -> str:
         return "bool"
     if isinstance(value, int):
         small = "int" if -EXACT <= value <= EXACT else "long"
-        return small if -(2**63) <= value < 2**63 else "string"
+        return small if -(2**63) <= value < 2**63 else "huge"
     if isinstance(value, float):
         return "float"
     if isinstance(value, date):
@@ -254,7 +273,10 @@ def union(schemas: Sequence["pa.Schema"]) -> "pa.Schema":
     """Return all columns of several tables; a column of several types gets a common type."""
     import pyarrow as pa
 
-    fields: dict[str, pa.DataType] = {}
+    fields: dict[str, pa.Field] = {}
     for field in (field for schema in schemas for field in schema):
-        fields[field.name] = metadata.common(fields.setdefault(field.name, field.type), field.type)
-    return pa.schema(list(fields.items()))
+        known = fields.setdefault(field.name, field)
+        kind = metadata.common(known.type, field.type)
+        if kind != known.type:
+            fields[field.name] = field if kind == field.type else pa.field(field.name, kind)
+    return pa.schema(list(fields.values()))

@@ -74,7 +74,7 @@ class Given:
             raise BadData(f"item {problems[0].id!r}: {problems[0].reason}")
         names = dict.fromkeys(name for item in kept for name in item.meta)
         check_names(names)
-        fields = [pa.field(name, _kind([item.meta.get(name) for item in kept])) for name in names]
+        fields = [_kind([item.meta.get(name) for item in kept]).with_name(name) for name in names]
         return cls(tuple(kept), pa.schema(fields), _problems=tuple(problems))
 
     def beside(self, stored: pa.Schema) -> "Given":
@@ -84,7 +84,7 @@ class Given:
             kind = each.type
             if pt.is_string(kind) and each.name in stored.names:
                 kind = _written([item.meta.get(each.name) for item in self.items], stored.field(each.name).type)
-            fields.append(each.with_type(kind))
+            fields.append(each if kind == each.type else pa.field(each.name, kind))
         return replace(self, schema=pa.schema(fields))
 
     @property
@@ -191,11 +191,11 @@ def _values(meta: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _kind(values: Sequence[Any]) -> pa.DataType:
+def _kind(values: Sequence[Any]) -> pa.Field:
     """Infer the type of a metadata column; Python strings stay text."""
     inferred = column.Inference()
     inferred.see_values("", values, dates=False)
-    return inferred.schema().field(0).type
+    return inferred.schema().field(0)
 
 
 def _written(values: Sequence[Any], here: pa.DataType) -> pa.DataType:

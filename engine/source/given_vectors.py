@@ -16,7 +16,7 @@ from quiver.engine.source.jsonl import flatten
 from quiver.engine.source.memory import as_column
 from quiver.engine.source.place import Place
 from quiver.engine.source.record import Problem, assemble
-from quiver.engine.source.value import is_utf8
+from quiver.engine.source.value import is_utf8, plain
 from quiver.errors import BadData, BadSpec
 from quiver.types import MEDIA, Floats
 
@@ -157,7 +157,27 @@ def _storable(table: pa.Table) -> pa.Table:
     """Return metadata as columns of storable types."""
     check_names(table.schema.names)
     columns = {name: _typed(name, table[name]) for name in table.schema.names}
-    return pa.table(columns) if columns else table.select([])
+    fields = [
+        each if each.type == columns[each.name].type else pa.field(each.name, columns[each.name].type)
+        for each in table.schema
+    ]
+    return pa.table(columns, schema=pa.schema(fields)) if columns else table.select([])
+
+
+def _table(given: Mapping[str, Any]) -> pa.Table:
+    """Make a table of Python values; numbers that no type of numbers holds become text."""
+    columns = {name: as_column(name, values, "metadata column") for name, values in given.items()}
+    return pa.table(columns, schema=pa.schema([_field(name, made, given[name]) for name, made in columns.items()]))
+
+
+def _field(name: str, made: pa.Array, values: Any) -> pa.Field:
+    if pa.types.is_string(made.type) and any(isinstance(each, int | float) for each in values):
+        kinds = column.Inference()
+        kinds.see_values(name, [plain(each) for each in values], dates=False)
+        inferred = kinds.schema().field(0)
+        if inferred.type == made.type:
+            return inferred
+    return pa.field(name, made.type)
 
 
 def _columns(meta: Any, rows: int) -> pa.Table:
@@ -166,13 +186,13 @@ def _columns(meta: Any, rows: int) -> pa.Table:
     try:
         if isinstance(meta, Mapping):
             check_names([name for name in meta if not isinstance(name, str)])
-            columns = {name: as_column(name, values, "metadata column") for name, values in meta.items()}
-            return pa.table(columns) if columns else _columns(None, rows)
+            return _table(dict(meta)) if meta else _columns(None, rows)
         if isinstance(meta, list | tuple):
             flat = [flatten(row) for row in meta]
             names = dict.fromkeys(name for row in flat for name in row)
-            columns = {name: as_column(name, [row.get(name) for row in flat], "metadata column") for name in names}
-            return pa.table(columns) if columns else _columns(None, len(meta))
+            check_names([name for name in names if not isinstance(name, str)])
+            given = {name: [row.get(name) for row in flat] for name in names}
+            return _table(given) if given else _columns(None, len(meta))
         if hasattr(meta, "__arrow_c_stream__"):
             return pa.table(meta)
         if hasattr(meta, "to_dict"):

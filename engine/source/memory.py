@@ -15,7 +15,7 @@ from quiver.engine.core.metadata import check_names
 from quiver.engine.source import column
 from quiver.engine.source.delimited import Report
 from quiver.engine.source.jsonl import flatten
-from quiver.engine.source.parquet import convert, plain_type
+from quiver.engine.source.parquet import convert, plain_type, typed
 from quiver.engine.source.record import Problem
 from quiver.engine.source.value import plain
 from quiver.errors import BadData, BadSpec
@@ -66,7 +66,7 @@ class MemoryTable:
             for name, kind in types.items()
             if kind is None
         )
-        kept = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
+        kept = typed(flat.select(names).schema)
         return cls(flat, kept, first, notes, tuple(problems))
 
     @property
@@ -245,9 +245,9 @@ def _of_dicts(rows: Sequence[Mapping[str, Any]], first: int) -> MemoryTable:
             columns[name] = column.from_values(values, kinds.schema().field(name).type)
     table = pa.table(columns) if columns else pa.table({"": pa.nulls(len(kept))}).select([])
     made = MemoryTable.of(table, first, problems)
-    typed = kinds.schema()
+    inferred = kinds.schema()
     notes = tuple(note for note in made.notes if note.split()[1] in vectors)
-    return replace(made, schema=pa.schema([typed.field(name) for name in typed.names]), notes=notes)
+    return replace(made, schema=inferred, notes=notes)
 
 
 def _row(row: Mapping[str, Any], number: int) -> dict[str, Any]:

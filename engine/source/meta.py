@@ -112,7 +112,7 @@ def join(path: str, entries: Callable[[], Iterator[Entry]], *, key: str | None, 
     filled = {name: column.filled(values) for name, values in strings.items()}
     return Join(
         path=table.path,
-        schema=pa.schema([(new, columns[old].type) for old, new in meta.items()]),
+        schema=pa.schema([table.schema.field(old).with_name(new) for old, new in meta.items()]),
         columns=tuple(columns.values()),
         media={k: filled[v] if k == "text" else place.resolve(filled[v]) for k, v in added.items()},
         ids=filled[ids] if ids else None,

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from quiver.engine.core.metadata import as_text, plain
 from quiver.engine.core.metadata import convert as converted
-from quiver.engine.core.metadata import plain
 from quiver.engine.source.delimited import Report
 from quiver.errors import BadData
 
@@ -26,6 +26,22 @@ def plain_type(kind: "pa.DataType") -> "pa.DataType | None":
     return None if found in (pa.list_(pa.int64()), pa.list_(pa.float64())) else found
 
 
+def typed(stored: "pa.Schema") -> "pa.Schema":
+    """Return the columns of a stored table that can be metadata, with their types there."""
+    import pyarrow as pa
+
+    kinds = [(field, plain_type(field.type)) for field in stored]
+    return pa.schema(
+        [
+            as_text(field.name, "whole numbers of 64 bits without a sign")
+            if pa.types.is_uint64(field.type)
+            else pa.field(field.name, kind)
+            for field, kind in kinds
+            if kind is not None
+        ]
+    )
+
+
 def open_file(path: str) -> "pq.ParquetFile":
     """Open a Parquet file.
 
@@ -43,15 +59,13 @@ def open_file(path: str) -> "pq.ParquetFile":
 
 def scan(path: str) -> tuple["pa.Schema", int, tuple[str, ...]]:
     """Return the columns that can be metadata, the number of rows, and notes on columns that are left out."""
-    import pyarrow as pa
-
     with open_file(path) as file:
         stored = file.schema_arrow.empty_table().flatten().schema
         names = stored.names
         if twice := [name for place, name in enumerate(names) if name in names[:place]]:
             raise BadData(f"{path}: two columns are named {twice[0]!r}: rename one of them")
         types = {field.name: plain_type(field.type) for field in stored}
-        kept = pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
+        kept = typed(stored)
         notes = tuple(
             f"column {field.name} is left out: metadata cannot have the type {field.type}"
             for field in stored

@@ -150,15 +150,15 @@ class Roles:
         import pyarrow as pa
 
         texts = dict.fromkeys(name for name in (self.id, self.path, *self.media.values()) if name)
-        typed = [(name, schema.field(name).type) for name in self.meta if name not in texts]
-        return pa.schema([*((name, pa.string()) for name in texts), *typed])
+        typed = [schema.field(name) for name in self.meta if name not in texts]
+        return pa.schema([*(pa.field(name, pa.string()) for name in texts), *typed])
 
     def metadata(self, schema: "pa.Schema") -> "pa.Schema":
         """Return the metadata columns under their new names; a column that is also the id is a string."""
         import pyarrow as pa
 
         read = self.reading(schema)
-        return pa.schema([(new, read.field(old).type) for old, new in self.meta.items()])
+        return pa.schema([read.field(old).with_name(new) for old, new in self.meta.items()])
 
 
 def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[Roles, tuple[str, ...]]:

@@ -151,7 +151,7 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
         if name and name != "none":
             column.known(name, fields.names, path=shards[0].path)
     names = column.rename(fields.names)
-    schema = pa.schema([(names[f.name], f.type) for f in fields])
+    schema = pa.schema([f.with_name(names[f.name]) for f in fields])
     return Shards(tuple(shards), choice, fields, schema, total, column.renaming_notes(names), tally.left_out())
 
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,7 +219,6 @@ CSV = {"int": "1", "float": "2.5", "text": "x", "bool": "true", "date": "2024-01
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_later_table_may_hold_anything_in_a_column(tmp_path, form):
-    import pyarrow.parquet as pq
 
     read = {"int": 1, "float": 2.5, "text": "x", "bool": True, "date": DAY, "nothing": None}
     order = ["int", "nothing", "float", "bool", "text", "date"]
@@ -266,3 +266,92 @@ def test_any_values_are_stored_or_refused_in_one_line(pairs):
     assert sum(len(batch) for batch in made.batches(2)) == len(made.items)
     for field in made.schema:
         assert metadata.plain(field.type) == field.type
+
+
+HUGE = 2**70
+BEYOND = "whole numbers beyond 64 bits"
+
+
+def write(path, values):
+    """Write a table with a column v, in the form that the suffix of the path names."""
+    if path.suffix == ".csv":
+        rows = "".join(f"t{n},{'' if value is None else value}\n" for n, value in enumerate(values))
+        path.write_text("text,v\n" + rows)
+    else:
+        path.write_text("".join(json.dumps({"text": f"t{n}", "v": value}) + "\n" for n, value in enumerate(values)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "held"),
+    [
+        ([HUGE], BEYOND),
+        ([-HUGE, 3], BEYOND),
+        ([2**63], BEYOND),
+        ([2**60, HUGE], BEYOND),
+        ([HUGE, 0.5], "fractions beside whole numbers above 2**53"),
+        ([2**60 + 1, 0.5], "fractions beside whole numbers above 2**53"),
+        ([True, 3], "values of several types"),
+        (["many"], "text"),
+        ([HUGE, "many"], "text"),
+    ],
+)
+@pytest.mark.parametrize("form", ["items", ".jsonl", ".csv", "rows", "vectors"])
+def test_the_note_says_what_made_a_column_of_numbers_text_and_all_values_are_exact(tmp_path, values, held, form):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    shop.add(Item("old", {"text": "x"}, {"v": 2**55 + 1}), workers=0, progress=False)
+    if form == "items":
+        report = shop.add(*(Item(f"n{n}", {"text": "x"}, {"v": v}) for n, v in enumerate(values)), workers=0)
+    elif form == "vectors":
+        meta = [{"text": "x", "v": v} for v in values]
+        told = {"ids": [f"n{n}" for n in range(len(values))], "space": "s", "meta": meta, "text": "text"}
+        report = shop.add_vectors(np.eye(3)[: len(values)], progress=False, **told)
+    elif form == "rows":
+        report = shop.add([{"id": f"n{n}", "text": "x", "v": v} for n, v in enumerate(values)], workers=0)
+    else:
+        report = shop.add(write(tmp_path / f"t{form}", values), workers=0)
+    assert report.quarantined == 0
+    if form == ".csv" and True in values:
+        held = "text"  # a file of text says no more
+    told = [note for note in report.notes if "column v" in note]
+    assert told == [
+        f"column v stored whole numbers, but the new data has {held}: it now stores text, in which all values are"
+        " exact, and which is compared as text"
+    ]
+    stored = set(Table(f"{tmp_path}/c/items.lance").read(["v"])["v"].to_pylist())
+    wanted = {str(v).lower() if isinstance(v, bool) and form != ".csv" else str(v) for v in values}
+    assert stored == {str(2**55 + 1), *wanted}
+
+
+def test_a_new_column_of_numbers_beyond_64_bits_says_that_it_stores_text(tmp_path):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    report = shop.add(Item("a", {"text": "x"}, {"v": HUGE}), Item("b", {"text": "x"}, {"v": 1}), workers=0)
+    assert f"column v has {BEYOND}: it stores text, which keeps them exact and is compared as text" in report.notes
+    assert [item.meta["v"] for item in shop.get(["a", "b"])] == [str(HUGE), "1"]
+    assert shop.count("v = '1'") == 1
+    again = shop.add(Item("c", {"text": "x"}, {"v": HUGE + 1}), workers=0)
+    assert not [note for note in again.notes if "column v" in note]
+
+
+def test_fractions_after_long_whole_numbers_make_text_for_the_true_reason(tmp_path):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    shop.add(Item("a", {"text": "x"}, {"v": 2**55 + 1}), workers=0)
+    (told,) = (note for note in shop.add(Item("b", {"text": "x"}, {"v": 0.1}), workers=0).notes if "column v" in note)
+    assert told.startswith("column v stored whole numbers above 2**53, but the new data has fractions: it now stores")
+    assert [item.meta["v"] for item in shop.get(["a", "b"])] == [str(2**55 + 1), "0.1"]
+
+
+def test_unsigned_numbers_of_a_stored_table_are_described_as_what_they_are(tmp_path):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    shop.add(Item("a", {"text": "x"}, {"v": 1}), workers=0)
+    pq.write_table(pa.table({"text": ["y"], "v": pa.array([2**64 - 1], pa.uint64())}), tmp_path / "t.parquet")
+    (told,) = (note for note in shop.add(tmp_path / "t.parquet", workers=0).notes if "column v" in note)
+    assert "has whole numbers of 64 bits without a sign" in told
+    assert shop.count(f"v = '{2**64 - 1}'") == 1
+
+
+def test_an_update_tells_the_same(tmp_path, caplog):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    shop.add(Item("a", {"text": "x"}, {"v": 1}), workers=0)
+    shop.update_meta({"a": {"v": HUGE}})
+    assert f"the new data has {BEYOND}" in caplog.text and shop.get("a")[0].meta["v"] == str(HUGE)
