@@ -44,6 +44,8 @@ three in ten lines come one clip too early or too late.
 * pair_text, text_pair: the first sentence about a pair; right is every pair with that very change of such a body.
 * changes, to train on: all four sentences about a pair; right is every pair with that very change of such a body. Pairs
   without a change (meta ``change`` is none) are the distractors: viewpoint, light and noise alone differ.
+* changes_views: the same, and for each changed pair a view of its state before from another place in another light,
+  as the column ``distractor`` to train with, and as the picture after of an unchanged pair that competes.
 * text_image: name and description of a product; right are the photographs of that product.
 * composed: a garment and what should be different; right are the targets of its triplet, and it does not compete.
 """

@@ -10,7 +10,7 @@ from quiver.benchmarks.datasets.world import film as _film
 from quiver.benchmarks.datasets.world import gesture as _gesture
 from quiver.benchmarks.datasets.world.cloth import garment as _render_garment
 from quiver.benchmarks.datasets.world.garment import Piece, Triplet, draw_piece, product_text, triplets
-from quiver.benchmarks.datasets.world.model import FILM, Play, describe_play, draw_play, stream
+from quiver.benchmarks.datasets.world.model import FILM, Play, describe_play, draw_play, retake, stream
 from quiver.benchmarks.datasets.world.motion import hits_within
 from quiver.benchmarks.datasets.world.sound import soundtrack
 from quiver.benchmarks.datasets.world.table import Table, describe_table, draw_table
@@ -20,7 +20,7 @@ from quiver.types import Floats
 
 Picture = NDArray[np.uint8]
 Facts = dict[str, str | int | float]
-NOISE, SOUND, WORDS, AGAIN = 1, 2, 3, 4  # parts of an item's random stream, besides the item itself
+NOISE, SOUND, WORDS, AGAIN, VIEW = 1, 2, 3, 4, 5  # parts of an item's random stream, besides the item itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +248,13 @@ class Pair:
         """(size, size, 3) uint8 RGB, from a slightly different place in a different light."""
         rng = stream(self.world.seed, "pair", self.index, AGAIN)
         return _film.photograph(self.table.after, self.table.takes[1], self.world.size, rng)
+
+    @cached_property
+    def view(self) -> Picture:
+        """(size, size, 3) uint8 RGB: the table before once more, from a third place in a third light."""
+        rng = stream(self.world.seed, "pair", self.index, VIEW)
+        take = retake(rng, self.table.takes[0], self.world.nuisance)
+        return _film.photograph(self.table.before, take, self.world.size, rng)
 
     @cached_property
     def captions(self) -> tuple[str, ...]:

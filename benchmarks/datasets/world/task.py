@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count as numbers_from
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from quiver.benchmarks.datasets._read import spec
 from quiver.benchmarks.datasets.world.garment import FAMILY
 from quiver.benchmarks.datasets.world.item import World
 from quiver.benchmarks.datasets.world.model import FILM, split_of
-from quiver.benchmarks.datasets.world.write import FORMAT, WRITERS, Row, claim
+from quiver.benchmarks.datasets.world.write import FORMAT, WRITERS, Row, claim, view
 from quiver.errors import BadData, BadSpec
 from quiver.task import Question, Task, check
 from quiver.types import MEDIA, Item, Query
@@ -97,6 +97,7 @@ SAME = "right is the scene itself"
 LEARNT = "captions of a scene (grade 5) and lines of its film (4 for the nearest) to the scene, with picture and sound"
 TOLD_SO = "every sentence about a pair to the pair; right is every pair with that very change"
 CHANGED = "right is every pair with that change of a body of that shape, colour, material and texture"
+VIEWS = "unchanged pairs that differ in viewpoint and light alone compete, one for each changed pair"
 TRACKS = {
     "text_video": _scenes("text", "video", _subject, _movers, f"plainest caption to scene; {TOLD}"),
     "video_text": _scenes("video", "text", _movers, _subject, f"scene to plainest captions; {TOLD}"),
@@ -114,6 +115,7 @@ TRACKS = {
     "pair_text": Track("pairs", "pair", "pairs", "text", _change, _change, f"pair to first sentences; {CHANGED}"),
     "text_pair": Track("pairs", "text", "pairs", "pair", _change, _change, f"first sentence to pairs; {CHANGED}"),
     "changes": Track("pairs", "text", "pairs", "pair", _change, _change, TOLD_SO),
+    "changes_views": Track("pairs", "text", "pairs", "pair", _change, _change, f"{TOLD_SO}; {VIEWS}"),
     "text_image": Track(
         "garments",
         "text",
@@ -149,6 +151,7 @@ Called = Literal[
     "pair_text",
     "text_pair",
     "changes",
+    "changes_views",
     "text_image",
     "composed",
 ]
@@ -210,6 +213,8 @@ def _ask(place: Path, world: World, track: Called, split: str, count: int) -> As
         return _films(place, world, split, count)
     if track == "changes":
         return _changes(place, world, split, count)
+    if track == "changes_views":
+        return _with_views(place, world, _changes(place, world, split, count))
     rule = TRACKS[track]
     asking = _rows(place, world, rule.asks, split, count)
     finding = asking if rule.asks == rule.finds else _rows(place, world, rule.finds, split, count)
@@ -295,6 +300,26 @@ def _changes(folder: Path, world: World, split: str, count: int) -> Asked:
         for number, text in enumerate(world.pair(index).captions)
     ]
     return items, questions
+
+
+def _with_views(folder: Path, world: World, asked: Asked) -> Asked:
+    """Add a distractor to each changed pair: a view of its state before; with it, an unchanged pair that competes."""
+    items, still = [], []
+    for item in asked[0]:
+        unchanged = item.meta["change"] == "none"
+        row = {"id": item.id, **item.media}
+        picture = "" if unchanged else str(folder / view(folder, world, row))
+        items.append(replace(item, meta={**item.meta, "distractor": picture}))
+        if not unchanged:
+            seen = {"before": item.media["before"], "after": picture}
+            still.append(Item(f"{item.id}_view", seen, {"change": "none", "distractor": ""}))
+    unchanged_ids = {item.id for item in items if item.meta["change"] == "none"}
+    also = {item.id: 1 for item in still}
+    questions = [
+        replace(question, relevant={**question.relevant, **also}) if question.source in unchanged_ids else question
+        for question in asked[1]
+    ]
+    return [*items, *still], questions
 
 
 def _said(id: str, text: str, relevant: dict[str, int]) -> Question:

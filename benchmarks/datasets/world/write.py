@@ -103,6 +103,13 @@ def _pair(folder: Path, world: World, index: int) -> Written:
     return {**head, **pair.factors}, pair.captions
 
 
+def view(folder: Path, world: World, row: Row) -> str:
+    """Render the state before of a pair from another viewpoint and in another light; return the file's name."""
+    name = f"pairs/{row['id']}_view.png"
+    once(folder / name, lambda path: save_image(path, world.pair(int(row["id"].removeprefix("pair"))).view))
+    return name
+
+
 def _garment(folder: Path, world: World, index: int) -> Written:
     garment = world.garment(index)
     image = f"garments/{garment.id}.png"

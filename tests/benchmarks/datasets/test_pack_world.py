@@ -5,7 +5,9 @@ from inspect import signature
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from quiver.benchmarks.datasets.world import World, load, write
 from quiver.benchmarks.datasets.world.garment import ATTRIBUTES
@@ -127,6 +129,24 @@ def test_pairs_that_nothing_happened_to_share_their_sentences(folder):
     assert len(still) > 1
     assert all(right[id] == still for id in still)
     assert all(id in right[id] and not right[id] & still for id in set(right) - still)
+
+
+def test_views_of_the_state_before_compete_as_unchanged_pairs(folder):
+    task = load(track="changes_views", folder=folder, split="all", **SMALL)
+    plain = load(track="changes", folder=folder, split="all", **SMALL)
+    items = {item.id: item for item in task.items}
+    assert task.revision != plain.revision
+    changed = {item.id for item in plain.items if item.meta["change"] != "none"}
+    assert set(items) == {item.id for item in plain.items} | {f"{id}_view" for id in changed}
+    for id in changed:
+        far = items[id].meta["distractor"]
+        assert items[f"{id}_view"].media == {"before": items[id].media["before"], "after": far}
+        first, again = (np.asarray(Image.open(path)).astype(int) for path in (items[id].media["before"], far))
+        assert first.shape == again.shape
+        assert 0 < np.abs(first - again).mean() < 60  # the same table, seen otherwise
+    still = {id for id, item in items.items() if item.meta["change"] == "none"}
+    for question, before in zip(task.questions, plain.questions, strict=True):
+        assert set(question.relevant) == (set(before.relevant) if question.source in changed else still)
 
 
 def test_a_product_asks_once_for_all_its_photographs(folder):
