@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from quiver.conditions import condition_of
 from quiver.engine.core.sql import among
+from quiver.engine.execution.differences import differences
 from quiver.engine.exporting import Exported, export
 from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
@@ -17,7 +18,7 @@ from quiver.engine.storage.scanning import Scan
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.tuning.maintenance import Upkeep
 from quiver.errors import BadSpec
-from quiver.types import Item, strings
+from quiver.types import Floats, Item, strings
 
 
 class Browsing:
@@ -58,6 +59,17 @@ class Browsing:
         condition = condition_of(where, params)
         with self._batcher.alone():
             return self._searcher.session().count(condition)
+
+    def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
+        """Return where the pictures of each pair (before, after) differ, as the first encoder tells that can.
+
+        Returns:
+            For each pair (2, rows, columns) float32: a grid over each whole picture, larger where the encoder looks
+            more; None for a pair that cannot be read, and for all if no encoder of the collection is a
+            ``PairExplainer``.
+        """
+        with self._batcher.alone():
+            return differences(self._searcher.session(), pairs)
 
     def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
         """Return the stored items among these ids, in the order of the ids.

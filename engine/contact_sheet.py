@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from quiver.engine.execution.cards import card, pictures, readable
+from quiver.engine.execution.cards import Hidden, card, pictures, readable
 from quiver.engine.execution.plan import Result, render
 from quiver.files import write_text
-from quiver.types import Hit, Item, Query, values_of
+from quiver.types import Floats, Hit, Item, Query, keys_of, values_of
 
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }
@@ -23,6 +23,7 @@ figure.expected { border: 2px dashed #16a34a }
 img { width: 100%; height: 9rem; object-fit: contain; background: #8881; border-radius: .25rem }
 audio { width: 100%; height: 2rem; margin-top: .25rem } video { width: 100%; height: 9rem; background: #8881 }
 figcaption { font-size: .8rem; overflow-wrap: anywhere } .score { font-weight: 600; float: right }
+.maps { display: flex; gap: .25rem } .maps img { width: 50%; height: 5rem }
 figcaption p, .when { margin: .25rem 0 } .when { font-size: .8rem; text-align: center }
 summary { cursor: pointer; opacity: .65 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin: .25rem 0 0 } dt { opacity: .65 }
@@ -44,6 +45,10 @@ class Shelf(Protocol):
 
     def hidden(self, reference: str) -> str | None:
         """Return the reason why a file that an item names is not shown, or None if it may be shown."""
+        ...
+
+    def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
+        """Return for each pair of pictures a map (2, rows, columns) of where they differ, or None if there is none."""
         ...
 
 
@@ -89,12 +94,28 @@ def section(
     hits += [(hit, says, "expected") for hit, says in expected]
     named = collection.get([*query.like, *(hit.id for hit, _, _ in hits)])
     items = {item.id: replace(item, media=readable(item.media, collection.hidden)) for item in named}
-    shown = [card(hit, items[hit.id].media, query.target, *marks) for hit, *marks in hits if hit.id in items]
+    maps = _maps(items, collection) if query.target in ("pair", None) else {}
+    shown = [
+        card(hit, items[hit.id].media, query.target, *marks, maps=maps.get(hit.id))
+        for hit, *marks in hits
+        if hit.id in items
+    ]
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.plan.notes)
     empty = "" if result.hits else "<p>Nothing found.</p>"
     plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
     cards = f"<div class=row>{_query(query, items)}{''.join(shown)}</div>"
     return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
+
+
+def _maps(items: Mapping[str, Item], collection: Shelf) -> dict[str, Floats]:
+    """Return by id where the pictures of items with a pair differ."""
+    pairs = {
+        id: (item.media["before"], item.media["after"])
+        for id, item in items.items()
+        if "pair" in keys_of(item.media) and not any(isinstance(each, Hidden) for each in item.media.values())
+    }
+    found = collection.differences(list(pairs.values())) if pairs else []
+    return {id: maps for id, maps in zip(pairs, found, strict=True) if maps is not None}
 
 
 def _title(query: Query) -> str:

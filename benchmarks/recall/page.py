@@ -16,7 +16,7 @@ from quiver.engine.contact_sheet import save, section
 from quiver.engine.execution.plan import Plan, Result
 from quiver.errors import MissingExtra
 from quiver.task import Question
-from quiver.types import Hit, Item, Rows
+from quiver.types import Floats, Hit, Item, Rows
 
 #: Questions shown: a random sample, the worst, the best, and losses of each cause except the encoder's, which are
 #: among the worst.
@@ -80,6 +80,10 @@ class Shelf:
     def hidden(self, reference: str) -> str | None:
         """Hide no item: they belong to a data set that the user named."""
         return None
+
+    def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
+        """Return no maps: several encoders may have found the items."""
+        return [None] * len(pairs)
 
 
 def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.errors import QuiverError
-from quiver.media import clock, fetch, locate, moment, thumbnail, times
+from quiver.media import ImageReader, clock, fetch, locate, moment, thumbnail, times
 from quiver.media.preview import sound_preview, video_preview
-from quiver.types import Hit, values_of
+from quiver.types import Floats, Hit, values_of
 
 #: Largest sound or clip in bytes that is embedded in the page to be played; of a larger clip, a preview is.
 PLAYABLE = 1_000_000
@@ -41,8 +41,10 @@ def readable(media: Mapping[str, Any], hidden: Callable[[str], str | None]) -> d
     }
 
 
-def card(hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str) -> str:
-    """Show a hit with its score, metadata and media."""
+def card(
+    hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str, *, maps: Floats | None = None
+) -> str:
+    """Show a hit with its score, metadata and media, and with ``maps`` where its two pictures differ."""
     says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
@@ -50,7 +52,7 @@ def card(hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mar
     found = "; ".join(f"{stage}: {said(values)}" for stage, values in hit.trace.items())
     more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
     caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
-    shown = pictures(media, target)
+    shown = pictures(media, target) + ("" if maps is None else highlighted(media, maps))
     kind = f" class={mark}" if mark else ""
     return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
 
@@ -69,6 +71,32 @@ def pictures(media: Mapping[str, Any], target: str | None) -> str:
     wanted = ("before", "after") if target == "pair" else (target,)
     names = [name for name in media if name != "text" and (target is None or name in wanted)]
     return "".join(show(name, each) for name in names for each in values_of(media, name))
+
+
+def highlighted(media: Mapping[str, Any], maps: Floats) -> str:
+    """Show both pictures of a pair once more, dark where they are alike.
+
+    Args:
+        media: with ``before`` and ``after``.
+        maps: (2, rows, columns), not negative; the largest value is shown undimmed.
+    """
+    shown = []
+    for name, grid in zip(("before", "after"), maps / max(float(maps.max()), 1e-12), strict=True):
+        try:
+            picture = ImageReader(_SIZE, fit="squash", resample="bilinear")(media[name])
+        except QuiverError:
+            return ""
+        shown.append(f"<img alt='{name}: where they differ' src='{_data(_jpeg(_lit(picture, grid)), 'image/jpeg')}'>")
+    return f"<details open><summary>where they differ</summary><div class=maps>{''.join(shown)}</div></details>"
+
+
+def _lit(picture: NDArray[np.uint8], grid: Floats) -> NDArray[np.uint8]:
+    """Darken a picture (H, W, 3) where a grid from 0 to 1 is low; between its cells it is interpolated."""
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    smooth = np.asarray(Image.fromarray(grid.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    return (picture * (0.25 + 0.75 * smooth.clip(0, 1))[:, :, None]).astype(np.uint8)
 
 
 def show(name: str, source: Any, *, play: bool = True) -> str:

@@ -88,6 +88,27 @@ class Bridge(Protocol):
         ...
 
 
+@runtime_checkable
+class PairExplainer(Protocol):
+    """An encoder of pairs that shows where the two pictures differ."""
+
+    def reader(self, key: str) -> Reader:
+        """Return the decoder of one key, as an encoder does."""
+        ...
+
+    def differences(self, batch: Sequence[Any]) -> Floats:
+        """Map pairs.
+
+        Args:
+            batch: n outputs of ``reader("pair")``.
+
+        Returns:
+            (n, 2, rows, columns) float32, not negative: a grid over the whole picture before and one over that after.
+            The encoder looks more where values are larger; values of one pair may be compared.
+        """
+        ...
+
+
 #: Inputs that a scorer prepared from a batch of queries: arrays by name; row i belongs to query i.
 Held = Mapping[str, Floats]
 

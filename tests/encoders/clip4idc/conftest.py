@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from tests.encoders.clip4idc.golden import golden, weights
+from tests.encoders.clip4idc.pairs import small, write
 
 from quiver.encoders._pieces import Pieces
 from quiver.encoders.clip4idc.config import Config, Text, Vision
 from quiver.encoders.clip4idc.model import Clip4Idc, translate
+from quiver.encoders.clip4idc.train import train
 from quiver.encoders.clip4idc.words import Learnt
 
 
@@ -22,6 +24,15 @@ def official() -> tuple[Clip4Idc, dict[str, np.ndarray]]:
     model = Clip4Idc(Config(dim=32, vision=vision, text=text)).eval()
     model.load_state_dict(translate(weights(held, "w/clip."), length=12))
     return model, held
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The made pairs, the outcome of a training on them, and its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    squares = write(folder / "squares")
+    settings = {"loop.steps": 80, "loop.batch": 48, "loop.rate": 2e-3}
+    return squares, train(squares, squares, folder / "run", recipe=small(**settings)), folder / "run"
 
 
 @pytest.fixture

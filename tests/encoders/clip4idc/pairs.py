@@ -5,11 +5,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from quiver.encoders._settings import changed
+from quiver.encoders.clip4idc.recipe import PRESETS
 from quiver.task import Question, Task
 from quiver.types import Item, Query
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 220), "white": (250, 250, 250)}
 PLACES = {"left": (2, 6), "right": (10, 6)}
+
+
+SHORT = {"loop.device": "cpu", "loop.log_every": 100, "loop.save_every": 0}
+
+
+def small(**changes):
+    """Return the tiny recipe, for these pictures."""
+    sizes = {"model.dim": 16, "model.vision.width": 32, "model.vision.intra": 0, "model.text.width": 32}
+    sizes |= {"model.text.vocabulary": 200, "grid.rows": 4, "grid.columns": 4, "model.text.length": 16}
+    return changed(PRESETS["tiny"], SHORT | sizes | changes)
 
 
 def picture(colours: dict[str, str], light: int = 0) -> np.ndarray:
