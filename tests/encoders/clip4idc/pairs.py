@@ -20,7 +20,7 @@ SHORT = {"loop.device": "cpu", "loop.log_every": 100, "loop.save_every": 0}
 def small(**changes):
     """Return the tiny recipe, for these pictures."""
     sizes = {"model.dim": 16, "model.vision.width": 32, "model.vision.intra": 0, "model.text.width": 32}
-    sizes |= {"model.text.vocabulary": 200, "grid.rows": 4, "grid.columns": 4, "model.text.length": 16}
+    sizes |= {"model.text.vocabulary": 200, "grid.rows": 2, "grid.columns": 2, "model.text.length": 16}
     return changed(PRESETS["tiny"], SHORT | sizes | changes)
 
 

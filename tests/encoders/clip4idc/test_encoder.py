@@ -69,7 +69,7 @@ def test_maps_are_shares_of_the_attention_over_both_pictures(trained, encoder):
     assert isinstance(encoder, PairExplainer)
     read = encoder.reader("pair")
     maps = encoder.differences([read((item.media["before"], item.media["after"])) for item in squares.items])
-    assert maps.shape == (len(squares.items), 2, 4, 4)
+    assert maps.shape == (len(squares.items), 2, 2, 2)
     assert (maps >= 0).all()
     assert (maps.sum(axis=(1, 2, 3)) < 1).all()
 
@@ -77,7 +77,7 @@ def test_maps_are_shares_of_the_attention_over_both_pictures(trained, encoder):
 def test_maps_of_pairs_that_cannot_be_read_or_of_no_explainer_are_none(trained, shelf, tmp_path):
     good = tuple(media(trained[0].items[0]).values())
     found = shelf.differences([good, ("gone.png", good[1])])
-    assert found[0].shape == (2, 4, 4)
+    assert found[0].shape == (2, 2, 2)
     assert found[1] is None
     assert shelf.differences([]) == []
     other = quiver.open(tmp_path / "classic")

@@ -166,7 +166,7 @@ def test_the_scale_is_held_below_a_hundred(squares):
     model = build(small(), gather(squares), _source(), name="x").train()
     with torch.no_grad():
         model.scale.fill_(9.0)
-    made = model((torch.tensor([[2, 5, 3]]), torch.zeros(1, 2, 16, 48)))
+    made = model((torch.tensor([[2, 5, 3]]), torch.zeros(1, 2, 4, 48)))
     assert made.scale.item() == pytest.approx(100, rel=1e-5)
     assert made.scale.requires_grad
 
@@ -176,7 +176,7 @@ def test_equal_sentences_of_a_batch_are_no_negatives_of_each_other(squares):
     twin = replace(others[1], id="twin", query=first.query)
     captions = gather(replace(squares, questions=[first, twin]))
     model = build(small(), captions, _source(), name="x").eval()
-    pictures = torch.rand(2, 2, 16, 48, generator=torch.Generator().manual_seed(0))
+    pictures = torch.rand(2, 2, 4, 48, generator=torch.Generator().manual_seed(0))
     ids = torch.from_numpy(model.words.encode([first.query.media["text"]] * 2, length=16))
     batch = {"given": (ids, pictures), "rows": torch.tensor([[0, 0], [0, 1]])}
     assert float(loss(captions)(model, batch)["loss"].detach()) == pytest.approx(0, abs=1e-6)
