@@ -13,6 +13,7 @@ from quiver import registry
 from quiver.engine import source, tellers
 from quiver.engine.core.column import Column, given_space
 from quiver.engine.core.encoder import Loaded, load
+from quiver.engine.core.graph import Graph
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.meta_update import update
@@ -251,6 +252,13 @@ class Changes:
         changed = update(table, values)
         self.settle(table, changed=changed > 0)
         return changed
+
+    def choose_default(self, key: str, space: str) -> None:
+        """Choose the space that searches for a key use: see ``Collection.default``."""
+        if key not in KEYS:
+            raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
+        table = self.table()
+        table.record_default(key, Graph.of(table.encoders, table.columns).home(key, space).name)
 
     def prune(self, days: float) -> Pruned:
         """Remove old versions: see ``Collection.prune``."""

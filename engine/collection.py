@@ -291,6 +291,19 @@ class Collection(Searching, Adding, Browsing):
         """
         return self._changes.caption(id, encoder, beams=beams, most=most)
 
+    def default(self, key: str, space: str) -> None:
+        """Choose the space that searches for a key use if they name none; at first it is that of the first encoder.
+
+        Args:
+            key: text, image, audio, video or pair.
+            space: name of a space in which vectors of this key are stored; with its revision, as in
+                ``artemis@1a2b3c4d``, if several have the name.
+
+        Raises:
+            BadSpec: no vectors of this key are stored in such a space, or several spaces have the name.
+        """
+        self._changes.choose_default(key, space)
+
     def versions(self) -> list[dict[str, Any]]:
         """Return all versions: number, time and number of items."""
         with self._batcher.alone():

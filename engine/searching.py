@@ -56,6 +56,7 @@ class Searching(ABC):
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        fuse: bool | None = None,
         hybrid: bool | None = None,
         reduce: Literal["mean", "max"] | None = None,
         scorer: str | None = None,
@@ -91,7 +92,9 @@ class Searching(ABC):
             group_size: most hits per group (1).
             exclude: ids that are never returned.
             candidates: ids that compete; all by default.
-            spaces: names of the spaces to search.
+            spaces: names of the spaces to search; lists of several are fused by rank. By default the default space of
+                the searched key: see ``Collection.default``.
+            fuse: search every space that can answer, and fuse the lists by rank.
             weights: weights of the inputs, such as ``{"text": 2}``.
             hybrid: combine vector search and full-text search for the text.
             reduce: how several values of one input combine: ``mean`` of vectors (default) or ``max`` of scores.
@@ -133,6 +136,7 @@ class Searching(ABC):
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        fuse: bool | None = None,
         hybrid: bool | None = None,
         reduce: Literal["mean", "max"] | None = None,
         scorer: str | None = None,
@@ -182,6 +186,7 @@ class Searching(ABC):
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        fuse: bool | None = None,
         hybrid: bool | None = None,
         reduce: Literal["mean", "max"] | None = None,
         scorer: str | None = None,
@@ -226,6 +231,7 @@ class Searching(ABC):
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
         weights: Mapping[str, float] | None = None,
+        fuse: bool | None = None,
         hybrid: bool | None = None,
         reduce: Literal["mean", "max"] | None = None,
         scorer: str | None = None,

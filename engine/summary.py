@@ -51,6 +51,7 @@ def _describe(session: Session, column: Column) -> dict[str, Any]:
         "dim": space.dim,
         "metric": space.metric,
         "revision": space.revision,
+        "default": session.graph.default(column.key) == column,
         "encoder": column.encoder,
         "indexes": ["exact", *session.built(column)],
         "behind": {kind: {"tail": state.tail, "dead": state.dead, "share": state.behind} for kind, state in states},

@@ -171,6 +171,7 @@ def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, 
         "target": task.target,
         "k": k,
         "spaces": setup.spaces or asked.spaces,
+        "fuse": True,  # encoders of one system search together
         "index": None if setup.kind == "auto" else setup.kind,
         "weights": {key: each for key, each in weights if key in kind.keys or (key == LIKE and asked.like)},
         "scorer": setup.scorer or asked.scorer or _named(setup, kind),

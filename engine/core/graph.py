@@ -6,7 +6,7 @@ inputs at once. Routes are plain values: this module loads no model and reads no
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ class Graph:
         compositions: the scorers.
         derived: columns that bridges can compute; one for each key and space that is not stored.
         features: spaces that only scorers read; they are never searched by similarity.
+        defaults: name of the column to search for a key, where the user chose one.
     """
 
     arrows: tuple[Arrow, ...]
@@ -128,9 +129,15 @@ class Graph:
     compositions: tuple[Composition, ...] = ()
     derived: tuple[Derived, ...] = ()
     features: frozenset[Space] = frozenset()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, encoders: Mapping[str, Mapping[str, Any]], columns: Sequence[Column]) -> "Graph":
+    def of(
+        cls,
+        encoders: Mapping[str, Mapping[str, Any]],
+        columns: Sequence[Column],
+        defaults: Mapping[str, str] | None = None,
+    ) -> "Graph":
         """Build the graph from a collection's manifest."""
         arrows = tuple(
             Arrow(key, Space(**space), spec)
@@ -151,16 +158,41 @@ class Graph:
         features = frozenset(
             Space(**space) for described in encoders.values() for space in described.get("features", ())
         )
-        return cls(arrows, crossings, tuple(columns), compositions, tuple(_derive(columns, crossings)), features)
+        derived = tuple(_derive(columns, crossings))
+        return cls(arrows, crossings, tuple(columns), compositions, derived, features, dict(defaults or {}))
 
     @property
     def ends(self) -> tuple[Column | Derived, ...]:
         """All columns: the stored ones, then the computed ones."""
         return (*self.columns, *self.derived)
 
+    def default(self, key: str) -> Column | None:
+        """Return the column that a search for a key uses: the user's choice, or the first one that was added."""
+        able = [column for column in self._ends(key) if column.key == key]
+        chosen = self.defaults.get(key)
+        return next((column for column in able if column.name == chosen), able[0] if able else None)
+
+    def home(self, key: str, name: str) -> Column:
+        """Return the stored column of a key in the space of a name.
+
+        Raises:
+            BadSpec: there is none, or several spaces have the name.
+        """
+        able = [column for column in self._ends(key) if column.key == key]
+        found = [column for column in able if is_named(column.space, (name,))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise BadSpec(
+                f"{len(found)} spaces here are called {name!r}: name one with its revision:"
+                f" {listed(str(column.space) for column in found)}"
+            )
+        known = listed({column.space.name for column in able})
+        raise BadSpec(f"no {key} vectors are stored in a space {name!r}; {key} is stored in: {known or 'no space'}")
+
     def searched(self, spaces: Collection[str] = ()) -> list[Column | Derived]:
         """List the searchable columns: all stored ones, or those of some spaces, stored or computed."""
-        stored = [c for c in self.columns if (not spaces or c.space.name in spaces) and c.space not in self.features]
+        stored = [c for c in self.columns if (not spaces or is_named(c.space, spaces)) and c.space not in self.features]
         return [*stored, *(derived for derived in self.derived if derived.space.name in spaces)]
 
     def routes(self, key: str, *, target: str | None, spaces: Collection[str] = ()) -> tuple[Route, ...]:
@@ -180,7 +212,7 @@ class Graph:
 
     def from_vectors(self, name: str, *, target: str | None) -> tuple[Route, ...]:
         """List the routes from ready-made vectors of the space called ``name``."""
-        ends = [end for end in self.ends if end.space.name == name and target in (None, end.key)]
+        ends = [end for end in self.ends if is_named(end.space, (name,)) and target in (None, end.key)]
         return tuple(Route(VECTOR, end.space, end) for end in ends)
 
     def only_space(self, target: str | None, spaces: Collection[str]) -> str:
@@ -259,8 +291,17 @@ class Graph:
         return [d for d in self.derived if self._answers(d, target, spaces)]
 
     def _answers(self, end: Column | Derived, target: str | None, spaces: Collection[str]) -> bool:
-        named = not spaces or end.space.name in spaces
+        named = not spaces or is_named(end.space, spaces)
         return target in (None, end.key) and named and end.space not in self.features
+
+
+def is_named(space: Space, names: Collection[str]) -> bool:
+    """Whether names contain a space: by its name, or by its name with its revision, such as ``clip@1a2b3c4d``.
+
+    >>> is_named(Space("clip", 64, "cosine", "1a2b3c4d5e"), ["clip@1a2b3c4d"])
+    True
+    """
+    return space.name in names or str(space) in names
 
 
 def _spaces(described: Iterable[Mapping[str, Any]]) -> tuple[Space, ...]:

@@ -175,8 +175,11 @@ class Session:
     @property
     def graph(self) -> Graph:
         """The spaces and arrows."""
-        graph: Graph = self._once("graph", None, lambda: Graph.of(self.table.encoders, self.table.columns))
+        graph: Graph = self._once("graph", None, self._graph)
         return graph
+
+    def _graph(self) -> Graph:
+        return Graph.of(self.table.encoders, self.table.columns, self.table.defaults)
 
     def only_space(self, query: Query) -> str:
         """Return the name of the space of a vector that was given without one.

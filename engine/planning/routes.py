@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quiver.engine.core.graph import Graph, Route, listed
+from quiver.engine.core.graph import Graph, Route, is_named, listed
 from quiver.engine.execution.plan import Stage
 from quiver.engine.execution.session import EXCLUDED
 from quiver.engine.execution.stages.encode import Encode
@@ -10,6 +10,7 @@ from quiver.engine.execution.stages.filter import Filter
 from quiver.engine.execution.stages.words import Words
 from quiver.engine.planning import access_path
 from quiver.engine.planning.builder import PlanBuilder
+from quiver.engine.planning.default_space import of_one_encoder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec, NoRoute
 from quiver.types import LIKE, WORDS, Query, keys_of
@@ -41,6 +42,8 @@ def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
             builder.note(f"the text is searched by full-text search: {graph.missing(key, target=query.target)}")
         elif not chosen:
             raise NoRoute(graph.missing(key, target=query.target))
+        if not query.spaces and not query.fuse:
+            chosen = tuple(of_one_encoder(chosen, key, query.target, builder))
         found += chosen if query.spaces else _finest(chosen, builder)
     for name in query.vectors:
         given = graph.from_vectors(name, target=query.target)
@@ -106,11 +109,21 @@ def _no_vectors(graph: Graph, name: str, target: str | None) -> str:
     return f"no {kind} are stored in a space called {name!r}; spaces with {kind}: {known or 'none'}"
 
 
-def _check_spaces(graph: Graph, spaces: Sequence[str]) -> None:
-    known = {column.space.name for column in graph.ends}
-    for name in spaces:
-        if name not in known:
-            raise BadSpec(f"there is no space {name!r} here; spaces here: {listed(known) or 'none'}")
+def _check_spaces(graph: Graph, names: Sequence[str]) -> None:
+    """Check that each name is the name of one space.
+
+    Raises:
+        BadSpec: there is no such space, or several revisions have the name.
+    """
+    every = {column.space for column in graph.ends} if names else set()
+    for name in names:
+        found = [space for space in every if is_named(space, (name,))]
+        if not found:
+            raise BadSpec(f"there is no space {name!r} here; spaces here: {listed(s.name for s in every) or 'none'}")
+        if len(found) > 1:
+            raise BadSpec(
+                f"{len(found)} spaces here are called {name!r}: name one with its revision: {listed(map(str, found))}"
+            )
 
 
 def _refuse_computed(taken: Sequence[Route], builder: PlanBuilder) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quiver.engine.core.column import Column, Derived
-from quiver.engine.core.graph import Composition, listed
+from quiver.engine.core.graph import Composition, is_named, listed
 from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec
@@ -104,7 +104,7 @@ def _bound(query: Query, composition: Composition, facts: Facts) -> ScorerChoice
     for space, column in zip(composition.reads, columns, strict=True):
         if column is None:
             return f"it reads {composition.finds} vectors of {space}, and none are stored here"
-        if query.spaces and space.name not in query.spaces:
+        if query.spaces and not is_named(space, query.spaces):
             return f"it scores in the space {space.name}, and the query names {', '.join(query.spaces)} only"
     stands = _stands(query, composition)
     stored = {column.name for column in facts.graph.columns if column.key == stands}

@@ -225,6 +225,16 @@ class Table(TableReader):
 
         self.commit(change)
 
+    def record_default(self, key: str, column: str) -> None:
+        """Store the name of the vector column to search for a key."""
+
+        def change(dataset: lance.LanceDataset) -> None:
+            header = json.loads(dataset.schema.metadata[b"quiver"])
+            header["defaults"] = {**header.get("defaults", {}), key: column}
+            dataset.update_schema_metadata({"quiver": json.dumps(header)})
+
+        self.commit(change)
+
     def record_roots(self, roots: Sequence[tuple[str, str]], *, before: Sequence[tuple[str, str]], loose: bool) -> bool:
         """Store roots, and keep roots added by another writer meanwhile.
 

@@ -131,6 +131,11 @@ class TableReader:
         """The spec of the model that last wrote each caption column."""
         return dict(self._header().get("tellers", {}))
 
+    @property
+    def defaults(self) -> dict[str, str]:
+        """Name of the vector column to search for a key, where the user chose one."""
+        return dict(self._header().get("defaults", {}))
+
     def refresh(self) -> None:
         """Move to the newest version, unless a fixed version was chosen.
 

@@ -210,7 +210,9 @@ class Query:
         group_size: see ``group_by``.
         where: an SQL condition on the metadata, id and media of items, or None. See ``quiver.engine.core.condition``.
         params: values of its parameters: by name for ``:name``, or in order for ``?``.
-        spaces: names of the spaces to answer in; empty for every space that can.
+        spaces: names of the spaces to answer in; the lists of several are fused by rank. Empty for the default space
+            of the key that is searched, or of the first encoder that can answer.
+        fuse: search every space that can answer, and fuse the lists by rank.
         index: kind of index to use; None lets the planner choose.
         weights: weights of the inputs, by key of KEYS, ``like``, ``unlike`` or ``words``; 1 by default.
         scorer: composer or reranker to rank with; None lets the planner choose, ``none`` uses none.
@@ -255,6 +257,7 @@ class Query:
     depth: int | None = None
     recall: str | None = None
     params: Any = NO_PARAMS
+    fuse: bool = False
     vector: InitVar[Any] = None
 
     def __post_init__(self, vector: Any) -> None:

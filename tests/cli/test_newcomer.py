@@ -150,7 +150,7 @@ def test_tables_have_titles_in_a_pipe_and_every_reader_has_json(shop):
     assert run("versions shop").stdout.splitlines()[0] == "version\tat\titems"
     info = run("info shop").stdout.splitlines()
     assert info[0] == f"collection: {shop}" and info[2] == "items: 24 (24 image)"
-    assert "embeds\tspace\tdim\tmetric\trevision\tindexes\tencoder" in info
+    assert "embeds\tspace\tdim\tmetric\trevision\tindexes\tencoder\tdefault" in info
     built = run("index shop 'faiss factory=IVF4,Flat' --recall 0.9").stdout.splitlines()
     titles = "k\trows\tsettings\trecall\tms\texact ms"
     assert titles in built and titles in run("index shop --check").stdout.splitlines()

@@ -11,6 +11,7 @@ from quiver.cli.add import add
 from quiver.cli.bench import bench
 from quiver.cli.caption import caption
 from quiver.cli.count import count
+from quiver.cli.default import default
 from quiver.cli.delete import delete
 from quiver.cli.demo import demo
 from quiver.cli.doctor import doctor
@@ -44,7 +45,7 @@ def worded(context: typer.Context) -> None:
     context.with_resource(command_line())
 
 
-STORED = (info, get, count, delete, versions, quarantine, prune, relocate, export)
+STORED = (info, default, get, count, delete, versions, quarantine, prune, relocate, export)
 for command in (add, search, index, fit, caption, *STORED, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")

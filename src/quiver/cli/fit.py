@@ -25,6 +25,13 @@ def fit(
     ] = "answer",
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Combine vector search and full-text search.")] = False,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="Search this vector space instead of the default; repeated: fuse the lists by rank."),
+    ] = None,
+    fuse: Annotated[
+        bool, typer.Option("--fuse", help="Search every space that can answer, and fuse the lists by rank.")
+    ] = False,
     scorer: Annotated[str | None, typer.Option(help="Reranker to fit; default: the one a search would use.")] = None,
     depth: Annotated[int, typer.Option(help="Candidates per query.")] = 100,
     trust: show.Trust = False,
@@ -37,7 +44,10 @@ def fit(
     asked = read(questions, answer=answer)
     for note in asked.notes:
         show.warn(note)
-    queries = [Query(media, target=target, hybrid=hybrid, scorer=scorer) for media in asked.media]
+    spaces = tuple(space or ())
+    queries = [
+        Query(media, target=target, hybrid=hybrid, scorer=scorer, spaces=spaces, fuse=fuse) for media in asked.media
+    ]
     learnt = place.opened(collection, command="fit", others=[str(questions)], trust=trust).fit(
         queries, asked.answers, scorer=scorer, depth=depth, source=questions.name
     )

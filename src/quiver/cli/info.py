@@ -25,7 +25,7 @@ def info(
         print(f"windows: {found['windows']['count']:,} of {found['windows']['films']:,} films")
     print()
     rows = [_column(column) for column in found["columns"]]
-    show.write_table(("embeds", "space", "dim", "metric", "revision", "indexes", "encoder"), rows)
+    show.write_table(("embeds", "space", "dim", "metric", "revision", "indexes", "encoder", "default"), rows)
     for column in found["columns"]:
         for kind, promise in column["promises"].items():
             print(f"\n{kind} index of {column['key']} in {column['space']}")
@@ -61,4 +61,4 @@ def _column(column: dict[str, Any]) -> tuple[Any, ...]:
         if state["share"]
     }
     indexes = ", ".join(kind + late.get(kind, "") for kind in column["indexes"])
-    return (*plain, indexes, column["encoder"] or "ready-made")
+    return (*plain, indexes, column["encoder"] or "ready-made", "yes" if column["default"] else "no")

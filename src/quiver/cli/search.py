@@ -54,7 +54,13 @@ def search(
     group_size: Annotated[int, typer.Option(help="With --group-by: hits to keep per group.")] = 1,
     group: Annotated[str | None, typer.Option(hidden=True)] = None,
     per_group: Annotated[int | None, typer.Option(hidden=True)] = None,
-    space: Annotated[list[str] | None, typer.Option(help="Search only this vector space; may be repeated.")] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="Search this vector space instead of the default; repeated: fuse the lists by rank."),
+    ] = None,
+    fuse: Annotated[
+        bool, typer.Option("--fuse", help="Search every space that can answer, and fuse the lists by rank.")
+    ] = False,
     index: Annotated[str | None, typer.Option(help="Force a kind of index: exact, faiss or lance.")] = None,
     weight: Annotated[
         list[str] | None, typer.Option(help="Weight of one query input, such as text=2; may be repeated.")
@@ -113,6 +119,7 @@ def search(
         group_size=group_size,
         reduce=reduce,
         hybrid=hybrid,
+        fuse=fuse,
         exclude=tuple(exclude or ()),
     )
     opened = place.opened(collection, trust=trust)

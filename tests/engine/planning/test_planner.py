@@ -45,7 +45,8 @@ def test_columns_of_one_space_are_merged_by_score_and_spaces_fused_by_rank():
     images, clips = Column("image", CLIP, "clip"), Column("video", CLIP, "clip")
     one = plan(Query({"image": "a.jpg"}), facts(spec, images, clips))
     assert labels(one)[-2:] == ["merge clip", "cut"]
-    two = plan(Query({"image": "a.jpg"}), facts({**spec, **fine}, images, clips, Column("image", FINE, "other")))
+    query = Query({"image": "a.jpg"}, fuse=True)
+    two = plan(query, facts({**spec, **fine}, images, clips, Column("image", FINE, "other")))
     assert labels(two)[-3:] == ["merge clip", "fuse", "cut"]
 
 
