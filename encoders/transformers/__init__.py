@@ -5,10 +5,11 @@
     text + video           X-CLIP                               its own video tower, over its own number of frames
     image + video          DINOv2, DINOv3, ViT, Swin, ...
     text                   BERT, RoBERTa, MPNet, XLM-R, Qwen3, ...   masked mean, first or last token
+    captions               BLIP, BLIP-2, Florence-2, Qwen3-VL, ...   embed nothing: ``quiver caption``, ``add --teller``
 
 Library: github.com/huggingface/transformers, Apache-2.0. Code that comes with a model is never run. Weights are
-float32 and complete: a checkpoint that lacks some of those used is refused, since the library would fill them
-with random numbers. Texts longer than a model's context are cut.
+complete: a checkpoint that lacks some of those used is refused, since the library would fill them with random numbers.
+Vectors are computed in float32. Texts longer than a model's context are cut.
 
 X-CLIP's text vectors are those before its video-conditioned prompting, which no index can hold.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub
 from quiver.encoders._tower import Tower, Towers
+from quiver.encoders.transformers.caption import Describes, Precision, Wanted, captioner, captions
 from quiver.encoders.transformers.checkpoint import Checkpoint, Pooling, settings
 from quiver.encoders.transformers.checkpoint import open as _open
 from quiver.encoders.transformers.contrastive import AUDIO, IMAGE, VIDEO
@@ -32,7 +34,17 @@ from quiver.types import Space
 _FAMILIES = {**dict.fromkeys(IMAGE + AUDIO + VIDEO, _contrastive), **dict.fromkeys([*VISION, *TEXT], _single)}
 
 
-def load(*, model: str, pooling: Pooling = "auto", frames: int | None = None, device: str = "auto") -> Towers:
+def load(
+    *,
+    model: str,
+    pooling: Pooling = "auto",
+    frames: int | None = None,
+    device: str = "auto",
+    prompt: str | None = None,
+    tokens: int | None = None,
+    precision: Precision | None = None,
+    batch: int | None = None,
+) -> Towers | Describes:
     """Load a model.
 
     Args:
@@ -42,6 +54,11 @@ def load(*, model: str, pooling: Pooling = "auto", frames: int | None = None, de
             else what its family is usually trained for, which a warning names.
         frames: taken from a video, evenly spread; None for 8, or for as many as the model was made for.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        prompt: of a captioner: its prompt, such as ``<MORE_DETAILED_CAPTION>`` for Florence-2, or the question to a
+            chat model; None for the usual one.
+        tokens: of a captioner: largest number of tokens of a caption; None for 40.
+        precision: of a captioner: ``auto`` (as the checkpoint is stored), ``fp32``, ``bf16`` or ``fp16``.
+        batch: of a captioner: inputs that go through the network together; None for 8.
 
     Raises:
         BadSpec: a model of a kind that is not supported, or an option that does not fit it.
@@ -53,9 +70,21 @@ def load(*, model: str, pooling: Pooling = "auto", frames: int | None = None, de
     with _hub.quiet():
         config = _hub.load(model, settings, weights=False)
         kind = config.get("model_type")
+        name = Path(model).expanduser().resolve().name if Path(model).expanduser().is_dir() else model
+        given = {"prompt": prompt, "tokens": tokens, "precision": precision, "batch": batch}
+        if kind not in _FAMILIES and captions(str(kind)):
+            if pooling != "auto":
+                raise BadSpec(f"a {kind} model describes pictures and pools nothing: leave out pooling")
+            wanted = Wanted(
+                prompt, 40 if tokens is None else tokens, precision or "auto", 8 if batch is None else batch, frames
+            )
+            return captioner(model, f"transformers/{name}", wanted, place)
+        if odd := [option for option, value in given.items() if value is not None]:
+            raise BadSpec(f"a {kind} model writes no captions: leave out {odd[0]}")
         if kind not in _FAMILIES:
             raise BadSpec(
-                f"transformers model={model} is of type {kind!r}; supported are {', '.join(sorted(_FAMILIES))}. "
+                f"transformers model={model} is of type {kind!r}; supported are captioners, chat models and"
+                f" {', '.join(sorted(_FAMILIES))}. "
                 "For another one write a module with load() and give its dotted name"
             )
 
@@ -65,7 +94,6 @@ def load(*, model: str, pooling: Pooling = "auto", frames: int | None = None, de
 
         checkpoint, towers, parts = _hub.load(model, build)
     revision = _fingerprint.of_state(checkpoint.network.state_dict(), "transformers 1", _hub.stable(config), *parts)
-    name = Path(model).expanduser().resolve().name if Path(model).expanduser().is_dir() else model
     return Towers(Space(f"transformers/{name}", _width(towers), "cosine", revision), towers)
 
 

@@ -283,6 +283,12 @@ def read(encoder: Encoder, key: str) -> list:
     return [encoder.reader(key)(source) for source in sources(key)]
 
 
+def test_tellers_are_enrolled_in_their_own_contract(encoder: Encoder, case: str) -> None:
+    from tests.encoders.test_teller_contract import TELLERS
+
+    assert not getattr(encoder, "tellers", ()) or case in TELLERS
+
+
 def test_every_key_has_a_space_and_foreign_keys_have_none(encoder: Encoder) -> None:
     assert encoder.keys == tuple(key for key in KEYS if encoder.spaces(key))
 
