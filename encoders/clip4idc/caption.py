@@ -7,7 +7,9 @@ the output are the rows of the input's table, after a dense layer and with a bia
 
 Deviates: tokens of another width than the model's go through a linear layer; the tables of words and positions are its
 own, not shared with CLIP's text tower, whose weights ``translate`` copies; id 0 is an ordinary word of CLIP's
-vocabulary ("!"), which the reference can never generate: the caller says what is padding.
+vocabulary ("!"), which the reference can never generate: the caller says what is padding. Weights begin with a
+deviation of 1 / sqrt(width), not 0.02, which is made for a width of 768: a narrow generator then hardly sees its
+memory, and learns late what sentences are about.
 Legend: B sentences, M memory tokens, L words, D width, V vocabulary, H heads.
 """
 
@@ -50,7 +52,7 @@ class Captioner(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words.size))
         for part in self.modules():
             if isinstance(part, nn.Linear | nn.Embedding):
-                nn.init.normal_(part.weight, std=0.02)
+                nn.init.normal_(part.weight, std=dim**-0.5)
 
     def encode(self, memory_BMD: Tensor) -> list[Tensor]:
         """Return the output (B, M, D) of each block of the encoder."""

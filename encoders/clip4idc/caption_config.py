@@ -1,8 +1,17 @@
-"""Sizes of the two caption generators and of their vocabulary."""
+"""Configuration of a model that tells changes: the encoder of pairs, one of two generators, and the vocabulary.
 
-from dataclasses import dataclass
+``caption/config.json`` is a ``Telling`` as JSON, and describes the model completely.
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from quiver.encoders._settings import found
+from quiver.encoders.clip4idc.config import Vision
 from quiver.errors import BadSpec
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +24,7 @@ class Words:
         end: id after the last word.
         pad: id that fills a batch up.
         length: most ids of a sentence, begin and end included.
+        clip: whether words are CLIP's byte pairs; otherwise they are in tokenizer.json.
 
     Raises:
         BadSpec: an id is outside the vocabulary.
@@ -25,6 +35,7 @@ class Words:
     end: int
     pad: int
     length: int
+    clip: bool = False
 
     def __post_init__(self) -> None:
         for name in ("begin", "end", "pad"):
@@ -90,3 +101,50 @@ class Duda:
             raise BadSpec(f"dim={self.dim} is not a multiple of groups={self.groups}")
         if min(self.embed, self.hidden, self.word) < 1 or not 0 <= self.dropout < 1:
             raise BadSpec("embed, hidden and word must be at least 1, and dropout from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """A model that tells changes.
+
+    Attributes:
+        name: of the model.
+        generator: ``clip4idc`` reads the tokens of the encoder of pairs, ``duda`` the features of both pictures.
+        vision: the encoder of pairs, or the features.
+        dim: width of the encoder's tokens.
+        writer: sizes of CLIP4IDC's generator.
+        duda: sizes of DUDA.
+        words: the vocabulary.
+        prior: how much the likelihood of a sentence without its pair counts against it when sentences are ranked.
+
+    Raises:
+        BadSpec: a value makes no sense; the message names it.
+    """
+
+    words: Words
+    name: str = "model"
+    generator: Literal["clip4idc", "duda"] = "clip4idc"
+    vision: Vision = field(default_factory=Vision)
+    dim: int = 512
+    writer: Writer = field(default_factory=Writer)
+    duda: Duda = field(default_factory=Duda)
+    prior: float = found(0.0)
+
+    def __post_init__(self) -> None:
+        kinds: dict[str, Any] = {"words": Words, "vision": Vision, "writer": Writer, "duda": Duda}
+        for name, kind in kinds.items():  # JSON has mappings
+            object.__setattr__(self, name, _part(kind, getattr(self, name)))
+        if self.generator not in ("clip4idc", "duda"):
+            raise BadSpec(f"clip4idc: the generator is clip4idc or duda, not {self.generator!r}")
+        if self.generator == "duda" and not self.vision.feature:
+            raise BadSpec("clip4idc: duda reads features of a frozen network: give image=tokens:NETWORK")
+
+
+def _part(kind: type[P], value: P | Mapping[str, Any]) -> P:
+    if isinstance(value, kind):
+        return value
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    given: Mapping[str, Any] = value  # type: ignore[assignment]
+    if unknown := sorted(set(given) - known):
+        raise BadSpec(f"clip4idc has the unknown field {unknown[0]!r}: it was written by another version")
+    return kind(**given)

@@ -4,7 +4,7 @@ Legend: n things, P patches of a picture, S pixels of a side, F features, D dim.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Frozen
 from quiver.encoders._patch.extract import Extractor, Source, open
 from quiver.encoders._tower import Tower, Towers, chunks
+from quiver.encoders.clip4idc.caption_model import FOLDER, CaptionModel
 from quiver.encoders.clip4idc.config import Config
 from quiver.encoders.clip4idc.model import Clip4Idc
+from quiver.encoders.clip4idc.scorer import Likelihood, Shelf
+from quiver.encoders.clip4idc.teller import PairTeller
 from quiver.errors import BadSpec, MissingWeights
 from quiver.media import ImageReader, PairReader, TextReader
 from quiver.protocols import Reader
@@ -50,15 +53,50 @@ class PairEncoder(Towers):
     """
 
     differences: Callable[[Sequence[Any]], Floats]
+    tellers: tuple[PairTeller, ...] = ()
 
 
-def build(checkpoint: Path, *, device: str, place: torch.device) -> PairEncoder:
+@dataclass(frozen=True, slots=True)
+class Reranking(PairEncoder):
+    """The same, which also gives what scorers by the likelihood of captions read.
+
+    Attributes:
+        shelf: memories of pairs and ids of sentences.
+        scorers: one for each direction.
+    """
+
+    shelf: Shelf | None = None
+    scorers: tuple[Likelihood, ...] = ()
+
+    @property
+    def features(self) -> tuple[Space, ...]:
+        """Spaces that only the scorers read."""
+        return () if self.shelf is None else tuple(self.shelf.spaces.values())
+
+    def spaces(self, key: str) -> tuple[Space, ...]:
+        """Return the space of search, and that of the scorers."""
+        own = Towers.spaces(self, key)
+        return own if self.shelf is None or not own else (*own, self.shelf.spaces[key])
+
+    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Embed n outputs of ``reader(key)`` into one of its spaces."""
+        if self.shelf is not None and space == self.shelf.spaces.get(key):
+            return self.shelf.rows(key, batch)
+        return Towers.embed(self, key, batch, space)
+
+    def embed_query(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Embed n outputs of ``reader(key)`` as queries."""
+        return self.embed(key, batch, space)
+
+
+def build(checkpoint: Path, *, device: str, place: torch.device, rerank: bool = False) -> PairEncoder:
     """Read a trained model; see ``quiver.encoders.clip4idc.load``.
 
     Args:
         checkpoint: a folder.
         device: as it was named, for the frozen encoders below.
         place: the device that is.
+        rerank: whether it gives what scorers by the likelihood of captions read.
     """
     model = Clip4Idc.open(checkpoint).to(place).requires_grad_(False)
     vision = model.config.vision
@@ -72,7 +110,35 @@ def build(checkpoint: Path, *, device: str, place: torch.device) -> PairEncoder:
             raise BadSpec(f"{checkpoint}: its text encoder gives other vectors than those it has learnt from")
     elif model.words is None:
         raise MissingWeights(f"clip4idc checkpoint={checkpoint}: tokenizer.json is missing, which holds its words")
-    return assemble(model, source, frozen)
+    made = assemble(model, source, frozen)
+    if not (checkpoint / FOLDER).is_dir():
+        if rerank:
+            raise BadSpec(f"{checkpoint} has no caption generator: train it with caption.steps, or leave rerank out")
+        return made
+    return _telling(made, checkpoint / FOLDER, eyes(model.config, source), place, rerank=rerank)
+
+
+def _telling(made: PairEncoder, folder: Path, look: Eyes, place: torch.device, *, rerank: bool) -> PairEncoder:
+    """Add the caption generator of a folder, and scorers by its likelihood."""
+    writer = CaptionModel.open(folder).to(place).requires_grad_(False)
+    assert writer.words is not None
+    config = writer.config
+    shown = f"{config.vision.heads} {config.vision.intra} {config.writer.heads} {config.words} {config.prior}"
+    mark = _fingerprint.of_state(
+        writer.state_dict(), "clip4idc caption 1", config.vision.source, writer.words.described, shown
+    )
+    teller = PairTeller(writer, look.reader, look.given, mark)
+    if not rerank:
+        return replace(made, tellers=(teller,))
+    name = f"clip4idc/{config.name}"
+    spaces = {
+        "pair": Space(f"{name}/memory", writer.mean.numel(), "dot", mark),
+        "text": Space(f"{name}/pieces", config.words.length, "dot", mark),
+    }
+    readers: dict[str, Reader] = {"pair": look.reader, "text": TextReader()}
+    shelf = Shelf(writer, spaces, readers, teller.memory)
+    scorers = (Likelihood(shelf, "pair"), Likelihood(shelf, "text"))
+    return Reranking(made.space, made.towers, made.differences, (teller,), shelf, scorers)
 
 
 def assemble(model: Clip4Idc, source: Source | None, frozen: Frozen | None) -> PairEncoder:

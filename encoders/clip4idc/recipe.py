@@ -7,6 +7,8 @@ from typing import Literal
 
 from quiver.encoders._patch.extract import Extractor
 from quiver.encoders._train import Loop
+from quiver.encoders.clip4idc.caption_config import Duda, Writer
+from quiver.encoders.clip4idc.caption_recipe import Captioning
 from quiver.encoders.clip4idc.config import Config
 from quiver.errors import BadSpec
 
@@ -93,6 +95,7 @@ class Recipe:
         model: sizes; a CLIP brings its own, but for model.vision.intra and model.text.length.
         data: training data.
         loop: how it is optimised.
+        caption: stage two, a generator of sentences about changes.
 
     Raises:
         BadSpec: a value makes no sense; the message names it.
@@ -106,6 +109,7 @@ class Recipe:
     model: Config = field(default_factory=Config)
     data: Data = field(default_factory=Data)
     loop: Loop = field(default_factory=_loop)
+    caption: Captioning = field(default_factory=Captioning)
 
     def __post_init__(self) -> None:
         self.loop.check_steps()
@@ -140,11 +144,27 @@ PRESETS: Mapping[str, Recipe] = {
         image="tokens:timm model=mobilenetv2_100",
         model=Config.cpu(),
         loop=Loop(steps=1500, batch=128, rate=1e-3, warmup=50, decay=0.1, clip=1.0, validations=10, save_every=150),
+        caption=Captioning(
+            batch=64,
+            rate=1e-3,
+            encoder=0.3,
+            length=24,
+            writer=Writer(width=128, heads=4, inner=256, layers=2),
+            duda=Duda(dim=64, groups=16, embed=128, hidden=128, word=64),
+        ),
     ),
     "tiny": Recipe(
         image="tokens:pixels",
         grid=Grid(side=4, rows=2, columns=2),
         model=Config.tiny(),
-        loop=Loop(steps=100, batch=16, rate=1e-3, warmup=5, clip=1.0, validations=2),
+        loop=Loop(steps=100, batch=16, rate=5e-3, warmup=5, validations=2),
+        caption=Captioning(
+            batch=16,
+            rate=5e-3,
+            encoder=1.0,
+            length=16,
+            writer=Writer(width=32, heads=2, inner=48, layers=1, dropout=0.0),
+            duda=Duda(dim=16, groups=4, embed=24, hidden=32, word=16, dropout=0.0),
+        ),
     ),
 }

@@ -181,10 +181,13 @@ def likelihood(generator: Generator, state: State, ids_BL: Tensor) -> tuple[Tens
 
 
 def counted(generator: Generator, ids_BL: Tensor) -> Tensor:
-    """Return which words after the first count, (B, L - 1) bool: all up to the end, and it; never padding."""
-    target_BL, before_BL = ids_BL[:, 1:], ids_BL[:, :-1]
-    going_BL = (before_BL != generator.end).cumprod(dim=1).bool()
-    return going_BL & ((target_BL != generator.pad) | (target_BL == generator.end))
+    """Return which words after the first count, (B, L - 1) bool: all up to the end, and it.
+
+    Before the end the id of padding is a word, as CLIP's 0 is; in a sentence without end it is padding.
+    """
+    ended_BL = ids_BL == generator.end
+    going_BL = (~ended_BL[:, :-1]).cumprod(dim=1).bool()
+    return going_BL & (ended_BL.any(dim=1, keepdim=True) | (ids_BL[:, 1:] != generator.pad))
 
 
 def _allowed(generator: Generator, logp_BV: Tensor, step: int, most: int) -> Tensor:

@@ -1,9 +1,10 @@
-"""Train CLIP4IDC: stage one, adaptation, which brings sentences and pairs into one space.
+"""Train CLIP4IDC: stage one, adaptation, which brings sentences and pairs into one space; then captioning, if wanted.
 
 Guo et al. 2022, arXiv:2206.00629, section 3.2. Reference: sushizixin/CLIP4IDC, MIT. The best state is selected on the
 validation part (the reference selects on the test part).
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from quiver.encoders._patch.extract import Extractor, Source, extract, open
 from quiver.encoders._train import Outcome, first, fit, gathered
 from quiver.encoders._train import extract as text_features
 from quiver.encoders._train.reading import quarantine
+from quiver.encoders.clip4idc import caption_train
 from quiver.encoders.clip4idc.config import Config
 from quiver.encoders.clip4idc.data import Captions, Features, Fetch, Pixels, Sentences, gather
 from quiver.encoders.clip4idc.loss import contrast
@@ -49,7 +51,8 @@ class Lesson:
 def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) -> Outcome:
     """Train on sentences about changes, and the pairs of pictures (before and after) that they describe.
 
-    It leaves ``out/model`` with ``config.json``, ``model.safetensors``, and the files of what stands below it.
+    It leaves ``out/model`` with ``config.json``, ``model.safetensors``, the files of what stands below it, and with
+    ``caption.steps`` the generator of sentences in ``out/model/caption``.
 
     Args:
         learn: what is learnt from.
@@ -70,9 +73,11 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     lesson = prepare(captions, model.config, source, recipe, out)
     if isinstance(lesson.pictures, Features):
         model.pairs.measure(torch.from_numpy(lesson.pictures.rows[:MEASURED].astype(np.float32)).flatten(0, 1))
-    held = None
+    first_pairs = copy.deepcopy(model.pairs.state_dict())
+    seen, held = None, None
     if validation is not None:
-        held = fetch(prepare(gather(validation), model.config, source, recipe, out), model, recipe, out, distractors=0)
+        seen = prepare(gather(validation), model.config, source, recipe, out)
+        held = fetch(seen, model, recipe, out, distractors=0)
     if first():
         print(f"training on {lesson.captions.describe()}")
     outcome = fit(
@@ -86,7 +91,20 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     )
     if first():
         save(model, extractor, out / "model")
-    return outcome
+    if not recipe.caption.steps:
+        return outcome
+    if not recipe.caption.adapted:
+        model.pairs.load_state_dict(first_pairs)
+    both = None if seen is None or validation is None else (seen.captions, validation, seen.pictures)
+    return caption_train.tell(
+        model,
+        (lesson.captions, learn, lesson.pictures),
+        both,
+        out,
+        recipe=recipe.caption,
+        data=recipe.data,
+        base=recipe.loop,
+    )
 
 
 def build(recipe: Recipe, captions: Captions, source: Source | None, *, name: str) -> Clip4Idc:
