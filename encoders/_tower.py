@@ -12,6 +12,8 @@ from quiver.protocols import Reader
 from quiver.types import KEYS, Floats, Space
 
 T = TypeVar("T")
+#: Rows and columns of a picture by which equal ones are found before they are compared.
+_PROBED = 12
 Features = Callable[[Sequence[Any]], Floats]
 
 
@@ -89,6 +91,8 @@ def chunks(batch: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def averaged(features: Features, *, at_once: int) -> Features:
     """Make the features of sequences from those of their parts: the mean of their unit vectors.
 
+    Equal parts are embedded once: windows of a film that overlap have the same frames.
+
     Args:
         features: of one part, such as a frame.
         at_once: parts embedded together, which bounds memory whatever the number of sequences.
@@ -98,8 +102,30 @@ def averaged(features: Features, *, at_once: int) -> Features:
     """
 
     def features_of_sequences(batch: Sequence[Any]) -> Floats:
-        parts = [part for sequence in batch for part in sequence]
-        rows = [unit(features(chunk)) for chunk in chunks(parts, at_once)]
-        return mean(np.concatenate(rows), [len(sequence) for sequence in batch])
+        parts, places = distinct([part for sequence in batch for part in sequence])
+        rows = np.concatenate([unit(features(chunk)) for chunk in chunks(parts, at_once)])
+        return mean(rows[places], [len(sequence) for sequence in batch])
 
     return features_of_sequences
+
+
+def distinct(parts: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """Return the parts that differ, in order, and the position of each given part among them.
+
+    >>> distinct([np.zeros(3), np.ones(3), np.zeros(3)])[1]
+    [0, 1, 0]
+    """
+    kept: list[Any] = []
+    places: list[int] = []
+    alike: dict[bytes, list[int]] = {}
+    for part in parts:
+        array = np.asarray(part)
+        few = array[tuple(slice(None, None, max(1, size // _PROBED)) for size in array.shape[:2])]
+        group = alike.setdefault(few.tobytes(), [])
+        place = next((n for n in group if np.array_equal(kept[n], array)), None)
+        if place is None:
+            place = len(kept)
+            group.append(place)
+            kept.append(part)
+        places.append(place)
+    return kept, places

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from quiver.encoders import _pool
+from quiver.encoders._tower import averaged
 from quiver.errors import BadMedia
 
 
@@ -30,3 +31,20 @@ def test_runs_are_averaged() -> None:
     rows = [[1, 2], [3, 4], [5, 9], [1, 1], [0, 2]]
     np.testing.assert_allclose(_pool.mean(rows, [1, 3, 1]), [[1, 2], [3, 14 / 3], [0, 2]])
     assert _pool.mean(np.empty((0, 2)), []).shape == (0, 2)
+
+
+def test_equal_frames_of_several_clips_are_embedded_once():
+    frames = [np.full((40, 40, 3), level, np.uint8) for level in range(5)]
+    almost = frames[2].copy()
+    almost[1, 1] = 9  # between the rows and columns that are looked at first
+    asked = []
+
+    def features(batch):
+        asked.extend(batch)
+        return np.stack([[each.mean() + 1, each[1, 1, 0] + 1] for each in batch]).astype(np.float32)
+
+    clips = [np.stack(frames[:3]), np.stack(frames[1:4]), np.stack([almost, frames[4], frames[4]])]
+    found = averaged(features, at_once=2)(clips)
+    assert len(asked) == 6
+    for clip, row in zip(clips, found, strict=True):
+        assert row == pytest.approx(averaged(features, at_once=64)([clip])[0], abs=1e-6)

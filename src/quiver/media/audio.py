@@ -81,11 +81,7 @@ class AudioReader:
             if isinstance(source, np.ndarray):
                 return self._finish(_checked(source), self.seconds)
             start, seconds = self._window(source)
-            samples, rate, lead = _read(content(source), start, seconds)
-            samples = _resampled(samples, rate, self.rate)[round(lead * self.rate) :]
-            if not len(samples):
-                raise BadMedia(f"{_LATE} {start:g} s")
-            return self._finish(samples, seconds)
+            return self._made(*_read(content(source), start, seconds), start, seconds)
 
     def moments(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Samples | QuiverError]:
         """Yield the samples of windows of one file, or the error of each; the file is decoded in one pass.
@@ -99,26 +95,29 @@ class AudioReader:
                 with decoding(source):
                     opened = content(source)
                     sound = _sound(opened)
-                    track = None if sound else _Track(stack.enter_context(open_container(opened)), spans[0][0])
+                    if sound is None:
+                        track = _Track(stack.enter_context(open_container(opened)), spans[0][0])
+                    else:
+                        stack.enter_context(sound)
             except QuiverError as error:
                 yield from repeat(error, len(spans))
                 return
-            if sound is not None:
-                sound.close()  # it finds each window by its sample
             for start, stop in spans:
-                name = moment(source, start, stop)
+                seconds = stop - start if self.seconds is None else min(self.seconds, stop - start)
                 try:
-                    with decoding(name):
-                        samples = self(name) if track is None else self._cut(track, start, stop)
+                    with decoding(moment(source, start, stop)):
+                        if sound is None:
+                            samples = self._made(*track.cut(start, seconds), start, seconds)
+                        else:
+                            samples = self._made(*_part(sound, start, seconds), start, seconds)
                 except QuiverError as error:
                     yield error
                 else:
                     yield samples
 
-    def _cut(self, track: "_Track", start: float, stop: float) -> Samples:
-        seconds = stop - start if self.seconds is None else min(self.seconds, stop - start)
-        samples, lead = track.cut(start, start + seconds)
-        samples = _resampled(samples, track.rate, self.rate)[round(lead * self.rate) :]
+    def _made(self, samples: Samples, rate: int, lead: float, start: float, seconds: float | None) -> Samples:
+        """Resample what was read, and leave out ``lead`` seconds before the start."""
+        samples = _resampled(samples, rate, self.rate)[round(lead * self.rate) :]
         if not len(samples):
             raise BadMedia(f"{_LATE} {start:g} s")
         return self._finish(samples, seconds)
@@ -150,14 +149,15 @@ class _Track:
         self._first = round(begin * self.rate)
         self._fault: Exception | None = None
 
-    def cut(self, start: float, stop: float) -> tuple[Samples, float]:
-        """Return the samples of a window with a margin on both sides, and the time of those before it (s).
+    def cut(self, start: float, seconds: float) -> tuple[Samples, int, float]:
+        """Return the samples of a window with a margin on both sides, their rate, and the time of those before it (s).
 
         Windows have ascending starts: samples before this one are dropped.
 
         Raises:
             BadMedia: the track cannot be decoded so far, or ends before.
         """
+        stop = start + seconds
         low, high = max(0, round((start - _MARGIN) * self.rate)), round((stop + _MARGIN) * self.rate)
         parts = [self._held]
         count = self._first + len(self._held)
@@ -172,7 +172,7 @@ class _Track:
             raise self._fault or BadMedia(f"{_LATE} {start:g} s")
         if self._fault is not None and count < stop * self.rate:
             raise self._fault
-        return samples, start - low / self.rate
+        return samples, self.rate, start - low / self.rate
 
     def _next(self) -> Samples | None:
         if self._fault is not None:
@@ -257,17 +257,22 @@ def _read(opened: str | Buffer, start: float, seconds: float | None) -> tuple[Sa
     sound = _sound(opened)
     if sound is not None:
         with sound:
-            rate = sound.samplerate
-            if start and start * rate >= sound.frames:
-                raise BadMedia(f"{_LATE} {start:g} s")
-            first = max(0, round((start - _MARGIN) * rate))
-            if first:
-                sound.seek(first)
-            lead = start - first / rate
-            return _gather(_blocks(sound, first), _limit(seconds, rate, lead)), rate, lead
+            return _part(sound, start, seconds)
     with open_container(opened) as container:
         rate, begin, blocks = _track(container, start)
         return _gather(blocks, _limit(seconds, rate, start - begin)), rate, start - begin
+
+
+def _part(sound: "SoundFile", start: float, seconds: float | None) -> tuple[Samples, int, float]:
+    """Read a part of an open file; see ``_read``."""
+    rate = sound.samplerate
+    if start and start * rate >= sound.frames:
+        raise BadMedia(f"{_LATE} {start:g} s")
+    first = max(0, round((start - _MARGIN) * rate))
+    if first != sound.tell():
+        sound.seek(first)
+    lead = start - first / rate
+    return _gather(_blocks(sound, first), _limit(seconds, rate, lead)), rate, lead
 
 
 def _limit(seconds: float | None, rate: int, lead: float) -> int | None:
