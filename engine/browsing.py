@@ -11,7 +11,6 @@ from quiver.conditions import condition_of
 from quiver.engine.core.sql import among
 from quiver.engine.execution.differences import differences
 from quiver.engine.exporting import Exported, export
-from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.source.record import rebatch
 from quiver.engine.storage.scanning import Scan
@@ -25,7 +24,6 @@ class Browsing:
     """The items of a collection, without ranking."""
 
     _searcher: Searcher
-    _batcher: Batcher
     _background: Upkeep | None
 
     def __len__(self) -> int:
@@ -47,8 +45,7 @@ class Browsing:
         """
         if self._background is not None:
             self._background.wait()
-        with self._batcher.alone():
-            self._searcher.close()
+        self._searcher.close()
 
     def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``search``.
@@ -57,8 +54,7 @@ class Browsing:
             BadSpec: the condition is invalid.
         """
         condition = condition_of(where, params)
-        with self._batcher.alone():
-            return self._searcher.session().count(condition)
+        return self._searcher.session().count(condition)
 
     def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
         """Return where the pictures of each pair (before, after) differ, as the first encoder tells that can.
@@ -82,12 +78,11 @@ class Browsing:
             BadSpec: an id is not stored, without ``missing_ok``.
         """
         named = strings(ids, "get")
-        with self._batcher.alone():
-            session = self._searcher.session()
-            rows = session.table.rows(among("id", named))
-            found = {item["id"]: Item(**item) for item in session.items(rows).values()}
-            if not missing_ok:
-                check_stored(session.table, named, found)
+        session = self._searcher.session()
+        rows = session.table.rows(among("id", named))
+        found = {item["id"]: Item(**item) for item in session.items(rows).values()}
+        if not missing_ok:
+            check_stored(session.table, named, found)
         return [found[id] for id in named if id in found]
 
     def head(self, n: int = 5, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> list[Item]:
@@ -172,7 +167,6 @@ class Browsing:
         spaces: Sequence[str] | None = (),
     ) -> Scan:
         condition = condition_of(where, params)
-        with self._batcher.alone():
-            session = self._searcher.session()
-            sql = None if condition is None else session.sql(condition)
-            return Scan.of(session.table.at(session.table.version), columns, sql, spaces)
+        session = self._searcher.session()
+        sql = None if condition is None else session.sql(condition)
+        return Scan.of(session.table.at(session.table.version), columns, sql, spaces)

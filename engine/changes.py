@@ -24,7 +24,6 @@ from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.stored_roots import keep, roots_of
 from quiver.engine.ingest.sync import compare
 from quiver.engine.ingest.words import index_words
-from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.source.roots import Roots
@@ -83,11 +82,9 @@ class _Given:
 class Changes:
     """The writing side of one collection."""
 
-    def __init__(
-        self, searcher: Searcher, batcher: Batcher, quarantine: Quarantine, reach: Reach, background: Upkeep | None
-    ) -> None:
+    def __init__(self, searcher: Searcher, quarantine: Quarantine, reach: Reach, background: Upkeep | None) -> None:
         self._uri = searcher.uri
-        self._searcher, self._batcher = searcher, batcher
+        self._searcher = searcher
         self._quarantine, self._reach, self._background = quarantine, reach, background
         self._telling = tellers.Telling(searcher.uri, reach, quarantine, trusted=searcher.trusted)
 
@@ -263,8 +260,7 @@ class Changes:
     def prune(self, days: float) -> Pruned:
         """Remove old versions: see ``Collection.prune``."""
         pruned = prune(self.table(), days=days)
-        with self._batcher.alone():
-            self._searcher.session().reopen()
+        self._searcher.renew()
         return pruned
 
     def upkeep(self, work: Callable[[Session], T]) -> T:
@@ -273,28 +269,25 @@ class Changes:
         try:
             return work(apart)
         finally:
-            with self._batcher.alone():
-                self._searcher.session().reopen()
+            self._searcher.renew()
 
     def table(self, *, create: bool = False, roots: Roots | None = None) -> Table:
         """Open a separate table for a change, so that searches keep the version they read."""
-        with self._batcher.alone():
-            try:
-                self._searcher.session()
-            except NoCollection:
-                if not create or self._searcher.version is not None:
-                    raise
-                check_new(self._uri)
-                Table.create(f"{self._uri}/items.lance", roots=roots.all if roots else ())
+        try:
+            self._searcher.session()
+        except NoCollection:
+            if not create or self._searcher.version is not None:
+                raise
+            check_new(self._uri)
+            Table.create(f"{self._uri}/items.lance", roots=roots.all if roots else ())
         return Table(f"{self._uri}/items.lance", version=self._searcher.version)
 
     def _present(self) -> Table | None:
         """Return the table if there is one."""
-        with self._batcher.alone():
-            try:
-                return self._searcher.session().table
-            except NoCollection:
-                return None
+        try:
+            return self._searcher.session().table
+        except NoCollection:
+            return None
 
     def settle(self, table: Table, *, changed: bool) -> tuple[str, ...]:
         """Index ids and words, and compact the fragments of many small commits; returns notes for the user.

@@ -79,7 +79,7 @@ class Collection(Searching, Adding, Browsing):
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
         searcher = Searcher(uri, version=version, trusted=trust)
         super().__init__(searcher, Batcher(searcher))
-        self._changes = Changes(self._searcher, self._batcher, self._quarantine, self._reach, self._background)
+        self._changes = Changes(self._searcher, self._quarantine, self._reach, self._background)
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
@@ -221,8 +221,10 @@ class Collection(Searching, Adding, Browsing):
         Raises:
             BadSpec: there are no queries, their inputs differ in kind, or no scorer ranks their target.
         """
-        with self._batcher.alone():
+        try:
             return measure(self._session(), queries, scorer=scorer, k=k)
+        finally:
+            self._searcher.renew()
 
     def fit(
         self,
@@ -251,8 +253,10 @@ class Collection(Searching, Adding, Browsing):
         if isinstance(answers, str):
             raise BadSpec("answers must be a list with the id or ids of each query's right answers, not one string")
         right = [list(strings(each, "answers")) for each in answers]
-        with self._batcher.alone():
+        try:
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
+        finally:
+            self._searcher.renew()
 
     def relocate(self, old: str | Path, new: str | Path, *, check: bool = True) -> Relocated:
         """Tell the collection that files have moved: replace a folder in the references of all items.
@@ -306,8 +310,7 @@ class Collection(Searching, Adding, Browsing):
 
     def versions(self) -> list[dict[str, Any]]:
         """Return all versions: number, time and number of items."""
-        with self._batcher.alone():
-            return self._session().table.history()
+        return self._session().table.history()
 
     def prune(self, *, days: float = 7) -> Pruned:
         """Remove versions older than ``days``, and the files that only they use, to free disk space.
@@ -329,11 +332,10 @@ class Collection(Searching, Adding, Browsing):
 
     def info(self) -> dict[str, Any]:
         """Describe the collection: items by key, spaces, encoders, metadata, indexes, quarantine."""
-        with self._batcher.alone():
-            return summary(self.uri, self._session(), self._quarantine)
+        return summary(self.uri, self._session(), self._quarantine)
 
     def _session(self) -> Session:
-        """Open the collection, or move to its newest version; call it only within ``Batcher.alone``.
+        """Return the session at the newest version.
 
         Raises:
             BadCollection: there is no collection yet.

@@ -247,5 +247,4 @@ class Searching(ABC):
         Rows that match its condition are counted.
         """
         asked = one_of_both(query, given(locals()))
-        with self._batcher.alone():
-            return explain(self._searcher.session(), asked)
+        return explain(self._searcher.session(), asked)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,23 @@ from quiver.types import KEYS, Floats, Space
 
 #: Batch size of bridges.
 _TOGETHER = 8192
+#: Held while the encoder of a spec is loaded.
+_LOADING: dict[str, Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A loaded encoder with its spec."""
+    """A loaded encoder with its spec.
+
+    Attributes:
+        spec: the spec.
+        encoder: the encoder.
+        lock: held while a search uses it: models and tokenizers are not made for several threads.
+    """
 
     spec: str
     encoder: Encoder
+    lock: Any = field(default_factory=RLock, repr=False, compare=False)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -103,9 +113,14 @@ def _scorer(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=8)
 def load(spec: str) -> Loaded:
-    """Load the encoder a spec names, once per process."""
+    """Load the encoder a spec names, once per process; other encoders can be used meanwhile."""
+    with _LOADING.setdefault(spec, Lock()):
+        return _load(spec)
+
+
+@lru_cache(maxsize=8)
+def _load(spec: str) -> Loaded:
     return Loaded(spec, registry.load("encoders", spec))
 
 

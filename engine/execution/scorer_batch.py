@@ -7,8 +7,10 @@ Shapes: q queries, n candidates, m vectors of a probe.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,7 @@ class Composer:
         count: number of queries.
         residents: the stored vectors that it reads, by space.
         label: label of the stage that made it, for the trace.
+        lock: held while the scorer works; others get their turn between two blocks of candidates.
     """
 
     scorer: Scorer
@@ -42,6 +45,7 @@ class Composer:
     count: int
     residents: Mapping[Space, Resident]
     label: str
+    lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     @property
     def device(self) -> str:
@@ -55,7 +59,8 @@ class Composer:
             SpaceMismatch: the scorer returned probes in other spaces than it declared.
         """
         moments = {space: resident.moments() for space, resident in self.residents.items()}
-        made = self.scorer.probes(self.held, recipe.name, moments)
+        with self.lock:
+            made = self.scorer.probes(self.held, recipe.name, moments)
         if tuple(probe.space for probe in made) != recipe.spaces:
             said, asked = (", ".join(map(str, spaces)) for spaces in (recipe.spaces, (p.space for p in made)))
             raise SpaceMismatch(
@@ -73,7 +78,8 @@ class Composer:
         for at in range(0, len(rows), size):
             here, columns = self.gather(rows[at : at + size])
             for start in range(0, self.count, _QUERIES):
-                scores = self.scorer.score(self._part(start, start + _QUERIES), columns)
+                with self.lock:
+                    scores = self.scorer.score(self._part(start, start + _QUERIES), columns)
                 best.look(scores, here, start=start)
         return best.scores, best.rows
 
@@ -86,7 +92,9 @@ class Composer:
             for n, own in enumerate(block, start):
                 places = np.searchsorted(rows, np.intersect1d(rows, own))
                 theirs = {space: data[places] for space, data in columns.items()}
-                best.look(self.scorer.score(self._part(n, n + 1), theirs), rows[places], start=n)
+                with self.lock:
+                    scores = self.scorer.score(self._part(n, n + 1), theirs)
+                best.look(scores, rows[places], start=n)
         return best.scores, best.rows
 
     def terms(self, n: int, rows: Sequence[int]) -> list[dict[str, float]]:
@@ -103,7 +111,8 @@ class Composer:
 
     def terms_of(self, n: int, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
         """Return the score terms of query n for candidates given as vectors: (1, n) by name."""
-        return self.scorer.terms(self._part(n, n + 1), columns)
+        with self.lock:
+            return self.scorer.terms(self._part(n, n + 1), columns)
 
     def gather(self, rows: Rows) -> tuple[Rows, dict[Space, Floats]]:
         """Return the rows that have all vectors read by the scorer, ascending, and these vectors."""

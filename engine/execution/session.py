@@ -1,5 +1,6 @@
 """Session of a collection: the graph, columns and filter results kept in memory between queries."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -47,7 +48,7 @@ class QueryCache(Protocol):
 
 
 class Session:
-    """A table with a cache of all data read from it; a new version drops the stale parts.
+    """A table at one version, with a cache of all data read from it; several threads may search it at once.
 
     Attributes:
         table: the dataset.
@@ -78,29 +79,51 @@ class Session:
         return trust.Reach(self.reach.collection, everything=self.trusted)
 
     def refresh(self) -> None:
-        """Move to the newest version."""
+        """Move to the newest version; only for a session that no other thread uses."""
         self.table.refresh()
         if self.table.version != self._version:
             self.forget()
             self._version = self.table.version
 
+    def newest(self) -> "Session":
+        """Return a session at the newest version: this one if there is no newer version, else another one.
+
+        The two share indexes, vectors and metadata that both versions have. This one stays at its version, so that
+        answers that began on it are not disturbed.
+        """
+        table = self.table.newest()
+        return self if table is self.table else self._at(table)
+
+    def renewed(self) -> "Session":
+        """Return a session at the same version that reads statistics and index files anew."""
+        return self._at(self.table, reopen=True)
+
+    def _at(self, table: Table, *, reopen: bool = False) -> "Session":
+        other = copy.copy(self)
+        other.table = table
+        other.forget()
+        other._version = table.version
+        self.shelf.table = table
+        other._residents = {
+            column: resident.at(table, other._cross_into(column), reopen=reopen)
+            for column, resident in list(self._residents.items())
+        }
+        return other
+
     def forget(self) -> None:
         """Drop cached data, because a file beside the table, such as an index, has changed."""
-        self._known.clear()
-        self._asked.clear()
-
-    def reopen(self) -> None:
-        """Drop cached data and reopen index files, since new ones may have been built."""
-        self.forget()
-        for resident in self._residents.values():
-            resident.reopen()
+        self._known, self._asked = {}, {}
 
     def resident(self, column: Column | Derived) -> Resident:
         """A searchable column."""
-        if column not in self._residents:
-            over = partial(self.cross, column.bridges) if isinstance(column, Derived) else None
-            self._residents[column] = Resident(self.table, column, cache=self.cache, cross=over)
-        return self._residents[column]
+        found = self._residents.get(column)
+        if found is None:
+            fresh = Resident(self.table, column, cache=self.cache, cross=self._cross_into(column))
+            found = self._residents.setdefault(column, fresh)
+        return found
+
+    def _cross_into(self, column: Column | Derived) -> Callable[[Floats], Floats] | None:
+        return partial(self.cross, column.bridges) if isinstance(column, Derived) else None
 
     def encoder(self, spec: str) -> Loaded:
         """A loaded encoder of this collection, checked against the manifest."""
@@ -113,9 +136,8 @@ class Session:
 
     def pace(self, composition: Composition) -> Pace:
         """The latency of a scorer of this collection; every use of the scorer updates it."""
-        if composition not in self._paces:
-            self._paces[composition] = Pace.read(self.cache.root, composition)
-        return self._paces[composition]
+        found = self._paces.get(composition)
+        return found or self._paces.setdefault(composition, Pace.read(self.cache.root, composition))
 
     def cross(self, crossings: Sequence[Crossing], vectors: Floats) -> Floats:
         """Map vectors (n, dim) over bridges, one after the other."""
@@ -271,10 +293,11 @@ class Session:
         known = self._known if of is None or isinstance(of, Column | Derived) else self._asked
         found = known.get((what, of), _UNREAD)
         if found is _UNREAD:
+            limited = known is self._asked
             found = read()
-            if len(known) > _CONDITIONS and known is self._asked:
+            if limited and len(known) > _CONDITIONS:
                 known.clear()
-            known[what, of] = found
+            found = known.setdefault((what, of), found)  # of two threads that read it, both take the first
         return found
 
 

@@ -1,6 +1,10 @@
-"""Searcher of one collection: opens its session on first use, and moves to the newest version before every batch."""
+"""Searcher of one collection: opens its session on first use, and moves to the newest version before every batch.
+
+A session stays at its version: an answer that has begun is not disturbed by a newer one.
+"""
 
 from collections.abc import Sequence
+from threading import Lock
 
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
@@ -15,7 +19,7 @@ from quiver.types import Query
 
 
 class Searcher:
-    """Answers queries at the newest version of a collection, or at a fixed one. Use it from one thread at a time.
+    """Answers queries at the newest version of a collection, or at a fixed one; for any number of threads.
 
     Attributes:
         uri: URI of the collection.
@@ -29,33 +33,43 @@ class Searcher:
         self.version = version
         self._opened: Session | None = None
         self._closed = False
+        self._moving = Lock()
 
     def close(self) -> None:
         """Release the session; the searcher cannot be used any more."""
-        self._opened, self._closed = None, True
+        with self._moving:
+            self._opened, self._closed = None, True
+
+    def renew(self) -> None:
+        """Read statistics and index files anew from the next search on, because they have changed."""
+        with self._moving:
+            if self._opened is not None:
+                self._opened = self._opened.renewed()
 
     def session(self) -> Session:
-        """Open the collection, or move to its newest version.
+        """Return the session at the newest version; opens the collection if necessary.
 
         Raises:
             BadCollection: there is no collection at the URI, or no such version.
             BadSpec: it was closed.
         """
-        if self._closed:
-            raise BadSpec(f"{self.uri} was closed: quiver.open({self.uri!r}) opens it again")
-        if self._opened is None:
-            if (folder := local_path(self.uri)) is not None:
-                with accepting(self.trusted):
-                    check_links(folder)
-            try:
-                table = Table(f"{self.uri}/items.lance", version=self.version)
-            except NoCollection as error:
-                raise NoCollection(absence(self.uri)) from error
+        with self._moving:
+            if self._closed:
+                raise BadSpec(f"{self.uri} was closed: quiver.open({self.uri!r}) opens it again")
+            self._opened = self._open() if self._opened is None else self._opened.newest()
+            return self._opened
+
+    def _open(self) -> Session:
+        if (folder := local_path(self.uri)) is not None:
             with accepting(self.trusted):
-                check_places(self.uri, (base.path for base in table.dataset.base_paths().values()))
-            self._opened = Session(table, cache=Cache(self.uri), trusted=self.trusted)
-        self._opened.refresh()
-        return self._opened
+                check_links(folder)
+        try:
+            table = Table(f"{self.uri}/items.lance", version=self.version)
+        except NoCollection as error:
+            raise NoCollection(absence(self.uri)) from error
+        with accepting(self.trusted):
+            check_places(self.uri, (base.path for base in table.dataset.base_paths().values()))
+        return Session(table, cache=Cache(self.uri), trusted=self.trusted).newest()
 
     def answer(self, queries: Sequence[Query], started: float) -> Results:
         """Answer queries, in their order; ``started`` is when their budgets began, as ``perf_counter`` counts."""

@@ -66,7 +66,7 @@ class _StoredLatency:
 
 @dataclass(slots=True)
 class Pace:
-    """Latency estimates of a scorer on one machine and device.
+    """Latency estimates of a scorer on one machine and device; several threads may read and update them.
 
     Attributes:
         path: file of the estimates.
@@ -92,7 +92,7 @@ class Pace:
         """Drop the estimates if they are from another device."""
         if device != self.device:
             self.device = device
-            self.spans.clear()
+            self.spans = {}
         return self
 
     @property
@@ -128,7 +128,7 @@ class Pace:
                 each.mean, each.off = each.mean * ratio, each.off * ratio
         self._noted = monotonic() if what in SIZES else self._noted
         if span is None:
-            self.spans[name] = Span(ms, ms / 4, first=True)
+            self.spans = {**self.spans, name: Span(ms, ms / 4, first=True)}  # others may be reading the old one
         elif name in self._seen:
             span.note(ms)
         self._seen.add(name)

@@ -8,7 +8,8 @@ its bridges; only changed fragments are computed again.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -141,10 +142,28 @@ class Resident:
         self._loaded: dict[str, LoadedIndex] = {}
         self._opening: dict[str, tuple[str | None, Future[tuple[Index, dict[int, str]] | None]]] = {}
         self._attached: Attached | None = None
+        self._changing = RLock()
         self._version = -1
         self._fragments: dict[int, Fragment] = {}
         self._rows: dict[int, Rows] = {}
         self._squares: dict[int, tuple[tuple[str, str], NDArray[np.float64], int]] = {}
+
+    def at(self, table: Table, cross: Callable[[Floats], Floats] | None, *, reopen: bool = False) -> "Resident":
+        """Return the column at another version of the table; the two share what both have, and neither moves the other.
+
+        Args:
+            table: the table at that version.
+            cross: as in the constructor.
+            reopen: whether to open index files anew.
+        """
+        other = Resident(table, self.column, cache=self.cache, cross=cross)
+        with self._changing:
+            kept = {kind: each for kind, each in self._loaded.items() if kind == "exact" or not reopen}
+            other._loaded = {kind: replace(each) for kind, each in kept.items()}
+            other._opening = {} if reopen else dict(self._opening)
+            other._version, other._fragments = self._version, self._fragments
+            other._rows, other._squares = dict(self._rows), dict(self._squares)
+        return other
 
     def search(
         self, kind: str, queries: Floats, k: int, *, allow: Rows | None, spend: Mapping[str, int] | None = None
@@ -164,14 +183,19 @@ class Resident:
 
     def attached(self, spend: Mapping[str, int] | None = None) -> Index:
         """Return Lance's index on disk at the current version, with some of its settings changed."""
-        if self._attached is None or self._attached.version != self.table.version:
-            attach = registry.module("indexers", "lance").attach
-            index = attach(self.table.dataset, self.column.name, self.column.space)
-            self._attached = Attached(self.table.version, Tuned(index))
-        return self._attached.tuned.spending(spend or {})
+        with self._changing:
+            if self._attached is None or self._attached.version != self.table.version:
+                attach = registry.module("indexers", "lance").attach
+                index = attach(self.table.dataset, self.column.name, self.column.space)
+                self._attached = Attached(self.table.version, Tuned(index))
+            return self._attached.tuned.spending(spend or {})
 
     def load(self, kind: str) -> LoadedIndex:
-        """Load an index if necessary, and bring it up to date."""
+        """Load an index if necessary, and bring it up to date; several threads may search it then."""
+        with self._changing:
+            return self._load(kind)
+
+    def _load(self, kind: str) -> LoadedIndex:
         self._look()
         loaded = self._loaded.get(kind)
         if loaded is None:
@@ -203,10 +227,6 @@ class Resident:
         fresh = LoadedIndex(*found, np.empty(0, np.int64), stamp=stamp)
         self._renew(fresh)
         return fresh
-
-    def reopen(self) -> None:
-        """Drop every opened index, so that the next search opens the current files."""
-        self._loaded = {kind: loaded for kind, loaded in self._loaded.items() if kind == "exact"}
 
     def forget(self, kind: str) -> None:
         """Drop an index, so that the next search opens it anew."""
@@ -330,6 +350,10 @@ class Resident:
 
     def moments(self) -> Floats:
         """Return the mean of the squared vectors, (dim,); only fragments that changed are read again."""
+        with self._changing:
+            return self._moments()
+
+    def _moments(self) -> Floats:
         self._look()
         for number in set(self._squares).difference(self._fragments):
             del self._squares[number]

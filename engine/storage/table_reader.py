@@ -1,11 +1,12 @@
 """The dataset of a collection as it is read: its schema, rows, vectors and fragments, at one version at a time."""
 
+import copy
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import lance
 import numpy as np
@@ -137,19 +138,27 @@ class TableReader:
         return dict(self._header().get("defaults", {}))
 
     def refresh(self) -> None:
-        """Move to the newest version, unless a fixed version was chosen.
+        """Move to the newest version, unless a fixed version was chosen."""
+        newest = self.newest()
+        self.dataset, self._newest = newest.dataset, newest._newest
 
-        This opens another dataset object, since other threads cannot read one that moves.
+    def newest(self) -> Self:
+        """Return the table at its newest version: itself if there is no newer one, else another object.
+
+        Other threads cannot read a dataset object that moves, so this one stays where it is.
         """
         if self.pinned:
-            return
+            return self
         version = self.version
         sight = self._watch.look(version)
         if sight is not None and sight == self._newest:
-            return
-        if (latest := self.dataset.latest_version) != version:
-            self.dataset = self.dataset.checkout_version(latest)
-        self._newest = sight if latest == version and self._watch.named(version) else None
+            return self
+        if (latest := self.dataset.latest_version) == version:
+            self._newest = sight if self._watch.named(version) else None
+            return self
+        moved = copy.copy(self)
+        moved.dataset, moved._newest = self.dataset.checkout_version(latest), None
+        return moved
 
     def history(self) -> list[dict[str, Any]]:
         """Return every version: number, time and rows."""

@@ -208,7 +208,7 @@ class ScorerSample:
         pace = self.session.pace(self.scorer.composition).on(composer.device)
         rows = composer.residents[self.scorer.composition.reads[0]].rows()[: SIZES[0]]
         _, columns = composer.gather(rows)
-        pace.spans.clear()
+        pace.spans = {}
         for size in (size for size in SIZES if size <= len(rows)):
             for n in range(-1, len(context.queries)):
                 started = perf_counter()

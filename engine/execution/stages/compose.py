@@ -36,10 +36,13 @@ class Compose:
     def run(self, context: Context) -> int:
         """Embed the queries and make the probes for the following recall stages; return the number of queries."""
         session, composition = context.session, self.composition
-        scorer = session.scorer(composition)
+        loaded = session.encoder(composition.encoder)
+        scorer = loaded.scorer(composition)
         residents = dict(zip(composition.reads, map(session.resident, self.columns), strict=True))
         context.composition = composition
-        context.composer = Composer(scorer, self._hold(context, scorer), len(context.queries), residents, self.label)
+        with loaded.lock:
+            held = self._hold(context, scorer)
+        context.composer = Composer(scorer, held, len(context.queries), residents, self.label, loaded.lock)
         if self.recipe is not None:
             probes = context.composer.probes(self.recipe)
             context.probes = dict(zip(composition.asks(self.recipe), probes, strict=True))

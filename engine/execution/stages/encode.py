@@ -34,7 +34,9 @@ class Encode:
         loaded = context.session.encoder(self.encoder)
         reader = loaded.encoder.reader(self.key)
         sources = [sources_of(query.media, self.key) for query in context.queries]
-        vectors = loaded.embed_query(self.key, [reader(source) for each in sources for source in each], self.space)
+        with loaded.lock:
+            read = [reader(source) for each in sources for source in each]
+            vectors = loaded.embed_query(self.key, read, self.space)
         if context.query.reduce == "max":
             return vectors.reshape(len(sources), -1, self.space.dim)
         if len(vectors) == len(sources):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.engine.serving.batcher import Batcher, _Ticket
+from quiver.engine.execution.query_batch import batch_of
+from quiver.engine.serving.batcher import Batcher, _Ticket, lane_of
 from quiver.engine.storage.column_index import Resident
 from quiver.errors import BadSpec, QuiverError, SpaceMismatch
 from quiver.types import Query
@@ -86,7 +87,7 @@ def late(batcher, slow, asked):
 
 def test_who_comes_meanwhile_is_answered_together():
     slow = Slow()
-    batcher = Batcher(slow)
+    batcher = Batcher(slow, width=1)
     done = late(batcher, slow, [["a"], ["b", "c"], ["d"]])
     assert [each.result() for each in done] == [
         ["answer first"],
@@ -99,23 +100,66 @@ def test_who_comes_meanwhile_is_answered_together():
 
 def test_queries_of_others_are_asked_again_without_the_one_that_is_bad():
     slow = Slow()
-    done = late(Batcher(slow), slow, [["a"], ["bad"], ["c"]])
+    done = late(Batcher(slow, width=1), slow, [["a"], ["bad"], ["c"]])
     assert [each.result() for each in (done[1], done[3])] == [["answer a"], ["answer c"]]
     with pytest.raises(BadSpec, match="bad"):
         done[2].result()
 
 
-def test_whoever_is_alone_keeps_searches_waiting_and_lets_them_in_afterwards():
-    slow = Slow()
-    slow.let.set()
-    batcher = Batcher(slow)
-    with ThreadPoolExecutor(2) as pool:
-        with batcher.alone():
-            asked = pool.submit(batcher.ask, ["a"])
-            while not batcher._waiting:
-                pass
-            assert not slow.batches
-        assert asked.result() == ["answer a"]
+class Gates:
+    """Answers a query when its own gate is opened; it keeps how many were answered at once."""
+
+    def __init__(self, *names):
+        self.gates = {name: threading.Event() for name in names}
+        self.begun = {name: threading.Event() for name in names}
+        self.batches = []
+
+    def answer(self, queries, started):
+        self.batches.append(list(queries))
+        for query in queries:
+            self.begun[query.where].set()
+        for query in queries:
+            assert self.gates[query.where].wait(10)
+        return [f"answer {query.where}" for query in queries]
+
+
+def test_a_slow_request_does_not_hold_up_requests_of_another_shape():
+    gates = Gates("slow", "quick")
+    gates.gates["quick"].set()
+    batcher = Batcher(gates)
+    with ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(batcher.ask, [Query({"text": "x"}, where="slow")]) for _ in range(3)]
+        assert gates.begun["slow"].wait(10)
+        assert batcher.ask([Query({"text": "x"}, where="quick")]) == ["answer quick"]
+        assert not any(each.done() for each in slow)
+        gates.gates["slow"].set()
+        assert [each.result(10) for each in slow] == [["answer slow"]] * 3
+    assert not batcher._busy and not batcher._waiting
+
+
+def test_two_batches_of_one_shape_run_at_the_same_time_and_the_rest_joins_the_next():
+    gates = Gates("same")
+    batcher = Batcher(gates, width=2)
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(batcher.ask, [Query({"text": "x"}, where="same")]) for _ in range(6)]
+        while len(batcher._waiting) < 4:
+            pass
+        assert [len(batch) for batch in gates.batches] == [1, 1]
+        gates.gates["same"].set()
+        assert [each.result(10) for each in asked] == [["answer same"]] * 6
+    assert sum(len(batch) for batch in gates.batches) == 6 and not batcher._busy
+
+
+def test_queries_share_a_lane_if_they_differ_only_in_contents():
+    def lane(**settings):
+        return lane_of([Query(**{"media": {"text": "a"}, **settings})])
+
+    assert lane() == lane(media={"text": "b"}) == lane(weights={"text": 2}) == lane(exclude=("x",))
+    assert len({lane(), lane(k=3), lane(where="n > 3"), lane(scorer="none"), lane(media={"image": "a.jpg"})}) == 5
+    vectors = {"made": np.zeros((40, 16), np.float32)}
+    assert lane_of(batch_of({"vectors": vectors})) != lane_of([Query(vectors={"made": vectors["made"][0]})])
+    mixed = [Query({"text": "a"}), Query({"text": "a"}, k=3)]
+    assert lane_of(mixed) != lane_of(mixed)
 
 
 class Panic(BaseException):
@@ -145,7 +189,7 @@ class Raising(Slow):
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, SystemExit, KeyboardInterrupt, GeneratorExit, Panic])
 def test_whatever_a_query_raises_the_others_of_its_batch_get_their_answers(kind):
     slow = Raising()
-    done = late(Batcher(slow), slow, [["a"], [kind("told")], ["c", "d"]])
+    done = late(Batcher(slow, width=1), slow, [["a"], [kind("told")], ["c", "d"]])
     assert done[1].result() == ["answer a"] and done[3].result() == ["answer c", "answer d"]
     raised = done[2].exception()
     if kind is Panic:
@@ -157,7 +201,7 @@ def test_whatever_a_query_raises_the_others_of_its_batch_get_their_answers(kind)
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, Panic])
 def test_a_batch_that_fails_only_as_a_whole_is_answered_one_by_one(kind):
     slow = Raising(joint=kind("too much at once"))
-    done = late(Batcher(slow), slow, [["a"], ["b"], ["c"]])
+    done = late(Batcher(slow, width=1), slow, [["a"], ["b"], ["c"]])
     assert [each.result() for each in done[1:]] == [["answer a"], ["answer b"], ["answer c"]]
 
 
@@ -171,7 +215,7 @@ def test_ctrl_c_ends_the_thread_that_leads_and_nobody_else():
             raise KeyboardInterrupt  # as a signal does, in the main thread only
         return [f"answer {query}" for query in queries]
 
-    batcher = Batcher(Answers(answer))
+    batcher = Batcher(Answers(answer), width=1)
 
     def ask(name):
         assert begun.wait(10)
@@ -195,7 +239,7 @@ def test_ctrl_c_ends_the_thread_that_leads_and_nobody_else():
 
 
 def test_ctrl_c_while_a_batch_of_several_is_answered_leaves_the_others_waiting_for_the_next_leader():
-    batcher, first, seen = Batcher(Answers(lambda queries, started: answer(queries))), threading.Event(), []
+    batcher, first, seen = Batcher(Answers(lambda queries, started: answer(queries)), width=1), threading.Event(), []
 
     def answer(queries):
         seen.append(list(queries))
@@ -234,7 +278,8 @@ def test_ctrl_c_while_a_batch_of_several_is_answered_leaves_the_others_waiting_f
 
 
 def test_an_interrupt_while_waiting_leaves_nobody_stuck():
-    batcher = Batcher(Answers(lambda queries, started: list(queries)))
+    let = threading.Event()
+    batcher = Batcher(Answers(lambda queries, started: list(queries) if let.wait(10) else []), width=1)
     waiting = threading.Event()
 
     class Interrupted(threading.Event):
@@ -242,8 +287,11 @@ def test_an_interrupt_while_waiting_leaves_nobody_stuck():
             waiting.set()
             raise KeyboardInterrupt
 
-    with batcher.alone():
-        ticket = _Ticket(["a"])
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(batcher.ask, ["first"])
+        while not batcher._busy:
+            pass
+        ticket = _Ticket(["a"], lane_of(["a"]))
         ticket.turn = Interrupted()
         with pytest.raises(KeyboardInterrupt):
             try:
@@ -251,6 +299,8 @@ def test_an_interrupt_while_waiting_leaves_nobody_stuck():
             finally:
                 batcher._leave(ticket)
         assert waiting.is_set() and not batcher._waiting
+        let.set()
+        assert first.result(10) == ["first"]
     assert batcher.ask(["b"]) == ["b"]
 
 
