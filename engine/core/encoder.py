@@ -113,14 +113,9 @@ def _scorer(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def load(spec: str) -> Loaded:
-    """Load the encoder a spec names, once per process; other encoders can be used meanwhile."""
-    with _LOADING.setdefault(spec, Lock()):
-        return _load(spec)
-
-
 @lru_cache(maxsize=8)
-def _load(spec: str) -> Loaded:
+def load(spec: str) -> Loaded:
+    """Load the encoder a spec names, once per process."""
     return Loaded(spec, registry.load("encoders", spec))
 
 
@@ -137,7 +132,8 @@ def load_checked(spec: str, described: Mapping[str, Any], *, place: str) -> Load
         SpaceMismatch: its weights or preprocessing have changed since.
     """
     trust.check(spec, place=place)
-    loaded = load(spec)
+    with _LOADING.setdefault(spec, Lock()):  # others can be used meanwhile
+        loaded = load(spec)
     now = loaded.describe()
     for key, spaces in described["keys"].items():
         if now["keys"].get(key) != spaces:
