@@ -64,8 +64,7 @@ class Browsing:
             more; None for a pair that cannot be read, and for all if no encoder of the collection is a
             ``PairExplainer``.
         """
-        with self._batcher.alone():
-            return differences(self._searcher.session(), pairs)
+        return differences(self._searcher.session(), pairs)
 
     def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
         """Return the stored items among these ids, in the order of the ids.
