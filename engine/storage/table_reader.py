@@ -17,6 +17,7 @@ from quiver.engine.core.column import Column
 from quiver.engine.core.condition import Compiled, compile
 from quiver.engine.core.metadata import names_of
 from quiver.engine.core.sql import Sql, among, present
+from quiver.engine.storage import lance_cache
 from quiver.engine.storage.lance_errors import is_lance, reading, unreadable
 from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.unknown_ids import check_stored
@@ -60,7 +61,12 @@ def _opened(uri: str, version: int | None) -> lance.LanceDataset:
     """Open a dataset; look again if another process created it between the failure and its diagnosis."""
     for last in (False, True):
         try:
-            return lance.dataset(uri, version=version)
+            return lance.dataset(
+                uri,
+                version=version,
+                index_cache_size_bytes=lance_cache.index_bytes(uri),
+                metadata_cache_size_bytes=lance_cache.METADATA,
+            )
         except BaseException as error:
             if not is_lance(error):
                 raise
