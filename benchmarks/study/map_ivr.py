@@ -203,7 +203,8 @@ def baselines(part: Part, given: argparse.Namespace) -> list[Line]:
         stills = extract(given.plain, "image", part.pairs.stills, cache=given.cache)[0]
         whole = extract(given.plain, "video", part.pairs.clips, cache=given.cache)[0]
         lines.append(Line("plain features", [part.measured(stills @ whole.T)]))
-        cut = extract_clips(f"{given.plain} frames=1", part.pairs.clips, Windows(given.frames), cache=given.cache)
+        single = given.single or f"{given.plain} frames=1"
+        cut = extract_clips(single, part.pairs.clips, Windows(given.frames), cache=given.cache)
         nearest = np.full((len(stills), cut.count), -1.0, np.float32)
         np.maximum.at(nearest.T, cut.owner, cut.rows @ stills.T)
         lines.append(Line("best frame", [part.measured(nearest)]))
@@ -268,6 +269,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--image", required=True, help="frozen encoders of stills")
     parser.add_argument("--video", required=True, help="frozen encoders of clips")
     parser.add_argument("--plain", default="", help="encoder of stills and clips in one space, for the plain baselines")
+    parser.add_argument("--single", default="", help="the same for single frames; by default --plain with frames=1")
     parser.add_argument("--frames", type=int, default=8, help="frames of the baseline of single frames")
     parser.add_argument("--probe", default="", help="metadata columns for linear probes, such as person")
     parser.add_argument("--preset", default="cpu", choices=sorted(train.PRESETS))

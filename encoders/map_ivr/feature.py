@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from quiver.encoders import _frozen
 from quiver.encoders._train import extract
 from quiver.encoders._train.reading import attempt
 from quiver.encoders.map_ivr.data import Pairs
@@ -69,7 +70,10 @@ def extract_clips(spec: str, clips: Sequence[Any], windows: Windows, *, cache: P
         refs += own
         owner += [number] * len(own)
         scores += score
-    rows, readable = extract(spec, "video", refs, cache=cache)
+    # One by one, so that another mixture of encoders finds them in the cache.
+    found = [extract(each, "video", refs, cache=cache) for each in _frozen.split(spec)]
+    rows = np.concatenate([part for part, _ in found], axis=1)
+    readable = np.logical_and.reduce([mask for _, mask in found])
     told = np.array([np.nan if score is None else score for score in scores], np.float64)
     return Cut(rows[readable], np.array(owner, np.int64)[readable], told[readable], len(clips))
 

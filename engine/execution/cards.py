@@ -44,17 +44,23 @@ def readable(media: Mapping[str, Any], hidden: Callable[[str], str | None]) -> d
 def card(
     hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str, *, maps: Floats | None = None
 ) -> str:
-    """Show a hit with its score, metadata and media, and with ``maps`` where its two pictures differ."""
+    """Show a hit with its score and the terms of it, metadata and media; with ``maps`` where its two pictures differ."""
     says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
     )
     found = "; ".join(f"{stage}: {said(values)}" for stage, values in hit.trace.items())
     more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
-    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{more}"
+    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{_terms(hit)}{more}"
     shown = pictures(media, target) + ("" if maps is None else highlighted(media, maps))
     kind = f" class={mark}" if mark else ""
     return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _terms(hit: Hit) -> str:
+    """Return the terms of a hit's score; empty if there is one term alone, which is the score."""
+    terms = [values for values in hit.trace.values() if "rank" not in values and len(values) > 1]
+    return "".join(f"<p class=note>{escape(said(values))}</p>" for values in terms)
 
 
 def said(values: Mapping[str, float]) -> str:

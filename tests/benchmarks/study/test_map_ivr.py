@@ -87,7 +87,7 @@ def test_the_best_frame_is_the_largest_cosine_of_a_clip_with_the_still(tmp_path:
     from quiver.encoders.map_ivr.window import uniform
 
     spec = f"world track=image_gesture count=10 size=32 folder={tmp_path}/world split=test"
-    given = argparse.Namespace(image="classic", plain="classic", frames=3, cache=tmp_path / "features")
+    given = argparse.Namespace(image="classic", plain="classic", single="", frames=3, cache=tmp_path / "features")
     part = map_ivr.Part.of(spec, given)
     lines = {line.name: line for line in map_ivr.baselines(part, given)}
     task = load(spec)

@@ -261,3 +261,17 @@ def test_a_file_with_sound_alone_is_no_clip(encoder, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(8000), 8000)
     with pytest.raises(NoVideo, match="holds sound, but no video"):
         encoder.reader("video")(str(tmp_path / "a.wav"))
+
+
+def test_a_page_shows_the_still_the_clips_and_both_terms_of_their_scores(shelf, task, tmp_path):
+    from quiver.engine.contact_sheet import write
+
+    query = Query(media={"image": still_of(task)}, target="video", k=2)
+    answer = shelf.search(query)
+    write(tmp_path / "page.html", [(query, answer)], collection=shelf)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg") >= 3  # the still, and a frame of each clip
+    assert page.count("<video") == 2
+    for hit in answer:
+        terms = hit.trace["compose map_ivr"]
+        assert f"appearance {terms['appearance']:.4f}, motion {terms['motion']:.4f}" in page
