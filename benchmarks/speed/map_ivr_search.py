@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from quiver.benchmarks.machine import commit, machine, versions
+from quiver.benchmarks.metric.measure import Doubles
 from quiver.encoders import _pool
 from quiver.encoders.map_ivr.config import Config, Features
 from quiver.encoders.map_ivr.loss import losses
@@ -62,13 +63,13 @@ class Bed:
     """Everything that is searched.
 
     Attributes:
-        collection: holds the joint vectors. appearance, features: (n, D) and (n, F), of length 1.
+        collection: holds the joint vectors. appearance, features: (n, D) and (n, F) float64, of length 1.
         asked: (q, D) appearance vectors of queries. rebuilt: (q, H, F) rebuilt clips.
     """
 
     collection: Collection
-    appearance: Floats
-    features: Floats
+    appearance: Doubles
+    features: Doubles
     asked: Floats
     rebuilt: Floats
 
@@ -77,10 +78,10 @@ class Bed:
         seen = np.repeat(self.asked[:, None], h, axis=1)
         return np.concatenate([(1 - BLEND) * seen, BLEND * self.rebuilt[:, :h]], axis=2)
 
-    def naive(self, query: int, h: int) -> np.ndarray[Any, Any]:
+    def naive(self, query: int, h: int) -> Doubles:
         """Return 1 - S_all of every clip by definition, in float64."""
-        s_a = 1 - self.appearance.astype(np.float64) @ self.asked[query]
-        s_v = (1 - self.features.astype(np.float64) @ self.rebuilt[query, :h].T).min(axis=1)
+        s_a = 1 - self.appearance @ self.asked[query]
+        s_v = (1 - self.features @ self.rebuilt[query, :h].T).min(axis=1)
         return 1 - ((1 - BLEND) * s_a + BLEND * s_v)
 
 
@@ -105,7 +106,8 @@ def bed(rows: int, queries: int, widths: tuple[int, int], folder: Path, *, seed:
     collection = collection_at(folder / "clips")
     joint = np.concatenate([appearance, clips], axis=1)
     collection.add_vectors(joint, ids=[str(n) for n in range(rows)], space=SPACE, metric="dot", progress=False)
-    return Bed(collection, appearance, clips, _pool.unit(asked.numpy()), rebuilt)
+    wide = (appearance.astype(np.float64), clips.astype(np.float64))
+    return Bed(collection, *wide, _pool.unit(asked.numpy()), rebuilt)
 
 
 def _trained(dim: int, width: int, made: Any, rng: np.random.Generator) -> MapIvr:

@@ -167,19 +167,22 @@ def _components(clips: Sequence[Item], stills: Sequence[_Still]) -> list[tuple[s
     rows, columns = np.array(links, np.int64).reshape(-1, 2).T
     graph = sparse.coo_array((np.ones(len(rows)), (rows, len(stills) + columns)), shape=[len(stills) + len(clips)] * 2)
     _, part = sparse.csgraph.connected_components(graph, directed=False)
-    numbers = part[len(stills) :].tolist()
-    names = _named(numbers, clips)
-    return [(names[number],) for number in numbers]
+    numbers = part[len(stills) :]
+    linked = np.unique(columns)  # an unlinked clip, which answers no still, is of the activity that its column says
+    column = _naming(numbers[linked].tolist(), [clips[row] for row in linked.tolist()])
+    if column is not None:
+        return [(str(item.meta.get(column)),) for item in clips]
+    order = {number: place + 1 for place, number in enumerate(np.unique(numbers).tolist())}
+    return [(f"{UNNAMED}{order[number]}",) for number in numbers.tolist()]
 
 
-def _named(numbers: Sequence[int], clips: Sequence[Item]) -> dict[int, str]:
-    """Name components by a column that has one value in each and another in every other, else by number."""
-    distinct = set(numbers)
+def _naming(numbers: Sequence[int], clips: Sequence[Item]) -> str | None:
+    """Return the column that has one value in each component and another in every other; None if there is none."""
     for column in sorted({name for item in clips for name in item.meta}):
         pairs = {(number, str(item.meta.get(column))) for number, item in zip(numbers, clips, strict=True)}
-        if len(pairs) == len({value for _, value in pairs}) == len(distinct):
-            return dict(pairs)
-    return {number: f"{UNNAMED}{place + 1}" for place, number in enumerate(sorted(distinct))}
+        if len(pairs) == len({value for _, value in pairs}) == len(set(numbers)):
+            return column
+    return None
 
 
 #: Begins the names of activities that no column names; such names mean nothing in another task.

@@ -43,6 +43,12 @@ def test_activities_are_a_column_or_what_answers_the_same_stills(label):
     assert pairs.shown == [("dig",), ("dig",), ("row",), ("row",), ("row",)]
 
 
+def test_a_clip_that_answers_no_still_is_of_the_activity_that_its_column_says():
+    pairs = gather(task([still("1", "ab"), still("2", "cd")]))
+    assert pairs.classes == ("dig", "row")
+    assert pairs.shown[4] == ("row",)
+
+
 def test_activities_without_a_column_are_numbered():
     items = [replace(item, meta={}) for item in task(BOTH).items]
     pairs = gather(replace(task(BOTH), items=items))
