@@ -6,6 +6,9 @@ joint vectors go into a collection. A query is the h vectors of the scorer's pro
 S_A, S_V and S_all of every clip in float64 by definition, and ``same`` is the share of queries with the same first
 hundred clips in the same order. ``apart`` is the largest difference of their scores.
 
+Times are of processors, all threads together, so that other load on the machine does not lengthen them; queries/s are
+for one core.
+
 ``kept`` is the share of the exact first ten that a route has among its candidates: ``joint`` by h searches of an
 approximate index, ``mean`` by one search with the mean of the h vectors, ``appearance`` by one with the appearance
 alone; the latter two search exactly.
@@ -18,7 +21,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -132,15 +135,15 @@ def measure(at: Bed, h: int, spec: str | None, depths: tuple[int, ...]) -> Line:
     probe = at.probe(h)
     queries = [Query(vectors={SPACE: each}, k=TOP, index="exact") for each in probe]
     at.collection.search(queries[0])
-    started = perf_counter()
+    started = process_time()
     found = [at.collection.search(query) for query in queries]
-    engine = perf_counter() - started
-    started = perf_counter()
+    engine = process_time() - started
+    started = process_time()
     at.collection.search_batch(queries)
-    batch = perf_counter() - started
-    started, same, apart, best = perf_counter(), 0, 0.0, []
+    batch = process_time() - started
+    started, same, apart, best = process_time(), 0, 0.0, []
     naive = [at.naive(number, h) for number in range(len(queries))]
-    spent = perf_counter() - started
+    spent = process_time() - started
     for scores, answer in zip(naive, found, strict=True):
         order = np.argsort(-scores, kind="stable")[:TOP]
         same += [int(hit.id) for hit in answer] == order.tolist()
