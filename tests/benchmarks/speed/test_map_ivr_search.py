@@ -2,7 +2,7 @@
 
 import pytest
 
-from quiver.benchmarks.speed.map_ivr_search import SPACE, TOP, bed, measure
+from quiver.benchmarks.speed.map_ivr_search import SPACE, bed, measure
 
 
 @pytest.fixture(scope="module")
@@ -24,5 +24,5 @@ def test_the_first_hundred_are_those_of_the_naive_score(small, h):
 
 def test_more_codes_never_score_lower(small):
     one, four = (small.naive(0, h) for h in (1, 4))
-    assert (four >= one).all()
-    assert len(one) == 600 >= TOP
+    assert (four >= one - 1e-9).all()
+    assert len(one) == 600
