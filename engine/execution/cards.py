@@ -44,7 +44,7 @@ def readable(media: Mapping[str, Any], hidden: Callable[[str], str | None]) -> d
 def card(
     hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str, *, maps: Floats | None = None
 ) -> str:
-    """Show a hit with its score and the terms of it, metadata and media; with ``maps`` where its two pictures differ."""
+    """Show a hit with its score and its terms, metadata and media; with ``maps`` where its two pictures differ."""
     says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
