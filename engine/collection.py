@@ -31,6 +31,7 @@ from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.protocols import Told
+from quiver.records import BuiltIndex, CheckedIndex, Summary, UpdatedIndex, Version
 from quiver.trust import Reach, remember
 from quiver.types import Query, strings
 from quiver.wording import either, is_blank
@@ -150,7 +151,7 @@ class Collection(Searching, Adding, Browsing):
         queries: Any = None,
         memory: int | str | None = None,
         updates: Updates = "rare",
-    ) -> list[dict[str, Any]]:
+    ) -> list[BuiltIndex]:
         """Build an index of every vector column, or of those in some spaces; the old index serves meanwhile.
 
         With a recall target, index settings are measured for several selectivities, and searches are planned to reach
@@ -188,7 +189,7 @@ class Collection(Searching, Adding, Browsing):
             lambda session: each(session, named, lambda own, column: [fill(own, column, order)])
         )
 
-    def check(self, *, spaces: str | Sequence[str] = ()) -> list[dict[str, Any]]:
+    def check(self, *, spaces: str | Sequence[str] = ()) -> list[CheckedIndex]:
         """Check with fresh queries whether indexes still reach their recall targets; tune those again that do not.
 
         Returns:
@@ -198,7 +199,7 @@ class Collection(Searching, Adding, Browsing):
         named = strings(spaces, "spaces")
         return self._changes.upkeep(lambda session: each(session, named, check))
 
-    def catch_up(self) -> list[dict[str, Any]]:
+    def catch_up(self) -> list[UpdatedIndex]:
         """Update stale indexes; returns column, kind, how, vectors and seconds of each.
 
         Raises:
@@ -308,7 +309,7 @@ class Collection(Searching, Adding, Browsing):
         """
         self._changes.choose_default(key, space)
 
-    def versions(self) -> list[dict[str, Any]]:
+    def versions(self) -> list[Version]:
         """Return all versions: number, time and number of items."""
         return self._session().table.history()
 
@@ -330,7 +331,7 @@ class Collection(Searching, Adding, Browsing):
         past._session()
         return past
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Summary:
         """Describe the collection: items by key, spaces, encoders, metadata, indexes, quarantine."""
         return summary(self.uri, self._session(), self._quarantine)
 

@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = replace(data, fresh=data.fresh[: given.asked])
     collection = collect(data, given.work)
     (built,) = collection.index(given.spec, recall=given.recall, queries=data.tuning, updates=given.updates)
-    told = {name: value for name, value in built.items() if name != "promise"}
+    told = {name: value for name, value in built.to_dict().items() if name != "promise"}
     print(json.dumps(told), file=sys.stderr)
     found = []
     print("rows condition by recall error alone_ms search_ms batch_ms exact_ms".replace(" ", "\t"))

@@ -23,6 +23,7 @@ from quiver.engine.storage.seal import Seal
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.storage.version_watch import Sight, Watch
 from quiver.errors import BadCollection, NoCollection
+from quiver.records import Version
 from quiver.types import MEDIA, Floats, Rows, Vectors
 
 _LOG = logging.getLogger("quiver")
@@ -166,14 +167,14 @@ class TableReader:
         moved.dataset, moved._newest = self.dataset.checkout_version(latest), None
         return moved
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Version]:
         """Return every version: number, time and rows."""
         return [
-            {
-                "version": each["version"],
-                "at": each["timestamp"].isoformat(timespec="seconds"),
-                "items": int(each["metadata"].get("total_rows", 0)),
-            }
+            Version(
+                each["version"],
+                each["timestamp"].isoformat(timespec="seconds"),
+                int(each["metadata"].get("total_rows", 0)),
+            )
             for each in self.dataset.versions()
         ]
 

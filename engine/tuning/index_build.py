@@ -1,9 +1,9 @@
 """Build an index of one column, tune it to a recall target if asked, and publish it; the old one serves until then."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from quiver.engine.tuning import calibration, index_choice
 from quiver.engine.tuning.index_choice import Updates
 from quiver.engine.tuning.index_tuning import Want, measure
 from quiver.errors import BadSpec, QuiverError
+from quiver.records import BuiltIndex, IndexSetting, RecallTarget
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,7 @@ class Order:
     updates: Updates = "rare"
 
 
-def each(
-    session: Session, spaces: Sequence[str], do: Callable[[Session, Column | Derived], list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
+def each(session: Session, spaces: Sequence[str], do: Callable[[Session, Column | Derived], list[Made]]) -> list[Made]:
     """Apply a function to every searchable column, or to those of some spaces, and return the results.
 
     Raises:
@@ -63,12 +64,12 @@ def each(
     return [found for some in done for found in some]
 
 
-def build(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> dict[str, Any]:
+def build(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> BuiltIndex:
     """Build one index of a given kind and describe it; see ``fill``."""
     return fill(session, column, Order(kind, options))
 
 
-def fill(session: Session, column: Column | Derived, order: Order) -> dict[str, Any]:
+def fill(session: Session, column: Column | Derived, order: Order) -> BuiltIndex:
     """Build one index and describe it: column, kind, options, vectors, seconds, and its recall target if it has one.
 
     An index that replaces one with a recall target gets the same target, measured again.
@@ -80,9 +81,9 @@ def fill(session: Session, column: Column | Derived, order: Order) -> dict[str, 
         raise BadSpec("exact needs no index: it scans the vectors")
     started = perf_counter()
     chosen = _choose(session, column, order)
-    made = {"column": str(column), "kind": chosen.kind, "options": dict(chosen.options), "why": chosen.why}
+    made = BuiltIndex(str(column), chosen.kind, dict(chosen.options), chosen.why, 0, 0.0, None)
     if chosen.kind == "exact":
-        return {**made, "vectors": session.rows(column), "seconds": 0.0, "promise": None}
+        return replace(made, vectors=session.rows(column))
     before = session.promises(column).get(chosen.kind)
     make = _build_lance if chosen.kind == "lance" else _build_file
     count = make(session, column, chosen.kind, chosen.options)
@@ -91,8 +92,8 @@ def fill(session: Session, column: Column | Derived, order: Order) -> dict[str, 
     built = perf_counter()
     want = order.want or (again(session, column, before, seed=before.version) if before is not None else None)
     kept = _promise(session, column, chosen, want, order.memory) if want is not None and count > 1 else None
-    seconds = {"seconds": round(built - started, 3), "measured": round(perf_counter() - built, 3)}
-    return {**made, "vectors": count, **seconds, "promise": kept}
+    measured = round(perf_counter() - built, 3)
+    return replace(made, vectors=count, seconds=round(built - started, 3), promise=kept, measured=measured)
 
 
 def _choose(session: Session, column: Column | Derived, order: Order) -> index_choice.Choice:
@@ -105,7 +106,7 @@ def _choose(session: Session, column: Column | Derived, order: Order) -> index_c
 
 def _promise(
     session: Session, column: Column | Derived, chosen: index_choice.Choice, want: Want, memory: int | None
-) -> dict[str, Any]:
+) -> RecallTarget:
     exact = chosen.kind != "lance" or index_choice.resident(column.space, session.rows(column), memory)
     return brief(renew(session, column, chosen.kind, want, options=chosen.options, exact=exact))
 
@@ -132,7 +133,7 @@ def again(session: Session, column: Column | Derived, before: Promise, *, seed: 
     return Want(before.recall, before.k, kept if kept.exists() else None, before.asked, seed)
 
 
-def brief(made: Promise) -> dict[str, Any]:
+def brief(made: Promise) -> RecallTarget:
     """Describe a recall target: value, evidence, state, and the settings for each selectivity."""
     settings = []
     for curve in made.curves:
@@ -140,26 +141,19 @@ def brief(made: Promise) -> dict[str, Any]:
         point = curve.at(offer.spend) if offer is not None else None
         best = max((each.recall for each in curve.points), default=None)
         settings.append(
-            {
-                "k": curve.depth,
-                "selectivity": curve.selectivity,
-                "spend": None if point is None else dict(point.spend),
-                "recall": best if point is None else point.recall,
-                "error": None if point is None else point.error,
-                "ms": None if point is None else point.cost.alone,
-                "exact_ms": curve.exact.alone,
-            }
+            IndexSetting(
+                k=curve.depth,
+                selectivity=curve.selectivity,
+                spend=None if point is None else dict(point.spend),
+                recall=best if point is None else point.recall,
+                error=None if point is None else point.error,
+                ms=None if point is None else point.cost.alone,
+                exact_ms=curve.exact.alone,
+            )
         )
-    return {
-        "recall": made.recall,
-        "k": made.k,
-        "state": made.state(),
-        "source": made.source,
-        "at": made.at,
-        "vectors": made.rows,
-        "changed": made.changed,
-        "settings": settings,
-    }
+    return RecallTarget(
+        made.recall, made.k, made.state(), made.source, made.at, made.rows, made.changed, tuple(settings)
+    )
 
 
 def _build_lance(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> int:

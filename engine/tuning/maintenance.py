@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from quiver.engine.tuning.index_build import build, covered
 from quiver.engine.tuning.recall_check import TAKES_IN, check, questioned
 from quiver.errors import QuiverError, explained
 from quiver.protocols import Index
+from quiver.records import UpdatedIndex
 
 #: Rows that may be scanned beside any index, and the largest fraction of deleted rows before a rebuild.
 LEAST, DEAD = 1_000, 0.1
@@ -76,7 +76,7 @@ def lag(session: Session, column: Column | Derived, kind: str) -> Lag | None:
     return Lag(rows, sum(alive.values()) - kept, rows - kept)
 
 
-def catch_up(session: Session) -> list[dict[str, Any]]:
+def catch_up(session: Session) -> list[UpdatedIndex]:
     """Update every stale index, and check recall targets that are in doubt.
 
     An index that another process is updating is skipped.
@@ -119,7 +119,7 @@ def due(session: Session) -> Iterator[tuple[Column | Derived, str]]:
                 yield column, kind
 
 
-def _renew(session: Session, column: Column | Derived, kind: str, state: Lag) -> dict[str, Any]:
+def _renew(session: Session, column: Column | Derived, kind: str, state: Lag) -> UpdatedIndex:
     started = perf_counter()
     note = session.cache.kinds(column)[kind]
     _admit(session, column, state)
@@ -129,7 +129,7 @@ def _renew(session: Session, column: Column | Derived, kind: str, state: Lag) ->
     how = "built anew" if count is None else "extended"
     vectors = session.cache.kinds(column)[kind]["vectors"] if count is None else count
     seconds = round(perf_counter() - started, 3)
-    return {"column": str(column), "kind": kind, "how": how, "vectors": vectors, "seconds": seconds}
+    return UpdatedIndex(str(column), kind, how, vectors, seconds)
 
 
 def _admit(session: Session, column: Column | Derived, state: Lag) -> None:
@@ -214,6 +214,7 @@ class Upkeep:
             try:
                 session = Session(Table(f"{self.uri}/items.lance"), cache=Cache(self.uri), trusted=self._trusted)
                 for each in catch_up(session):
-                    _LOG.info("%(kind)s index of %(column)s %(how)s: %(vectors)s vectors in %(seconds)s s", each)
+                    said = (each.kind, each.column, each.how, each.vectors, each.seconds)
+                    _LOG.info("%s index of %s %s: %s vectors in %s s", *said)
             except BaseException as error:  # a panic too: the thread must live; the indexes that are there still serve
                 _LOG.warning("indexes of %s are not brought up to date: %s", self.uri, explained(error))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.execution.session import Session
@@ -11,12 +10,13 @@ from quiver.engine.statistics.recall_curves import DRIFT, Promise, write
 from quiver.engine.tuning.index_build import again, brief, renew
 from quiver.engine.tuning.index_tuning import SURE, Measurement
 from quiver.engine.tuning.sample_queries import draw
+from quiver.records import CheckedIndex, MeasuredRecall
 
 #: The kind of index that absorbs rows when they are added; others are rebuilt.
 TAKES_IN = "lance"
 
 
-def check(session: Session, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+def check(session: Session, column: Column | Derived, *, kinds: Sequence[str] = ()) -> list[CheckedIndex]:
     """Check the recall targets of a column, or of some kinds of index.
 
     A target is missed if the measured recall is significantly below it (95 %, one-sided).
@@ -35,7 +35,7 @@ def questioned(session: Session) -> list[Column]:
     return [column for column, promise in kept if promise is not None and promise.changed > DRIFT]
 
 
-def _check(session: Session, column: Column | Derived, promise: Promise) -> dict[str, Any]:
+def _check(session: Session, column: Column | Derived, promise: Promise) -> CheckedIndex:
     want = again(session, column, promise, seed=session.table.version + int(datetime.now(UTC).timestamp()))
     sample = draw(session, column, want.queries, count=promise.asked, seed=want.seed)
     bench = Measurement(session.resident(column), promise.kind, sample, exact=promise.resident, seed=want.seed)
@@ -45,8 +45,8 @@ def _check(session: Session, column: Column | Derived, promise: Promise) -> dict
         if offer is not None:
             (point,) = bench.points(curve.depth, curve.selectivity, [offer.spend])
             short = point.recall + SURE * point.error < promise.recall
-            found.append({"k": curve.depth, "selectivity": curve.selectivity, "recall": point.recall, "short": short})
-    kept = not any(each["short"] for each in found)
+            found.append(MeasuredRecall(curve.depth, curve.selectivity, point.recall, short))
+    kept = not any(each.short for each in found)
     if kept:
         now = replace(
             promise,
@@ -60,12 +60,4 @@ def _check(session: Session, column: Column | Derived, promise: Promise) -> dict
         session.forget()
     else:
         now = renew(session, column, promise.kind, want, options=promise.options, exact=promise.resident)
-    return {
-        "column": str(column),
-        "kind": promise.kind,
-        "recall": promise.recall,
-        "before": promise.state(),
-        "found": found,
-        "kept": kept,
-        "promise": brief(now),
-    }
+    return CheckedIndex(str(column), promise.kind, promise.recall, promise.state(), tuple(found), kept, brief(now))

@@ -1,12 +1,13 @@
 """``quiver index``: build an index of a collection's vectors, tuned to a recall target."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from quiver.cli import place, show
 from quiver.errors import BadSpec
+from quiver.records import CheckedIndex, RecallTarget
 
 
 def index(
@@ -58,37 +59,34 @@ def index(
         show.write_json(built)
         return
     for each in built:
-        what = " ".join([each["kind"], *(f"{name}={value}" for name, value in each["options"].items())])
-        print(f"{what}: {each['vectors']:,} vectors ({each['column']}) in {each['seconds']} s; {each['why']}")
-        if each["promise"] is not None:
-            show_promise(each["promise"])
+        what = " ".join([each.kind, *(f"{name}={value}" for name, value in each.options.items())])
+        print(f"{what}: {each.vectors:,} vectors ({each.column}) in {each.seconds} s; {each.why}")
+        if each.promise is not None:
+            show_promise(each.promise)
 
 
-def show_promise(promise: dict[str, Any]) -> None:
+def show_promise(promise: RecallTarget) -> None:
     """Print a recall target and the settings that reach it, for each depth and selectivity."""
-    print(
-        f"  recall@{promise['k']} {promise['recall']}: {promise['state']};"
-        f" measured {promise['at']} on {promise['source']}"
-    )
+    print(f"  recall@{promise.k} {promise.recall}: {promise.state}; measured {promise.at} on {promise.source}")
     rows = [
         (
-            each["k"],
-            f"{each['selectivity']:.1%}",
-            " ".join(f"{name}={value}" for name, value in each["spend"].items()) if each["spend"] else "exact scan",
-            f"{each['recall']:.4f}" if each["spend"] else "1",
-            f"{each['ms'] if each['spend'] else each['exact_ms']:.2f}",
-            f"{each['exact_ms']:.2f}",
+            each.k,
+            f"{each.selectivity:.1%}",
+            " ".join(f"{name}={value}" for name, value in each.spend.items()) if each.spend else "exact scan",
+            f"{each.recall:.4f}" if each.spend else "1",
+            f"{each.ms if each.spend else each.exact_ms:.2f}",
+            f"{each.exact_ms:.2f}",
         )
-        for each in promise["settings"]
+        for each in promise.settings
     ]
     show.write_table(("k", "rows", "settings", "recall", "ms", "exact ms"), rows)
 
 
-def _print_checks(found: list[dict[str, Any]]) -> None:
+def _print_checks(found: list[CheckedIndex]) -> None:
     if not found:
         print("no index has a recall target: build one with `quiver index COLLECTION --recall 0.95`")
     for each in found:
-        verdict = "reached" if each["kept"] else "missed; tuned again"
-        lowest = min((point["recall"] for point in each["found"]), default=1.0)
-        print(f"{each['kind']} ({each['column']}): target {each['recall']}, lowest measured {lowest:.4f}: {verdict}")
-        show_promise(each["promise"])
+        verdict = "reached" if each.kept else "missed; tuned again"
+        lowest = min((point.recall for point in each.found), default=1.0)
+        print(f"{each.kind} ({each.column}): target {each.recall}, lowest measured {lowest:.4f}: {verdict}")
+        show_promise(each.promise)

@@ -12,8 +12,8 @@ def quarantine(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the items that could not be added: id, file, time and reason."""
-    found = place.opened(collection).info()["quarantine"]
+    found = place.opened(collection).info().quarantine
     if json:
         show.write_json(found)
         return
-    show.write_table(("id", "file", "at", "reason"), [(q["id"], q["uri"] or "-", q["at"], q["reason"]) for q in found])
+    show.write_table(("id", "file", "at", "reason"), [(q.id, q.uri or "-", q.at, q.reason) for q in found])

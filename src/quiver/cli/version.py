@@ -16,4 +16,4 @@ def versions(
     if json:
         show.write_json(found)
         return
-    show.write_table(("version", "at", "items"), [(v["version"], v["at"], f"{v['items']:,}") for v in found])
+    show.write_table(("version", "at", "items"), [(v.version, v.at, f"{v.items:,}") for v in found])

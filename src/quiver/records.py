@@ -1,0 +1,289 @@
+"""Descriptions that a collection returns: its summary, its versions, and its indexes.
+
+They were dicts before: ``info()["items"]`` works for one more release; ``info().items`` is the way now.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+class Record:
+    """A dataclass whose fields can be read like those of a dict, for one more release."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Mapping):
+            return self.to_dict() == other
+        return isinstance(other, Record) and type(other) is type(self) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # mappings and lists have none either
+
+    def keys(self) -> list[str]:
+        """Return the names of the fields."""
+        return [each.name for each in fields(self)]  # type: ignore[arg-type]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field by name, or ``default`` if there is no such field."""
+        return getattr(self, name) if name in self else default
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as dicts, lists and plain values, for JSON."""
+        return asdict(self)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Version(Record):
+    """A version of a collection.
+
+    Attributes:
+        version: its number.
+        at: time of its commit, in ISO 8601.
+        items: number of items.
+    """
+
+    version: int
+    at: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexSetting(Record):
+    """The settings of an index that reach its recall target at one depth and selectivity.
+
+    Attributes:
+        k: number of hits.
+        selectivity: fraction of rows that pass the filter.
+        spend: settings; None if an exact scan is used.
+        recall: measured recall.
+        error: standard error of the recall; None for an exact scan.
+        ms: milliseconds per query; None for an exact scan.
+        exact_ms: milliseconds per query of an exact scan.
+    """
+
+    k: int
+    selectivity: float
+    spend: Mapping[str, int] | None
+    recall: float | None
+    error: float | None
+    ms: float | None
+    exact_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecallTarget(Record):
+    """The recall target of an index, and the evidence for it.
+
+    Attributes:
+        recall: the target: mean fraction of the true top k that searches find.
+        k: the k of the target.
+        state: whether it holds, in words.
+        source: the sample queries that it was measured with.
+        at: time of the measurement, in ISO 8601.
+        vectors: number of vectors at that time.
+        changed: fraction of the rows that changed since.
+        settings: the settings for each depth and selectivity.
+    """
+
+    recall: float
+    k: int
+    state: str
+    source: str
+    at: str
+    vectors: int
+    changed: float
+    settings: Sequence[IndexSetting]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltIndex(Record):
+    """An index that was built, or the choice of exact scans.
+
+    Attributes:
+        column: the vector column.
+        kind: kind of index; ``exact`` for scans.
+        options: build options.
+        why: reason for the kind and options.
+        vectors: number of vectors.
+        seconds: time to build it.
+        promise: its recall target; None if it has none.
+        measured: time to measure the recall target, in seconds; None for exact scans.
+    """
+
+    column: str
+    kind: str
+    options: Mapping[str, str]
+    why: str
+    vectors: int
+    seconds: float
+    promise: RecallTarget | None
+    measured: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredRecall(Record):
+    """Recall of an index at one depth and selectivity.
+
+    Attributes:
+        k: number of hits.
+        selectivity: fraction of rows that pass the filter.
+        recall: measured recall.
+        short: whether it is significantly below the target (95 %, one-sided).
+    """
+
+    k: int
+    selectivity: float
+    recall: float
+    short: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckedIndex(Record):
+    """A check of an index against its recall target.
+
+    Attributes:
+        column: the vector column.
+        kind: kind of index.
+        recall: the target.
+        before: state of the target before the check, in words.
+        found: measured recall for each depth and selectivity.
+        kept: whether the target was reached.
+        promise: the target now; its settings are new if it was missed.
+    """
+
+    column: str
+    kind: str
+    recall: float
+    before: str
+    found: Sequence[MeasuredRecall]
+    kept: bool
+    promise: RecallTarget
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpdatedIndex(Record):
+    """An update of a stale index.
+
+    Attributes:
+        column: the vector column.
+        kind: kind of index.
+        how: ``extended`` or ``rebuilt``.
+        vectors: number of vectors.
+        seconds: duration.
+    """
+
+    column: str
+    kind: str
+    how: str
+    vectors: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexLag(Record):
+    """How far an index is behind its column.
+
+    Attributes:
+        tail: number of newer vectors, which are scanned beside it.
+        dead: number of deleted or rewritten ones.
+        share: both as a fraction of the column.
+    """
+
+    tail: int
+    dead: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnSummary(Record):
+    """A vector column.
+
+    Attributes:
+        key: the embedded medium.
+        space: name of the space.
+        dim: dimension.
+        metric: ``cosine``, ``dot`` or ``l2``.
+        revision: hash of weights and preprocessing.
+        default: whether searches for this key use it if no space is named.
+        encoder: spec of the encoder; None for ready-made vectors.
+        indexes: kinds of index, ``exact`` included.
+        behind: how far each index is behind, by kind.
+        promises: recall targets by kind.
+    """
+
+    key: str
+    space: str
+    dim: int
+    metric: str
+    revision: str
+    default: bool
+    encoder: str | None
+    indexes: Sequence[str]
+    behind: Mapping[str, IndexLag]
+    promises: Mapping[str, RecallTarget]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows(Record):
+    """Number of windows of videos and sounds, and of the films they are from."""
+
+    count: int = 0
+    films: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quarantined(Record):
+    """An item that could not be added.
+
+    Attributes:
+        id: its id.
+        uri: its file; None without one.
+        reason: why.
+        at: when.
+    """
+
+    id: str
+    uri: str | None
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary(Record):
+    """A collection.
+
+    Attributes:
+        uri: its place.
+        version: number of the newest version.
+        items: number of items.
+        media: number of items by medium.
+        windows: number of windows of videos and sounds.
+        columns: the vector columns.
+        encoders: embedded keys by spec.
+        scorers: names of composers and rerankers.
+        meta: type of each metadata column.
+        quarantine: items that could not be added.
+    """
+
+    uri: str
+    version: int
+    items: int
+    media: Mapping[str, int]
+    windows: Windows
+    columns: Sequence[ColumnSummary]
+    encoders: Mapping[str, Sequence[str]]
+    scorers: Sequence[str]
+    meta: Mapping[str, str]
+    quarantine: Sequence[Quarantined] = field(default_factory=tuple)
