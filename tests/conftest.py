@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ LONGEST = ("tests/test_readme.py", "tests/benchmarks/ann/test_run.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, everything else in the order of its name."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Run torch in one thread: threads that wait for each other take longest where the models are tiny."""
+    import torch
+
+    held = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(held)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from tests.encoders import captioners
 from typer.testing import CliRunner
 
 from quiver.cli import app
@@ -78,3 +79,28 @@ def test_moments_are_found_as_the_page_says(tmp_path, films, monkeypatch):
     assert "windows: 6 of 2 films" in said[5]
     assert said[6].split() == ["films/harbour.mp4#t=14,24", "films/harbour.mp4", "14.0", "24.0"]
     assert "0 added" in said[7] and "6 embedded" in said[7] and "6 embedded" in said[8]
+
+
+def write_module(page, tmp_path, monkeypatch):
+    """Write the module that a page shows, and let it be imported."""
+    path, code = re.search(r"^```python (\S+)\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S).groups()
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_captions_are_written_as_the_page_says(tmp_path, photos, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    write_module("captions.md", tmp_path, monkeypatch)
+    for kind, name in (("blip", "Salesforce/blip-image-captioning-base"), ("qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct")):
+        captioners.write(kind, tmp_path / name)  # a folder of this name comes before the Hub
+    said = list(run("captions.md").values())
+    assert len(said) == 11
+    assert re.fullmatch(r"-\d+\.\d{3}  .*\n", said[0])
+    assert said[1].splitlines()[3] == "photos/blue0.png" and len(said[1].splitlines()) == 6
+    assert said[4].startswith("24 added") and "24 captioned" in said[4]
+    assert "caption_by: transformers/blip-image-captioning-base@" in said[5]
+    assert "captioned" not in said[7] and said[8] == said[0]
+    assert "24 captioned" in said[9]
+    found = [line.split("\t")[2] for line in said[10].splitlines()]
+    assert found == ["photos/red0.png", "photos/red1.png", "photos/red2.png"]

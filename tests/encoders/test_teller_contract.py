@@ -16,13 +16,13 @@ from quiver.errors import QuiverError
 from quiver.protocols import Encoder, Teller, Told
 from quiver.types import KEYS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Build = Callable[[pytest.FixtureRequest, Path, int], str]
 
 
 def transformers(kind: str) -> Build:
     def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
-        writers = request.getfixturevalue("write_transformers")
-        path = captioners.write(kind, folder / str(seed) / kind, writers, seed=seed)
+        path = captioners.write(kind, folder / str(seed) / kind, seed=seed)
         return f"model='{path}' device=cpu tokens=8"
 
     return build
@@ -36,17 +36,6 @@ TELLERS: dict[str, Build] = {
 
 def loaded(request: pytest.FixtureRequest, case: str, folder: Path, seed: int) -> Encoder:
     return registry.load("encoders", f"{case.split(maxsplit=1)[0]} {TELLERS[case](request, folder, seed)}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for each other take longest where the models are this small."""
-    import torch
-
-    held = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(held)
 
 
 @pytest.fixture(scope="module", params=TELLERS)

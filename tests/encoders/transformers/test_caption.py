@@ -16,25 +16,17 @@ from quiver.errors import BadSpec, MissingWeights
 from quiver.media import ImageReader, PairReader
 
 TOKENS = 12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for each other take longest where the models are this small."""
-    held = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(held)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, write_transformers):
+def folder(tmp_path_factory):
     """Return the folder of a captioner, written once."""
     made = {}
 
     def of(kind):
         if kind not in made:
-            made[kind] = captioners.write(kind, tmp_path_factory.mktemp("captioner") / kind, write_transformers)
+            made[kind] = captioners.write(kind, tmp_path_factory.mktemp("captioner") / kind)
         return made[kind]
 
     return of
