@@ -102,7 +102,7 @@ def run(folder: Path, kills: int, seed: int) -> Counter:
         assert child.poll() is None, f"the process ended by itself with {child.returncode}"
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        first = _check(quiver.open(place, catch_up=False), journal, oracle, counts)
+        first = _check(quiver.open(place, catch_up=False), journal, oracle, counts, first)
     do(quiver.open(place, catch_up=False), first) if first else None
     note(oracle, first or {"do": "none"})
     check_between(state(quiver.open(place)), expected(oracle), expected(oracle))
@@ -115,8 +115,11 @@ def _seedling(rng):
     return {"space": "round", "metric": "cosine", "ids": ids, "vectors": vectors, "meta": {"price": [1] * 60}}
 
 
-def _check(shop, journal, oracle, counts):
-    """Replay what was acknowledged, compare, and return the change that was running."""
+def _check(shop, journal, oracle, counts, first):
+    """Replay what was acknowledged, compare, and return the change that was running.
+
+    A child that was killed before its first note leaves ``first`` as half done as it found it.
+    """
     lines = journal.read_text(encoding="utf-8").splitlines()
     if lines and lines[-1] != "done":
         try:
@@ -124,7 +127,7 @@ def _check(shop, journal, oracle, counts):
         except json.JSONDecodeError:
             lines.pop()  # the note itself was cut off, so that the change never started
     jobs = [json.loads(line) for line in lines if line != "done"]
-    running = jobs.pop() if lines and lines[-1] != "done" else None
+    running = jobs.pop() if lines and lines[-1] != "done" else None if lines else first
     for job in jobs:
         note(oracle, job)
         counts["acknowledged"] += 1
