@@ -64,6 +64,22 @@ class Captions:
             resamples: number of resamples.
             seed: of the draws.
         """
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        drawn = self.resampled(sources, resamples=resamples, seed=seed)
+        ends = {name: np.quantile(values, tails) for name, values in drawn.items()}
+        return {
+            name: Interval(self.corpus[name], float(low), float(high), level, resamples, seed)
+            for name, (low, high) in ends.items()
+        }
+
+    def resampled(
+        self, sources: Sequence[str] = (), *, resamples: int = RESAMPLES, seed: int = 0
+    ) -> dict[str, Doubles]:
+        """Return the figures (resamples,) of resampled things; with equal sources and seed the draws are the same.
+
+        Raises:
+            BadData: there is another number of sources than of captions.
+        """
         size = len(self.counts)
         names = list(sources) if sources else list(map(str, range(size)))
         if len(names) != size:
@@ -80,12 +96,7 @@ class Captions:
                     if name == "BLEU-4"
                     else float(np.average(self.each[name], weights=times))
                 )
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        ends = {name: np.quantile(values, tails) for name, values in drawn.items()}
-        return {
-            name: Interval(self.corpus[name], float(low), float(high), level, resamples, seed)
-            for name, (low, high) in ends.items()
-        }
+        return {name: np.array(values) for name, values in drawn.items()}
 
 
 def evaluate(
