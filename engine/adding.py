@@ -1,21 +1,26 @@
 """The adding side of a collection: add and add_vectors, with every keyword written out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from quiver.engine.changes import Changes, Ready, Tables
-from quiver.engine.ingest.options import AddOptions, VectorOptions
-from quiver.engine.ingest.report import Report
-from quiver.engine.tasks import own_files
 from quiver.errors import BadSpec
 from quiver.types import Item, Metric
 
+if TYPE_CHECKING:  # readers of tables and media are imported by the first add, so that searches start sooner
+    from quiver.engine.changes import Changes
+    from quiver.engine.ingest.options import VectorOptions
+    from quiver.engine.ingest.report import Report
 
-class Adding:
+
+class Adding(ABC):
     """The adds of a collection."""
 
-    _changes: Changes
+    @property
+    @abstractmethod
+    def _changes(self) -> "Changes":
+        """The writing side."""
 
     def add(
         self,
@@ -50,7 +55,7 @@ class Adding:
         max_memory: int | str | None = None,
         max_pixels: int | None = None,
         progress: bool | None = None,
-    ) -> Report:
+    ) -> "Report":
         """Add items: files, rows from memory, or ready-made vectors; or embed the stored items with another encoder.
 
         ``add("photos")`` adds a folder; ``add([{"id": "a", "image": "a.jpg", "price": 3}])`` and ``add(frame)`` add
@@ -110,6 +115,10 @@ class Adding:
             BadSpec: an argument is invalid, or two contradict each other.
             MissingWeights: the weights of an encoder are not on this machine.
         """
+        from quiver.engine.changes import Ready, Tables
+        from quiver.engine.ingest.options import AddOptions
+        from quiver.engine.tasks import own_files
+
         named = {"text": text, "image": image, "audio": audio, "video": video, "before": before, "after": after}
         media = own_files.columns(media, named)
         if space is not None or vectors is not None:
@@ -163,7 +172,7 @@ class Adding:
         audio: str | None = None,
         video: str | None = None,
         progress: bool | None = None,
-    ) -> Report:
+    ) -> "Report":
         """Add ready-made vectors: an array, rows, or files (npy, npz, Parquet, or a folder of them).
 
         An item with a stored id gets the new vector and metadata.
@@ -194,12 +203,17 @@ class Adding:
             BadData: vectors or metadata cannot be read, or the space has another dimension or metric.
             BadSpec: ids are missing or not unique, numbers of rows differ, or a name is invalid.
         """
+        from quiver.engine.changes import Ready
+        from quiver.engine.tasks import own_files
+
         media = own_files.columns(None, {"text": text, "image": image, "audio": audio, "video": video})
         options = _given(column=column, id_column=id_column, progress=progress)
         return self._changes.add_vectors(vectors, Ready(space, ids, key, metric, meta, media), options)
 
 
-def _given(**options: Any) -> VectorOptions:
+def _given(**options: Any) -> "VectorOptions":
+    from quiver.engine.ingest.options import VectorOptions
+
     return VectorOptions(**{name: value for name, value in options.items() if value is not None})  # type: ignore[typeddict-item]
 
 

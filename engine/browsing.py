@@ -12,7 +12,6 @@ from quiver.engine.core.sql import among
 from quiver.engine.execution.differences import differences
 from quiver.engine.exporting import Exported, export
 from quiver.engine.serving.searcher import Searcher
-from quiver.engine.source.record import rebatch
 from quiver.engine.storage.scanning import Scan
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.tuning.maintenance import Upkeep
@@ -124,6 +123,8 @@ class Browsing:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise BadSpec(f"batch_size must be a positive whole number, not {batch_size!r}")
         names = None if columns is None else strings(columns, "columns")
+        from quiver.engine.source.record import rebatch  # with it come the readers of tables, which searches do without
+
         return rebatch(self._scan(names, where, params, strings(spaces, "spaces")).batches(batch_size), batch_size)
 
     def export(

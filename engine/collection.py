@@ -2,19 +2,17 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quiver import registry
 from quiver.arguments import checked, checked_methods
 from quiver.conditions import condition_of
 from quiver.engine.adding import Adding
 from quiver.engine.browsing import Browsing
-from quiver.engine.changes import Changes
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
-from quiver.engine.ingest.relocation import Relocated, relocate
-from quiver.engine.ingest.words import index_words
 from quiver.engine.searching import Searching
 from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
@@ -35,6 +33,10 @@ from quiver.records import BuiltIndex, CheckedIndex, Summary, UpdatedIndex, Vers
 from quiver.trust import Reach, remember
 from quiver.types import Query, strings
 from quiver.wording import either, is_blank
+
+if TYPE_CHECKING:
+    from quiver.engine.changes import Changes
+    from quiver.engine.ingest.relocation import Relocated
 
 T = TypeVar("T")
 #: Default recall target if no kind of index is named.
@@ -80,7 +82,13 @@ class Collection(Searching, Adding, Browsing):
         self._quarantine = Quarantine(f"{uri}/quarantine.lance")
         searcher = Searcher(uri, version=version, trusted=trust)
         super().__init__(searcher, Batcher(searcher))
-        self._changes = Changes(self._searcher, self._quarantine, self._reach, self._background)
+
+    @cached_property
+    def _changes(self) -> "Changes":
+        """The writing side; it is imported by the first change, so that searches start sooner."""
+        from quiver.engine.changes import Changes
+
+        return Changes(self._searcher, self._quarantine, self._reach, self._background)
 
     def __repr__(self) -> str:
         return f"Collection({self.uri!r})"
@@ -176,6 +184,8 @@ class Collection(Searching, Adding, Browsing):
                 other columns are indexed all the same.
         """
         named = strings(spaces, "spaces")
+        from quiver.engine.ingest.words import index_words
+
         index_words(self._changes.table())
         kind, options = registry.split(spec) if spec is not None else (None, {})
         if kind is not None and "." in kind:  # a third-party module that the user names
@@ -259,7 +269,7 @@ class Collection(Searching, Adding, Browsing):
         finally:
             self._searcher.renew()
 
-    def relocate(self, old: str | Path, new: str | Path, *, check: bool = True) -> Relocated:
+    def relocate(self, old: str | Path, new: str | Path, *, check: bool = True) -> "Relocated":
         """Tell the collection that files have moved: replace a folder in the references of all items.
 
         Ids, vectors and metadata stay. Later adds of the new folder give the same ids.
@@ -273,6 +283,8 @@ class Collection(Searching, Adding, Browsing):
             BadSpec: no item refers to a file below ``old``, or items from ``new`` are stored already.
             BadData: none of the files is at the new place; nothing is changed then.
         """
+        from quiver.engine.ingest.relocation import relocate
+
         done = relocate(self._changes.table(), str(old), str(new), check=check)
         if "://" not in str(new):
             self._reach.add([os.path.abspath(os.path.expanduser(new))])

@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,15 @@ class Own:
     Attributes:
         items: folders, manifests or collections to search, with options as in ``"shop.csv text=name"``.
         answer: the column with the id of a right answer.
+        columns: tables and columns of the items, as ``add`` and ``train`` take them: meta, key, media, text, image.
+            Text and image also name columns of the questions that have these.
         target: the medium to search: text, image, audio, video or pair; None for the main medium of the items.
     """
 
     items: Sequence[str] = ()
     answer: str = "answer"
     target: str | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def is_table(text: str) -> bool:
@@ -70,8 +73,9 @@ def load(path: str, own: Own) -> Task:
         )
     if not os.path.isfile(path):
         raise BadData(f"there is no file {path}; `quiver bench list` lists the data sets")
-    asked = labelled_queries.read(path, answer=own.answer)
-    items, notes = _items(own.items)
+    named = {key: own.columns.get(key) for key in MEDIA}
+    asked = labelled_queries.read(path, answer=own.answer, columns=named)
+    items, notes = _items([_described(spec, own.columns) for spec in own.items])
     target = _target(items, own.target)
     questions, lost = _questions(asked, items, target)
     if not questions:
@@ -99,6 +103,14 @@ def load(path: str, own: Own) -> Task:
             notes=(*asked.notes, *notes),
         )
     )
+
+
+def _described(spec: str, columns: Mapping[str, str | None]) -> str:
+    """Add the names of tables and columns to a spec of files; a collection has none."""
+    path = os.path.expanduser(own_files.split(spec)[0])
+    if not any(columns.values()) or os.path.isdir(os.path.join(path, _LANCE)):
+        return spec
+    return own_files.with_options(spec, columns)
 
 
 def _items(specs: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:

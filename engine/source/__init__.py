@@ -30,6 +30,7 @@ from quiver.engine.source.walk import Entry, Root, entries, walk
 from quiver.engine.source.webdataset import Shard, Shards, open_shards
 from quiver.errors import BadData, BadSpec, NothingThere
 from quiver.media import kind
+from quiver.wording import option
 
 __all__ = [
     "FORMS",
@@ -191,8 +192,8 @@ def _refuse_idle(choice: Choice, key: str | None, *, meta: str | None, tables: b
         "id_column": choice.id_column not in (None, "none") and not columns,
         "media": bool(choice.named) and not columns,
     }
-    for option in (option for option, is_idle in idle.items() if is_idle):
-        raise BadSpec(f"{option} names a column, but there is no {'manifest' if meta else 'table'}")
+    for name in (name for name, is_idle in idle.items() if is_idle):
+        raise BadSpec(f"{option(name)} names a column, but there is no {'manifest' if meta else 'table'}")
 
 
 def _files(surveyed: Sequence[Surveyed], meta: str | None, key: str | None, choice: Choice) -> Source:

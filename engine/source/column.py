@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from quiver.engine.core import metadata
 from quiver.engine.core.metadata import EXACT
 from quiver.errors import BadData
+from quiver.wording import nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -265,7 +266,9 @@ def renaming_notes(names: dict[str, str]) -> tuple[str, ...]:
 def known(column: str, names: Sequence[str], *, path: str) -> str:
     """Return the column, or raise if the file has no such column."""
     if column not in names:
-        raise BadData(f"{path} has no column {column!r}; its columns are {', '.join(names)}")
+        near = nearest(column, names)
+        hint = f": did you mean {near!r}? Its" if near else "; its"
+        raise BadData(f"{path} has no column {column!r}{hint} columns are {', '.join(names)}")
     return column
 
 

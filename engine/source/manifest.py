@@ -16,6 +16,7 @@ from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadMedia
 from quiver.media import kind
 from quiver.types import MEDIA
+from quiver.wording import option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -184,7 +185,7 @@ def _add_paths(media: dict[str, "pa.Array"], written: "pa.Array", roles: Roles, 
     kinds = _kinds(written, roles.choice.only_kind)
     unknown = pc.and_(pc.is_valid(written), pc.is_null(kinds))
     for row in _rows(unknown):
-        bad[row] = f"{written[row]} has no known extension: name its medium, as in media=image"
+        bad[row] = f"{written[row]} has no known extension: name its medium, as in {option('media', 'image')}"
     paths = roles.place.resolve(written)
     only = roles.choice.only
     for key in pc.unique(kinds.drop_null()).to_pylist():

@@ -13,6 +13,7 @@ from quiver.engine.source.role import PATHS, Choice, identity, media_columns
 from quiver.engine.source.table import Table, open_table
 from quiver.engine.source.walk import Entry
 from quiver.errors import BadData
+from quiver.wording import either
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,9 +171,11 @@ def _match(table: Table, wanted: Sequence[str], entries: Callable[[], Iterator[E
                 hit[trial][row] = 1
     best = max(trials, key=lambda trial: counts[trial], default=None)
     if best is None or not counts[best]:
+        shown = either("COLUMN", "'column'")
         raise BadData(
             f"{table.path}: no value of {' or '.join(wanted) or 'any column'} names a file such as {example}; "
-            f"give the column that does as key, of {', '.join(table.schema.names)}"
+            f"name the column that does, as in {either('--key ', 'key=')}{shown}; there are"
+            f" {', '.join(table.schema.names)}"
         )
     return Match(*best, rows[best], loose[best], files=files, matched=counts[best], used=sum(hit[best]))
 

@@ -18,6 +18,7 @@ from quiver.engine.source.references import plain
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind, times
 from quiver.types import MEDIA
+from quiver.wording import option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,7 +108,7 @@ def choose(id_column: str | None, path_column: str | None, media: str | None) ->
     for word in _words(media or ""):
         key, equals, name = word.partition("=")
         if key not in MEDIA or (equals and not name):
-            raise BadSpec(f"media takes key or key=column with a key of {', '.join(MEDIA)}, not {word!r}")
+            raise BadSpec(f"{option('media')} takes key or key=column with a key of {', '.join(MEDIA)}, not {word!r}")
         if equals:
             named[key] = name
         else:
@@ -180,11 +181,12 @@ def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[
     if caption and not media and not path:
         media["text"] = caption
     elif caption and "text" not in media:
-        notes.append(f"column {caption} is metadata; media=text={caption} makes it the items' text")
+        notes.append(f"column {caption} is metadata; {option('text', caption)} makes it the items' text")
     if not (media or path or vectors):
         raise BadData(
-            f"{table.path}: no column of media: name it with --media image=COLUMN (media=), or the column of paths "
-            f"with --path-column (path_column=); its columns are {', '.join(names)}"
+            f"{table.path}: no column of media: name it, as in {option('image', 'COLUMN')} or"
+            f" {option('text', 'COLUMN')}, or the column of paths by {option('path_column', 'COLUMN')}; its columns are"
+            f" {', '.join(names)}"
         )
     ids, id_notes = identity(table, choice, among=("id", "key") if vectors else ("id",))
     used = {path, *media.values(), *(("id",) if ids == "id" else ())}

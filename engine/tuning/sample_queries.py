@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from quiver.engine import source
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.core.sql import present
 from quiver.engine.execution.session import Session
@@ -86,6 +85,8 @@ def _given(session: Session, column: Column | Derived, given: Any, count: int) -
         parts = list(_embedded(session, column, str(given), count))
         vectors = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     elif isinstance(given, str | Path):
+        from quiver.engine import source  # not needed to search, and slow to import
+
         batches = source.open_vectors(str(given)).batches(1 << 14)
         columns = [batch.column("vector") for batch in batches]
         vectors = np.concatenate([each.flatten().to_numpy().reshape(len(each), -1) for each in columns])
@@ -134,4 +135,6 @@ def _records(path: str) -> Iterator[Sequence[dict[str, Any]]]:
         lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
         yield from ([{"text": line} for line in lines[at : at + _TOGETHER]] for at in range(0, len(lines), _TOGETHER))
         return
+    from quiver.engine import source
+
     yield from (batch.to_pylist() for batch in source.open([path]).batches(_TOGETHER))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import show, table
 from quiver.errors import BadSpec
 
 bench = typer.Typer(help="Measure Recall@K on data sets, with confidence intervals, baselines and error attribution.")
@@ -52,6 +52,11 @@ def recall(
     ] = None,
     answer: Annotated[str, typer.Option(help="Own questions: column with the id of the answer.")] = "answer",
     target: Annotated[str | None, typer.Option(help="Own questions: medium to find, such as image.")] = None,
+    meta: table.Meta = None,
+    key: table.Key = None,
+    media: table.Media = None,
+    text: table.Text = None,
+    image: table.Image = None,
 ) -> None:
     """Measure encoders on a data set, with the random and classic baselines in the same table.
 
@@ -66,7 +71,10 @@ def recall(
     from quiver.benchmarks.recall.own_questions import Own
 
     options = Options(work=work, measures=tuple(measure or ()), baselines=baselines, seed=seed)
-    own = Own(items=tuple(items or ()), answer=answer, target=target)
+    columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
+    if any(columns.values()) and not items:
+        raise BadSpec("--meta, --key, --media, --text and --image describe the files of --items: name these too")
+    own = Own(items=tuple(items or ()), answer=answer, target=target, columns=columns)
     found = measured(dataset, tuple(encoder or ()), plan=plan, options=options, own=own)
     report = reports.describe(found, command=shlex.join(["quiver", *sys.argv[1:]]))
     if json is not None and json != "-":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import place, show
+from quiver.cli import place, show, table
 
 
 def fit(
@@ -23,6 +23,9 @@ def fit(
             help="Column with the id of the right answer; equal queries in several rows have several answers."
         ),
     ] = "answer",
+    media: table.Media = None,
+    text: table.Text = None,
+    image: table.Image = None,
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Combine vector search and full-text search.")] = False,
     space: Annotated[
@@ -38,10 +41,11 @@ def fit(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Learn the weight of a reranker against recall, or of each fused list. Later searches use the learned weights."""
+    from quiver.engine.tasks import own_files
     from quiver.engine.tasks.labelled_queries import read
     from quiver.types import Query
 
-    asked = read(questions, answer=answer)
+    asked = read(questions, answer=answer, media=own_files.columns(media, {"text": text, "image": image}))
     for note in asked.notes:
         show.warn(note)
     spaces = tuple(space or ())
