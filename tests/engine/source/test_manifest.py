@@ -172,7 +172,7 @@ def test_a_text_column_goes_with_a_path_column(tmp_path):
 def test_a_caption_is_metadata_beside_media_and_text_without(tmp_path):
     beside = source.open([table(tmp_path / "p", "file,caption\na.jpg,a hat\n")])
     assert (values(beside, "text"), values(beside, "caption")) == ([None], ["a hat"])
-    assert any("media=text=caption" in note for note in beside.notes)
+    assert any("text='caption' makes it the items' text" in note for note in beside.notes)
     path = table(tmp_path / "p", "file,caption\na.jpg,a hat\n")
     assert values(source.open([path], media="text=caption"), "text") == ["a hat"]
     alone = source.open([table(tmp_path / "q", "caption,n\na hat,1\nno,2\n", "words.csv")])
