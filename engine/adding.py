@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quiver.errors import BadSpec
+from quiver.protocols import Encoder
 from quiver.types import Item, Metric
 
 if TYPE_CHECKING:  # readers of tables and media are imported by the first add, so that searches start sooner
@@ -25,7 +26,7 @@ class Adding(ABC):
     def add(
         self,
         *sources: str | Path | Item | Mapping[str, Any] | Iterable[Any],
-        encoder: str | Sequence[str] = (),
+        encoder: str | Encoder | Sequence[str | Encoder] = (),
         meta: Any = None,
         key: str | None = None,
         media: str | None = None,
@@ -66,8 +67,9 @@ class Adding(ABC):
             sources: folders, files, globs, manifests (CSV, TSV, JSONL, Parquet), webdataset tars; Items; or rows:
                 dicts, a mapping of columns, an Arrow table, a pandas or polars frame, or an iterator of these, which is
                 read block by block. Relative paths in rows start from the working directory.
-            encoder: spec or specs, such as ``"timm model=mobilenetv2_100"``. By default the encoders of the
-                collection, or ``classic`` if it has none.
+            encoder: spec or specs, such as ``"timm model=mobilenetv2_100"``; or objects that meet
+                ``quiver.protocols.Encoder`` and have the attributes ``name`` and ``revision``: later processes give
+                such an object again by ``use``. By default the encoders of the collection, or ``classic``.
             meta: table of metadata to join to the files; with ``vectors``, metadata of each vector, in order.
             key: column of that table with the file names; by default it is found by its content.
             media: keys to take (``"video"``), and columns of media (``"audio=sound,text=caption"``).

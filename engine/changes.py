@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from quiver import registry
 from quiver.engine import source, tellers
 from quiver.engine.core.column import Column, given_space
-from quiver.engine.core.encoder import Loaded, load
+from quiver.engine.core.encoder import Loaded, find
+from quiver.engine.core.given_encoder import is_given, specs_of
 from quiver.engine.core.graph import Graph
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
@@ -88,7 +88,7 @@ class Changes:
         self._quarantine, self._reach, self._background = quarantine, reach, background
         self._telling = tellers.Telling(searcher.uri, reach, quarantine, trusted=searcher.trusted)
 
-    def add(self, sources: Sequence[Any], encoder: str | Sequence[str], tables: Tables, options: AddOptions) -> Report:
+    def add(self, sources: Sequence[Any], encoder: Any, tables: Tables, options: AddOptions) -> Report:
         """Add items, or embed the stored items with another encoder: see ``Collection.add``."""
         if isinstance(memory := options.get("max_memory"), str):
             options["max_memory"] = index_choice.parse(memory)
@@ -100,7 +100,7 @@ class Changes:
             raise BadSpec("sync compares stored items with their files: name the folders, tables or tars")
         if chosen.window is not None and not (paths or items or rows):
             raise BadSpec("window splits the videos and sounds that are added: name their files or folders")
-        named = dict.fromkeys(map(registry.canonical, strings(encoder, "encoder")))
+        named = specs_of(encoder)
         if chosen.tell is None:
             return self._add(_Given(items, paths, rows), named, tables, chosen)
         model = self._telling.model(chosen.tell, self._present(), lambda: self._loaded(named))
@@ -310,8 +310,9 @@ class Changes:
         """Load encoders that the user or the collection names."""
         with accepting(self._searcher.trusted):
             for spec in specs:
-                check_encoder(spec, place=self._uri) if stored else give(spec)
-            loaded = [load(spec) for spec in specs]
+                if not is_given(spec):
+                    check_encoder(spec, place=self._uri) if stored else give(spec)
+            loaded = [find(spec) for spec in specs]
         if blind := next((each for each in loaded if not each.encoder.keys), None):
             how = either("--teller", "tell=")
             raise BadSpec(f"{blind.spec!r} embeds nothing, it only describes: name it by {how}")

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from quiver import registry
 from quiver.arguments import checked, checked_methods
 from quiver.conditions import condition_of
 from quiver.engine.adding import Adding
 from quiver.engine.browsing import Browsing
+from quiver.engine.core.given_encoder import give
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
 from quiver.engine.searching import Searching
@@ -28,7 +29,7 @@ from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
-from quiver.protocols import Told
+from quiver.protocols import Encoder, Told
 from quiver.records import BuiltIndex, CheckedIndex, Summary, UpdatedIndex, Version
 from quiver.trust import Reach, remember
 from quiver.types import Query, strings
@@ -268,6 +269,22 @@ class Collection(Searching, Adding, Browsing):
             return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
         finally:
             self._searcher.renew()
+
+    def use(self, *encoders: Encoder) -> Self:
+        """Give encoder objects that were added as objects; needed once per process, before searches that embed.
+
+        Args:
+            encoders: objects with the ``name`` and ``revision`` that they had when they were added.
+
+        Returns:
+            The collection, as in ``quiver.open("shop").use(model)``.
+
+        Raises:
+            BadSpec: an object does not meet the protocol ``Encoder``, or states no name and revision.
+        """
+        for encoder in encoders:
+            give(encoder)
+        return self
 
     def relocate(self, old: str | Path, new: str | Path, *, check: bool = True) -> "Relocated":
         """Tell the collection that files have moved: replace a folder in the references of all items.

@@ -11,6 +11,7 @@ import numpy as np
 
 from quiver import registry, trust
 from quiver.engine.core.column import Column, Crossing
+from quiver.engine.core.given_encoder import is_given, taken
 from quiver.engine.core.graph import Composition
 from quiver.errors import SpaceMismatch
 from quiver.protocols import Bridge, Encoder, QueryEncoder, Scorer, Teller
@@ -18,6 +19,8 @@ from quiver.types import KEYS, Floats, Space
 
 #: Batch size of bridges.
 _TOGETHER = 8192
+#: Given objects, each with its lock.
+_OBJECTS: "dict[str, Loaded]" = {}
 #: Held while the encoder of a spec is loaded.
 _LOADING: dict[str, Lock] = {}
 
@@ -119,6 +122,21 @@ def load(spec: str) -> Loaded:
     return Loaded(spec, registry.load("encoders", spec))
 
 
+def find(spec: str) -> Loaded:
+    """Return the encoder of a spec: one that was given as an object, or one to be loaded.
+
+    Raises:
+        MissingEncoder: it was given as an object, and this process has not got it.
+    """
+    if not is_given(spec):
+        return load(spec)
+    encoder = taken(spec)
+    known = _OBJECTS.get(spec)
+    if known is None or known.encoder is not encoder:
+        known = _OBJECTS[spec] = Loaded(spec, encoder)
+    return known
+
+
 def load_checked(spec: str, described: Mapping[str, Any], *, place: str) -> Loaded:
     """Load an encoder of a collection, and check that its spaces are unchanged.
 
@@ -128,12 +146,14 @@ def load_checked(spec: str, described: Mapping[str, Any], *, place: str) -> Load
         place: URI of the collection.
 
     Raises:
+        MissingEncoder: it was given as an object, and this process has not got it.
         Untrusted: the spec runs code or opens files that the user has not trusted on this machine.
         SpaceMismatch: its weights or preprocessing have changed since.
     """
-    trust.check(spec, place=place)
+    if not is_given(spec):
+        trust.check(spec, place=place)
     with _LOADING.setdefault(spec, Lock()):  # others can be used meanwhile
-        loaded = load(spec)
+        loaded = find(spec)
     now = loaded.describe()
     for key, spaces in described["keys"].items():
         if now["keys"].get(key) != spaces:

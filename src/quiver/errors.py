@@ -82,6 +82,10 @@ class MissingWeights(QuiverError):
     """A model's weights are not on disk and cannot be downloaded."""
 
 
+class MissingEncoder(QuiverError):
+    """An encoder was given to a collection as an object, and this process has not got it."""
+
+
 class NoRoute(QuiverError):
     """No path in the graph of spaces leads from the query inputs to the target."""
 
