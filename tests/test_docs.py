@@ -10,8 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from tests.encoders import captioners
+from tests.encoders.conftest import clap, write_kind
 from typer.testing import CliRunner
 
 from quiver.cli import app
@@ -104,3 +106,61 @@ def test_captions_are_written_as_the_page_says(tmp_path, photos, monkeypatch, on
     assert "24 captioned" in said[9]
     found = [line.split("\t")[2] for line in said[10].splitlines()]
     assert found == ["photos/red0.png", "photos/red1.png", "photos/red2.png"]
+
+
+def rows_of(output):
+    """Return the ids of printed hits."""
+    return [line.split("\t")[2] for line in output.splitlines()]
+
+
+def test_own_vectors_are_searched_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = list(run("your-vectors.md").values())
+    assert len(said) == 8
+    first, filtered, batch = said[0].splitlines()
+    assert first.startswith("('item7', ") and filtered.startswith("('item7', ") and batch == "item42"
+    assert said[1].strip() == "1" and said[2].startswith("1,000 added") and "items: 1,000" in said[3]
+    assert said[5].strip() == "('item7',)"
+    assert np.load("mine.npy").shape == (10, 64)
+
+
+def test_own_questions_are_measured_as_the_page_says(tmp_path, photos, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUIVER_CACHE", str(tmp_path / "cache"))
+    table = re.search(r"^```text\n(.*?)^```", (DOCS / "measure.md").read_text(), re.M | re.S)[1]
+    (tmp_path / "questions.csv").write_text(table)
+    said = list(run("measure.md").values())
+    assert len(said) == 4 and "random" in said[0]
+    assert json.loads((tmp_path / "classic.json").read_text())["dataset"]["questions"] == 3
+    assert (tmp_path / "classic.md").read_text().startswith("| system |")
+    assert sorted(path.name for path in (tmp_path / "trec").iterdir()) == ["classic.run", "qrels.txt"]
+
+
+def test_sounds_are_found_as_the_page_says(tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    write_kind(clap, tmp_path / "laion" / "clap-htsat-unfused")
+    (tmp_path / "sounds").mkdir()
+    lines = ["file,place,note"]
+    for name, pitch in (("low", 110), ("high", 1760)):
+        for n in range(3):
+            time = np.arange(16_000) / 16_000
+            wave = 0.3 * np.sin(2 * np.pi * (pitch + 5 * n) * time)
+            soundfile.write(tmp_path / "sounds" / f"{name}{n}.wav", wave.astype(np.float32), 16_000)
+            lines.append(f"{name}{n}.wav,{'harbour' if n else 'wood'},{name} tone recorded in {'fog' if n else 'rain'}")
+    (tmp_path / "sounds.csv").write_text("\n".join(lines) + "\n")
+    said = list(run("sounds.md").values())
+    assert len(said) == 9 and said[0].startswith("6 added")
+    assert len(rows_of(said[2])) == 3 and rows_of(said[3])[0] == "sounds/low0.wav"
+    assert "sounds/low0.wav" not in rows_of(said[4])
+    assert (tmp_path / "sounds.html").stat().st_size > 5000
+    assert len(rows_of(said[6])) == 3
+    assert set(rows_of(said[8])[:3]) == {f"sounds/low{n}.wav" for n in range(3)}
+
+
+def test_composed_search_works_as_the_page_says(tmp_path, photos, prices, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    prices.rename(tmp_path / "photos.csv")
+    said = list(run("fashion.md").values())
+    assert len(said) == 9 and said[0].startswith("24 added")
+    assert [name.rpartition("/")[2][:4] for name in rows_of(said[4])] == ["blue"] * 3
+    assert len(rows_of(said[6])) == 3 and "artemis" in said[7] and len(said[8].splitlines()) == 3
