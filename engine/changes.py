@@ -28,6 +28,7 @@ from quiver.engine.serving.searcher import Searcher
 from quiver.engine.source.given import Given, Stored
 from quiver.engine.source.roots import Roots
 from quiver.engine.storage.dataset import Table
+from quiver.engine.storage.dropping import Dropped, drop
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.location import check_new, check_order
 from quiver.engine.storage.pruning import Pruned, prune
@@ -256,6 +257,14 @@ class Changes:
             raise BadSpec(f"key must be one of {', '.join(KEYS)}, not {key!r}")
         table = self.table()
         table.record_default(key, Graph.of(table.encoders, table.columns).home(key, space).name)
+
+    def drop(self, name: str, *, dry_run: bool) -> Dropped:
+        """Drop an encoder or a space of ready-made vectors: see ``Collection.drop``."""
+        if not isinstance(name, str):
+            raise BadSpec(f"drop takes the spec of an encoder or the name of a space, not {name!r:.80}")
+        dropped = drop(self.table(), Cache(self._uri), name, dry_run=dry_run)
+        self._searcher.renew()
+        return dropped
 
     def prune(self, days: float) -> Pruned:
         """Remove old versions: see ``Collection.prune``."""

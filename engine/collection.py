@@ -18,6 +18,7 @@ from quiver.engine.searching import Searching
 from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.statistics.scorer_recall import Measured
+from quiver.engine.storage.dropping import Dropped
 from quiver.engine.storage.pruning import Pruned
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.summary import summary
@@ -337,6 +338,21 @@ class Collection(Searching, Adding, Browsing):
             BadSpec: no vectors of this key are stored in such a space, or several spaces have the name.
         """
         self._changes.choose_default(key, space)
+
+    def drop(self, name: str, *, dry_run: bool = False) -> Dropped:
+        """Drop an encoder, or a space of ready-made vectors: its vectors, indexes and scorers, in one commit.
+
+        Items, media, metadata and all other vectors stay. If a default space is dropped, the first encoder left takes
+        its place. Earlier versions keep the vectors until ``prune``.
+
+        Args:
+            name: spec of the encoder, or the name of one of its spaces; an encoder goes as a whole.
+            dry_run: describe what would be removed, and remove nothing.
+
+        Raises:
+            BadSpec: there is no such encoder or space, or several spaces have the name.
+        """
+        return self._changes.drop(name, dry_run=dry_run)
 
     def versions(self) -> list[Version]:
         """Return all versions: number, time and number of items."""

@@ -272,7 +272,7 @@ def _routed(task: Task, stock: Stock, setup: Setup, question: Question) -> Kind:
     if not keys and not query.like and not query.vectors:
         raise NoRoute(f"plan: the questions have {', '.join(keys_of(query.media))}, not held={', '.join(setup.held)}")
     if (scorer := _scored(task, stock, setup, question, keys)) is not None:
-        return Kind(keys, scorer.name, not scorer.recalls)
+        return Kind(keys, scorer.names[2], not scorer.recalls)
     spaces = setup.spaces or query.spaces
     routes = {key: graph.routes(key, target=task.target) for key in keys}
     led = {key for key in keys if any(not spaces or r.column.space.name in spaces for r in routes[key])}

@@ -79,6 +79,11 @@ class Composition:
     def __str__(self) -> str:
         return f"{self.name} ({' + '.join(self.holds)} -> {self.finds})"
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """The names that a query may use: its name, its name with the revision it reads, the spec of its encoder."""
+        return self.name, f"{self.name}@{self.reads[0].revision[:8]}", self.encoder
+
     def asks(self, recipe: Recipe) -> tuple[str, ...]:
         """Return a name for each probe of a recipe, as used by routes and traces."""
         name = f"{self.name} {recipe.name}"

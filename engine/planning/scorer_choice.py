@@ -43,7 +43,7 @@ def choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
 
 def _choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
     facts, named = builder.facts, query.scorer not in (None, NONE)
-    known = [c for c in facts.graph.compositions if not named or c.name == query.scorer]
+    known = [c for c in facts.graph.compositions if not named or query.scorer in c.names]
     if named and not known:
         there = listed({c.name for c in facts.graph.compositions}) or "none"
         raise BadSpec(f"there is no scorer {query.scorer!r} here; scorers here: {there}")
@@ -58,13 +58,24 @@ def _choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
             raise BadSpec(f"the scorer {composition} cannot answer this query: {found}")
         else:
             builder.refuse(f"scorer {composition}", found)
+    if named and len({each.composition.encoder for each in able}) > 1:
+        raise BadSpec(_told_apart(query.scorer, [each.composition for each in able]))
     if named and not able:
         raise BadSpec(
             f"the scorer {known[0]} needs {' + '.join(known[0].holds)} and finds {known[0].finds}: give these inputs"
         )
     for each in able[1:]:
-        builder.refuse(f"scorer {each.composition}", f"{able[0].composition.name} is used")
+        twins = each.composition.name == able[0].composition.name
+        used = f"{able[0].composition.name}{' of ' + able[0].composition.encoder if twins else ''} is used"
+        builder.refuse(f"scorer {each.composition}{' of ' + each.composition.encoder if twins else ''}", used)
     return able[0] if able else None
+
+
+def _told_apart(name: str | None, able: list[Composition]) -> str:
+    """Return the message for a name that several encoders give their scorers, with names that tell them apart."""
+    revisions = {each.names[1] for each in able}
+    names = revisions if len(revisions) == len(able) else {repr(each.encoder) for each in able}
+    return f"{len(able)} scorers here are called {name!r}: name one by {listed(names)}"
 
 
 def _takes(query: Query, composition: Composition, facts: Facts, *, named: bool) -> bool:

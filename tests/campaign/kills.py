@@ -40,7 +40,7 @@ def work(place, journal, seed, first):
 def draw(rng):
     """Draw a change of ids out of 200."""
     ids = [f"i{n}" for n in rng.choice(200, int(rng.integers(1, 40)), replace=False).tolist()]
-    kind = str(rng.choice(["put", "put", "update", "delete", "faiss", "lance", "tidy"]))
+    kind = str(rng.choice(["put", "put", "update", "delete", "faiss", "lance", "tidy", "drop"]))
     space = str(rng.choice(list(METRICS)))
     if kind == "put":
         vectors = rng.normal(size=(len(ids), DIMS[space])).round(3).tolist()
@@ -71,7 +71,9 @@ def do(shop, job):
         shop.catch_up()
     else:
         spaces = [column["space"] for column in shop.info()["columns"]]
-        if job["space"] in spaces:
+        if job["space"] in spaces and kind == "drop":
+            shop.drop(job["space"])
+        elif job["space"] in spaces:
             spec = "faiss factory=HNSW8" if kind == "faiss" else "lance kind=IVF_FLAT partitions=2"
             shop.index(spec, spaces=[job["space"]])
 
@@ -84,6 +86,8 @@ def note(oracle, job):
         oracle.update({id: row for id, row in job["values"].items() if id in oracle.meta})
     elif job["do"] == "delete":
         oracle.delete([id for id in job["ids"] if id in oracle.meta])
+    elif job["do"] == "drop":
+        oracle.vectors[job["space"]].clear()
 
 
 def run(folder: Path, kills: int, seed: int) -> Counter:
@@ -141,4 +145,7 @@ def _check(shop, journal, oracle, counts, first):
         assert not oracle.meta, "a collection with acknowledged items does not open"
         found = {}
     check_between(found, expected(oracle), expected(after))
+    if running and running["do"] == "drop":  # whole or not at all
+        left = sum(running["space"] in scores for _, scores in found.values())
+        assert left in (0, len(oracle.vectors[running["space"]]))
     return running

@@ -53,6 +53,7 @@ class Campaign:
         changes = {
             self.put: 6, self.update: 4, self.delete: 2, self.delete_where: 1,
             self.index: 1, self.catch_up: 1, self.check: 0.3, self.reopen: 1, self.pin: 1, self.prune: 0.5,
+            self.drop: 0.3,
         }  # fmt: skip
         questions = {
             self.search: 6, self.batch: 2, self.groups: 2, self.pages: 1, self.examples: 2,
@@ -96,6 +97,13 @@ class Campaign:
         space = self._space()
         if len(self.oracle.vectors[space]) >= 40:
             self.shop.index(str(self.rng.choice(KINDS)), spaces=[space])
+
+    def drop(self):
+        space = self._space()
+        if sum(map(bool, self.oracle.vectors.values())) > 1:
+            (column,) = self.shop.drop(space).columns
+            assert column.vectors == len(self.oracle.vectors[space])
+            self.oracle.vectors[space].clear()
 
     def catch_up(self):
         self.shop.catch_up()
@@ -333,12 +341,14 @@ class Campaign:
 
 def state(shop):
     """What a collection holds: metadata, and a score in each space, by id."""
-    found: dict[str, tuple[dict, dict]] = {}
+    items = shop.head(1_000_000) if len(shop) else []
+    found: dict[str, tuple[dict, dict]] = {item.id: (dict(item.meta), {}) for item in items}
     for space in [column["space"] for column in shop.info()["columns"]]:
         probe = np.ones(DIMS[space], np.float32)
         for hit in shop.search(vectors={space: probe}, k=len(shop) + 5, index="exact"):
-            found.setdefault(hit.id, (dict(hit.meta), {}))[1][space] = hit.score
-    assert len(found) == len(shop), "an item has no vector, or stands twice"
+            assert dict(hit.meta) == found[hit.id][0]
+            found[hit.id][1][space] = hit.score
+    assert len(found) == len(shop), "an item stands twice"
     return found
 
 

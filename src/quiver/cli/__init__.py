@@ -15,6 +15,7 @@ from quiver.cli.default import default
 from quiver.cli.delete import delete
 from quiver.cli.demo import demo
 from quiver.cli.doctor import doctor
+from quiver.cli.drop import drop
 from quiver.cli.export import export
 from quiver.cli.fit import fit
 from quiver.cli.get import get
@@ -45,7 +46,7 @@ def worded(context: typer.Context) -> None:
     context.with_resource(command_line())
 
 
-STORED = (info, default, get, count, delete, versions, quarantine, prune, relocate, export)
+STORED = (info, default, drop, get, count, delete, versions, quarantine, prune, relocate, export)
 for command in (add, search, index, fit, caption, *STORED, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")

@@ -133,11 +133,11 @@ def test_two_revisions_of_one_name_are_told_apart():
 
 def test_a_second_encoder_changes_no_score_and_a_chosen_default_is_kept(lab, tmp_path):
     for name, turn in (("one", 1), ("two", -1)):
-        (lab / f"{name}.py").write_text(MODEL.replace("NAME", name).replace("TURN", str(turn)))
+        (lab / f"squares_{name}.py").write_text(MODEL.replace("NAME", name).replace("TURN", str(turn)))
     shop = quiver.open(tmp_path / "shop")
-    shop.add(*(Item(f"i{n}", {"text": str(n)}) for n in range(20)), encoder="lab.one", workers=0)
+    shop.add(*(Item(f"i{n}", {"text": str(n)}) for n in range(20)), encoder="lab.squares_one", workers=0)
     before = [(hit.id, hit.score) for hit in shop.search(text="3", k=5)]
-    shop.add(encoder="lab.two", workers=0)
+    shop.add(encoder="lab.squares_two", workers=0)
     assert [(hit.id, hit.score) for hit in shop.search(text="3", k=5)] == before
     assert [column["default"] for column in shop.info()["columns"]] == [True, False]
     assert "fuse" in shop.search(text="3", k=5, fuse=True)[0].trace
