@@ -28,9 +28,26 @@ def transformers(kind: str) -> Build:
     return build
 
 
+def clip4idc(generator: str) -> Build:
+    def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+        from tests.encoders.clip4idc.pairs import write
+        from tests.encoders.clip4idc.test_caption_train import recipe, with_unchanged
+
+        from quiver.encoders.clip4idc.train import train
+
+        squares, out = with_unchanged(write(folder / f"squares{seed}")), folder / f"run{seed}"
+        sizes = {"caption.generator": generator, "caption.steps": 3, "caption.batch": 24, "model.dim": 32}
+        train(squares, squares, out, recipe=recipe(**sizes, **{"loop.seed": seed}))
+        return f"checkpoint='{out / 'model'}' device=cpu"
+
+    return build
+
+
 #: By the name of the encoder, and what tells one case of it from another; see ``CASES`` in test_contract.
 TELLERS: dict[str, Build] = {
     **{f"transformers {kind}": transformers(kind) for kind in ("blip", "florence2", "qwen3_vl")},
+    "clip4idc": clip4idc("clip4idc"),
+    "clip4idc duda": clip4idc("duda"),
 }
 
 
