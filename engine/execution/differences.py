@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from quiver.engine.core.encoder import Loaded
 from quiver.engine.execution.session import Session
 from quiver.errors import QuiverError
 from quiver.protocols import PairExplainer
@@ -15,16 +16,20 @@ def differences(session: Session, pairs: Sequence[tuple[Any, Any]]) -> list[Floa
     Returns:
         (2, rows, columns) float32 each; None for a pair that cannot be read, and for all if no encoder gives maps.
     """
-    explainer = _explainer(session) if pairs else None
-    return [None if explainer is None else _differences(explainer, pair) for pair in pairs]
+    found = _explainer(session) if pairs else None
+    if found is None:
+        return [None] * len(pairs)
+    explainer, loaded = found
+    with loaded.lock:
+        return [_differences(explainer, pair) for pair in pairs]
 
 
-def _explainer(session: Session) -> PairExplainer | None:
+def _explainer(session: Session) -> tuple[PairExplainer, Loaded] | None:
     for spec, described in session.table.encoders.items():
         if "pair" in described["keys"]:
-            encoder = session.encoder(spec).encoder
-            if isinstance(encoder, PairExplainer):
-                return encoder
+            loaded = session.encoder(spec)
+            if isinstance(loaded.encoder, PairExplainer):
+                return loaded.encoder, loaded
     return None
 
 

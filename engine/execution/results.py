@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -190,6 +191,23 @@ class Results(Sequence[Result]):
         from quiver.engine.execution import output
 
         return output.joined([result.to_arrow() for result in self])
+
+    def write_trec(self, path: str | Path, queries: Sequence[str], *, tag: str = "quiver") -> None:
+        """Write the hits as a TREC run file: query, Q0, id, rank, score, tag.
+
+        Whitespace and ``%`` in ids are written as ``%XX``.
+
+        Args:
+            path: the file; an existing one is replaced.
+            queries: an id for each query.
+            tag: name of the run.
+
+        Raises:
+            BadData: an id is empty, or there are not as many ids as queries.
+        """
+        from quiver.engine.execution import output
+
+        output.write_trec(path, list(self), queries, tag)
 
     def to_pandas(self) -> Any:
         """Return the hits of all answers as a pandas data frame with the columns of ``to_arrow``.

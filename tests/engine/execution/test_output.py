@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import quiver
-from quiver.errors import MissingExtra
+from quiver.errors import BadData, MissingExtra
 from quiver.types import Hit, Item
 
 
@@ -71,6 +71,21 @@ def test_answers_of_a_batch_are_one_table_with_the_number_of_the_query(tmp_path)
     assert repr(collection.search_batch(vector=np.eye(3), k=1)).startswith(
         "answers to 3 queries; the first:\n1 hit among"
     )
+
+
+def test_answers_of_a_batch_are_written_as_a_trec_run(tmp_path):
+    collection = quiver.open(tmp_path / "c", catch_up=False)
+    collection.add_vectors(np.eye(3), ids=["a", "b b", "c"], space="mine", metric="dot")
+    found = collection.search_batch(vector=np.array([[0, 1, 0.5], [1, 0.25, 0]]), k=2)
+    found.write_trec(tmp_path / "run.txt", ["q1", "q2"], tag="mine")
+    assert (tmp_path / "run.txt").read_text().splitlines() == [
+        "q1 Q0 b%20b 1 1.0 mine",
+        "q1 Q0 c 2 0.5 mine",
+        "q2 Q0 a 1 1.0 mine",
+        "q2 Q0 b%20b 2 0.25 mine",
+    ]
+    with pytest.raises(BadData, match="1 query ids for 2 answers"):
+        found.write_trec(tmp_path / "run.txt", ["q1"])
 
 
 def test_an_answer_shows_its_hits_as_text(shop):
