@@ -158,7 +158,7 @@ def two_tower(text: str) -> Build:
     return build
 
 
-def clip4idc(kind: str) -> Build:
+def clip4idc(kind: str, *, tells: bool = False) -> Build:
     def build(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
         import torch
 
@@ -181,7 +181,15 @@ def clip4idc(kind: str) -> Build:
             model = Clip4Idc(replace(config, text=replace(config.text, vocabulary=len(pieces))))
         model.words = Learnt(pieces)
         model.save_pretrained(folder / kind)
-        return f"checkpoint='{folder / kind}'"
+        if tells:
+            from quiver.encoders.clip4idc.caption_config import Writer
+            from quiver.encoders.clip4idc.caption_recipe import Captioning
+            from quiver.encoders.clip4idc.caption_train import build as writer
+
+            sizes = Writer(width=16, heads=2, inner=16, layers=1)
+            made = writer(model, model.words, Captioning(writer=sizes, length=12), seed=seed)
+            made.save(folder / kind / "caption", made.config)
+        return f"checkpoint='{folder / kind}'" + " rerank=true" * tells
 
     return build
 
@@ -215,6 +223,7 @@ CASES: dict[str, Build] = {
     "artemis of pixels, any length": artemis("tirg", image="timm:test_efficientnet", size=64, image_unit=False),
     "clip4idc of pixels": clip4idc("pixels"),
     "clip4idc of features": clip4idc("features"),
+    "clip4idc that tells": clip4idc("features", tells=True),
     "fashionbert": fashionbert,
     "cross_encoder": cross_encoder,
     "two_tower of words": two_tower("words"),

@@ -43,11 +43,19 @@ def clip4idc(generator: str) -> Build:
     return build
 
 
+def clip4idc_reranking(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+    from tests.encoders.test_contract import clip4idc
+
+    (place := folder / str(seed)).mkdir(parents=True, exist_ok=True)
+    return clip4idc("features", tells=True)(request, place, seed)
+
+
 #: By the name of the encoder, and what tells one case of it from another; see ``CASES`` in test_contract.
 TELLERS: dict[str, Build] = {
     **{f"transformers {kind}": transformers(kind) for kind in ("blip", "florence2", "qwen3_vl")},
     "clip4idc": clip4idc("clip4idc"),
     "clip4idc duda": clip4idc("duda"),
+    "clip4idc that tells": clip4idc_reranking,
 }
 
 
