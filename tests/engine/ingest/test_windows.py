@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import quiver
 from quiver.cli import app
 from quiver.engine import contact_sheet
+from quiver.engine.execution import cards
 from quiver.engine.ingest.decode import Job, Slot, decode
 from quiver.engine.ingest.decode_windows import decode_all
 from quiver.engine.storage.quarantine import Quarantine
@@ -362,7 +363,7 @@ def test_workers_split_films_and_the_command_line_shows_windows(films, tmp_path)
 
 
 def test_a_page_shows_only_the_moment_of_a_large_file(films, shelf, tmp_path, monkeypatch):
-    monkeypatch.setattr(contact_sheet, "PLAYABLE", 80_000)
+    monkeypatch.setattr(cards, "PLAYABLE", 80_000)
     rng = np.random.default_rng(0)
     tone = np.sin(np.arange(8_000 * 20) / 3)
     soundfile.write(films / "tape.wav", tone * rng.uniform(0.5, 1, len(tone)), 8_000)
