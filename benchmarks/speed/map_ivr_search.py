@@ -135,6 +135,7 @@ def measure(at: Bed, h: int, spec: str | None, depths: tuple[int, ...]) -> Line:
     probe = at.probe(h)
     queries = [Query(vectors={SPACE: each}, k=TOP, index="exact") for each in probe]
     at.collection.search(queries[0])
+    at.collection.search_batch(queries)  # which loads and casts what batches need
     started = process_time()
     found = [at.collection.search(query) for query in queries]
     engine = process_time() - started
