@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from quiver.engine.core.sql import Sql, among, both, present
-from quiver.engine.ingest.decode import with_text
+from quiver.engine.ingest.decode import content_hash, with_text
 from quiver.engine.source.roots import real_file
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import QuiverError
 from quiver.media import digests, locate, times
+from quiver.types import MEDIA
 
 _IDS = 10_000  # in one condition
 
@@ -51,7 +52,7 @@ class OldWindows:
         if not films:
             return
         self._films += [film.id for film in films]
-        names = ["id", "text", "audio", "video", "film", "sha256"]
+        names = ["id", *MEDIA, "film", "sha256"]
         stored: dict[str, list[Mapping[str, str]]] = {}
         for row in self._table.read(names, where=among("film", [film.id for film in films])).to_pylist():
             stored.setdefault(row["film"], []).append(row)
@@ -64,12 +65,10 @@ class OldWindows:
     def _compare(self, film: Film, rows: Sequence[Mapping[str, str]]) -> None:
         if not rows:
             return
-        spans = [times(row["video"] or row["audio"])[1:] for row in rows]
         try:
-            made = digests(times(film.reference)[0], [(start, stop or 0.0) for start, stop in spans])
+            now = _hashes(film, rows)
         except (QuiverError, OSError):  # gone meanwhile: nothing is known
             return
-        now = [with_text(files, row["text"]) for row, files in zip(rows, made, strict=True)]
         old = [(row["id"], row["sha256"]) for row, each in zip(rows, now, strict=True) if row["sha256"] != each]
         if old:
             self._outdated[film.id] = old
@@ -138,6 +137,19 @@ def also_whole(table: Table) -> list[str]:
     for start in range(0, len(films), _IDS):
         found += table.read(["id"], where=among("id", films[start : start + _IDS]))["id"].to_pylist()
     return found
+
+
+def _hashes(film: Film, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the content hash that each stored window would get now; those of the film alone take one pass over it."""
+    held = [{name: row[name] for name in MEDIA if row[name] is not None} for row in rows]
+    alone = [sum(name != "text" for name in media) == 1 for media in held]
+    references = [media.get("video") or media["audio"] for media, one in zip(held, alone, strict=True) if one]
+    spans = [(start, stop or 0.0) for _, start, stop in map(times, references)]
+    made = iter(digests(times(film.reference)[0], spans) if spans else ())
+    return [
+        with_text(next(made), media.get("text")) if one else content_hash(media)
+        for media, one in zip(held, alone, strict=True)
+    ]
 
 
 def _is_window(row: Mapping[str, str], film: Film) -> bool:

@@ -180,6 +180,18 @@ def test_windows_of_another_split_stay_and_are_told(films, shelf):
     assert any("6 windows of its former content are deleted" in note for note in report.notes)
 
 
+def test_windows_of_a_film_with_a_sound_of_its_own_stay_and_go_like_others(films, shelf, tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.zeros(20 * 8000, np.float32), 8000)
+    (tmp_path / "table.csv").write_text("id,video,audio\nlong,films/long.mp4,long.wav\n")
+    add(shelf, "table.csv")
+    report = add(shelf, "table.csv", window=8)
+    assert (report.added, len(shelf)) == (3, 7)
+    soundfile.write(tmp_path / "long.wav", np.full(20 * 8000, 0.5, np.float32), 8000)
+    report = add(shelf, "table.csv", window=8)
+    assert (report.updated, len(shelf)) == (3, 3)
+    assert any("long has changed: 4 windows of its former content are deleted" in note for note in report.notes)
+
+
 def test_a_killed_add_is_resumed_and_old_windows_go_then(films, shelf):
     add(shelf, films)
     film(films / "long.mp4", ["blue", "red"])
