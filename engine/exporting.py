@@ -53,7 +53,8 @@ def export(
     if target.suffix.lower() not in SUFFIXES:
         raise BadSpec(f"{target}: an export is {', '.join(SUFFIXES)} by its suffix, not {target.suffix or 'none'}")
     if target.suffix.lower() == ".parquet":
-        return Exported((str(target),), _write_parquet(target, scan(spaces or None), None))
+        with staged(target) as fresh:
+            return Exported((str(target),), _write_rows(fresh, scan(spaces or None), None))
     found = scan(spaces or None)
     if len(found.vectors) != 1:
         raise BadSpec(
@@ -65,24 +66,25 @@ def export(
     only = Scan(found.table, found.names, found.vectors, where)
     beside = target.with_suffix(".parquet")
     data: list[Floats] = []
-    count = _write_parquet(beside, only, (name, data))
-    matrix = np.concatenate(data) if data else np.empty((0, column.space.dim), np.float32)
-    if target.suffix.lower() == ".npy":
-        with staged(target) as fresh, open(fresh, "wb") as file:
-            np.save(file, matrix)
-    else:
-        _write_faiss(target, matrix, factory, column.space.metric)
+    with staged(beside) as table:  # takes its place after the vectors, and not at all if they cannot be written
+        count = _write_rows(table, only, (name, data))
+        matrix = np.concatenate(data) if data else np.empty((0, column.space.dim), np.float32)
+        if target.suffix.lower() == ".npy":
+            with staged(target) as fresh, open(fresh, "wb") as file:
+                np.save(file, matrix)
+        else:
+            _write_faiss(target, matrix, factory, column.space.metric)
     return Exported((str(target), str(beside)), count, column.space.name)
 
 
-def _write_parquet(path: Path, scan: Scan, apart: tuple[str, list[Floats]] | None) -> int:
-    """Write the rows of a scan; the vectors of a space that is ``apart`` are appended to its list instead."""
+def _write_rows(path: Path, scan: Scan, apart: tuple[str, list[Floats]] | None) -> int:
+    """Write rows as Parquet; the vectors of a space that is ``apart`` are appended to its list instead."""
     import pyarrow.parquet as pq
 
     kept = [each for each in scan.schema if apart is None or each.name != apart[0]]
     schema = pa.schema(kept)
     count = 0
-    with staged(path) as fresh, pq.ParquetWriter(fresh, schema) as writer:
+    with pq.ParquetWriter(path, schema) as writer:
         for batch in _batches(scan, apart):
             writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
             count += len(batch)

@@ -101,6 +101,15 @@ def test_npy_and_its_table_are_read_back(store, tmp_path):
         store.export(tmp_path / "out.npy")
 
 
+def test_a_failed_export_replaces_nothing(store, tmp_path):
+    store.export(tmp_path / "out.parquet")
+    before = (tmp_path / "out.parquet").read_bytes()
+    with pytest.raises(BadSpec, match="FAISS cannot build"):
+        store.export(tmp_path / "out.faiss", factory="IVF4096,Flat")
+    assert (tmp_path / "out.parquet").read_bytes() == before
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out.parquet"]
+
+
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 def test_a_faiss_index_finds_what_a_search_finds(tmp_path, metric):
     vectors = np.random.default_rng(5).normal(size=(50, 8)).astype(np.float32)
