@@ -116,7 +116,8 @@ class Captions:
                     self._passed = 0
         finally:  # stopped by the user or by an error: keep the finished work
             self._commit()
-        self._set_aside([(each.id, each.uri or None, f"{_REASON}{each.reason}") for each in source.problems()])
+        refused = [each for each in source.problems() if self.order.ids is None or each.id in self.order.ids]
+        self._set_aside([(each.id, each.uri or None, f"{_REASON}{each.reason}") for each in refused])
         self.report.seconds += time.perf_counter() - started
         self.report.notes += [*workers.notes, *self._notes()]
 

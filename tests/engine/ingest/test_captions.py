@@ -325,3 +325,13 @@ def test_a_file_of_a_folder_that_was_not_named_is_not_read(shop, photos, colours
         stranger.caption("photos/red0.png", encoder=colours)
     report = stranger.add(tell=colours, workers=0)
     assert (report.captioned, report.quarantined) == (0, 24)
+
+
+def test_items_that_are_not_asked_for_are_not_set_aside(shop, photos, colours, tmp_path, monkeypatch):
+    shop.add(photos, workers=0)
+    monkeypatch.setenv("QUIVER_CONFIG", str(tmp_path / "stranger"))
+    (tmp_path / "more").mkdir()
+    Image.new("RGB", (8, 8), (0, 0, 255)).save(tmp_path / "more" / "new.png")
+    stranger = quiver.open(shop.uri)
+    report = stranger.add(tmp_path / "more", encoder="classic", tell=colours, workers=0)
+    assert (report.captioned, report.quarantined, reasons(stranger)) == (1, 0, {})
