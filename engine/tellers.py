@@ -137,7 +137,8 @@ def tell(loaded: Loaded, items: Iterable[Mapping[str, Any]], *, beams: int = 1, 
     found: list[list[Told]] = [[] for _ in read]
     for key in dict.fromkeys(keys):
         places = [n for n, (other, _) in enumerate(read) if other == key]
-        told = loaded.tellers[key].tell(key, [read[n][1] for n in places], beams=beams, most=most)
+        with loaded.lock:
+            told = loaded.tellers[key].tell(key, [read[n][1] for n in places], beams=beams, most=most)
         for n, each in zip(places, told, strict=True):
             found[n] = each
     return found
