@@ -2,7 +2,8 @@
 
 A table can give a file of a folder another id than it has in the collection, as when a table with a column ``id`` comes
 later. The file is the same item all the same: it keeps its stored id, and the report says so. Otherwise it would be
-there twice. An item is the same if all its files are the same, and its text too where both have one.
+there twice. An item is the same if all its files are the same, and its text too where both have one. It keeps its
+stored text if the file comes without one.
 
 Rows of a table and Items with ids of their own are the items that they say: several may share a file, as variants of a
 product share a photo. They are added, and the report names the items that have the same files.
@@ -66,16 +67,19 @@ class SameFiles:
         ids, texts = rows["id"].to_pylist(), rows["text"].to_pylist()
         before, taken = list(ids), set(ids)
         for n, key in zip(new, keys, strict=True):
-            same = [id for id, text in stored.get(key, ()) if text is None or texts[n] in (None, text)]
-            if len(same) == 1 and same[0] not in taken:
-                self.example = self.example if self.count else (ids[n], same[0])
+            same = [each for each in stored.get(key, ()) if each[1] is None or texts[n] in (None, each[1])]
+            if len(same) == 1 and same[0][0] not in taken:
+                id, text = same[0]
+                self.example = self.example if self.count else (ids[n], id)
                 self.count += 1
-                taken.add(same[0])
+                taken.add(id)
                 if self.keeps:
-                    ids[n] = same[0]
+                    ids[n], texts[n] = id, text if texts[n] is None else texts[n]
         if ids == before:
             return None
-        return rows.set_column(rows.schema.get_field_index("id"), "id", pa.array(ids, pa.string()))
+        for name, values in (("id", ids), ("text", texts)):
+            rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(values, pa.string()))
+        return rows
 
     def _stored(self, keys: Sequence[_Key]) -> Mapping[_Key, list[tuple[str, str | None]]]:
         """Return ids and texts of the stored items with these files, by files."""

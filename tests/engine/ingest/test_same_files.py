@@ -131,3 +131,11 @@ def test_synchronising_under_other_ids_deletes_nothing(place, shop):
     shop.add(place / "photos", **FAST)
     report = shop.add(place / "photos", meta=place / "skus.csv", prune=True, **FAST)
     assert report.gone == [] and ids(place) == PATHS
+
+
+def test_a_recognised_file_without_text_keeps_the_stored_text(tmp_path, shop):
+    (tmp_path / "texts.csv").write_text("id,image,text,size\nsku,photos/a.png,a red shoe,9\n")
+    shop.add(tmp_path / "texts.csv", workers=0, progress=False)
+    report = shop.add(tmp_path / "photos", workers=0, progress=False)
+    assert report.updated == 0 and report.unchanged == 1
+    assert shop.get("sku")[0].meta == {"text": "a red shoe", "size": 9}
