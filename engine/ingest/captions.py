@@ -63,7 +63,7 @@ class Order:
     @property
     def at_once(self) -> int:
         """Number of inputs that the models are given at a time."""
-        return min(int(getattr(teller, "at_once", AT_ONCE)) for teller in self.tellers.values())
+        return max(1, min(int(getattr(teller, "at_once", AT_ONCE)) for teller in self.tellers.values()))
 
 
 @dataclass(frozen=True, slots=True)

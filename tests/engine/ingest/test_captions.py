@@ -335,3 +335,8 @@ def test_items_that_are_not_asked_for_are_not_set_aside(shop, photos, colours, t
     stranger = quiver.open(shop.uri)
     report = stranger.add(tmp_path / "more", encoder="classic", tell=colours, workers=0)
     assert (report.captioned, report.quarantined, reasons(stranger)) == (1, 0, {})
+
+
+def test_a_teller_that_says_it_takes_none_at_once_is_given_one(shop, photos, lab):
+    (lab / "slow.py").write_text(COLOURS.replace("at_once = 4", "at_once = 0"))
+    assert shop.add(photos, tell="lab.slow", workers=0).captioned == 24
