@@ -143,7 +143,7 @@ class Browsing:
         ``.npy`` and ``.faiss``, a Parquet file of the same name has ids, media and metadata: row n describes vector n.
 
         Args:
-            path: the file; an existing one is replaced.
+            path: the file; an existing one is replaced, the table beside it only together with it.
             space: name of the space; by default the only one.
             where: an SQL condition, as in ``search``.
             params: values of its parameters.

@@ -65,6 +65,8 @@ def export(
     where = present(column.name) if found.where is None else Sql(f"({found.where}) AND {present(column.name)}")
     only = Scan(found.table, found.names, found.vectors, where)
     beside = target.with_suffix(".parquet")
+    if beside.exists() and not target.exists():  # not the table of an earlier export to this name
+        raise BadSpec(f"{target}: its table would replace {beside}, which is there: move that, or choose another name")
     data: list[Floats] = []
     with staged(beside) as table:  # takes its place after the vectors, and not at all if they cannot be written
         count = _write_rows(table, only, (name, data))

@@ -100,7 +100,8 @@ def batch_of(ask: Ask) -> Sequence[Query]:
     alone = ask.get("vector")
     if alone is not None and ask.get("vectors") is not None:
         raise BadSpec("vector is for the only space of a collection: give vector or vectors, not both")
-    held = (ask.get("vectors") or {}) if alone is None else {THE_SPACE: alone}
+    several = ask.get("vectors")  # perhaps an array, which has no truth value
+    held = {THE_SPACE: alone} if alone is not None else {} if several is None else several
     if not isinstance(held, Mapping):
         raise BadSpec("a batch in keywords takes vectors by the name of their space, such as {'mine': vectors}")
     given = {name: as_floats(each, name) for name, each in held.items()}

@@ -59,6 +59,9 @@ def learn_threshold(
         BadSpec: numbers differ, there are too few questions for the rate, or scores of such queries are not comparable.
         BadData: no right answer is found, or nothing is left without them.
     """
+    for each in queries:
+        if not isinstance(each, Query):
+            raise BadSpec(f"threshold takes a list of Query, such as [Query({{'text': 'a dog'}})], not {each!r:.80}")
     if len(answers) != len(queries):
         raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
     if not 0 < rate < 1 or len(queries) * rate < 1:

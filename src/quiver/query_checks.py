@@ -59,3 +59,16 @@ def is_finite(number: Any) -> bool:
         return math.isfinite(number)
     except (TypeError, OverflowError):
         return False
+
+
+def check_names(**names: Any) -> None:
+    """Check options that take one name each, or None.
+
+    >>> check_names(group_by="film", index=None)
+
+    Raises:
+        BadSpec: one is not a string.
+    """
+    for name, value in names.items():
+        if value is not None and not isinstance(value, str):
+            raise BadSpec(f"{option(name)} must be a string, not {value!r:.80}")

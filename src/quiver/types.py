@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quiver.conditions import NO_PARAMS, Condition, condition_of
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.old_names import accepts
-from quiver.query_checks import check_values, check_weights, is_finite, text_of
+from quiver.query_checks import check_names, check_values, check_weights, is_finite, text_of
 from quiver.wording import either, option
 
 Metric = Literal["cosine", "dot", "l2"]
@@ -265,7 +265,8 @@ class Query:
             self._take_vector(vector)
         if self.where is not None or self.params is not NO_PARAMS:
             self._take_condition()
-        if (self.like, self.unlike, self.spaces, self.exclude, self.candidates) != ((), (), (), (), None):
+        held = (self.like, self.unlike, self.spaces, self.exclude)
+        if self.candidates is not None or any(type(each) is not tuple or each for each in held):
             self._take_strings()
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"{option('target')} must be one of {', '.join(KEYS)}, not {self.target!r}")
@@ -275,6 +276,7 @@ class Query:
             self._take_counts()
         if not (0 < self.k <= MOST and 0 < self.group_size <= MOST and 0 <= self.offset <= MOST):
             self._check_counts()
+        check_names(group_by=self.group_by, index=self.index, scorer=self.scorer, recall=self.recall)
         self._check_held()
         self._check_choices()
         if self.weights:
@@ -322,10 +324,8 @@ class Query:
         object.__setattr__(self, "params", NO_PARAMS if checked is None else checked.params)
 
     def _take_strings(self) -> None:
-        for name in (LIKE, UNLIKE, "spaces", "exclude"):
+        for name in (LIKE, UNLIKE, "spaces", "exclude", *(["candidates"] if self.candidates is not None else [])):
             object.__setattr__(self, name, strings(getattr(self, name), name))
-        if self.candidates is not None:
-            object.__setattr__(self, "candidates", strings(self.candidates, "candidates"))
 
     def _take_text(self) -> None:
         """Check that text is text; UTF-8 bytes become a string, and strings stay unchanged."""

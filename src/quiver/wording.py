@@ -4,6 +4,7 @@ The same fault can be reported to someone at the command line and to someone in 
 option asks here for its name.
 """
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -53,10 +54,11 @@ def either(command: str, python: str) -> str:
 def is_blank(text: str) -> bool:
     r"""Whether a text has nothing to be seen in it.
 
-    >>> is_blank(" \t"), is_blank("\u200b"), is_blank("a")
-    (True, True, False)
+    >>> is_blank(" \t"), is_blank("\u200b"), is_blank("a"), is_blank("\ud83d"), is_blank("\U0001fae8")
+    (True, True, False, False, False)
     """
-    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+    # Letters newer than this Python's Unicode and lone surrogates are not printable, but they are not blank.
+    return all(letter.isspace() or unicodedata.category(letter) in ("Cc", "Cf", "Zs") for letter in text)
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -1,6 +1,7 @@
 """Reading without ranking: count, head, scan, export, close; and files that have moved."""
 
 import shutil
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -102,12 +103,24 @@ def test_npy_and_its_table_are_read_back(store, tmp_path):
 
 
 def test_a_failed_export_replaces_nothing(store, tmp_path):
-    store.export(tmp_path / "out.parquet")
-    before = (tmp_path / "out.parquet").read_bytes()
+    pair = [Path(each) for each in store.export(tmp_path / "out.faiss").files]
+    before = [each.read_bytes() for each in pair]
     with pytest.raises(BadSpec, match="FAISS cannot build"):
-        store.export(tmp_path / "out.faiss", factory="IVF4096,Flat")
-    assert (tmp_path / "out.parquet").read_bytes() == before
-    assert [path.name for path in tmp_path.glob("*out*")] == ["out.parquet"]
+        store.export(tmp_path / "out.faiss", factory="IVF4096,Flat", where="price < 5")
+    assert [each.read_bytes() for each in pair] == before
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.faiss", "out.parquet"]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "faiss"])
+def test_a_table_that_nobody_named_is_not_replaced(store, tmp_path, suffix):
+    store.export(tmp_path / "all.parquet")
+    before = (tmp_path / "all.parquet").read_bytes()
+    with pytest.raises(BadSpec, match=r"its table would replace .*all\.parquet"):
+        store.export(tmp_path / f"all.{suffix}")
+    assert (tmp_path / "all.parquet").read_bytes() == before and not (tmp_path / f"all.{suffix}").exists()
+    for where in ("price < 5", "price < 3"):  # the pair of an earlier export is replaced as one
+        count = store.export(tmp_path / f"own.{suffix}", where=where).items
+    assert count == 3 == pq.read_table(tmp_path / "own.parquet").num_rows
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])

@@ -29,6 +29,10 @@ ONE = {"vectors": {"cos": [1, 0, 0]}}
         ({"k": "5"}, "k must be a whole number, not '5'"),
         ({"k": 2.5}, "k must be a whole number, not 2.5"),
         ({"k": True}, "k must be a whole number, not True"),
+        ({"group_by": ["n"]}, r"group_by must be a string, not \['n'\]"),
+        ({"index": ["faiss"]}, "index must be a string"),
+        ({"scorer": {"a": 1}}, "scorer must be a string"),
+        ({"recall": 5}, "recall must be a string"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"k": 2**31}, "k must be at most 2,147,483,647"),
         ({"offset": -1}, "offset must be at least 0"),
@@ -112,3 +116,18 @@ def test_a_picture_may_be_asked_with_as_an_object(tmp_path, photos):
         with pytest.raises(QuiverError) as refused:
             collection.search(image=odd)
         assert "\n" not in str(refused.value)
+
+
+def test_an_array_of_ids_is_a_list_of_ids(shop):
+    assert "a" not in shop.search(**ONE, exclude=np.array(["a"])).ids
+    assert shop.search(**ONE, candidates=np.array(["b"])).ids == ("b",)
+
+
+def test_a_batch_of_vectors_without_a_space_is_refused_in_one_line(shop):
+    with pytest.raises(BadSpec, match="vectors by the name of their space"):
+        shop.search_batch(vectors=np.eye(3))
+
+
+def test_threshold_names_the_query_that_is_none(shop):
+    with pytest.raises(BadSpec, match="threshold takes a list of Query"):
+        shop.threshold([ONE], ["a"])
