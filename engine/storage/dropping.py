@@ -183,8 +183,16 @@ def _without(dataset: lance.LanceDataset, names: Sequence[str], header: dict[str
     pickled form, which keeps the numbers of the fields, so that both are one commit.
     """
     make, (metadata, *fields) = dataset.lance_schema.__reduce__()
-    kept = [
-        field for known, field in zip(dataset.lance_schema.fields(), fields, strict=True) if known.name() not in names
+    stays = [
+        stay
+        for known in dataset.lance_schema.fields()
+        for stay in [known.name() not in names] * _field_count(known)  # a list column is followed by its items
     ]
+    kept = [field for stay, field in zip(stays, fields, strict=True) if stay]
     changed = {**json.loads(metadata), "quiver": list(json.dumps(header).encode())}
     return make(json.dumps(changed), *kept)
+
+
+def _field_count(field: Any) -> int:
+    """Return the number of fields of a column: itself, and all that are nested in it."""
+    return 1 + sum(map(_field_count, field.children()))

@@ -214,3 +214,17 @@ def test_scorers_of_one_name_are_told_apart(shop):
         assert found.ids == ("i49",) and found.plan.stages[0].composition.encoder == encoder
     unnamed = shop.explain(text="7", target="text")
     assert "scorer judge (text -> text) of lab.judges_two" in [each.what for each in unnamed.refused]
+
+
+def test_a_column_of_lists_stands_in_the_way_of_no_drop(tmp_path):
+    shop = quiver.open(tmp_path / "lists", catch_up=False)
+    tags = {"tags": [["a", "b"], [], ["c"]], "deep": [[[1], [2]], [[3]], []]}
+    shop.add(vectors=np.eye(3), ids=["x", "y", "z"], space="one", meta=tags)
+    shop.add(vectors=np.eye(3)[::-1], ids=["x", "y", "z"], space="two", meta={"late": [[1], [2], [3]]})
+    before = [item.meta for item in shop.get(["x", "y", "z"])]
+    shop.drop("one")
+    again = quiver.open(tmp_path / "lists", catch_up=False)
+    assert [item.meta for item in again.get(["x", "y", "z"])] == before and before[0]["tags"] == ["a", "b"]
+    assert again.search(vectors={"two": [0, 0, 1]}, k=1).ids == ("x",)
+    with pytest.raises(BadSpec, match="no encoder or space 'one'"):
+        again.drop("one")
