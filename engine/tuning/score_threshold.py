@@ -15,6 +15,7 @@ import numpy as np
 
 from quiver.engine.execution.results import Results
 from quiver.errors import BadData, BadSpec
+from quiver.query_checks import is_finite
 from quiver.types import Query
 
 
@@ -64,7 +65,9 @@ def learn_threshold(
             raise BadSpec(f"threshold takes a list of Query, such as [Query({{'text': 'a dog'}})], not {each!r:.80}")
     if len(answers) != len(queries):
         raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
-    if not 0 < rate < 1 or len(queries) * rate < 1:
+    if not (is_finite(rate) and 0 < rate < 1):
+        raise BadSpec(f"rate must be a share between 0 and 1, such as 0.1, not {rate!r}")
+    if len(queries) * rate < 1:
         raise BadSpec(f"a rate of {rate:g} needs more than {len(queries)} questions: at least 1 / rate")
     # A threshold is set, so that plans whose scores are not comparable are refused.
     asked = [replace(query, k=1, offset=0, min_score=-np.finfo(np.float32).max.item()) for query in queries]
