@@ -57,7 +57,8 @@ class Known:
         where = among("id", ours["id"].to_pylist())
         found = table.table(wanted, where)
         order = pc.index_in(ours["id"], found["id"].combine_chunks())
-        return cls(ours, found.take(order), table.version)
+        stored = found.take(order)
+        return cls(_with_texts(ours, stored), stored, table.version)
 
     @cached_property
     def items(self) -> list[Item]:
@@ -138,6 +139,24 @@ class Known:
             if name in self.cleared:
                 differs |= pc.and_(old.is_valid(), self.cleared[name]).to_numpy()
         return differs
+
+
+def _with_texts(batch: pa.Table, stored: pa.Table) -> pa.Table:
+    """Give items without a text their stored text, as metadata stays where a source has none.
+
+    So a folder that is added after its table of captions erases none. An item with other kinds of files than the
+    stored one, or with none, is another thing of the same id, and takes nothing over.
+    """
+    alike, files = batch["text"].is_null(), None
+    for name in MEDIA[1:]:
+        new, old = batch[name].is_valid(), stored[name].is_valid()
+        alike = pc.and_(alike, pc.equal(new, old))
+        files = new if files is None else pc.or_(files, new)
+    taken = pc.and_(alike, files)
+    if not pc.any(pc.and_(taken, stored["text"].is_valid())).as_py():
+        return batch
+    text = pc.if_else(taken, stored["text"], batch["text"])
+    return batch.set_column(batch.schema.get_field_index("text"), "text", text)
 
 
 def items_of(batch: pa.Table | pa.RecordBatch) -> list[Item]:
