@@ -1,10 +1,12 @@
 """Encode: turn an input of the query into vectors of a space."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from quiver.engine.execution.context import Context
+from quiver.errors import BadData, SpaceMismatch
 from quiver.types import Floats, Space, sources_of
 
 
@@ -36,7 +38,7 @@ class Encode:
         sources = [sources_of(query.media, self.key) for query in context.queries]
         with loaded.lock:
             read = [reader(source) for each in sources for source in each]
-            vectors = loaded.embed_query(self.key, read, self.space)
+            vectors = _matrix(loaded.embed_query(self.key, read, self.space), len(read), self.space)
         if context.query.reduce == "max":
             return vectors.reshape(len(sources), -1, self.space.dim)
         if len(vectors) == len(sources):
@@ -44,3 +46,19 @@ class Encode:
         starts = np.cumsum([0, *(len(each) for each in sources[:-1])])
         counts = np.array([[len(each)] for each in sources], np.float32)
         return np.asarray(np.add.reduceat(vectors, starts, axis=0) / counts, np.float32)
+
+
+def _matrix(vectors: Any, count: int, space: Space) -> Floats:
+    """Check the vectors that an encoder returned, which may be an object of the user, as (count, dim) float32.
+
+    Raises:
+        BadData: they are not numbers.
+        SpaceMismatch: they have another shape.
+    """
+    try:
+        data = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadData(f"the encoder of {space} gave something else than numbers for the query: {error}") from error
+    if data.shape != (count, space.dim):
+        raise SpaceMismatch(f"{space} takes ({count}, {space.dim}) vectors, not {data.shape}")
+    return data
