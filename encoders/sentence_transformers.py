@@ -62,6 +62,8 @@ def load(
     before = _prompt(network, prompt, _DOCUMENT)
     asked = _prompt(network, query, ("query",)) or before
     towers = _towers(network, _Prompts(before, asked), frames)
+    if "text" not in towers and (prompt or query):
+        raise BadSpec("this model takes no text: leave out the prompt")
     revision = _fingerprint.of_state(
         network.state_dict(), "sentence_transformers 1", shapes, _settings(network), f"{before!r} {frames} frames"
     )
@@ -145,8 +147,6 @@ def _towers(network: Any, prompts: _Prompts, frames: int) -> dict[str, Tower]:
         unlike = routed or prompts.query != prompts.document
         query = _features(network.encode_query, wrap, prompt=prompts.query) if unlike else None
         towers["text"] = Tower(TextReader(), document, query)
-    elif prompts.document or prompts.query:
-        raise BadSpec("this model takes no text: leave out the prompt")
     if "image" in takes:
         image = _features(network.encode_document, _picture)
         video = VideoReader(frames=frames, image=ImageReader())

@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     """The made pairs, the outcome of a training on them, and its folder."""
     folder = tmp_path_factory.mktemp("trained")
     squares = write(folder / "squares")
-    settings = {"loop.steps": 80, "loop.batch": 48, "loop.rate": 2e-3}
+    settings = {"loop.steps": 240, "loop.batch": 48, "loop.rate": 2e-3}
     return squares, train(squares, squares, folder / "run", recipe=small(**settings)), folder / "run"
 
 

@@ -112,7 +112,7 @@ def test_a_second_encoder_fills_its_own_column_and_leaves_the_first_alone(tmp_pa
     assert {name: after[name] for name in before} == before
     assert len(collection.info()["columns"]) == 2
     assert collection.add(encoder=second, workers=1).embedded == 0
-    both = collection.search(image=photos / "red0.png", k=3)
+    both = collection.search(image=photos / "red0.png", k=3, fuse=True)
     assert both[0].id == "photos/red0.png" and "fuse" in both[0].trace
 
 
