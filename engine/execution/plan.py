@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from quiver.engine.execution.frames import Frames
 from quiver.types import Hit
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Actual:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(Frames):
     """An answer, with its plan.
 
     Attributes:
@@ -149,26 +150,6 @@ class Result:
         from quiver.engine.execution import output
 
         return output.to_arrow(self.hits, getattr(self.hits, "types", {}))
-
-    def to_pandas(self) -> Any:
-        """Return the hits as a pandas data frame with the columns of ``to_list``.
-
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        from quiver.engine.execution import output
-
-        return output.to_pandas(self.to_arrow())
-
-    def to_polars(self) -> Any:
-        """Return the hits as a polars data frame with the columns of ``to_list``.
-
-        Raises:
-            MissingExtra: polars is not installed.
-        """
-        from quiver.engine.execution import output
-
-        return output.to_polars(self.to_arrow())
 
     @property
     def ids(self) -> tuple[str, ...]:

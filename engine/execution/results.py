@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from quiver.engine.core.ranking import Scores
+from quiver.engine.execution.frames import Frames
 from quiver.engine.execution.plan import Result
 from quiver.engine.storage.item_cache import Shelf, View
 from quiver.types import Hit, Rows, uri_of
@@ -132,7 +133,7 @@ class Hits(Sequence[Hit]):
         return self._found.types
 
 
-class Results(Sequence[Result]):
+class Results(Frames, Sequence[Result]):
     """The answers to a batch, in order of the queries; each is built on first access. Equal to a list of the same."""
 
     __slots__ = ("_count", "_ids", "_made", "_make")
@@ -208,23 +209,3 @@ class Results(Sequence[Result]):
         from quiver.engine.execution import output
 
         output.write_trec(path, list(self), queries, tag)
-
-    def to_pandas(self) -> Any:
-        """Return the hits of all answers as a pandas data frame with the columns of ``to_arrow``.
-
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        from quiver.engine.execution import output
-
-        return output.to_pandas(self.to_arrow())
-
-    def to_polars(self) -> Any:
-        """Return the hits of all answers as a polars data frame with the columns of ``to_arrow``.
-
-        Raises:
-            MissingExtra: polars is not installed.
-        """
-        from quiver.engine.execution import output
-
-        return output.to_polars(self.to_arrow())

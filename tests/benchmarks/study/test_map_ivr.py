@@ -47,7 +47,8 @@ def test_every_variant_is_a_recipe():
 
     preset = map_ivr.train.PRESETS["cpu"]
     for settings in map_ivr.VARIANTS.values():
-        changed(preset, parse(preset, settings, model="map_ivr"))
+        recipe = changed(preset, parse(preset, settings, model="map_ivr"))
+        assert (recipe != preset) == bool(settings)
 
 
 def test_a_small_comparison_runs_to_its_tables(tmp_path: Path, monkeypatch, capsys):
