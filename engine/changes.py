@@ -6,6 +6,7 @@ A change opens a table of its own, so that searches keep the version they read.
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,11 +157,12 @@ class Changes:
 
     def _add_rows(self, wanted: "_Given", named: Iterable[str], tables: Tables, chosen: Options) -> Report:
         """Add rows from memory, block by block; the encoders are loaded once."""
-        choice = source.choose(media=tables.media, **{"id_column": None, "path_column": None, **chosen.columns})
-        encoders = self._loaded(named)
-        seen, report, table = source.Seen(), Report(), None
         if (present := self._present()) is None:
             check_new(self._uri)
+        columns = {"id_column": None, "path_column": None, **chosen.columns}
+        choice = source.choose(media=tables.media, stored=() if present is None else present.meta, **columns)
+        encoders = self._loaded(named)
+        seen, report, table = source.Seen(), Report(), None
         for block in (block for each in wanted.rows for block in source.blocks(each)):
             roots = roots_of(table or present)
             origin = (
@@ -194,12 +196,13 @@ class Changes:
         read = known_options(options, VectorOptions, "add_vectors")
         show = read.pop("progress", None)
         share_arenas()
-        choice = source.choose(read.get("id_column"), None, ready.media)
+        stored = () if (present := self._present()) is None else present.meta
+        choice = source.choose(read.get("id_column"), None, ready.media, stored=stored)
         if source.is_rows(vectors):
             return self._add_vector_rows(vectors, ready, choice, read.get("column") or "vector", show=show)
-        media = choice.named
+        opened = partial(source.given_or_stored, vectors, ready.ids, ready.meta, media=choice.named, stored=stored)
         parts = [
-            (source.given_or_stored(vectors, ready.ids, ready.meta, **{**read, "column": column}, media=media), part)
+            (opened(**{**read, "column": column}), part)
             for part, column in source.vector_parts(vectors, ready.key, read.get("column"))
         ]
         columns = [Column(part, given_space(ready.space, origin.dim, ready.metric), None) for origin, part in parts]

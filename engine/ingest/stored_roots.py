@@ -24,7 +24,8 @@ def roots_of(table: Table | None) -> Roots:
         stored, aliases = _derived(table)
     else:
         aliases = _loose(table) if loose else {}
-    return Roots([NamedRoot(*each) for each in stored], aliases, evidence=lambda sample: _compare(table, sample))
+    named = [NamedRoot(*each) for each in stored]
+    return Roots(named, aliases, evidence=lambda sample: _compare(table, sample), columns=tuple(table.meta))
 
 
 def keep(table: Table, roots: Roots) -> bool:

@@ -72,6 +72,7 @@ def given_or_stored(
     column: str | None = None,
     id_column: str | None = None,
     media: Mapping[str, str] = NO_MEDIA,
+    stored: tuple[str, ...] = (),
 ) -> VectorSource | GivenVectors:
     """Return ready-made vectors as a source: a path is opened, anything else is an array."""
     if not isinstance(vectors, str | os.PathLike):
@@ -85,7 +86,7 @@ def given_or_stored(
     if meta is not None and not isinstance(meta, str | os.PathLike):
         raise BadSpec("metadata of a file of vectors must be the path of a table with a row for each vector")
     table = None if meta is None else os.fspath(meta)
-    return open_vectors(os.fspath(vectors), metadata=table, column=column, id_column=id_column)
+    return open_vectors(os.fspath(vectors), metadata=table, column=column, id_column=id_column, stored=stored)
 
 
 def open(
@@ -117,7 +118,7 @@ def open(
         BadData: a path does not exist or has nothing to add, or a table cannot be read.
         BadSpec: ``media`` is invalid, or an option names a column and there is no table.
     """
-    choice = choose(id_column, path_column, media)
+    choice = choose(id_column, path_column, media, stored=roots.columns if roots else ())
     if isinstance(paths, str) or not paths:
         raise BadData("nothing to add: give at least one path")
     known = Roots() if roots is None else roots

@@ -39,6 +39,8 @@ _HELD = {
     "precise": "fractions beside whole numbers above 2**53",
     "mixed": "values of several types",
 }
+#: Characters that no metadata column has in its name.
+_REFUSED = re.compile('[.`"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]')
 _LONG = "^-?[0-9]{16,}$"  # float64 may change its last digits
 _DATES = ("date", "stamp", "zoned")
 _WIDER = {
@@ -241,21 +243,44 @@ def numbered(names: Iterable[str]) -> list[str]:
     return result
 
 
-def rename(names: Sequence[str]) -> dict[str, str]:
-    """Map the columns of a file to metadata columns: letters, digits and _, and no reserved name.
+def rename(names: Sequence[str], stored: Iterable[str] = ()) -> dict[str, str]:
+    """Map the columns of a table to metadata columns. A column keeps its name if metadata can have it.
 
-    >>> rename(["base colour", "id", "Brand", "_rank"])
-    {'base colour': 'base_colour', 'id': 'meta_id', 'Brand': 'Brand', '_rank': 'meta__rank'}
+    That is the rule for every source: tables, rows, Items and ``update_meta``. A name that metadata cannot have gets
+    ``_`` for the characters that are not allowed, and ``meta_`` before it if it is taken.
+
+    Args:
+        names: the columns of the table.
+        stored: the metadata columns of the collection. Earlier versions wrote ``base colour`` as ``base_colour``: a
+            collection that has such a column, and none of the name itself, goes on with it.
+
+    >>> rename(["base colour", "id", "Brand.Name", "größe", " price"])
+    {'base colour': 'base colour', 'id': 'meta_id', 'Brand.Name': 'Brand_Name', 'größe': 'größe', ' price': 'price'}
+    >>> rename(["base colour", "size"], ["base_colour"])
+    {'base colour': 'base_colour', 'size': 'size'}
     """
-    return dict(zip(names, numbered(_sanitise(name) for name in names), strict=True))
+    known = set(stored)
+    return dict(zip(names, numbered(_allowed(name, known) for name in names), strict=True))
 
 
-def _sanitise(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)[: metadata.LONGEST_NAME - 20]
+def _allowed(name: str, stored: set[str]) -> str:
+    """Return the metadata column for a column of a table; empty if nothing of its name is allowed."""
+    bare = name.strip()
+    if bare not in stored and (former := _former(bare)) in stored:
+        return former
+    if metadata.fault(bare) is None:
+        return bare
+    plain = _REFUSED.sub("_", bare)[: metadata.LONGEST_NAME - 20]
     if not plain.strip("_"):
         return ""
-    reserved = plain.lower() == "uri" or plain.startswith("_") or metadata.fault(plain) is not None
-    return f"meta_{plain}" if reserved else plain
+    return plain if metadata.fault(plain) is None else f"meta_{plain}"
+
+
+def _former(name: str) -> str:
+    """Return the column that earlier versions made of a name: letters, digits and _ alone."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)[: metadata.LONGEST_NAME - 20]
+    taken = plain.lower() == "uri" or plain.startswith("_") or metadata.fault(plain) is not None
+    return f"meta_{plain}" if taken and plain.strip("_") else plain
 
 
 def renaming_notes(names: dict[str, str]) -> tuple[str, ...]:

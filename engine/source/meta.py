@@ -105,7 +105,7 @@ def join(path: str, entries: Callable[[], Iterator[Entry]], *, key: str | None, 
     ids, id_notes = identity(table, choice, among=("id",))
     added = {k: v for k, v in media_columns(table, choice).items() if k in choice.named or k == "text"}
     used = {match.column, *added.values(), *(("id",) if ids == "id" else ())}
-    meta = column.rename([name for name in names if name not in used])
+    meta = column.rename([name for name in names if name not in used], choice.stored)
     problems: list[Problem] = []
     columns = _load(table, pa.schema([table.schema.field(name) for name in meta]), problems)
     strings = _load(table, pa.schema([(name, pa.string()) for name in {*added.values(), ids} - {None}]), [])

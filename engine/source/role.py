@@ -78,12 +78,14 @@ class Choice:
         path_column: the column of paths; None to find it.
         only: media keys wanted; empty for all.
         named: column by media key.
+        stored: the metadata columns of the collection.
     """
 
     id_column: str | None = None
     path_column: str | None = None
     only: frozenset[str] = frozenset()
     named: Mapping[str, str] = field(default_factory=dict)
+    stored: tuple[str, ...] = ()
 
     @property
     def files(self) -> frozenset[str]:
@@ -97,7 +99,9 @@ class Choice:
         return next(iter(files)) if len(files) == 1 else None
 
 
-def choose(id_column: str | None, path_column: str | None, media: str | None) -> Choice:
+def choose(
+    id_column: str | None, path_column: str | None, media: str | None, *, stored: tuple[str, ...] = ()
+) -> Choice:
     """Read the options of ``open``; ``media`` is like ``image`` or ``image=photo,text='product name'``.
 
     Raises:
@@ -113,7 +117,7 @@ def choose(id_column: str | None, path_column: str | None, media: str | None) ->
             named[key] = name
         else:
             only.add(key)
-    return Choice(id_column, path_column, frozenset(only), named)
+    return Choice(id_column, path_column, frozenset(only), named, stored)
 
 
 def _words(media: str) -> list[str]:
@@ -190,7 +194,7 @@ def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[
         )
     ids, id_notes = identity(table, choice, among=("id", "key") if vectors else ("id",))
     used = {path, *media.values(), *(("id",) if ids == "id" else ())}
-    meta = column.rename([name for name in names if name not in used])
+    meta = column.rename([name for name in names if name not in used], choice.stored)
     roles = Roles(media, path, ids, meta, Place.of(table.path), choice)
     if not vectors:
         _check_files(table, roles)

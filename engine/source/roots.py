@@ -79,6 +79,7 @@ class Roots:
         stored: the roots that the collection has.
         aliases: id by real path, for items of an older Quiver, which stored no roots.
         evidence: compares samples with stored items; None for a new collection.
+        columns: the metadata columns of the collection.
         used: the sources that this add reads.
         notes: notes for the user.
     """
@@ -86,6 +87,7 @@ class Roots:
     stored: Sequence[NamedRoot] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence | None = None
+    columns: tuple[str, ...] = ()
     used: list[Used] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _all: dict[str, str] = field(default_factory=dict)

@@ -128,7 +128,12 @@ def _fault(vector: "NDArray[Any]") -> str:
 
 
 def open_vectors(
-    path: str, *, metadata: str | None = None, column: str | None = None, id_column: str | None = None
+    path: str,
+    *,
+    metadata: str | None = None,
+    column: str | None = None,
+    id_column: str | None = None,
+    stored: tuple[str, ...] = (),
 ) -> VectorSource:
     """Open ready-made vectors.
 
@@ -139,6 +144,7 @@ def open_vectors(
         column: the array of an npz, the column of a Parquet file, or ``img_emb`` or ``text_emb``.
         id_column: the column of ids; None for ``id`` or ``key`` where one tells all rows apart; "none" for
             the file's stem and the row in it, ``img_emb_0#17``, rows from 0.
+        stored: the metadata columns of the collection.
 
     Raises:
         BadData: the files do not exist or are damaged, or the numbers of vectors and metadata rows differ.
@@ -157,7 +163,7 @@ def open_vectors(
     if table is None or not len(table.schema):
         return VectorSource(arrays, None, None, arrays[0].dim, pa.schema([]), ())
     _check_rows(arrays, table)
-    roles, notes = assign(table, Choice(id_column=id_column), vectors=True)
+    roles, notes = assign(table, Choice(id_column=id_column, stored=stored), vectors=True)
     hidden = {f"column {array.member} is left out" for array in arrays if array.member}
     told = tuple(note for note in notes if not any(text in note for text in hidden))
     return VectorSource(arrays, table, roles, arrays[0].dim, roles.metadata(table.schema), told)

@@ -150,7 +150,7 @@ def open_shards(shards: Sequence[Shard], choice: Choice) -> Shards:
     for name in (choice.id_column, choice.named.get("text")):
         if name and name != "none":
             column.known(name, fields.names, path=shards[0].path)
-    names = column.rename(fields.names)
+    names = column.rename(fields.names, choice.stored)
     schema = pa.schema([f.with_name(names[f.name]) for f in fields])
     return Shards(tuple(shards), choice, fields, schema, total, column.renaming_notes(names), tally.left_out())
 

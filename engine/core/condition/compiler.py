@@ -119,11 +119,12 @@ class Compiler:
         alike = [name for name in self._domains if name.lower() == written.lower()]
         if len(alike) == 1 and not quoted:
             return alike[0]
-        near = nearest(written, self._domains)
-        hint = f"did you mean {near}? " if near else ""
+        begins = sorted((name for name in self._domains if not quoted and _begins(name, written)), key=len)
+        near = begins[0] if begins else nearest(written, self._domains)
+        hint = f"did you mean {_quoted(near)}? " if near else ""
         raise BadSpec(
             f"there is no column {written!r}: {hint}a text takes single quotes, as in '{written}'; there are"
-            f" {', '.join(self._domains)}"
+            f" {', '.join(map(_quoted, self._domains))}"
         )
 
     def _placeholder(self, node: exp.Placeholder, level: int) -> Part:
@@ -307,6 +308,21 @@ def _check_brackets(node: exp.Expr) -> None:
     for operand in (node.this, node.args["expression"]):
         if type(operand) in _PREDICATES:
             raise BadSpec(f"{_shown(node)} is read in different ways: 1 < x < 5 is x > 1 AND x < 5; else put brackets")
+
+
+def _quoted(name: str) -> str:
+    """Write the name of a column as a condition takes it.
+
+    >>> _quoted("price"), _quoted("base colour")
+    ('price', '"base colour"')
+    """
+    return name if name.isidentifier() else f'"{name}"'
+
+
+def _begins(name: str, written: str) -> bool:
+    """Whether a word is the beginning of a name with other characters than letters: ``a`` of ``a-b``."""
+    rest = name.lower().removeprefix(written.lower())
+    return rest not in (name.lower(), "") and not (rest[0].isalnum() or rest[0] == "_")
 
 
 def _shown(node: exp.Expr) -> str:

@@ -5,6 +5,7 @@ every call stays a name with arguments. The tree stands for the whole text: comm
 else that would be dropped is refused.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ TOO_DEEP = f"it has more than {DEEPEST} levels of nesting: write it flatter"
 #: Levels that need no more room on Python's stack than there is.
 _SHALLOW = 15
 _ROOM = 4_000
+#: Two words side by side at the end of what was read.
+_WORDS = re.compile(r"\b[^\W\d]\w*( \w+)+$")
 _STACK = Lock()
 
 
@@ -176,6 +179,8 @@ def _complaint(error: ParseError) -> str:
     if "Required keyword" in str(told.get("description") or error):
         return f"something is missing near {word!r}" if word else "something is missing at its end"
     after = f" after {before!r}" if before else ""
+    if word and (names := _WORDS.search(before)):
+        after += f'; a name of several words takes double quotes, as in "{names[0]}"'
     return f"{word!r} is not understood{after}" if word else f"it breaks off{after}"
 
 

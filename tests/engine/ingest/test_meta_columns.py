@@ -355,3 +355,63 @@ def test_an_update_tells_the_same(tmp_path, caplog):
     shop.add(Item("a", {"text": "x"}, {"v": 1}), workers=0)
     shop.update_meta({"a": {"v": HUGE}})
     assert f"the new data has {BEYOND}" in caplog.text and shop.get("a")[0].meta["v"] == str(HUGE)
+
+
+@pytest.mark.parametrize("form", ["items", "rows", "frame", "vectors", "update", ".csv", ".jsonl", ".parquet", "join"])
+def test_one_rule_of_names_for_every_way_in(tmp_path, form):
+    """A metadata column is called as the user calls it, by whatever way it comes."""
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    meta = {"na me": 1, "größe": 2, "a-b": 3, "_x": 4, "uri": "u", "Price (EUR)": 5}
+    row, file = {"id": "a", "text": "x", **meta}, tmp_path / f"t{form}"
+    if form == "items":
+        shop.add(Item("a", {"text": "x"}, meta), workers=0)
+    elif form == "rows":
+        shop.add([row], workers=0)
+    elif form == "frame":
+        shop.add(pa.Table.from_pylist([row]), workers=0)
+    elif form == "vectors":
+        shop.add_vectors(np.eye(1), ids=["a"], space="s", meta=[meta], progress=False)
+    elif form == "update":
+        shop.add(Item("a", {"text": "x"}), workers=0)
+        shop.update_meta({"a": meta})
+    elif form == ".jsonl":
+        file.write_text(json.dumps(row) + "\n")
+    elif form == ".parquet":
+        pq.write_table(pa.Table.from_pylist([row]), file)
+    elif form == ".csv":
+        file.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
+    else:
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes" / "a.txt").write_text("x")
+        file = tmp_path / "join.csv"
+        file.write_text(f"id,file,{','.join(meta)}\na,a.txt,{','.join(map(str, meta.values()))}\n")
+        shop.add(tmp_path / "notes", meta=file, workers=0)
+    if form.startswith("."):
+        shop.add(file, workers=0)
+    assert {name: value for name, value in shop.get("a")[0].meta.items() if name != "text"} == meta
+    where = '"na me" = 1 AND größe = 2 AND `a-b` = 3 AND _x = 4 AND uri = \'u\' AND "Price (EUR)" = 5'
+    assert shop.count(where) == 1
+
+
+def test_a_condition_tells_how_such_a_name_is_written(tmp_path):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    shop.add(Item("a", {"text": "x"}, {"base colour": "red", "a-b": 3}), workers=0)
+    for where, said in (
+        ("base_colour = 'red'", 'did you mean "base colour"?'),
+        ("base colour = 'red'", '; a name of several words takes double quotes, as in "base colour"'),
+        ("a-b > 2", 'did you mean "a-b"?'),
+        ('"base color" = 1', 'did you mean "base colour"?'),
+    ):
+        with pytest.raises(BadSpec) as refused:
+            shop.count(where)
+        assert said in str(refused.value)
+
+
+def test_a_collection_of_an_earlier_version_gets_no_second_column(tmp_path):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    shop.add(Item("a", {"text": "x"}, {"base_colour": "red"}), workers=0)
+    (tmp_path / "t.csv").write_text("id,text,base colour\nb,y,blue\n")
+    report = shop.add(tmp_path / "t.csv", workers=0)
+    assert "column 'base colour' is stored as base_colour" in report.notes
+    shop.add([{"id": "c", "text": "z", "base colour": "green"}], workers=0)
+    assert set(shop.info()["meta"]) == {"base_colour"} and shop.count("base_colour = 'blue'") == 1

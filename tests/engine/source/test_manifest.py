@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from quiver.engine import source
+from quiver.engine.source.roots import Roots
 from quiver.errors import BadData
 
 
@@ -101,13 +102,27 @@ def test_a_csv_column_has_the_type_that_all_its_values_fit(tmp_path, written, ki
     assert values(stream, "value") == read
 
 
-def test_names_are_made_plain_and_clashes_are_told(tmp_path):
-    header = "file,base colour,Brand.Name,uri,_rank,vec_a,vector,base_colour,,цвет"
-    stream = source.open([table(tmp_path / "p", header + "\na.jpg,1,2,3,4,5,6,7,8,9\n")])
-    plain = ["base_colour", "Brand_Name", "meta_uri", "meta__rank", "meta_vec_a", "meta_vector"]
-    assert stream.schema.names == [*plain, "base_colour_2", "column_9", "column_9_2"]
+def test_names_are_kept_and_those_that_cannot_be_are_told(tmp_path):
+    header = "file,base colour,Brand.Name,uri,_rank,vec_a,vector,base_colour,,цвет,Brand_Name"
+    path = table(tmp_path / "p", header + "\na.jpg,1,2,3,4,5,6,7,8,9,10\n")
+    stream = source.open([path])
+    kept = ["base colour", "Brand_Name", "uri", "_rank", "meta_vec_a", "meta_vector", "base_colour"]
+    assert stream.schema.names == [*kept, "column_9", "цвет", "Brand_Name_2"]
+    told = [note for note in stream.notes if " is stored as " in note]
+    assert told == [
+        "column 'Brand.Name' is stored as Brand_Name",
+        "column 'vec_a' is stored as meta_vec_a",
+        "column 'vector' is stored as meta_vector",
+        "column 'Brand_Name' is stored as Brand_Name_2",
+    ]
+
+
+def test_a_collection_of_an_earlier_version_goes_on_with_its_columns(tmp_path):
+    path = table(tmp_path / "p", "file,base colour,uri,size-cm\na.jpg,1,2,3\n")
+    columns = ("base_colour", "meta_uri", "size-cm", "size_cm")
+    stream = source.open([path], roots=Roots(columns=columns))
+    assert stream.schema.names == ["base_colour", "meta_uri", "size-cm"]
     assert "column 'base colour' is stored as base_colour" in stream.notes
-    assert "column 'uri' is stored as meta_uri" in stream.notes
 
 
 def test_a_unique_id_column_is_the_id_and_none_keeps_the_paths(tmp_path):
