@@ -5,8 +5,8 @@ Shapes: n pictures, P patches, F features.
 
 import json
 import os
+import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -22,8 +22,9 @@ from quiver import registry
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Readers
 from quiver.encoders._patch.grid import Averaged, Cells, Pixels
-from quiver.encoders._train import first
+from quiver.encoders._train.feature import embed_each
 from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
+from quiver.encoders._train.sharing import divided
 from quiver.errors import BadSpec, MissingWeights
 from quiver.files import write_json
 from quiver.media import ImageReader
@@ -44,7 +45,8 @@ class Extractor:
     """Extraction of patches from pictures; stored next to a model's weights as patches.json.
 
     Attributes:
-        features: ``pixels``, or the spec of a CNN of timm, such as ``timm model=resnet50``.
+        features: ``pixels``, or the spec of a CNN of timm, such as ``timm model=resnet50.tv_in1k``, the
+            weights of the paper: torchvision's first ones, without which timm takes other ones of its own.
         view: whether the CNN looks at ``cells``, one by one as in the reference, or once at the whole picture, and
             its map is ``averaged`` over the cells.
         size: side of what the CNN looks at, in pixels.
@@ -57,7 +59,7 @@ class Extractor:
         BadSpec: a number is not positive.
     """
 
-    features: str = "timm model=resnet50"
+    features: str = "timm model=resnet50.tv_in1k"
     view: Literal["cells", "averaged"] = "cells"
     size: int = 224
     side: int = 8
@@ -194,7 +196,7 @@ def extract(
 ) -> tuple[Halves, NDArray[np.bool_]]:
     """Return the features of pictures, from the file that keeps them as far as it goes.
 
-    On several ranks the first one does the work.
+    Ranks share the work, block by block, each on its own device.
 
     Args:
         source: of ``open``.
@@ -207,56 +209,106 @@ def extract(
         its reason stands in ``quarantine.jsonl``.
     """
     name = _fingerprint.of_parts(source.revision, *map(identity, refs))[:16]
-    path, note = folder / f"{name}.npy", folder / f"{name}.json"
-    if first():
-        _fill(source, refs, path, note, shape)
-    while (told := _told(note))["done"] < len(refs):
-        time.sleep(1)
+    kept = _Kept(source, refs, folder / f"{name}.npy", shape)
+    kept.fill()
+    bad = kept.bad()
     mask = np.ones(len(refs), bool)
-    mask[told["bad"]] = False
+    mask[bad] = False
     if not mask.all():
         print(
             f"note: {(~mask).sum():,} of {len(refs):,} pictures cannot be read: see {folder / QUARANTINE}",
             file=sys.stderr,
         )
-    return np.load(path, mmap_mode="r"), mask
+    return np.load(kept.path, mmap_mode="r"), mask
 
 
-def _fill(source: Source, refs: Sequence[str], path: Path, note: Path, shape: tuple[int, int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told: dict[str, Any] = _told(note) if path.is_file() else {"done": 0, "bad": []}
-    if path.is_file() and told["done"] == len(refs):
-        return
-    mode: Any = "r+" if told["done"] else "w+"
-    rows = np.lib.format.open_memmap(path, mode, np.float16, (len(refs), *shape))
-    done, bad = told["done"], list(told["bad"])
-    with tqdm(total=len(refs), initial=done, unit=" pictures", desc="patches", disable=None) as bar:
-        for start in range(done, len(refs), BLOCK):
-            block = refs[start : start + BLOCK]
-            reasons = _look(source, block, rows[start : start + BLOCK])
-            rows.flush()
-            lines = ({"ref": refs[start + place], "reason": why, "key": "image"} for place, why in reasons.items())
-            quarantine(path.parent, lines)
-            bad += [start + place for place in reasons]
-            write_json(note, {"done": start + len(block), "bad": bad})
-            bar.update(len(block))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """The file of the features of pictures, a note of all that is done, and one of each block.
+
+    Attributes:
+        source: gives features.
+        refs: n references.
+        path: of the file.
+        shape: P and F.
+    """
+
+    source: Source
+    refs: Sequence[str]
+    path: Path
+    shape: tuple[int, int]
+
+    def fill(self) -> None:
+        """Compute what is left, together with the other ranks."""
+        note = self.path.with_suffix(".json")
+        whole: dict[str, Any] = _told(note) if self.path.is_file() else {"done": 0, "bad": []}
+        if self.path.is_file() and whole["done"] == len(self.refs):
+            return
+        locks = self.path.with_suffix(".locks")
+        for _ in divided(1, done=lambda _: self.path.is_file(), work=lambda _: self._begin(), folder=locks / "file"):
+            pass
+        with tqdm(total=len(self.refs), unit=" pictures", desc="patches", disable=None) as bar:
+            before = int(whole["done"])  # by an older version, which noted how far it was
+            blocks = -(-len(self.refs) // BLOCK)
+
+            def done(number: int) -> bool:
+                return min((number + 1) * BLOCK, len(self.refs)) <= before or self._note(number).is_file()
+
+            for number in divided(blocks, done=done, work=self._compute, folder=locks):
+                bar.update(len(self.refs[number * BLOCK : (number + 1) * BLOCK]))
+        found = [_told(self._note(number))["bad"] for number in range(blocks) if self._note(number).is_file()]
+        bad = sorted({*whole["bad"], *(row for rows in found for row in rows)})
+        write_json(note, {"done": len(self.refs), "bad": bad})  # the same on every rank
+        shutil.rmtree(locks, ignore_errors=True)
+
+    def bad(self) -> list[int]:
+        """Return the places of pictures that cannot be read."""
+        return list(_told(self.path.with_suffix(".json"))["bad"])
+
+    def _note(self, number: int) -> Path:
+        return self.path.with_suffix(".blocks") / f"{number:06d}.json"
+
+    def _begin(self) -> None:
+        """Make the file at its full size, so that it appears at once; it has holes where nothing is written yet."""
+        shutil.rmtree(self.path.with_suffix(".blocks"), ignore_errors=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(f".{os.getpid()}.part")
+        np.lib.format.open_memmap(part, "w+", np.float16, (len(self.refs), *self.shape)).flush()
+        part.replace(self.path)
+
+    def _compute(self, number: int) -> None:
+        """Write one block, then its note. Other ranks write elsewhere in the file, so nothing is written by mapping."""
+        start = number * BLOCK
+        refs = self.refs[start : start + BLOCK]
+        rows = np.zeros((len(refs), *self.shape), np.float16)
+        reasons = _look(self.source, refs, rows)
+        with self.path.open("r+b") as file:
+            file.seek(np.load(self.path, mmap_mode="r").offset + start * rows[0].nbytes)
+            file.write(rows.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        lines = ({"ref": refs[place], "reason": why, "key": "image"} for place, why in sorted(reasons.items()))
+        quarantine(self.path.parent, lines)
+        write_json(self._note(number), {"bad": [start + place for place in reasons]})
 
 
 def _look(source: Source, refs: Sequence[str], out: Halves) -> dict[int, str]:
-    """Fill (n, P, F); return the reason of each picture that cannot be read, by its place."""
+    """Fill (n, P, F); return the reason of each picture that cannot be read or cut, by its place."""
     reasons: dict[int, str] = {}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
         for start in range(0, len(refs), AT_ONCE):
             found = list(pool.map(partial(attempt, source.read), refs[start : start + AT_ONCE]))
             reasons |= {start + place: why for place, (_, why) in enumerate(found) if why}
             good = [place for place, (_, why) in enumerate(found) if not why]
-            if good:
-                out[[start + place for place in good]] = source.look([found[place][0] for place in good])
+            rows, refused = embed_each(source.look, [found[place][0] for place in good])
+            reasons |= {start + good[place]: why for place, why in refused.items()}
+            for place, row in rows.items():
+                out[start + good[place]] = row
     return reasons
 
 
 def _told(note: Path) -> dict[str, Any]:
-    """Read how far a file is filled, and which of its rows are of pictures that cannot be read."""
+    """Read a note: how far a file is filled, and which of its rows are of pictures that cannot be read."""
     if not note.is_file():
         return {"done": 0, "bad": []}
     told: dict[str, Any] = json.loads(note.read_text())

@@ -33,6 +33,7 @@ class Point:
         validated: the update after which validation last took place.
         best: the update with the best validation figure.
         figures: of that validation.
+        ends: last steps of earlier plans, where the schedule began anew; see ``schedule.rate``.
         weights: the model's state at that update, on the CPU; None before the first validation.
         optimiser: state of the optimiser while a run resumes; empty otherwise.
         scaler: loss scale of fp16 while a run resumes; empty otherwise.
@@ -42,6 +43,7 @@ class Point:
     validated: int = 0
     best: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
+    ends: tuple[int, ...] = ()
     weights: State | None = None
     optimiser: State = field(default_factory=dict)
     scaler: Mapping[str, float] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms
             "validated": point.validated,
             "best": point.best,
             "figures": dict(point.figures),
+            "ends": list(point.ends),
             "scaler": dict(point.scaler),
             "terms": dict(terms),
         }
@@ -97,11 +100,9 @@ def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
     Raises:
         BadSpec: it is of a run with other settings, further than asked for, or of another model.
     """
-    states = sorted(each for each in place.glob("step-*") if not each.name.endswith(".part"))
-    if not states:
+    folder, stand = _newest(place)
+    if folder is None:
         return Point()
-    folder = states[-1]
-    stand = json.loads((folder / "state.json").read_text())
     _refuse(folder, stand, terms)
     _load(folder, model)
     best = folder / "best.safetensors"
@@ -110,10 +111,21 @@ def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
         stand["validated"],
         stand["best"],
         stand["figures"],
+        tuple(stand.get("ends", ())),
         load_file(best) if best.exists() else None,
         load_file(folder / "optimiser.safetensors"),
         stand["scaler"],
     )
+
+
+def begun(place: Path) -> dict[str, Any]:
+    """Return ``terms`` and ``ends`` of the newest checkpoint; {} without one."""
+    return _newest(place)[1]
+
+
+def _newest(place: Path) -> tuple[Path | None, dict[str, Any]]:
+    states = sorted(each for each in place.glob("step-*") if not each.name.endswith(".part"))
+    return (states[-1], json.loads((states[-1] / "state.json").read_text())) if states else (None, {})
 
 
 def _refuse(folder: Path, stand: Mapping[str, Any], terms: Mapping[str, Any]) -> None:

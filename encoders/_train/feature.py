@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from tqdm import tqdm
 
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Frozen
-from quiver.encoders._train.rank import turns
-from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
+from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine, reason
+from quiver.encoders._train.sharing import divided
+from quiver.errors import BadMedia
 from quiver.files import write_arrays
 from quiver.types import Floats
 
@@ -32,7 +34,7 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     """Embed references with a frozen encoder.
 
     Work is kept in blocks, named by the encoder's revision and by the references (files with their size and time of
-    change), so that the same call continues after an interruption. Ranks start at different blocks and share them.
+    change), so that the same call continues after an interruption. Ranks share the blocks, each on its own device.
 
     Args:
         spec: of an encoder, such as ``"timm model=resnet50"``; several joined by " + " have their vectors joined.
@@ -51,12 +53,21 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     source = _frozen.open(spec, key)
     places = [slice(start, start + BLOCK) for start in range(0, len(refs), BLOCK)]
     blocks: dict[int, tuple[Floats, Mask]] = {}
+    paths = [None if cache is None else cache / f"{_name(source, refs[place])}.safetensors" for place in places]
+
+    def done(number: int) -> bool:
+        path = paths[number]
+        return path is not None and path.exists()
+
+    def work(number: int) -> None:
+        blocks[number] = _block(source, spec, refs[places[number]], paths[number])
+
     with tqdm(total=len(refs), unit=" items", desc=f"{spec} {key}", disable=None) as bar:
-        for number in turns(len(places)):
-            blocks[number] = _block(source, spec, refs[places[number]], cache)
-            bar.update(len(blocks[number][1]))
-    rows = np.concatenate([np.empty((0, source.width), np.float32), *(blocks[n][0] for n in range(len(places)))])
-    mask = np.concatenate([np.empty(0, bool), *(blocks[n][1] for n in range(len(places)))])
+        for number in divided(len(places), done=done, work=work, folder=cache and cache / "locks"):
+            bar.update(len(refs[places[number]]))
+    whole = [blocks[number] if number in blocks else _kept(path) for number, path in enumerate(paths)]
+    rows = np.concatenate([np.empty((0, source.width), np.float32), *(rows for rows, _ in whole)])
+    mask = np.concatenate([np.empty(0, bool), *(mask for _, mask in whole)])
     if not mask.all():
         where = f": see {cache / QUARANTINE}" if cache else ""
         lost = f"{len(mask) - mask.sum():,} of {len(mask):,} {key} references cannot be read"
@@ -64,24 +75,24 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     return rows, mask
 
 
-def _block(source: Frozen, spec: str, refs: Sequence[Any], cache: Path | None) -> tuple[Floats, Mask]:
-    if cache is None:
-        rows, mask, _ = _embed(source, refs)
-        return rows, mask
+def _block(source: Frozen, spec: str, refs: Sequence[Any], path: Path | None) -> tuple[Floats, Mask]:
+    """Embed a block, and keep it at a path if there is one."""
+    rows, mask, reasons = _embed(source, refs)
+    if path is not None:
+        lines = [
+            {"ref": plain(refs[row]), "reason": why, "key": source.key, "spec": spec}
+            for row, why in sorted(reasons.items())
+        ]
+        quarantine(path.parent, lines)
+        write_arrays(path, {"rows": rows, "mask": mask})
+    return rows, mask
+
+
+def _kept(path: Path | None) -> tuple[Floats, Mask]:
     from safetensors.numpy import load_file
 
-    path = cache / f"{_name(source, refs)}.safetensors"
-    if path.exists():
-        held = load_file(path)
-        return held["rows"], held["mask"]
-    rows, mask, reasons = _embed(source, refs)
-    lines = [
-        {"ref": _plain(refs[row]), "reason": reason, "key": source.key, "spec": spec}
-        for row, reason in sorted(reasons.items())
-    ]
-    quarantine(cache, lines)
-    write_arrays(path, {"rows": rows, "mask": mask})
-    return rows, mask
+    held = load_file(cast(Path, path))
+    return held["rows"], held["mask"]
 
 
 def _embed(source: Frozen, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int, str]]:
@@ -91,17 +102,39 @@ def _embed(source: Frozen, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int,
     for encoder, space in source.parts:
         rows = np.zeros((len(refs), space.dim), np.float32)
         for start, decoded in _decoded(encoder.reader(source.key), refs):
-            good = [place for place, (_, reason) in enumerate(decoded) if not reason]
-            reasons |= {start + place: reason for place, (_, reason) in enumerate(decoded) if reason}
-            if good:
-                batch = [decoded[place][0] for place in good]
-                rows[[start + place for place in good]] = encoder.embed(source.key, batch, space)
+            good = [place for place, (_, why) in enumerate(decoded) if not why]
+            reasons |= {start + place: why for place, (_, why) in enumerate(decoded) if why}
+            batch = [decoded[place][0] for place in good]
+            found, refused = embed_each(partial(encoder.embed, source.key, space=space), batch)
+            reasons |= {start + good[place]: why for place, why in refused.items()}
+            for place, row in found.items():
+                rows[start + good[place]] = row
         columns.append(rows)
     joined = np.concatenate(columns, axis=1)
     mask = np.ones(len(refs), bool)
     mask[list(reasons)] = False
     joined[~mask] = 0
     return joined, mask, reasons
+
+
+def embed_each(embed: Callable[[list[Any]], Floats], batch: list[Any]) -> tuple[dict[int, Floats], dict[int, str]]:
+    """Embed a batch; if its encoder refuses it, one by one, so that one damaged input does not cost the others.
+
+    Returns:
+        Rows by place, and reasons by place of what is refused, such as a sound of which a vector is not finite.
+    """
+    if not batch:
+        return {}, {}
+    try:
+        return dict(enumerate(embed(batch))), {}
+    except BadMedia:
+        found, refused = {}, {}
+    for place, each in enumerate(batch):
+        try:
+            found[place] = embed([each])[0]
+        except BadMedia as error:
+            refused[place] = reason(error)
+    return found, refused
 
 
 def _decoded(reader: Callable[[Any], Any], refs: Sequence[Any]) -> Iterator[tuple[int, list[tuple[Any, str]]]]:
@@ -120,13 +153,13 @@ def _decoded(reader: Callable[[Any], Any], refs: Sequence[Any]) -> Iterator[tupl
 
 
 def _name(source: Frozen, refs: Sequence[Any]) -> str:
-    return _fingerprint.of_parts(source.key, *source.named, *(_print(ref, source.key) for ref in refs))
+    return _fingerprint.of_parts(source.key, *source.named, *(identified(ref, source.key) for ref in refs))
 
 
-def _print(ref: Any, key: str) -> str:
+def identified(ref: Any, key: str) -> str:
     """Identify a reference: a file by path, size and time of change, anything else by its content."""
     if isinstance(ref, list | tuple):
-        return json.dumps([_print(each, key) for each in ref])
+        return json.dumps([identified(each, key) for each in ref])
     if isinstance(ref, bytes):
         return hashlib.sha256(ref).hexdigest()
     if isinstance(ref, np.ndarray):
@@ -136,7 +169,8 @@ def _print(ref: Any, key: str) -> str:
     return identity(str(ref))
 
 
-def _plain(ref: Any) -> Any:
+def plain(ref: Any) -> Any:
+    """Return a reference as JSON may hold it: texts as they are, pairs as lists, anything else cut short."""
     if isinstance(ref, list | tuple):
-        return [_plain(each) for each in ref]
+        return [plain(each) for each in ref]
     return ref if isinstance(ref, str) else str(ref)[:200]

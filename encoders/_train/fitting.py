@@ -24,7 +24,7 @@ from quiver.encoders._train.log import Journal, Window
 from quiver.encoders._train.loop import Loop, Outcome
 from quiver.encoders._train.order import Order
 from quiver.encoders._train.rank import agreed, alone, level
-from quiver.encoders._train.schedule import rate
+from quiver.encoders._train.schedule import extended, lasting, rate
 from quiver.errors import BadData
 from quiver.types import Rows
 
@@ -102,10 +102,12 @@ def fit(
     accelerator = device.start(loop)
     order = Order.of(count, loop.batch, seed=loop.seed, rank=accelerator.process_index, ranks=accelerator.num_processes)
     _check_norms(model, order)
-    loop = loop.counted(order.steps)
     place = out / "resume" / (phase or "main")
+    begun = checkpoint.begun(place)
+    loop, ends = extended(lasting(loop, loop.counted(order.steps), begun), begun)
     terms = {**asdict(loop), "count": count, "ranks": order.ranks}
     point = checkpoint.resume(place, model, terms=terms)
+    point.ends = ends
     raw = optimiser.build(model, loop)
     wrapped, stepper = accelerator.prepare(model, raw)
     _restore(point, raw, model, accelerator)
@@ -113,7 +115,7 @@ def fit(
     silent = not accelerator.is_main_process
     journal = Journal(out, phase, step=resumed, validated=point.validated, steps=loop.steps, silent=silent)
     run = _Run(model, wrapped, loss, validate, order, loop, accelerator, stepper, place, journal, terms)
-    _greet(run, resumed)
+    _greet(run, point)
     try:
         losses = _learn(run, point, fetch)
     except KeyboardInterrupt:
@@ -148,7 +150,7 @@ def _restore(point: Point, raw: torch.optim.Optimizer, model: nn.Module, acceler
         accelerator.scaler.load_state_dict(dict(point.scaler))
 
 
-def _greet(run: _Run, resumed: int) -> None:
+def _greet(run: _Run, point: Point) -> None:
     order, loop = run.order, run.loop
     learned = sum(parameter.numel() for _, parameter in optimiser.named(run.model))
     where = f"{run.accelerator.device}, {loop.precision}" + (f", {order.ranks} ranks" if order.ranks > 1 else "")
@@ -157,8 +159,10 @@ def _greet(run: _Run, resumed: int) -> None:
         run.journal.say(f"batch reduced from {loop.batch} to {order.batch}, the number of rows")
     if spare := order.count - order.steps * order.batch * order.ranks:
         run.journal.say(f"an epoch has {order.steps} whole batches; {spare} random rows are left out of each epoch")
-    if resumed:
-        run.journal.say(f"resuming from step {resumed}")
+    if point.step:
+        run.journal.say(f"resuming from step {point.step}")
+    if point.ends:
+        run.journal.say(f"the schedule begins anew after step {point.ends[-1]} (extend=restart)")
 
 
 def _learn(run: _Run, point: Point, fetch: Fetch) -> dict[str, float]:
@@ -173,11 +177,11 @@ def _learn(run: _Run, point: Point, fetch: Fetch) -> dict[str, float]:
         _check_point(run, point)
         for batch in batches:
             with held_back():
-                window.add(_advance(run, point.step, batch))
+                window.add(_advance(run, point, batch))
                 point.step += 1
             run.journal.tick()
             if point.step % loop.log_every == 0 or point.step == loop.steps:
-                losses = _log(run, point.step, window)
+                losses = _log(run, point, window)
                 window = Window()
             _check_point(run, point)
     return losses
@@ -196,12 +200,13 @@ def _due(step: int, every: int, loop: Loop) -> bool:
     return step == loop.steps or (every > 0 and step % every == 0)
 
 
-def _advance(run: _Run, step: int, batch: Batch) -> dict[str, Tensor]:
+def _advance(run: _Run, point: Point, batch: Batch) -> dict[str, Tensor]:
     """Update the weights once; return the scalars to log."""
+    step = point.step
     torch.manual_seed(run.order.torch_seed(step))
     run.wrapped.train()
     for group in run.stepper.param_groups:
-        group["lr"] = rate(run.loop, step) * group["scale"]
+        group["lr"] = rate(run.loop, step, point.ends) * group["scale"]
     parts = dict(run.loss(run.wrapped, device.move(batch, run.accelerator.device)))
     if not math.isfinite(parts["loss"].item()):
         raise _diverged("loss", parts["loss"].item(), step, run.loop)
@@ -224,12 +229,13 @@ def _diverged(what: str, value: float, step: int, loop: Loop) -> BadData:
     )
 
 
-def _log(run: _Run, step: int, window: Window) -> dict[str, float]:
+def _log(run: _Run, point: Point, window: Window) -> dict[str, float]:
     names, means = window.means()
     means = run.accelerator.reduce(means, "mean")
     figures = dict(zip(names, means.tolist(), strict=True))
     rows = run.order.batch * run.order.ranks
-    extra = {"rate": rate(run.loop, step - 1), "epoch": step / run.order.steps, "rows_per_second": window.pace() * rows}
+    step, pace = point.step, window.pace() * rows
+    extra = {"rate": rate(run.loop, step - 1, point.ends), "epoch": step / run.order.steps, "rows_per_second": pace}
     run.journal.write("train", step, figures={**figures, **extra})
     figures.pop("gradient")
     return figures

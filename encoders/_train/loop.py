@@ -14,14 +14,16 @@ class Loop:
     """Optimisation.
 
     Attributes:
-        steps: updates of the weights in all; a finished run resumes if it is raised.
-        epochs: passes over the training set, in place of steps.
+        steps: updates of the weights in all; a finished run goes on if it is raised, see extend.
+        epochs: passes over the training set, in place of steps; may be raised likewise.
         batch: rows per step and rank.
         rate: peak learning rate.
         warmup: updates over which the rate rises in a straight line from 0.
         warmup_share: share of all updates, in place of warmup.
         schedule: after the warmup, ``cosine`` falls along half a period to 0 at the last step, ``constant`` stays,
             ``halve`` halves after every ``halve_every`` updates, counted from the start.
+        extend: what a cosine does in a run whose steps are raised: ``refuse``, since its rate would jump up;
+            ``restart`` begins warmup and cosine anew after the last step planned before. Other schedules go on.
         halve_every: updates, for ``halve``.
         halve_epochs: passes over the training set, in place of halve_every.
         optimiser: ``adamw`` (decoupled weight decay), ``adam`` (decay added to the gradient).
@@ -51,6 +53,7 @@ class Loop:
     warmup: int = instead(0, "warmup_share")
     warmup_share: float = instead(0.0, "warmup")
     schedule: Literal["cosine", "constant", "halve"] = "cosine"
+    extend: Literal["refuse", "restart"] = "refuse"
     halve_every: int = instead(0, "halve_epochs")
     halve_epochs: float = instead(0.0, "halve_every")
     optimiser: Literal["adam", "adamw"] = "adamw"
@@ -149,6 +152,7 @@ _PAIRS = (
 )
 _WORDS = {
     "schedule": ("cosine", "constant", "halve"),
+    "extend": ("refuse", "restart"),
     "optimiser": ("adam", "adamw"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
 }

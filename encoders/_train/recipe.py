@@ -8,19 +8,20 @@ from typing import Any
 
 from quiver.encoders import _settings
 from quiver.encoders._train.rank import first
+from quiver.encoders._train.schedule import refusal
 from quiver.errors import BadSpec
 from quiver.files import write_json
 
-#: Settings that do not change the result of a run.
-FREE = frozenset({"device", "log_every", "save_every"})
+#: Settings that do not change what a run learns up to any step.
+FREE = frozenset({"device", "log_every", "save_every", "validate_every", "validations", "extend"})
 
 
 def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequence[str] = ()) -> None:
     """Write ``out/recipe.json``; refuse to resume a run in the same folder with other settings.
 
-    Settings called ``steps``, or whose name ends in ``_steps``, may be raised; ``device``, ``log_every`` and
-    ``save_every`` may be anything. Files of older versions are read by the names that settings had then, see
-    ``Recipe.FORMER``. On several ranks the first writes and checks for all.
+    Settings called ``steps``, or whose name ends in ``_steps``, and ``loop.epochs`` may be raised, with a cosine only
+    where ``loop.extend=restart``; those of FREE may be anything. Files of older versions are read by the names that
+    settings had then, see ``Recipe.FORMER``. On several ranks the first writes and checks for all.
 
     Args:
         out: the folder of the run.
@@ -37,12 +38,14 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
     settings = json.loads(json.dumps(_settings.flat(recipe), default=str))
     before = json.loads(path.read_text()) if path.is_file() else {}
     said = {"model": model or before.get("model"), "data": list(data) or before.get("data", [])}
-    begun = _settings.former_names(recipe, before.get("recipe", {})) | _known(before)
-    for name, old, new in differing(begun if (out / "resume").is_dir() else {}, {**settings, **_known(said)}):
+    resumed = before if (out / "resume").is_dir() else {}
+    begun = _settings.former_names(recipe, resumed.get("recipe", {})) | _known(resumed)
+    for name, old, new in differing(begun, {**settings, **_known(said)}):
         raise BadSpec(
             f"{out} was started with {name}={old}, not {new}: give the old value, another folder, "
             "or --fresh to start over"
         )
+    _refuse_jump(out, begun, settings)
     write_json(path, {**said, "recipe": _settings.nested(settings)}, indent=2)
 
 
@@ -66,6 +69,16 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str,
     ]
 
 
+def _refuse_jump(out: Path, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse more steps of a part that has run, where they would raise the rate of its cosine again."""
+    if settings.get("loop.schedule") != "cosine" or settings.get("loop.extend") == "restart":
+        return
+    for name, value in settings.items():
+        old, bare = begun.get(name), name.rpartition(".")[2]
+        if bare in ("steps", "epochs") and old and value != old:
+            raise BadSpec(f"{out}: {refusal(name, old, value)}")
+
+
 def _free(name: str) -> bool:
     return name.rpartition(".")[2] in FREE
 
@@ -76,4 +89,5 @@ def _known(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _raised(name: str, old: Any, new: Any) -> bool:
     bare = name.rpartition(".")[2]
-    return (bare == "steps" or bare.endswith("_steps")) and isinstance(old, int) and isinstance(new, int) and new > old
+    counted = bare == "steps" or bare.endswith("_steps") or name == "loop.epochs"
+    return counted and isinstance(old, int | float) and isinstance(new, int | float) and new > old

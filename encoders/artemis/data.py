@@ -7,9 +7,8 @@ Legend: q questions, n pictures, B rows of a batch, L ids, W features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,14 +16,11 @@ from torch import Tensor, nn
 
 from quiver.encoders import _pool
 from quiver.encoders._train import gathered
+from quiver.encoders._train.damage import Decoder, replaced
 from quiver.encoders.artemis.model import Batch
 from quiver.encoders.artemis.triplet import Triplets
 from quiver.encoders.artemis.word import Vocabulary
-from quiver.protocols import Reader
 from quiver.types import Floats, Rows
-
-#: Pictures decoded at a time.
-THREADS = 8
 
 
 class Looked(Protocol):
@@ -82,20 +78,24 @@ class Pixels:
 
     Attributes:
         pictures: references.
-        read: decodes one into (S, S, 3) uint8.
+        decode: decodes several into (S, S, 3) uint8 each, and notes those that cannot be read.
     """
 
     pictures: tuple[Any, ...]
-    read: Reader
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="decode"))
+    decode: Decoder
 
     def __call__(self, places: Rows) -> Tensor:
-        """Return (B, S, S, 3).
+        """Return (B, S, S, 3); a picture that cannot be read any more is white."""
+        found = self.read(places)
+        blank = next((np.full_like(each, 255) for each in found if each is not None), None)
+        if blank is None:
+            side = getattr(self.decode.reader, "size", 1)
+            blank = np.full((side, side, 3), 255, np.uint8)
+        return torch.from_numpy(np.stack([blank if each is None else each for each in found]))
 
-        Raises:
-            BadMedia: one of them cannot be decoded.
-        """
-        return torch.from_numpy(np.stack(list(self.pool.map(self.read, [self.pictures[place] for place in places]))))
+    def read(self, places: Rows) -> list[Any]:
+        """Return (S, S, 3) uint8 of each picture, or None."""
+        return self.decode([self.pictures[place] for place in places])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,22 +161,53 @@ class Silence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lessons:
-    """Triplets as the model takes them; without ``known`` all targets compete, whatever else they answer."""
+    """Triplets as the model takes them.
+
+    Attributes:
+        triplets: questions, each with its answers.
+        look: gives pictures.
+        hear: gives words.
+        known: leave out targets of others that answer a question too; else all targets compete.
+        in_set: what other candidates of a question are: nothing, further answers, or also negatives.
+    """
 
     triplets: Triplets
     look: Looked
     hear: Heard
     known: bool = True
+    in_set: Literal["none", "positives", "both"] = "none"
 
     def fetch(self, rows: Rows, rng: np.random.Generator) -> Batch:
         """Return the batch of some questions, each with one of its answers."""
-        target = self.triplets.draw(rows, rng)
-        reference, words = self.look(self.triplets.reference[rows]), self.hear(rows, rng)
-        batch = Batch(reference=reference, words=words, target=self.look(target))
+        if isinstance(self.look, Pixels):
+            rows, target, reference, looked = self._seen(self.look, rows, rng)
+        else:
+            target = self.triplets.draw(rows, rng)
+            reference, looked = self.look(self.triplets.reference[rows]), self.look(target)
+        batch = Batch(reference=reference, words=self.hear(rows, rng), target=looked)
         if self.known:
             batch["same"] = torch.from_numpy(self.triplets.same(rows, target))
             batch["questions"], batch["places"] = torch.from_numpy(rows), torch.from_numpy(target)
+        if self.in_set != "none":
+            places, labels = self.triplets.members(rows, target, wrong=self.in_set == "both")
+            if isinstance(self.look, Pixels):  # what cannot be read takes no part
+                lost = [each is None for each in self.look.read(places.ravel())]
+                labels[np.array(lost).reshape(labels.shape)] = 0
+            batch["members"] = self.look(places.ravel()).unflatten(0, places.shape)
+            batch["labels"] = torch.from_numpy(labels)
         return batch
+
+    def _seen(self, look: Pixels, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, Tensor, Tensor]:
+        """Return rows, their targets, and both pictures of each; rows that cannot be read give way to others."""
+
+        def read(some: Rows) -> list[tuple[int, Any, Any] | None]:
+            target = self.triplets.draw(some, rng)
+            pairs = zip(target.tolist(), look.read(self.triplets.reference[some]), look.read(target), strict=True)
+            return [None if held is None or found is None else (place, held, found) for place, held, found in pairs]
+
+        rows, found = replaced(rows, rng, read, count=len(self.triplets), damage=look.decode.damage.where)
+        target, reference, looked = (np.stack(column) for column in zip(*found, strict=True))
+        return rows, target, torch.from_numpy(reference), torch.from_numpy(looked)
 
     def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Return the model's losses; on several ranks, targets of the others that are right do not compete either."""

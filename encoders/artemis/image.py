@@ -21,6 +21,8 @@ from quiver.encoders.artemis.text import Feature
 from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import ImageReader
 
+#: Weights of torchvision that ARTEMIS and CIRPLANT start from. Newer ones classify better, and are weaker features.
+PAPER = "IMAGENET1K_V1"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -143,7 +145,12 @@ def _timm(name: str, pretrained: bool) -> tuple[Any, tuple[Any, Any]]:
 def _torchvision(name: str, pretrained: bool) -> tuple[Any, tuple[Any, Any]]:
     from torchvision import models
 
-    network = models.get_model(name, weights="DEFAULT" if pretrained else None)
+    architecture, _, tag = name.partition("/")
+    weights = None
+    if pretrained:
+        known = models.get_model_weights(architecture)
+        weights = known[tag or (PAPER if PAPER in known.__members__ else "DEFAULT")]
+    network = models.get_model(architecture, weights=weights)
     features = getattr(network, "features", None)
     if features is None:  # a ResNet: all but pooling and classifier
         features = nn.Sequential(*list(network.children())[:-2])

@@ -92,3 +92,21 @@ def pairs(count: int, *, both: bool, same_BB: Tensor | None, device: torch.devic
     negative = ~alike.repeat(2, 2)
     anchors = 2 * count if both else count
     return positive[:anchors], negative[:anchors]
+
+
+def with_members(positive_AM: Tensor, negative_AM: Tensor, label_BE: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the pictures of each query's set to what ``pairs`` says, as vectors after all others, query by query.
+
+    Args:
+        positive_AM: of ``pairs``.
+        negative_AM: likewise.
+        label_BE: 1 where a picture is right for its query, -1 where it is wrong; it is neither for other queries.
+
+    Returns:
+        Two bool tensors (A, M + B E).
+    """
+    count, each = label_BE.shape
+    own = torch.eye(count, dtype=torch.bool, device=label_BE.device).repeat_interleave(each, dim=1)
+    idle = own.new_zeros(len(positive_AM) - count, count * each)  # anchors that are targets
+    right, wrong = (torch.cat([own & (label_BE == sign).flatten(), idle]) for sign in (1, -1))
+    return torch.cat([positive_AM, right], dim=1), torch.cat([negative_AM, wrong], dim=1)

@@ -34,6 +34,8 @@ class Batch(TypedDict):
             for none.
         questions: (B,) int64, which question each row is; ``same`` on several ranks needs it.
         places: (B,) int64, which picture each target is.
+        members: E other pictures of each query's set, (B, E, W) or (B, E, S, S, 3); for ``objective=triplet``.
+        labels: (B, E) int8, 1 where a member is right, -1 where it is wrong, 0 where it does not take part.
     """
 
     reference: Tensor
@@ -42,6 +44,8 @@ class Batch(TypedDict):
     same: NotRequired[Tensor]
     questions: NotRequired[Tensor]
     places: NotRequired[Tensor]
+    members: NotRequired[Tensor]
+    labels: NotRequired[Tensor]
 
 
 class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
@@ -106,7 +110,7 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
         if self.training:
             self._watch(own)
         if self.config.objective == "triplet":
-            out = {"loss": self._triplets(terms, target, batch.get("same"))}
+            out = {"loss": self._triplets(terms, target, batch)}
         else:
             out = {"loss": self._classify(terms, target, batch.get("same"))}
         if self.config.spread:
@@ -149,13 +153,17 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
         total = _sum(score.values(terms, everyone))
         return loss.classification(total, self.temperature.exp(), first=first, same_BN=same)
 
-    def _triplets(self, terms: Terms, target: Tensor, same: Tensor | None) -> Tensor:
-        vectors = torch.cat([composer.vector(terms), target])
+    def _triplets(self, terms: Terms, target: Tensor, batch: Batch) -> Tensor:
+        vectors, same = [composer.vector(terms), target], batch.get("same")
         both = self.config.composer != "cirplant"
         if same is not None and same.shape[1] > len(target):  # these losses compare the rows of one rank
             same = same.narrow(1, share()[0] * len(target), len(target))
-        possible = loss.triplets(*loss.pairs(len(target), both=both, same_BB=same, device=target.device))
-        return loss.soft_triplet(self.scale * normalize(vectors, dim=1), loss.draw(possible, self.config.triplets))
+        right, wrong = loss.pairs(len(target), both=both, same_BB=same, device=target.device)
+        if "members" in batch:
+            vectors.append(self.encode_image(batch["members"].flatten(0, 1)))
+            right, wrong = loss.with_members(right, wrong, batch["labels"])
+        chosen = loss.draw(loss.triplets(right, wrong), self.config.triplets)
+        return loss.soft_triplet(self.scale * normalize(torch.cat(vectors), dim=1), chosen)
 
     @torch.no_grad()
     def _watch(self, own: dict[str, Tensor]) -> None:

@@ -17,12 +17,15 @@ class Towers:
     """Encoders of pictures and words.
 
     Attributes:
-        image: a backbone that learns, as torchvision:resnet50, timm:NAME or open_clip:NAME; or the spec of frozen
-            encoders whose features are learnt from, as in 'timm model=resnet50 + classic'.
-        pretrained: start a backbone from its library's weights.
+        image: a backbone that learns, as torchvision:resnet50, timm:NAME or open_clip:NAME/TAG; or the spec of frozen
+            encoders whose features are learnt from, as in 'timm model=resnet50.tv_in1k + classic'.
+        pretrained: start a backbone from its library's weights; of torchvision from IMAGENET1K_V1, as the papers did,
+            or from others that are named, as in torchvision:resnet50/IMAGENET1K_V2.
         text: bigru, lstm, or the spec of frozen encoders of text.
         glove: a GloVe text file that word vectors start from, as wide as model.embedding; none for random ones.
         least: times a word must occur to be known.
+        bert: folder or Hub name of an uncased BERT, or of Oscar, that composer=cirplant starts from, with its word
+            pieces; it says model.dim, bert.heads and bert.inner itself. Empty starts from random weights.
     """
 
     image: str = "torchvision:resnet50"
@@ -30,6 +33,7 @@ class Towers:
     text: str = "bigru"
     glove: Path | None = None
     least: int = 1
+    bert: str = ""
 
     def __post_init__(self) -> None:
         if self.least < 1:
@@ -48,10 +52,14 @@ class Data:
     Attributes:
         negatives: known leaves out targets of the batch that answer a question too; all takes them as negatives, as
             the authors do.
+        in_set: for model.objective=triplet, what other candidates of a question are (see ``cirr track=subset
+            targets=soft``): none; positives takes those with the same grade as the answer, as the authors of CIRPLANT
+            do; both also takes those without a grade as negatives.
         cache: where features are kept; none for ``features`` in the folder of the run.
     """
 
     negatives: Literal["known", "all"] = "known"
+    in_set: Literal["none", "positives", "both"] = "none"
     cache: Path | None = None
 
 
@@ -121,6 +129,14 @@ class Recipe:
     def __post_init__(self) -> None:
         self.loop.check_steps()
         _ = self.config(image_width=1, text_width=1, words=("word",))  # which checks that all go together
+        if self.towers.bert and self.model.composer != "cirplant":
+            raise BadSpec(
+                f"towers.bert is what composer=cirplant starts from; composer={self.model.composer} has no BERT"
+            )
+        if self.data.in_set not in ("none", "positives", "both"):
+            raise BadSpec(f"data.in_set must be none, positives or both, not {self.data.in_set!r}")
+        if self.data.in_set != "none" and self.model.objective != "triplet":
+            raise BadSpec("data.in_set is for model.objective=triplet: a batch of queries classifies their own targets")
 
     @property
     def reads_features(self) -> bool:
@@ -149,10 +165,30 @@ class Recipe:
         )
 
 
-#: ``paper`` is the recipe of the released code. ``cpu`` is ours: minutes on two cores, from features, chosen on the
-#: validation part of ``fashion_products track=composed change=any``.
+#: ``paper`` is ARTEMIS by its released code, ``cirplant`` CIRPLANT by its own: 300 of its epochs of 529 batches, a rate
+#: that in effect stays, half precision; it learns from sets, as ``cirr track=subset targets=soft`` has them. ``cpu`` is
+#: ours: minutes on two cores, from features, chosen on the validation part of ``fashion_products track=composed
+#: change=any``.
 PRESETS: Mapping[str, Recipe] = {
     "paper": Recipe(),
+    "cirplant": Recipe(
+        towers=Towers(image="timm model=resnet152.tv_in1k", bert="google-bert/bert-base-uncased"),
+        model=_model(composer="cirplant", dim=768, objective="triplet"),
+        data=Data(in_set="positives"),
+        loop=Loop(
+            steps=158_700,
+            batch=32,
+            rate=1e-5,
+            schedule="constant",
+            decay=0.05,
+            clip=1.0,
+            precision="auto",
+            validations=300,
+            save_every=1000,
+            seed=88,
+        ),
+        first=First(epochs=0.0),
+    ),
     "cpu": Recipe(
         towers=Towers(image="timm model=mobilenetv2_100 + classic"),
         model=_model(hidden=512, bert=Bert(layers=2, heads=8, inner=1024, dropout=0.1)),

@@ -17,20 +17,26 @@ from typing import cast
 import torch
 from torch import nn
 
-from quiver.encoders import _frozen
+from quiver.encoders import _frozen, _hub
 from quiver.encoders._train import Loop, Outcome, extract, first, fit
-from quiver.encoders.artemis import image, text
+from quiver.encoders._train.damage import Damage, Decoder
+from quiver.encoders.artemis import image, start, text
+from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.data import Lessons, Pixels, Sentences, Silence, Table, Tokens
 from quiver.encoders.artemis.model import Model
 from quiver.encoders.artemis.recipe import PRESETS, Recipe
 from quiver.encoders.artemis.triplet import Triplets, gather, pictures
 from quiver.encoders.artemis.validate import Validation
 from quiver.encoders.artemis.word import Vocabulary, collect
+from quiver.errors import BadSpec
 from quiver.task import Task
 from quiver.types import Floats
 
 __all__ = ["LEARNS_FROM_EDITS", "PRESETS", "Recipe", "train"]
 
+#: The most pictures of a question's set beside its answer.
+MEMBERS = 32
+_BERT = "give towers.bert=FOLDER"
 #: Its questions hold a picture and words on what should be different; a table gives them with edits=COLUMN,...
 LEARNS_FROM_EDITS = True
 
@@ -88,6 +94,8 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
     """Read the training set, and create a model for it, deterministic for a seed."""
     triplets, features = _read(learn, recipe, out)
     table = None if features is None else Table.of(features, triplets.shown)
+    if recipe.data.in_set != "none":
+        triplets = _with_sets(triplets, learn)
     hear = _sentences(triplets, recipe, out)
     said = (wish for each in triplets.wishes for wish in each)
     recurrent = hear is None and recipe.model.composer != "visual_search"
@@ -97,9 +105,11 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
         words=collect(said, least=recipe.towers.least) if recurrent else (),
         joint=any(len(each) > 1 for each in triplets.wishes),
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.loop.seed)
-        model = Model(config)
+    if recipe.towers.bert:
+        model = _hub.load(recipe.towers.bert, lambda folder: _from_bert(config, recipe, folder), instead=_BERT)
+        config = model.config
+    else:
+        model = _random(config, recipe)
     if isinstance(model.image, image.Picture) and recipe.towers.pretrained:
         model.image.pretrain()
     glove = recipe.towers.glove
@@ -107,19 +117,43 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
         rows, found = text.glove(glove, config.words, width=config.embedding)
         text.fill(model.text.embed, rows)
         print(f"{glove} has {found:,} of {len(config.words):,} words")
-    look = table or Pixels(triplets.pictures, image.reader(config))
+    folder = recipe.data.cache or out / "features"
+    look = table or Pixels(triplets.pictures, Decoder(image.reader(config), Damage("image", folder)))
     words = hear or (Tokens(Vocabulary.of(config), triplets.wishes) if recurrent else Silence())
-    return Lessons(triplets, look, words, known=recipe.data.negatives == "known"), model
+    return Lessons(triplets, look, words, recipe.data.negatives == "known", recipe.data.in_set), model
+
+
+def _random(config: Config, recipe: Recipe) -> Model:
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.loop.seed)
+        return Model(config)
+
+
+def _from_bert(config: Config, recipe: Recipe, folder: Path) -> Model:
+    model = _random(start.sized(config, folder), recipe)
+    start.fill(model, folder)
+    return model
+
+
+def _with_sets(triplets: Triplets, task: Task) -> Triplets:
+    """Keep the best answers of questions, and check that these have sets of candidates small enough to be read."""
+    if not 0 < triplets.widest <= MEMBERS:
+        raise BadSpec(
+            f"data.in_set needs questions with 2 to {MEMBERS + 1} candidates, as 'cirr track=subset targets=soft' has; "
+            f"those of {task.name} have {triplets.widest + 1 if triplets.widest else 'none'}"
+        )
+    return triplets.best()
 
 
 def _held_out(validation: Task, recipe: Recipe, out: Path, *, like: Lessons) -> Validation:
     """Read the validation set, with the features and vocabulary of the training set."""
-    triplets, features = _read(validation, recipe, out)
     look, hear = like.look, like.hear
-    if features is not None:
-        look = replace(cast(Table, look), features=features)
+    if isinstance(look, Pixels):  # all of them are seen at once, in every validation: none may be missing then
+        triplets = gather(validation, look.decode.readable(pictures(validation)))
+        look = replace(look, pictures=triplets.pictures)
     else:
-        look = replace(cast(Pixels, look), pictures=triplets.pictures)
+        triplets, features = _read(validation, recipe, out)
+        look = replace(cast(Table, look), features=cast(Floats, features))
     if isinstance(hear, Tokens):
         hear = replace(hear, wishes=triplets.wishes)
     return Validation(triplets, look, _sentences(triplets, recipe, out) or hear)

@@ -7,7 +7,7 @@ of ARTEMIS count it as wrong.
 Legend: q questions, n pictures, B rows of a batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +29,7 @@ class Triplets:
         reference: (q,) places in ``pictures``.
         start: (q + 1,) where the answers of each question begin.
         answer: places in ``pictures``, ascending in each question.
+        grade: of each answer, as its question says; larger is better.
         spared: sorted ``question * n + place`` of all that does not compete as a negative: answers and exclusions.
         barred: sorted, likewise, of exclusions alone.
         among: of each question the only places that compete, or None for the gallery.
@@ -42,6 +43,7 @@ class Triplets:
     reference: Rows
     start: Rows
     answer: Rows
+    grade: Rows
     spared: Rows
     barred: Rows
     among: tuple[Rows | None, ...]
@@ -69,6 +71,42 @@ class Triplets:
         """Return the place of one answer of each question: (B,)."""
         first, count = self.start[rows], self.start[rows + 1] - self.start[rows]
         return self.answer[first + (rng.random(len(rows)) * count).astype(np.int64)]
+
+    def best(self) -> "Triplets":
+        """Keep of each question the answers of its highest grade alone; the others still do not compete."""
+        most = np.maximum.reduceat(self.grade, self.start[:-1])
+        kept = self.grade == np.repeat(most, np.diff(self.start))
+        counts = np.add.reduceat(kept, self.start[:-1])
+        return replace(self, start=np.cumsum([0, *counts]), answer=self.answer[kept], grade=self.grade[kept])
+
+    @property
+    def widest(self) -> int:
+        """The most pictures that compete for one question beside its answer; 0 where all of the gallery does."""
+        return max((len(each) - 1 for each in self.among if each is not None), default=0)
+
+    def members(self, rows: Rows, target: Rows, *, wrong: bool) -> tuple[Rows, NDArray[np.int8]]:
+        """Return the other pictures of each question's set, its candidates.
+
+        Args:
+            rows: (B,) questions.
+            target: (B,) what ``draw`` gave.
+            wrong: whether candidates that are no answer are negatives; otherwise they do not take part.
+
+        Returns:
+            Places (B, E), E as ``widest``, filled up with the target; and (B, E): 1 for answers, -1 for negatives, 0
+            for what does not take part.
+        """
+        places = np.repeat(target[:, None], self.widest, axis=1)
+        labels = np.zeros(places.shape, np.int8)
+        for place, (row, own) in enumerate(zip(rows.tolist(), target.tolist(), strict=True)):
+            among = self.among[row]
+            if among is not None:
+                others = among[among != own][: self.widest]
+                right = np.isin(others, self.answer[self.start[row] : self.start[row + 1]])
+                barred = _within(row * len(self.pictures) + others, self.spared) | (others == self.reference[row])
+                places[place, : len(others)] = others
+                labels[place, : len(others)] = np.where(right, 1, np.where(barred | (not wrong), 0, -1))
+        return places, labels
 
     def same(self, rows: Rows, target: Rows) -> NDArray[np.bool_]:
         """Say which targets (columns) must not compete for which questions: (B, B)."""
@@ -148,12 +186,18 @@ def _assemble(
         reference=np.array([reference for _, reference, _ in kept]),
         start=np.cumsum([0, *map(len, answers)]),
         answer=np.concatenate(answers),
+        grade=np.concatenate([_grades(question, right, of_item) for question, _, right in kept]),
         spared=np.union1d(right, out),
         barred=np.unique(out),
         among=tuple(None if q.candidates is None else shared[id(q.candidates)] for q, _, _ in kept),
         group=tuple(question.group for question, _, _ in kept),
         left_out=len(task.questions) - len(kept),
     )
+
+
+def _grades(question: Question, right: Rows, of_item: dict[str, int]) -> Rows:
+    found = {of_item[id]: grade for id, grade in question.relevant.items() if id in of_item}
+    return np.array([found[place] for place in right.tolist()], np.int64)
 
 
 def _held(question: Question, of_item: dict[str, int], places: dict[Any, int]) -> int | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quiver.encoders import _frozen
 from quiver.encoders._train import extract
+from quiver.encoders._train.damage import Damage, Decoder
 from quiver.encoders.artemis import image, score
 from quiver.encoders.artemis.data import Heard, Looked, Pixels, Sentences, Silence, Table, Tokens
 from quiver.encoders.artemis.model import Model
@@ -54,8 +55,9 @@ class Validation:
             features, seen = extract(spec, "image", pictures(task), cache=cache)
             triplets, look = gather(task, seen), Table.plain(features)
         else:
-            triplets = gather(task)
-            look = Pixels(triplets.pictures, image.reader(config))
+            decode = Decoder(image.reader(config), Damage("image", cache))
+            triplets = gather(task, decode.readable(pictures(task)))
+            look = Pixels(triplets.pictures, decode)
         if "text" not in config.holds:
             return cls(triplets, look, Silence())
         if not config.wide("text"):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quiver.encoders.clip4idc.data import Captions, Pictures
+from quiver.encoders.clip4idc.data import Captions, Pictures, seen
 from quiver.task import Task
 from quiver.types import Rows, keys_of
 
@@ -111,14 +111,19 @@ class FetchTold:
     def __call__(self, rows: Rows, rng: np.random.Generator) -> dict[str, Any]:
         """Return ``pictures`` (b, 2, ...), ``ids`` (b, L) and ``changed`` (b,)."""
         told = self.told
-        texts = np.array([rng.choice(told.texts[row]) for row in rows])
-        pairs = told.captions.pairs[told.pairs[rows]]
-        replaced = (rng.random(len(rows)) < self.distractors) & (pairs[:, 2] >= 0)
-        both = np.stack([np.where(replaced, pairs[:, 2], pairs[:, 0]), pairs[:, 1]], axis=1)
+        rows, texts, pictures = seen(told.pictures, rows, rng, lambda some: self._drawn(some, rng), count=len(told))
         ids = told.ids[texts]
         longest = 1 + int((ids == told.end).argmax(axis=1).max(initial=0))
         return {
-            "pictures": told.pictures(both),
+            "pictures": pictures,
             "ids": torch.from_numpy(np.ascontiguousarray(ids[:, :longest])),
             "changed": torch.from_numpy(told.changed[rows]),
         }
+
+    def _drawn(self, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        """Return a sentence (b,) of each pair, and its two pictures (b, 2)."""
+        told = self.told
+        texts = np.array([rng.choice(told.texts[row]) for row in rows])
+        pairs = told.captions.pairs[told.pairs[rows]]
+        replaced = (rng.random(len(rows)) < self.distractors) & (pairs[:, 2] >= 0)
+        return texts, np.stack([np.where(replaced, pairs[:, 2], pairs[:, 0]), pairs[:, 1]], axis=1)

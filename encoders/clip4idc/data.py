@@ -7,7 +7,6 @@ batch.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from quiver.encoders._train.reading import attempt
+from quiver.encoders._train.damage import Decoder, replaced
 from quiver.errors import BadData
-from quiver.protocols import Reader
 from quiver.task import Question, Task
 from quiver.types import Item, Rows, keys_of
 
@@ -205,29 +203,57 @@ class Pixels:
     """Pictures as pixels, decoded each time.
 
     Attributes:
-        reader: decodes one.
+        decode: decodes several, and notes those that cannot be read.
         refs: of all pictures.
-        threads: pictures decoded together.
     """
 
-    reader: Reader
+    decode: Decoder
     refs: Sequence[Any]
-    threads: int = 4
 
     def __call__(self, pictures: Rows) -> Tensor:
-        """Return (b, ..., S, S, 3) uint8 of pictures (b, ...)."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            read = list(pool.map(self.reader, [self.refs[int(each)] for each in pictures.ravel()]))
-        return torch.from_numpy(np.stack(read)).unflatten(0, pictures.shape)
+        """Return (b, ..., S, S, 3) uint8 of pictures (b, ...); one that cannot be read any more is black."""
+        found = self.read(pictures.ravel())
+        blank = next((np.zeros_like(each) for each in found if each is not None), np.zeros((1, 1, 3), np.uint8))
+        return torch.from_numpy(np.stack([blank if each is None else each for each in found])).unflatten(
+            0, pictures.shape
+        )
 
-    def check(self) -> dict[int, str]:
-        """Return the reason of each picture that cannot be read, by its number."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            found = pool.map(lambda ref: attempt(self.reader, ref)[1], self.refs)
-            return {number: why for number, why in enumerate(found) if why}
+    def read(self, pictures: Rows) -> list[Any]:
+        """Return (S, S, 3) uint8 of each picture (b,), or None."""
+        return self.decode([self.refs[int(each)] for each in pictures])
 
 
 Pictures = Callable[[Rows], Tensor]
+
+
+def seen(
+    pictures: Pictures, rows: Rows, rng: np.random.Generator, draw: Callable[[Rows], tuple[Rows, Rows]], *, count: int
+) -> tuple[Rows, Rows, Tensor]:
+    """Draw a pair for each row, and take its pictures; rows whose pictures cannot be read give way to others.
+
+    Args:
+        pictures: of ``Features`` or ``Pixels``.
+        rows: (b,) int64 of the training set.
+        rng: of the step.
+        draw: given rows, returns something drawn for each, and its two pictures (b, 2).
+        count: rows of the training set.
+
+    Returns:
+        Rows (b,), what was drawn (b,), and inputs of the encoder of pairs (b, 2, ...).
+    """
+    if not isinstance(pictures, Pixels):
+        drawn, both = draw(rows)
+        return rows, drawn, pictures(both)
+
+    def read(some: Rows) -> list[tuple[Any, Any] | None]:
+        drawn, both = draw(some)
+        found = pictures.read(both.ravel())
+        pairs = zip(drawn.tolist(), found[::2], found[1::2], strict=True)
+        return [None if before is None or after is None else (each, (before, after)) for each, before, after in pairs]
+
+    rows, found = replaced(rows, rng, read, count=count, damage=pictures.decode.damage.where)
+    pixels = np.stack([np.stack(both) for _, both in found])
+    return rows, np.array([each for each, _ in found], np.int64), torch.from_numpy(pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,15 +295,21 @@ class Fetch:
 
     def __call__(self, rows: Rows, rng: np.random.Generator) -> dict[str, Any]:
         """Return ``given`` for the model, and ``rows`` (b, 2): the sentences and pairs."""
+        rows, chosen, pictures = seen(
+            self.pictures, rows, rng, lambda some: self._drawn(some, rng), count=len(self.captions)
+        )
         texts = self.captions.ask[rows]
+        return {
+            "given": (self.sentences(texts), pictures),
+            "rows": torch.from_numpy(np.stack([texts, chosen], axis=1)),
+        }
+
+    def _drawn(self, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        """Return a pair (b,) of each row, and its two pictures (b, 2)."""
         chosen = np.array([rng.choice(self.captions.answers[row]) for row in rows])
         pairs = self.captions.pairs[chosen]
         replaced = (rng.random(len(rows)) < self.distractors) & (pairs[:, 2] >= 0)
-        both = np.stack([np.where(replaced, pairs[:, 2], pairs[:, 0]), pairs[:, 1]], axis=1)
-        return {
-            "given": (self.sentences(texts), self.pictures(both)),
-            "rows": torch.from_numpy(np.stack([texts, chosen], axis=1)),
-        }
+        return chosen, np.stack([np.where(replaced, pairs[:, 2], pairs[:, 0]), pairs[:, 1]], axis=1)
 
 
 def chunked(count: int, size: int) -> list[slice]:

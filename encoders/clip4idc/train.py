@@ -18,7 +18,7 @@ from quiver.encoders import _frozen
 from quiver.encoders._patch.extract import Extractor, Source, extract, open
 from quiver.encoders._train import Outcome, first, fit, gathered
 from quiver.encoders._train import extract as text_features
-from quiver.encoders._train.reading import quarantine
+from quiver.encoders._train.damage import Damage, Decoder
 from quiver.encoders.clip4idc import caption_train
 from quiver.encoders.clip4idc.config import Config
 from quiver.encoders.clip4idc.data import Captions, Features, Fetch, Pixels, Sentences, gather
@@ -147,14 +147,8 @@ def prepare(captions: Captions, config: Config, source: Source | None, recipe: R
         pictures = Features(rows)
     else:
         read = ImageReader(config.vision.size, fit="squash", resample=config.vision.resample)
-        pictures = Pixels(read, captions.pictures)
-        reasons = pictures.check()
-        mask = np.ones(len(captions.pictures), bool)
-        mask[list(reasons)] = False
-        if reasons and first():
-            refs = {str(captions.pictures[row]): why for row, why in reasons.items()}
-            quarantine(folder, ({"ref": ref, "key": "image", "reason": why} for ref, why in refs.items()))
-            print(f"note: {len(reasons):,} of {len(mask):,} pictures cannot be read: see {folder}/quarantine.jsonl")
+        pictures = Pixels(Decoder(read, Damage("image", folder)), captions.pictures)
+        mask = pictures.decode.readable(captions.pictures)
     return Lesson(captions.readable(mask), pictures)
 
 

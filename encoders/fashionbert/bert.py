@@ -10,10 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from quiver.encoders import _weights
 from quiver.encoders.fashionbert.config import Trunk
 from quiver.errors import BadSpec, MissingWeights
 
@@ -78,7 +77,7 @@ def start(model: nn.Module, folder: Path) -> tuple[str, ...]:
     Raises:
         MissingWeights: the folder has no weights, too few or too many of the trunk, or of other shapes.
     """
-    given, own = translate(_read(folder)), model.state_dict()
+    given, own = translate(_weights.read(folder)), model.state_dict()
     trunk = [name for name in own if name.startswith(("words.", "encoder."))]
     if absent := [name for name in trunk if name not in given]:
         raise MissingWeights(f"{folder} is no BERT of this depth: it lacks {absent[0]} and {len(absent) - 1} more")
@@ -103,13 +102,3 @@ def translate(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if re.fullmatch(pattern, bare):
                 ours[re.sub(pattern, replacement, bare)] = weight
     return ours
-
-
-def _read(folder: Path) -> Mapping[str, Tensor]:
-    safe, old = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if safe.is_file():
-        return load_file(safe)
-    if not old.is_file():
-        raise MissingWeights(f"{folder} has neither {safe.name} nor {old.name}")
-    weights: Mapping[str, Tensor] = torch.load(old, map_location="cpu", weights_only=True)
-    return weights

@@ -2,6 +2,8 @@
 
 Alayrac et al. 2020, arXiv:2006.16228. Several windows of a long video or sound are embedded each and averaged before
 the vector is scaled to unit length, as their evaluation does; a picture goes through the deflated video tower.
+Deviates: a model with ``unit=true`` averages windows in its fine space alone and goes to the coarse one from there, so
+that a stored coarse vector equals the one that a bridge computes.
 Shapes: n items, W windows, T frames, L samples, D width of a space.
 """
 
@@ -104,6 +106,10 @@ class MMVEncoder:
             raise SpaceMismatch(f"mmv embeds {key} into {', '.join(map(str, self.table[key]))}, not into {space}")
         if not len(batch):
             return np.empty((0, space.dim), np.float32)
+        bridge = next(iter(self.bridges), None)
+        if self.windows > 1 and bridge is not None and space == bridge.target and bridge.source in self.table[key]:
+            # Windows are averaged in the fine space alone, so that a stored coarse vector is the one that is computed.
+            return bridge.map(self.embed(key, batch, bridge.source))
         modality, parts, counts = self._parts(key, batch)
         name = space.name.removeprefix("mmv/")
         size = AT_ONCE[next(self.model.parameters()).device.type]
@@ -211,5 +217,7 @@ def _revision(model: MMV, deflated: Deflated | None, windows: int, frozen: Mappi
     state = dict(model.state_dict())
     state |= {f"deflated.{name}": tensor for name, tensor in _affine(deflated).items()} if deflated else {}
     inputs = [f"{key} {space}" for key in frozen for _, space in frozen[key].parts]
+    if windows > 1 and model.config.unit:
+        inputs.append("coarse from the mean of fine windows")
     parts = ("mmv 1", repr(model.config), f"{windows} windows", "\n".join(model.tokens), *inputs)
     return _fingerprint.of_state(state, *parts)

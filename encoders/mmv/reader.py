@@ -11,7 +11,7 @@ import numpy as np
 
 from quiver.encoders.mmv.word import Tokeniser, split
 from quiver.errors import BadMedia, QuiverError
-from quiver.media import AudioReader, TextReader
+from quiver.media import AudioReader, TextReader, sound_parts
 from quiver.types import Floats, Rows
 
 
@@ -35,20 +35,29 @@ class SoundReader:
         Raises:
             BadMedia: there is no sound in it, or it cannot be read.
         """
-        return self._cut(AudioReader(self.rate)(source))
+        parts = sound_parts(source, self._places, rate=self.rate, length=self._length)
+        return self._filled(parts)
 
     def moments(self, source: str, spans: Sequence[tuple[float, float]]) -> Iterator[Floats | QuiverError]:
         """Yield the same for windows of one file, or the error of each; see ``quiver.protocols.Reader``."""
         for sound in AudioReader(self.rate).moments(source, spans):
             yield sound if isinstance(sound, QuiverError) else self._cut(sound)
 
+    @property
+    def _length(self) -> int:
+        return round(self.seconds * self.rate)
+
+    def _places(self, total: int) -> list[int]:
+        """Return where the windows of a sound of so many samples begin."""
+        spare = max(0, total - self._length)
+        return [spare * (2 * number + 1) // (2 * self.windows) for number in range(self.windows)]
+
     def _cut(self, sound: Floats) -> Floats:
-        length = round(self.seconds * self.rate)
-        spare = max(0, len(sound) - length)
-        windows = np.zeros((self.windows, length), np.float32)
-        for number in range(self.windows):
-            start = spare * (2 * number + 1) // (2 * self.windows)
-            part = sound[start : start + length]
+        return self._filled([sound[start : start + self._length] for start in self._places(len(sound))])
+
+    def _filled(self, parts: Sequence[Floats]) -> Floats:
+        windows = np.zeros((self.windows, self._length), np.float32)
+        for number, part in enumerate(parts):
             windows[number, : len(part)] = part
         return windows
 

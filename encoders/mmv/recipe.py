@@ -73,6 +73,8 @@ class Recipe:
         jitter: how much clips are changed in training. Where texts tell colours, those must survive it: at the
             paper's hue of 0.2 an orange ball may become a green one.
         loop: how the model is optimised.
+        recompute: drop what lies within the layers of the video tower, and compute it again for the gradient; S3D-G
+            then keeps a third of the memory of a clip, and takes a third longer.
         calibration_steps: updates of the scale and offset with which single pictures are embedded; 0 leaves them as
             they are.
 
@@ -87,6 +89,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     jitter: Jitter = field(default_factory=Jitter)
     loop: Loop = field(default_factory=_loop)
+    recompute: bool = False
     calibration_steps: int = 300
 
     def __post_init__(self) -> None:
@@ -103,7 +106,7 @@ class Recipe:
 #: three minutes on two cores. Captions there tell colours, which jitter would change into each other, and resizing
 #: clips takes time from the model: of what may be changed it draws the crop and the mirror alone.
 PRESETS: Mapping[str, Recipe] = {
-    "paper": Recipe(model=Config.paper()),
+    "paper": Recipe(model=Config.paper(), recompute=True),
     "cpu": Recipe(
         model=replace(Config.cpu(), fps=4.0, seconds=2.0),
         data=Data(cache="disk", validate_on=1000),

@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quiver.encoders import _fingerprint
-from quiver.encoders._train.rank import turns
-from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
+from quiver.encoders._train.damage import TRIES, Damage
+from quiver.encoders._train.reading import attempt, identity, quarantine
+from quiver.encoders._train.sharing import divided
 from quiver.errors import BadData
 from quiver.media import AudioReader, ImageReader, VideoReader, moment, times
 from quiver.types import Floats, Rows
 
 #: Clips per folder of the cache: what an interruption can cost.
 BLOCK = 64
-#: How often another clip is tried in place of one that cannot be decoded.
-TRIES = 10
 Reasons = dict[str, str]
 Read = tuple[NDArray[np.uint8] | None, Floats | None, Reasons]
 
@@ -120,8 +119,12 @@ class Disk:
         )
         starts = range(0, len(media), BLOCK)
         with tqdm(total=len(media), unit=" clips", desc="decoding", disable=None) as bar:
-            for number in turns(len(starts)):
-                self._decode(number)
+            for number in divided(
+                len(starts),
+                done=lambda number: self._place(number).is_dir(),
+                work=self._decode,
+                folder=self.folder / "locks",
+            ):
                 bar.update(len(media[starts[number] : starts[number] + BLOCK]))
         self._blocks = [self._open(number) for number in range(len(starts))]
         self.seen = np.concatenate([np.empty(0, bool), *(block["seen"] for block in self._blocks)])
@@ -151,10 +154,8 @@ class Disk:
         return self.folder / f"{number:06d}"
 
     def _decode(self, number: int) -> None:
-        """Decode one block, unless it is there."""
+        """Decode one block."""
         place = self._place(number)
-        if place.is_dir():
-            return
         media = self._media[number * BLOCK : (number + 1) * BLOCK]
         whole = replace(self.window, frames=self.window.stored, seconds=self.window.track / self.window.rate)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
@@ -195,7 +196,7 @@ class Disk:
 class Live:
     """Clips decoded on demand, for collections that are too large to store decoded.
 
-    A clip that cannot be decoded gives way to another one, drawn anew, and stands in quarantine.jsonl with its reason.
+    A clip that cannot be decoded gives way to another one, drawn anew, and is noted once, with its reason.
 
     Attributes:
         seen: (n,) bool, all: it shows only when a clip is asked for.
@@ -206,7 +207,8 @@ class Live:
         self.window = window
         self.seen = np.ones(len(media), bool)
         self.heard = np.array([each.audio is not None for each in media])
-        self._media, self._file = media, folder / QUARANTINE
+        self._media = media
+        self._damage = {key: Damage(key, folder) for key in ("video", "audio")}
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -224,7 +226,9 @@ class Live:
             places = [place for place in range(len(rows)) if place not in found]
             cuts = [self._cut(int(rows[place]), drawn if rng else None) for place in places]
             read = list(self._pool.map(lambda each: decode(each, self.window), cuts))
-            quarantine(self._file.parent, _lines([(cut, why) for cut, (_, _, why) in zip(cuts, read, strict=True)]))
+            for place, (_, _, reasons) in zip(places, read, strict=True):
+                for key, why in reasons.items():
+                    self._damage[key].add(getattr(self._media[int(rows[place])], key), why)
             for place, (frames, samples, reasons) in zip(places, read, strict=True):
                 if "video" not in reasons:
                     found[place] = frames, samples
@@ -232,7 +236,7 @@ class Live:
                     rows[place] = drawn.integers(len(self._media))
             if len(found) == len(rows):
                 return self._joined(rows, [found[place] for place in range(len(rows))])
-        raise BadData(f"{TRIES} clips in a row cannot be decoded: see {self._file}")
+        raise BadData(f"{TRIES} clips in a row cannot be decoded{self._damage['video'].where}")
 
     def _joined(self, rows: Rows, read: list[tuple[Any, Any]]) -> Raw:
         video = [frames for frames, _ in read if frames is not None]

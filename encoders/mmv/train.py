@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from quiver.encoders import _frozen
 from quiver.encoders._train import Outcome, first, fit
 from quiver.encoders._train.rank import share
+from quiver.encoders._train.recompute import recompute
 from quiver.encoders.mmv.config import SPECS, Config
 from quiver.encoders.mmv.data import Clips, Serving, gather, hear, leading
 from quiver.encoders.mmv.deflate import Calibration, Deflated, calibrate
@@ -70,6 +71,8 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         some = replace(validation, items=validation.items[: recipe.data.validate_on])
         held = Clips.of(some, config, tokeniser, folder=folder, serving=replace(serving, cache="disk"))
         validate = _validate(held, recipe.loop.batch)
+    if recipe.recompute and "video" in model.towers:
+        recompute(_layers(model.towers["video"]))
     if share()[1] > 1 and torch.cuda.is_available():
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     outcome = fit(
@@ -78,6 +81,16 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     if first():
         _save(model, clips, out / "model", recipe)
     return outcome
+
+
+def _layers(tower: nn.Module) -> Iterator[nn.Module]:
+    """Return the layers of a video tower that hold most of its activations."""
+    if isinstance(tower, S3DG):
+        yield from tower.layers
+    elif isinstance(tower, TSMResNet):
+        yield tower.stem
+        for stage in tower.stages:
+            yield from cast(nn.Sequential, stage)
 
 
 def _serving(recipe: Recipe) -> Serving:

@@ -7,13 +7,14 @@ Shapes: n rows (questions with their answers), t things, b rows of a batch.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from quiver.encoders._train.damage import Decoder, replaced
 from quiver.encoders.two_tower.word import pad
 from quiver.errors import BadData
 from quiver.task import Question, Task
@@ -25,6 +26,21 @@ class Column(Protocol):
 
     def __call__(self, rows: Rows) -> dict[str, Tensor]:
         """Return it of some of them, one row each."""
+        ...
+
+
+@runtime_checkable
+class ReadColumn(Column, Protocol):
+    """Inputs of a tower that reads its media each time."""
+
+    decode: Decoder
+
+    def read(self, rows: Rows) -> list[Any]:
+        """Return the media of some of them, None where they cannot be read."""
+        ...
+
+    def given(self, rows: Rows, read: Sequence[Any]) -> dict[str, Tensor]:
+        """Return the inputs, with media that have been read."""
         ...
 
 
@@ -204,20 +220,27 @@ class Features:
         return given
 
 
-def side(things: Things, columns: Mapping[str, Column], rows: Rows) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+def side(
+    things: Things, columns: Mapping[str, Column], rows: Rows, read: Mapping[int, Any] | None = None
+) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
     """Return by key the places of its things, and what the tower is given of them.
 
     Args:
         things: of the task.
         columns: by key.
         rows: (b,) numbers of things.
+        read: media by thing that have been read for columns that take such; None reads them here.
     """
     keys = np.array([things.key[thing] for thing in rows])
     found = {}
     for key in dict.fromkeys(keys.tolist()):
         places = np.flatnonzero(keys == key)
-        own = np.array([things.row[thing] for thing in rows[places]])
-        found[key] = (torch.from_numpy(places), columns[key](own))
+        own, column = np.array([things.row[thing] for thing in rows[places]]), columns[key]
+        if read is not None and isinstance(column, ReadColumn):
+            given = column.given(own, [read[thing] for thing in rows[places].tolist()])
+        else:
+            given = column(own)
+        found[key] = (torch.from_numpy(places), given)
     return found
 
 
@@ -229,8 +252,24 @@ class Fetch:
     columns: Mapping[str, Column]
 
     def __call__(self, rows: Rows, rng: np.random.Generator) -> dict[str, Any]:
-        """Return ``sides`` for the model and ``things`` (b, 2): which they are."""
-        ask = self.pairs.ask[rows]
-        answer = np.array([rng.choice(self.pairs.answers[row]) for row in rows])
-        sides = tuple(side(self.pairs.things, self.columns, each) for each in (ask, answer))
+        """Return ``sides`` for the model and ``things`` (b, 2): which they are.
+
+        Rows whose media cannot be read any more give way to others.
+        """
+        media: dict[int, Any] = {}
+        raw = {key: column for key, column in self.columns.items() if isinstance(column, ReadColumn)}
+
+        def read(some: Rows) -> list[tuple[int, int] | None]:
+            drawn = [(int(self.pairs.ask[row]), int(rng.choice(self.pairs.answers[row]))) for row in some]
+            wanted = dict.fromkeys(thing for both in drawn for thing in both if thing not in media)
+            for key, column in raw.items():
+                own = [thing for thing in wanted if self.pairs.things.key[thing] == key]
+                places = np.array([self.pairs.things.row[thing] for thing in own], np.int64)
+                media.update(zip(own, column.read(places) if own else (), strict=True))
+            return [None if any(media.get(thing, thing) is None for thing in both) else both for both in drawn]
+
+        where = next((column.decode.damage.where for column in raw.values()), "")
+        _, drawn = replaced(rows, rng, read, count=len(self.pairs), damage=where)
+        ask, answer = np.array(drawn, np.int64).reshape(-1, 2).T
+        sides = tuple(side(self.pairs.things, self.columns, each, media) for each in (ask, answer))
         return {"sides": sides, "things": torch.from_numpy(np.stack([ask, answer], axis=1))}

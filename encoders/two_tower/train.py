@@ -181,8 +181,9 @@ def _tune(
         raise BadSpec("two_tower tune.towers=image: videos go through the same tower; give video=ENCODERS of their own")
     trunks = {key: trunk.open(model.config.towers[key].spec, key, share=recipe.tune.share) for key in recipe.tune.keys}
     tuned = trunk.Tuned(model, trunks)
-    columns = trunk.columns(lesson.pairs.things.refs, lesson.columns, trunks)
-    checks = None if held is None else trunk.columns(held.pairs.things.refs, held.columns, trunks)
+    folder = recipe.data.cache or out / "features"
+    columns = trunk.columns(lesson.pairs.things.refs, lesson.columns, trunks, folder=folder)
+    checks = None if held is None else trunk.columns(held.pairs.things.refs, held.columns, trunks, folder=folder)
     outcome = fit(
         tuned,
         _loss(model.config, lesson.pairs),

@@ -8,10 +8,8 @@ gradients do not spoil it (Kumar et al. 2022, arXiv:2202.10054).
 Shapes: B rows, F features of a network, R those of the other parts of a spec.
 """
 
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -25,6 +23,7 @@ from torch.nn import functional
 from quiver import registry
 from quiver.encoders import _frozen, _hub
 from quiver.encoders._frozen import HERE
+from quiver.encoders._train.damage import Damage, Decoder
 from quiver.encoders.two_tower import base
 from quiver.encoders.two_tower.config import Config
 from quiver.encoders.two_tower.data import Column, Features
@@ -56,6 +55,7 @@ class Eye(nn.Module):
         self.reader: Reader = encoder.reader("image")
         self.width = encoder.space.dim
         self.spec, self.size, self.network = spec, eye.size, eye.network
+        self.blank: Any = np.zeros((eye.size, eye.size, 3), np.uint8)
         self.register_buffer("mean", eye.mean.clone(), persistent=False)
         self.register_buffer("std", eye.std.clone(), persistent=False)
 
@@ -103,6 +103,7 @@ class Ear(nn.Module):
                 ),
             )
         self.reader: Reader = TextReader()
+        self.blank: Any = "."
         self.spec = spec
 
     def collate(self, batch: Sequence[Any]) -> dict[str, Tensor]:
@@ -216,21 +217,34 @@ class Raw:
         trunk: the network.
         refs: of the things.
         rest: R features and n-grams.
+        decode: decodes several, and notes those that cannot be read.
     """
 
     trunk: Trunk
     refs: Sequence[Any]
     rest: Features
+    decode: Decoder
 
     def __call__(self, rows: Rows) -> dict[str, Tensor]:
         """Return the trunk's collated inputs, ``features`` (B, R) and ``grams``."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            read = list(pool.map(self.trunk.reader, [self.refs[row] for row in rows]))
-        return {**self.rest(rows), **self.trunk.collate(read)}
+        return self.given(rows, self.read(rows))
+
+    def read(self, rows: Rows) -> list[Any]:
+        """Return each reference as the trunk's reader gives it, or None where it cannot be read any more."""
+        return self.decode([self.refs[row] for row in rows])
+
+    def given(self, rows: Rows, read: Sequence[Any]) -> dict[str, Tensor]:
+        """Return the inputs of what ``read`` has returned; a blank stands for None."""
+        blank = self.trunk.blank
+        return {**self.rest(rows), **self.trunk.collate([blank if each is None else each for each in read])}
 
 
 def columns(
-    things: Mapping[str, Sequence[Any]], held: Mapping[str, Features], trunks: Mapping[str, Trunk]
+    things: Mapping[str, Sequence[Any]],
+    held: Mapping[str, Features],
+    trunks: Mapping[str, Trunk],
+    *,
+    folder: Path | None = None,
 ) -> dict[str, Column]:
     """Replace the outputs of networks by their inputs.
 
@@ -238,12 +252,13 @@ def columns(
         things: references by key.
         held: vectors of all parts of the specs.
         trunks: the networks, each of the first part of its spec.
+        folder: of the list of what cannot be read.
     """
     found: dict[str, Column] = dict(held)
     for key, trunk in trunks.items():
         rows, grams = held[key].rows, held[key].grams
         rest = None if rows is None else rows[:, trunk.width :]
-        found[key] = Raw(trunk, things[key], Features(rest, grams))
+        found[key] = Raw(trunk, things[key], Features(rest, grams), Decoder(trunk.reader, Damage(key, folder)))
     return found
 
 

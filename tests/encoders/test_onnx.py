@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quiver import registry
-from quiver.encoders import onnx
+from quiver.encoders import _onnx, onnx
 from quiver.encoders._pool import unit
 from quiver.errors import BadMedia, BadSpec, MissingWeights
 
@@ -143,3 +143,210 @@ def test_the_largest_patch_counts_where_asked(tmp_path: Path, write_onnx: Write)
     largest = (sound.reshape(-1, 8) @ kernel[:, 0].T).max(axis=0)
     np.testing.assert_allclose(vectors["max"], largest / np.linalg.norm(largest), atol=1e-5)
     assert not np.allclose(vectors["mean"], vectors["max"], atol=1e-2)
+
+
+# ---- several inputs, texts, and devices; models are built with the package onnx
+
+
+def network(path: Path, nodes: list, inputs: dict, output: tuple, **constants: np.ndarray) -> Path:
+    """Write a model: ``inputs`` are (type, shape) by name, ``output`` is (name, shape)."""
+    import onnx as library
+    from onnx import TensorProto, helper, numpy_helper
+
+    types = {"float": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, types[kind], shape) for name, (kind, shape) in inputs.items()],
+        [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    library.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    library.save(model, path)
+    return path
+
+
+def tokens_model(path: Path, table: np.ndarray, *, length: int | str = "length", kinds: bool = False) -> Path:
+    """Write a model that looks words up, and adds the mask and, if asked, the segment to every number."""
+    from onnx import helper
+
+    inputs = {"input_ids": ("int64", ["n", length]), "attention_mask": ("int64", ["n", length])}
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["words"])]
+    last = "words"
+    for name in ["attention_mask", *(["token_type_ids"] if kinds else [])]:
+        inputs[name] = ("int64", ["n", length])
+        nodes += [
+            helper.make_node("Cast", [name], [f"{name}_f"], to=1),
+            helper.make_node("Unsqueeze", [f"{name}_f", "axis"], [f"{name}_u"]),
+            helper.make_node("Add", [last, f"{name}_u"], [f"{last}+"]),
+        ]
+        last += "+"
+    nodes.append(helper.make_node("Identity", [last], ["hidden"]))
+    return network(path, nodes, inputs, ("hidden", ["n", length, 3]), table=table, axis=np.array([2]))
+
+
+@pytest.fixture
+def table() -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(9, 3)).astype(np.float32)
+
+
+def write_words(folder: Path) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "hat", "blue", "shoe", "query:"]
+    vocabulary = {name: place for place, name in enumerate(names)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    made.enable_padding(length=20)  # as many published files do; here no text is padded
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+TEXTS = {"red hat": [2, 4, 5, 3], "blue shoe": [2, 6, 7, 3], "red": [2, 4, 3]}
+
+
+@pytest.mark.parametrize(
+    ("pool", "join"),
+    [
+        ("mean", lambda rows: rows.mean(axis=0)),
+        ("max", lambda rows: rows.max(axis=0)),
+        ("first", lambda rows: rows[0]),
+        ("last", lambda rows: rows[-1]),
+    ],
+)
+def test_a_text_is_what_its_pooling_makes_of_its_tokens(pool, join, tmp_path: Path, table: np.ndarray) -> None:
+    file = tokens_model(write_words(tmp_path) / "model.onnx", table, kinds=True)
+    encoder = onnx.load(file=file, input="text", pool=pool)
+    (space,) = encoder.spaces("text")
+    given = encoder.embed("text", [encoder.reader("text")(text) for text in TEXTS], space)
+    expected = [join(table[ids] + 1) for ids in TEXTS.values()]  # the mask adds 1, the segment 0
+    np.testing.assert_allclose(given, unit(np.stack(expected)), atol=1e-5)
+
+
+def test_what_a_checkpoint_says_of_its_pooling_counts_and_nothing_is_guessed(tmp_path: Path, table: np.ndarray) -> None:
+    # As the Hub keeps it: the file in onnx/, tokenizer and pooling beside that folder.
+    file = tokens_model(write_words(tmp_path) / "onnx" / "model.onnx", table)
+    with pytest.raises(BadSpec, match=r"no 1_Pooling/config.json says .* give pool=mean, first, last or max"):
+        onnx.load(file=file, input="text")
+    (tmp_path / "1_Pooling").mkdir()
+    told = tmp_path / "1_Pooling" / "config.json"
+    told.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+    encoder = onnx.load(file=file, input="text")
+    given = encoder.embed("text", ["red"], encoder.spaces("text")[0])
+    np.testing.assert_allclose(given, unit(table[[2]] + 1), atol=1e-5)
+    told.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}')
+    with pytest.raises(BadSpec, match="joins several poolings"):
+        onnx.load(file=file, input="text")
+
+
+def test_a_text_model_of_one_length_takes_padding_that_changes_nothing(tmp_path: Path, table: np.ndarray) -> None:
+    file = tokens_model(write_words(tmp_path) / "model.onnx", table, length=6)
+    encoder = onnx.load(file=file, input="text", pool="mean")
+    given = encoder.embed("text", ["red", "red hat blue shoe red hat"], encoder.spaces("text")[0])
+    cut = [2, 4, 5, 6, 7, 3]
+    expected = [(table[ids] + 1).mean(axis=0) for ids in ([2, 4, 3], cut)]
+    np.testing.assert_allclose(given, unit(np.stack(expected)), atol=1e-5)
+
+
+def test_queries_may_have_a_prompt_of_their_own(tmp_path: Path, table: np.ndarray) -> None:
+    file = tokens_model(write_words(tmp_path) / "model.onnx", table)
+    encoder = onnx.load(file=file, input="text", pool="mean", query="query: ")
+    (space,) = encoder.spaces("text")
+    asked = encoder.embed_query("text", ["red"], space)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(asked, unit((table[[2, 8, 4, 3]] + 1).mean(axis=0, keepdims=True)), atol=1e-5)
+    plain = onnx.load(file=file, input="text", pool="mean")
+    assert plain.spaces("text") == encoder.spaces("text")  # stored texts are the same
+    assert onnx.load(file=file, input="text", pool="mean", prompt="query: ").spaces("text") != plain.spaces("text")
+    assert onnx.load(file=file, input="text", pool="max").spaces("text") != plain.spaces("text")
+
+
+def test_a_text_model_without_its_tokenizer_or_with_foreign_inputs_is_refused(tmp_path: Path, table) -> None:
+    from onnx import helper
+
+    file = tokens_model(tmp_path / "model.onnx", table)
+    with pytest.raises(MissingWeights, match=r"tokenizer\.json: copy the tokenizer"):
+        onnx.load(file=file, input="text", pool="mean")
+    nodes = [helper.make_node("Add", ["x", "y"], ["z"])]
+    other = network(tmp_path / "o.onnx", nodes, {name: ("float", ["n", 2]) for name in "xy"}, ("z", ["n", 2]))
+    with pytest.raises(BadSpec, match="takes x, y: a text model takes input_ids"):
+        onnx.load(file=other, input="text")
+
+
+@pytest.fixture
+def rated(tmp_path: Path) -> Path:
+    """A model of sounds, their rate and their lengths: samples (n, 4) times rate, minus length."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Mul", ["sound", "sr"], ["a"]),
+        helper.make_node("Cast", ["lengths"], ["b"], to=1),
+        helper.make_node("Unsqueeze", ["b", "axis"], ["c"]),
+        helper.make_node("Sub", ["a", "c"], ["y"]),
+    ]
+    inputs = {"sound": ("float", ["n", 4]), "sr": ("float", [1]), "lengths": ("int64", ["n"])}
+    return network(tmp_path / "rated.onnx", nodes, inputs, ("y", ["n", 4]), axis=np.array([1]))
+
+
+def test_further_inputs_are_given_by_name(rated: Path) -> None:
+    encoder = onnx.load(file=rated, input="waveform", feed="sound", also="sr=3,lengths=length", rate=8000)
+    sounds = [np.array(row, np.float32) for row in ([1, 2, 3, 5], [0, 1, 0, 2])]
+    given = encoder.embed("audio", sounds, encoder.spaces("audio")[0])
+    np.testing.assert_allclose(given, unit(np.stack(sounds) * 3 - 4), atol=1e-6)
+    other = onnx.load(file=rated, input="waveform", feed="sound", also="sr=2,lengths=length", rate=8000)
+    assert other.spaces("audio") != encoder.spaces("audio")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "takes sound, sr, lengths: an encoder has one input; say which with feed=NAME"),
+        ({"feed": "sound"}, "also takes sr, lengths: give also=sr=NUMBER"),
+        ({"feed": "noise"}, "has no input 'noise': there are sound, sr, lengths"),
+        ({"feed": "sound", "also": "sr=high"}, "'sr=high' is not NAME=NUMBER or NAME=length"),
+        ({"feed": "sound", "also": "sr=1,lengths=0,x=1"}, "has no input 'x'"),
+    ],
+)
+def test_inputs_that_nobody_gives_are_named(rated: Path, options: dict, says: str) -> None:
+    with pytest.raises(BadSpec, match=says):
+        onnx.load(file=rated, input="waveform", **options)
+
+
+GPU = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+CPU = ["AzureExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize(
+    ("device", "providers", "available", "taken"),
+    [
+        ("auto", "", GPU, ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("auto", "", CPU, ["CPUExecutionProvider"]),
+        ("auto", "", ["ROCMExecutionProvider", *CPU], ["ROCMExecutionProvider", "CPUExecutionProvider"]),
+        ("cpu", "", GPU, ["CPUExecutionProvider"]),
+        ("cuda:3", "", GPU, ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("auto", "TensorrtExecutionProvider, CUDAExecutionProvider", GPU, GPU[:2]),
+        ("cuda", "", CPU, "install onnxruntime-gpu, or use device=cpu"),
+        ("auto", "CUDAExecutionProvider", CPU, "this ONNX Runtime has Azure.*, not CUDAExecutionProvider"),
+        ("gpu", "", GPU, "device must be auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_the_provider_is_that_of_the_device(device, providers, available, taken) -> None:
+    if isinstance(taken, str):
+        with pytest.raises(BadSpec, match=taken):
+            _onnx.chosen(device, providers, available=available)
+    else:
+        assert _onnx.chosen(device, providers, available=available) == taken
+
+
+def test_a_provider_of_this_machine_may_be_named(wave: tuple[Path, np.ndarray], monkeypatch) -> None:
+    named = onnx.load(file=wave[0], input="waveform", providers="CPUExecutionProvider")
+    assert named.spaces("audio") == onnx.load(file=wave[0], input="waveform", device="cpu").spaces("audio")
+    with pytest.raises(BadSpec, match="not CUDAExecutionProvider"):
+        registry.load("encoders", f"onnx file='{wave[0]}' input=waveform providers=CUDAExecutionProvider")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert _onnx.number("cuda:2") == 2

@@ -8,6 +8,7 @@ from quiver.media.audio import AudioReader
 from quiver.media.clip import NoVideo
 from quiver.media.fetch import digest, digests, fetch, kind, locate, moment, span, times
 from quiver.media.image import ImageReader, PairReader
+from quiver.media.parts import sound_parts
 from quiver.media.text import TextReader
 from quiver.media.thumbnail import thumbnail
 from quiver.media.video import VideoReader
@@ -30,6 +31,7 @@ __all__ = [
     "locate",
     "moment",
     "read_windows",
+    "sound_parts",
     "span",
     "split",
     "thumbnail",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quiver.errors import BadMedia, BadSpec, QuiverError
-from quiver.media.container import check_length, is_indexed, open_container
+from quiver.media.container import CUED, check_length, is_indexed, open_container
 from quiver.media.fetch import Buffer, content, decoding, head, moment, times
 
 if TYPE_CHECKING:
@@ -159,14 +159,16 @@ class _Track:
         """
         stop = start + seconds
         low, high = max(0, round((start - _MARGIN) * self.rate)), round((stop + _MARGIN) * self.rate)
-        parts = [self._held]
-        count = self._first + len(self._held)
+        parts, begin = [self._held], self._first
+        count = begin + len(self._held)
         while count < high and (block := self._next()) is not None:
             parts.append(block)
             count += len(block)
+            if count <= low:  # nothing of it is wanted
+                parts, begin = [block[:0]], count
         whole = np.concatenate(parts)
-        low = max(low, self._first)
-        self._held, self._first = whole[low - self._first :], min(low, count)
+        low = max(low, begin)
+        self._held, self._first = whole[low - begin :], min(low, count)
         samples = self._held[: high - low]
         if not len(samples):
             raise self._fault or BadMedia(f"{_LATE} {start:g} s")
@@ -200,21 +202,26 @@ def sound_seconds(ref: str) -> float:
                 raise BadMedia("does not say how long its sound is: convert it, for example to FLAC")
             return float(sound.frames / sound.samplerate)
     with open_container(opened) as container:
-        if not container.streams.audio:
-            raise BadMedia("holds no sound")
-        stream = container.streams.audio[0]
-        is_indexed(container, stream)
-        ticks = [
-            (packet.pts, packet.pts + (packet.duration or 0))
-            for packet in container.demux(stream)
-            if packet.size and packet.pts is not None
-        ]
-        if not ticks:
-            raise BadMedia("does not say how long its sound is: convert it, for example to FLAC")
-        seconds = float((max(end for _, end in ticks) - ticks[0][0]) * (stream.time_base or 1))
-        if len(container.streams) == 1:
-            check_length(container, seconds)
-        return seconds
+        return packet_seconds(container)
+
+
+def packet_seconds(container: "InputContainer") -> float:
+    """Return the length of the first sound track in seconds, by its packets; see ``sound_seconds``."""
+    if not container.streams.audio:
+        raise BadMedia("holds no sound")
+    stream = container.streams.audio[0]
+    is_indexed(container, stream)
+    ticks = [
+        (packet.pts, packet.pts + (packet.duration or 0))
+        for packet in container.demux(stream)
+        if packet.size and packet.pts is not None
+    ]
+    if not ticks:
+        raise BadMedia("does not say how long its sound is: convert it, for example to FLAC")
+    seconds = float((max(end for _, end in ticks) - ticks[0][0]) * (stream.time_base or 1))
+    if len(container.streams) == 1:
+        check_length(container, seconds)
+    return seconds
 
 
 def _gather(blocks: Iterable[NDArray[np.float32]], limit: int | None) -> Samples:
@@ -272,7 +279,8 @@ def _part(sound: "SoundFile", start: float, seconds: float | None) -> tuple[Samp
     if first != sound.tell():
         sound.seek(first)
     lead = start - first / rate
-    return _gather(_blocks(sound, first), _limit(seconds, rate, lead)), rate, lead
+    limit = _limit(seconds, rate, lead)
+    return _gather(_blocks(sound, first, limit), limit), rate, lead
 
 
 def _limit(seconds: float | None, rate: int, lead: float) -> int | None:
@@ -304,10 +312,11 @@ class _Memory(io.BytesIO):
         return super().seek(max(0, offset) if whence == os.SEEK_SET else offset, whence)
 
 
-def _blocks(sound: "SoundFile", count: int) -> Iterator[Samples]:
-    """Yield the samples after the first ``count``."""
+def _blocks(sound: "SoundFile", count: int, most: int | None = None) -> Iterator[Samples]:
+    """Yield the samples after the first ``count``, in blocks of ``most`` samples at most."""
     _check_size(sound)
     size = max(1, BLOCK // sound.channels)
+    size = size if most is None else max(1, min(size, most))
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         count += len(block)
         yield block
@@ -324,21 +333,30 @@ def _check_size(sound: "SoundFile") -> None:
 def _track(container: "InputContainer", start: float) -> tuple[int, float, Iterator[Samples]]:
     """Return the rate of the first sound track, where reading begins (s), and its blocks from there.
 
-    It skips what comes long before ``start`` in a container that lists its packets; elsewhere a seek may land anywhere.
+    It skips what comes long before ``start`` in a container that lists its packets, and in Matroska, whose times are
+    whole milliseconds; elsewhere a seek may land anywhere.
     """
     if not container.streams.audio:
         raise BadMedia("holds no sound")
     stream = container.streams.audio[0]
-    skips = is_indexed(container, stream) and start > _SKIP
+    listed = is_indexed(container, stream)
+    skips = start > _SKIP and (listed or container.format.name == CUED)
     frames = container.decode(stream)
     first = next(frames, None)
     if first is None:
         raise BadMedia("holds no samples")
     origin, begin = first.time or 0.0, 0.0
     if skips:
-        container.seek(int((origin + start - _MARGIN) / (stream.time_base or 1)), stream=stream)
+        if listed:
+            container.seek(int((origin + start - _MARGIN) / (stream.time_base or 1)), stream=stream)
+        else:  # by the cues of the film
+            container.seek(int((origin + start - _MARGIN) * 1e6))
         frames = container.decode(stream)
         first = next(frames, None)
+        if not listed and (first is None or (first.time or 0.0) - origin > start):  # there are none, or too few
+            container.seek(0)
+            frames = container.decode(stream)
+            first = next(frames, None)
         if first is None:
             raise BadMedia(f"{_LATE} {start:g} s")
         begin = (first.time or 0.0) - origin

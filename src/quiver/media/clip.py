@@ -3,6 +3,7 @@
 Times are in ticks of the stream's time base.
 """
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from quiver.errors import BadMedia
-from quiver.media.container import check_length, is_indexed
+from quiver.media.container import CUED, check_length, is_indexed
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -136,9 +137,14 @@ class _Timeline:
     span: int
 
 
+#: Timelines of files without a list of packets, by path, size and time of change: each is read through once.
+_SCANNED: dict[tuple[str, int, int], _Timeline] = {}
+_SCANNED_MOST = 256
+
+
 def _timeline(container: "InputContainer", stream: "VideoStream") -> _Timeline:
     if not is_indexed(container, stream) or not stream.duration:
-        return _scan(container, stream)
+        return _cued(container, stream) or _scanned(container, stream)
     entries = list(stream.index_entries)
     # A seek goes by times of presentation: with a time of decoding it lands on the key frame before.
     delay = max(0, (stream.start_time or 0) - min(entry.timestamp for entry in entries))
@@ -152,6 +158,61 @@ def _timeline(container: "InputContainer", stream: "VideoStream") -> _Timeline:
     _rewind(container, stream, first)
     gap = (last - first) // max(1, len(entries) - 1)
     return _Timeline(keys, last, max(stream.duration, last - first + max(1, gap)))
+
+
+def _cued(container: "InputContainer", stream: "VideoStream") -> _Timeline | None:
+    """Find key frames by the cues of a Matroska file, and its end by what follows the last of them.
+
+    Returns:
+        None where there are no cues, or where they do not agree with what follows.
+    """
+    from av import FFmpegError
+
+    first = stream.start_time
+    if container.format.name != CUED or not container.duration or first is None:
+        return None
+    try:
+        container.seek(container.duration)  # only a seek reads the cues
+        keys = sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
+        if len(keys) > 1:
+            container.seek(keys[-1], stream=stream)
+            times, finish = _ends(container, stream)
+            if times and min(times) <= keys[-1] <= max(times) and keys[0] <= first + int(1 / (stream.time_base or 1)):
+                check_length(container, finish)
+                times = sorted(times)
+                gap = (times[-1] - times[0]) // (len(times) - 1) if len(times) > 1 else times[-1] - keys[-2]
+                _rewind(container, stream, first)
+                return _Timeline(keys, times[-1], times[-1] - first + max(1, gap))
+    except FFmpegError:
+        pass  # a damaged list of cues: the packets tell
+    _rewind(container, stream, first)
+    return None
+
+
+def _ends(container: "InputContainer", stream: "VideoStream") -> tuple[list[int], float]:
+    """Return the times of the frames from the container's position, and when its last packet ends (s)."""
+    times, finish = [], 0.0
+    for at, packet in _packets(container, *container.streams):
+        finish = max(finish, float((at + (packet.duration or 0)) * packet.time_base))
+        times += [at] if packet.stream_index == stream.index else []
+    return times, finish
+
+
+def _scanned(container: "InputContainer", stream: "VideoStream") -> _Timeline:
+    """Scan a container, unless the same file was scanned before by this process."""
+    path = container.name.removeprefix("file:")
+    try:
+        stamp = os.stat(path)
+    except OSError:  # bytes
+        return _scan(container, stream)
+    name = (path, stamp.st_size, stamp.st_mtime_ns)
+    found = _SCANNED.get(name)
+    if found is None:
+        found = _scan(container, stream)
+        while len(_SCANNED) >= _SCANNED_MOST:
+            _SCANNED.pop(next(iter(_SCANNED)), None)
+        _SCANNED[name] = found
+    return found
 
 
 def _scan(container: "InputContainer", stream: "VideoStream") -> _Timeline:

@@ -17,8 +17,10 @@ _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,rm,wav,w64,mp3,aac,flac,aiff,au,caf,amr,amrnb,"
     "amrwb,ac3,eac3,dts,m4v,h264,hevc,av1,obu,ivf,dv,mxf,nut,wv,ape,tta,voc,gxf,mjpeg,yuv4mpegpipe"
 )
+#: Matroska lists key frames in cues, which are read at the first seek.
+CUED = "matroska,webm"
 # These state their duration at the beginning, so that truncation can be detected.
-_TIMED = ("matroska,webm", "flv", "asf")
+_TIMED = (CUED, "flv", "asf")
 
 
 @contextmanager

@@ -3,7 +3,7 @@ import torch
 
 from quiver.encoders.artemis import image
 from quiver.encoders.artemis.config import Config
-from quiver.errors import BadSpec
+from quiver.errors import BadSpec, MissingWeights
 
 
 def tower(name: str, **changes):
@@ -59,3 +59,29 @@ def test_unknown_backbone_is_refused_in_one_line() -> None:
         tower("torchvision:resnet999")
     with pytest.raises(BadSpec, match="timm:nothing"):
         tower("timm:nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("torchvision:resnet50", "resnet50-0676ba61.pth"),  # IMAGENET1K_V1, of 2016, which the papers start from
+        ("torchvision:resnet152", "resnet152-394f9c45.pth"),
+        ("torchvision:resnet50/IMAGENET1K_V2", "resnet50-11ad3fa6.pth"),
+    ],
+)
+def test_a_backbone_starts_from_the_weights_of_the_papers_unless_others_are_named(name, file, monkeypatch):
+    asked = []
+
+    def fetch(url, *args, **options):
+        asked.append(url.rpartition("/")[2])
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+    with pytest.raises(MissingWeights, match="not on disk"):
+        tower(name).pretrain()
+    assert asked == [file]
+
+
+def test_weights_that_torchvision_does_not_have_are_refused():
+    with pytest.raises(BadSpec, match="torchvision:resnet18/IMAGENET1K_V9"):
+        tower("torchvision:resnet18/IMAGENET1K_V9").pretrain()

@@ -12,12 +12,15 @@ from tests.encoders.clip4idc.pairs import SHORT, small, write
 
 from quiver import registry
 from quiver.encoders._settings import changed
+from quiver.encoders._train.damage import Damage, Decoder
+from quiver.encoders.clip4idc.caption_data import FetchTold, collect
 from quiver.encoders.clip4idc.config import Config, Text
-from quiver.encoders.clip4idc.data import gather
+from quiver.encoders.clip4idc.data import Fetch, Pixels, Sentences, gather
 from quiver.encoders.clip4idc.model import Clip4Idc
 from quiver.encoders.clip4idc.start import from_clip
 from quiver.encoders.clip4idc.train import PRESETS, build, loss, train
 from quiver.errors import BadData, BadSpec
+from quiver.media import ImageReader
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,36 @@ def test_a_damaged_picture_is_left_out_with_its_reason(squares, tmp_path, capsys
     lines = (tmp_path / "run/features/quarantine.jsonl").read_text().splitlines()
     assert [json.loads(each)["ref"] for each in lines] == [task.items[0].media["after"]]
     assert "46 sentences" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["pairs", "captions"])
+def test_a_picture_that_is_lost_while_training_gives_way_to_another_pair(squares, tmp_path, capsys, part):
+    shutil.copytree(Path(squares.items[0].media["before"]).parent, tmp_path / "copy")
+    task = write(tmp_path / "copy")
+    captions = gather(task)
+    pixels = Pixels(Decoder(ImageReader(16, fit="squash"), Damage("image", tmp_path)), captions.pictures)
+    ids = np.tile(np.array([2, 5, 3]), (len(captions.texts), 1))
+    if part == "pairs":
+        fetch = Fetch(captions, Sentences(ids, 3), pixels)
+        rows = np.arange(len(captions))
+    else:
+        told = collect(captions, task, pixels, encode=lambda texts: ids, end=3)
+        fetch, rows = FetchTold(told), np.arange(len(told))
+    whole = fetch(rows, np.random.default_rng(0))
+    lost = task.items[0].media["after"]
+    Path(lost).unlink()
+    again, same = (fetch(rows, np.random.default_rng(0)) for _ in range(2))
+
+    def pictures(batch):
+        return batch["given"][1] if part == "pairs" else batch["pictures"]
+
+    assert pictures(again).shape == pictures(whole).shape and torch.equal(pictures(again), pictures(same))
+    changes = (pictures(again) != pictures(whole)).flatten(1).any(dim=1)
+    assert changes.any() and changes.sum() <= 2  # the rows of one pair
+    assert f"note: {lost} is left out: " in capsys.readouterr().err
+    assert pixels(np.array([[0, 1]])).shape == (1, 2, 16, 16, 3)  # as validation asks; the lost one is black
+    (place,) = (number for number, ref in enumerate(captions.pictures) if ref == lost)
+    assert not pixels(np.array([place, place + 1]))[0].any()
 
 
 @pytest.fixture

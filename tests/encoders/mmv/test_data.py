@@ -155,6 +155,23 @@ def test_live_clip_that_cannot_be_read_gives_way_to_another(task: Task, tmp_path
         Live(nothing, WINDOW, tmp_path).read(np.array([0]), np.random.default_rng(0))
 
 
+def test_live_clips_are_read_where_nine_of_ten_are_damaged_and_each_is_noted_once(
+    task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = Media(task.items[0].media["video"], None)
+    broken = [tmp_path / f"{number}.mp4" for number in range(9)]
+    for path in broken:
+        path.write_bytes(b"no film")
+    live = Live([good, *(Media(str(path), None) for path in broken)], WINDOW, tmp_path)
+    for _ in range(2):  # two passes
+        raw = live.read(np.arange(10), np.random.default_rng(0))
+        assert raw.rows.tolist() == [0] * 10
+    lines = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert sorted(line["ref"] for line in lines) == [str(path) for path in broken]
+    said = capsys.readouterr().err
+    assert said.count("is left out: ") == 5 and f"note: {broken[0]} is left out: " in said
+
+
 def test_decoded_clips_are_found_again_and_unfinished_ones_made(task: Task, tmp_path: Path) -> None:
     media = [Media(item.media["video"], item.media["audio"]) for item in task.items] * (BLOCK // 3)  # two blocks
     first = Disk(media, WINDOW, tmp_path, revision="1")

@@ -117,11 +117,14 @@ def test_short_sound_is_followed_by_silence() -> None:
     assert not windows[:, 1000:].any()
 
 
-def test_bridge_leads_where_the_model_goes(tmp_path: Path) -> None:
-    stored, computed = built(tmp_path), load(checkpoint=tmp_path, coarse="computed")
+@pytest.mark.parametrize("windows", [1, 3])
+def test_bridge_leads_where_the_model_goes(tmp_path: Path, windows: int) -> None:
+    stored = built(tmp_path, windows=windows)
+    computed = load(checkpoint=tmp_path, coarse="computed", windows=windows)
     assert isinstance(computed, MMVEncoder)
     fine, coarse = stored.spaces("audio")
-    batch = [stored.reader("audio")(np.random.default_rng(n).normal(0, 0.1, 4000).astype(np.float32)) for n in range(3)]
+    sounds = [np.random.default_rng(n).normal(0, 0.1 * np.arange(9000) / 4000).astype(np.float32) for n in range(3)]
+    batch = [stored.reader("audio")(sound) for sound in sounds]
     for encoder in (stored, computed):
         (bridge,) = encoder.bridges
         assert (bridge.source, bridge.target) == (fine, coarse)
@@ -131,6 +134,17 @@ def test_bridge_leads_where_the_model_goes(tmp_path: Path) -> None:
     assert [computed.spaces(key) for key in ("video", "audio", "image", "text")] == [(fine,)] * 3 + [(coarse,)]
     with pytest.raises(SpaceMismatch, match="mmv embeds audio into mmv/va"):
         computed.embed("audio", batch, coarse)
+
+
+def test_videos_of_several_windows_are_where_the_bridge_leads(tmp_path: Path) -> None:
+    encoder = built(tmp_path, windows=2)
+    fine, coarse = encoder.spaces("video")
+    batch = [clip(8), 255 - clip(8)]
+    np.testing.assert_allclose(
+        encoder.embed("video", batch, coarse), encoder.bridges[0].map(encoder.embed("video", batch, fine)), atol=1e-6
+    )
+    single = load(checkpoint=tmp_path)
+    assert single.spaces("video")[0].revision != fine.revision
 
 
 def test_paper_head_has_no_bridge(tmp_path: Path) -> None:

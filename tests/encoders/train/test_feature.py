@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from quiver import registry
+from quiver.encoders import _frozen
+from quiver.encoders._frozen import Frozen
 from quiver.encoders._train import extract
-from quiver.errors import BadSpec
+from quiver.errors import BadMedia, BadSpec
+from quiver.types import Space
 
 
 @pytest.fixture
@@ -72,3 +75,29 @@ def test_no_references_give_no_rows_and_a_foreign_key_is_refused():
     assert rows.shape == (0, 16) and mask.shape == (0,)
     with pytest.raises(BadSpec, match=r"timm.*embeds image, video, not text"):
         extract("timm model=resnet10t pretrained=false", "text", ["a"], cache=None)
+
+
+class Deaf:
+    """An encoder of numbers that refuses a batch with a negative one, as one does whose vector is not finite."""
+
+    keys = ("text",)
+    space = Space("deaf", 2, "dot", "1")
+
+    def spaces(self, key):
+        return (self.space,)
+
+    def reader(self, key):
+        return float
+
+    def embed(self, key, batch, space):
+        if min(batch) < 0:
+            raise BadMedia(f"{min(batch)} gives no vector")
+        return np.float32([[each, 1] for each in batch])
+
+
+def test_what_an_encoder_refuses_is_left_out_and_costs_its_neighbours_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(_frozen, "open", lambda spec, key: Frozen(key, ((Deaf(), Deaf.space),)))
+    rows, mask = extract("deaf", "text", ["1", "-2", "x", "3"], cache=tmp_path)
+    assert mask.tolist() == [True, False, False, True] and rows[mask].tolist() == [[1, 1], [3, 1]]
+    assert [line["ref"] for line in quarantined(tmp_path)] == ["-2", "x"]
+    assert quarantined(tmp_path)[0]["reason"] == "-2.0 gives no vector"

@@ -22,6 +22,17 @@ def fetching():
     return [thread for thread in threading.enumerate() if thread.name.startswith("fetch")]
 
 
+def interrupted(one, step):
+    """Return a loss that is interrupted when it is asked for the so-manieth time."""
+
+    def loss(model, batch):
+        if one.steps == step - 1:
+            signal.raise_signal(signal.SIGINT)
+        return one.loss(model, batch)
+
+    return loss
+
+
 def lines(out, kind):
     return [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if line["kind"] == kind]
 
@@ -177,19 +188,64 @@ def test_phases_keep_apart_and_one_that_is_done_is_not_done_again(tmp_path, benc
 
 
 def test_steps_may_be_raised_and_other_settings_not_changed(tmp_path, bench):
-    bench().fit(tmp_path, steps=5)
+    steady = {"schedule": "constant"}
+    bench().fit(tmp_path, steps=5, **steady)
     more = bench()
-    assert more.fit(tmp_path, steps=8).resumed == 5 and more.steps == 3
+    assert more.fit(tmp_path, steps=8, **steady).resumed == 5 and more.steps == 3
     with pytest.raises(BadSpec, match=r"rate=0.01, not 0.5.*--fresh"):
-        bench().fit(tmp_path, steps=8, rate=0.5)
+        bench().fit(tmp_path, steps=8, rate=0.5, **steady)
     with pytest.raises(BadSpec, match="steps=8, not 5"):
-        bench().fit(tmp_path, steps=5)
+        bench().fit(tmp_path, steps=5, **steady)
     with pytest.raises(BadSpec, match="count=50, not 49"):
-        bench().fit(tmp_path, steps=8, count=49)
+        bench().fit(tmp_path, steps=8, count=49, **steady)
     other = bench()
     other.model = nn.Linear(4, 1)
     with pytest.raises(BadSpec, match=r"of another model: start over"):
-        other.fit(tmp_path, steps=8)
+        other.fit(tmp_path, steps=8, **steady)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["finished", "stopped half way"])
+def test_more_steps_than_planned_do_not_raise_the_rate_of_a_cosine_in_silence(tmp_path, bench, stopped):
+    one = bench()
+    if stopped:
+        with pytest.raises(KeyboardInterrupt):
+            one.fit(tmp_path, steps=10, loss=interrupted(one, 6))
+    else:
+        one.fit(tmp_path, steps=10)
+    with pytest.raises(BadSpec, match=r"planned for steps=10, where its cosine ends.*loop.extend=restart"):
+        bench().fit(tmp_path, steps=20)
+    assert bench().fit(tmp_path, steps=10).step == 10  # the plan still holds
+
+
+def test_a_restart_leaves_the_first_plan_as_it_was_and_begins_a_second_cosine_after_it(tmp_path, bench):
+    whole = {"log_every": 1, "validations": 2, "validate_every": 0}
+    bench().fit(tmp_path / "once", steps=10, **whole)
+    once = [line["rate"] for line in lines(tmp_path / "once", "train")]
+    bench().fit(tmp_path / "once", steps=20, extend="restart", **whole)
+    stopped = bench()
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(tmp_path / "often", steps=10, loss=interrupted(stopped, 6), **whole)
+    again = bench()
+    with pytest.raises(KeyboardInterrupt):
+        again.fit(tmp_path / "often", steps=20, extend="restart", loss=interrupted(again, 8), **whole)
+    last = bench()
+    assert last.fit(tmp_path / "often", steps=20, extend="restart", **whole).resumed == 14
+    rates, parts = (
+        {line["step"]: line["rate"] for line in lines(tmp_path / place, "train")} for place in ("once", "often")
+    )
+    assert list(rates.values()) == once + once  # as many steps again, so warmup and cosine again
+    assert parts == {step: rate for step, rate in rates.items() if step not in (6, 14)}  # where it was interrupted
+    with pytest.raises(BadSpec, match="planned for steps=20"):
+        bench().fit(tmp_path / "often", steps=30, **whole)
+
+
+def test_a_run_that_validates_and_warms_up_by_shares_can_be_extended(tmp_path, bench):
+    shares = {"warmup": 0, "warmup_share": 0.3, "validations": 2, "validate_every": 0, "schedule": "constant"}
+    bench().fit(tmp_path, steps=10, log_every=1, **shares)
+    bench().fit(tmp_path, steps=20, log_every=1, **shares)
+    assert [line["step"] for line in lines(tmp_path, "validation")] == [5, 10, 20]
+    rates = [line["rate"] for line in lines(tmp_path, "train")]
+    assert rates == pytest.approx([0.01 / 3, 0.02 / 3] + [0.01] * 18)
 
 
 @pytest.mark.parametrize("what", ["loss", "norm of the gradient"])

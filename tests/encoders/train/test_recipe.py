@@ -1,6 +1,6 @@
 import importlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,36 @@ def test_the_recipe_is_written_with_model_and_data(begun):
 def test_steps_may_be_raised_and_the_device_may_be_another(begun):
     write_recipe(begun, replace(Recipe(), steps=11, warm_steps=3, device="cpu"))
     assert json.loads((begun / "recipe.json").read_text())["recipe"]["steps"] == 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    loop: Loop
+    align: Phase = field(default_factory=lambda: Phase(steps=0, batch=1, rate=0.1))
+
+
+@pytest.mark.parametrize("unit", ["steps", "epochs"])
+def test_a_run_with_a_cosine_is_extended_only_by_a_restart(tmp_path, unit):
+    def recipe(count, **changes):
+        return Grouped(loop=Loop(batch=1, rate=0.1, **{unit: count}, **changes))
+
+    write_recipe(tmp_path, recipe(4))
+    (tmp_path / "resume").mkdir()
+    with pytest.raises(BadSpec, match=rf"planned for loop.{unit}=4.*: loop.{unit}=8 would raise"):
+        write_recipe(tmp_path, recipe(8))
+    write_recipe(tmp_path, recipe(4, validations=3))  # nothing of what was refused has been written
+    new = Phase(steps=9, batch=1, rate=0.1)
+    write_recipe(tmp_path, replace(recipe(4), align=new))  # a part that has not begun
+    write_recipe(tmp_path, replace(recipe(8, extend="restart"), align=new))
+    with pytest.raises(BadSpec, match=f"was started with loop.{unit}=8.*, not 4"):
+        write_recipe(tmp_path, replace(recipe(4, extend="restart"), align=new))
+
+
+@pytest.mark.parametrize("schedule", [{"schedule": "constant"}, {"schedule": "halve", "halve_every": 2}])
+def test_schedules_without_an_end_go_on(tmp_path, schedule):
+    write_recipe(tmp_path, Grouped(loop=Loop(steps=4, batch=1, rate=0.1, **schedule)))
+    (tmp_path / "resume").mkdir()
+    write_recipe(tmp_path, Grouped(loop=Loop(steps=8, batch=1, rate=0.1, **schedule)))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tests.encoders.two_tower.shop import recipe_of, shop_task
 
 from quiver import registry
 from quiver.encoders.two_tower import load, trunk
+from quiver.encoders.two_tower.data import Features, Fetch, gather
 from quiver.encoders.two_tower.model import TwoTower
 from quiver.encoders.two_tower.train import train
 from quiver.errors import BadSpec
@@ -117,3 +118,24 @@ def test_trunk_stays_in_evaluation_while_heads_are_trained(timm_spec: str) -> No
     side = {"image": (torch.tensor([0]), given)}
     tuned((side, side)).ask.sum().backward()
     assert any(each.grad is not None for each in eye.network.parameters())
+
+
+def test_a_picture_that_is_lost_while_networks_are_tuned_gives_way_to_another_row(
+    timm_spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = shop_task(tmp_path / "shop")
+    pairs = gather(task, own=False)
+    eye = trunk.open(timm_spec, "image", share=0.5)
+    features = {key: Features(np.zeros((8, eye.width), np.float32), None) for key in pairs.things.refs}
+    columns = trunk.columns(pairs.things.refs, features, {"image": eye}, folder=tmp_path)
+    fetch = Fetch(pairs, columns)
+    whole = fetch(np.arange(8), np.random.default_rng(0))
+    lost = task.items[2].media["image"]
+    Path(lost).write_bytes(b"damaged")
+    again, same = (fetch(np.arange(8), np.random.default_rng(0)) for _ in range(2))
+    assert torch.equal(again["things"], same["things"])
+    changes = (again["things"] != whole["things"]).any(dim=1)
+    assert changes.tolist() == [row == 2 for row in range(8)]
+    assert f"note: {lost} is left out: " in capsys.readouterr().err
+    found = columns["image"](np.arange(8))["pixels"]  # as validation asks
+    assert found.shape == (8, 32, 32, 3) and not found[2].any()
