@@ -65,7 +65,8 @@ class Damage:
                 quarantine(self.folder, [{"ref": plain(ref), "key": self.key, "reason": reason}])
         if count <= NAMED:
             name, so_far = name.strip('"'), f"{count} {self.key} reference{'s' * (count > 1)} so far"
-            tqdm.write(f"note: {name} is left out: {reason} ({so_far}{self.where})", file=sys.stderr)
+            why = reason.removeprefix(f"{name}: ")
+            tqdm.write(f"note: {name} is left out: {why} ({so_far}{self.where})", file=sys.stderr)
         elif str(count).strip("0") == "1":  # 10, 100, ...
             tqdm.write(f"note: {count:,} {self.key} references are left out so far{self.where}", file=sys.stderr)
 
