@@ -21,7 +21,7 @@ def recompute(parts: Iterable[nn.Module]) -> None:
         parts: modules from tensors to a tensor; what goes in and out of each is kept.
     """
     for part in parts:
-        part.forward = partial(_forward, part)  # type: ignore[method-assign]
+        part.forward = partial(_forward, part)
 
 
 def _forward(part: nn.Module, *given: Any) -> Any:
