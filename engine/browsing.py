@@ -1,4 +1,4 @@
-"""The reading side of a collection beside searches: count, get, head, scan, export and close."""
+"""The reading side of a collection beside searches: count, facets, get, head, scan, export and close."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,14 @@ from quiver.engine.core.sql import among
 from quiver.engine.execution.differences import differences
 from quiver.engine.exporting import Exported, export
 from quiver.engine.serving.searcher import Searcher
+from quiver.engine.storage.facets import facets
 from quiver.engine.storage.scanning import Scan
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.tuning.maintenance import Upkeep
 from quiver.errors import BadSpec
+from quiver.records import Facets
 from quiver.types import Floats, Item, strings
+from quiver.wording import option
 
 
 class Browsing:
@@ -54,6 +57,29 @@ class Browsing:
         """
         condition = condition_of(where, params)
         return self._searcher.session().count(condition)
+
+    def facets(
+        self, column: str, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = (), *, limit: int = 20
+    ) -> Facets:
+        """Count the values of a metadata column, or of ``text``, over all items or those that match a condition.
+
+        Items without a value are counted apart. An item counts once for each different member of a list. Numbers, dates
+        and times are also counted by range: of a round width, or by calendar unit (UTC).
+
+        Args:
+            column: the column.
+            where: an SQL condition, as in ``search``.
+            params: values of its parameters.
+            limit: largest number of values to return.
+
+        Raises:
+            BadSpec: there is no such column, the condition is invalid, or ``limit`` is no positive whole number.
+        """
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise BadSpec(f"{option('limit')} must be a positive whole number, not {limit!r}")
+        condition = condition_of(where, params)
+        session = self._searcher.session()
+        return facets(session.table, column, None if condition is None else session.sql(condition), limit=limit)
 
     def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
         """Return where the pictures of each pair (before, after) differ, as the first encoder tells that can.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from quiver.engine.ingest.report import Report
     from quiver.engine.tellers import caption
     from quiver.protocols import Told
-    from quiver.records import BuiltIndex, CheckedIndex, ColumnSummary, Summary, UpdatedIndex, Version
+    from quiver.records import BuiltIndex, CheckedIndex, ColumnSummary, Facets, Summary, UpdatedIndex, Version
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Collection",
     "ColumnSummary",
     "Exported",
+    "Facets",
     "Hit",
     "Item",
     "Plan",
@@ -58,6 +59,7 @@ _LAZY = {
     "BuiltIndex": "quiver.records",
     "CheckedIndex": "quiver.records",
     "ColumnSummary": "quiver.records",
+    "Facets": "quiver.records",
     "Summary": "quiver.records",
     "UpdatedIndex": "quiver.records",
     "Version": "quiver.records",

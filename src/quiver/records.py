@@ -287,3 +287,47 @@ class Summary(Record):
     scorers: Sequence[str]
     meta: Mapping[str, str]
     quarantine: Sequence[Quarantined] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FacetValue(Record):
+    """A value of a metadata column, and the number of items that have it."""
+
+    value: Any
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FacetRange(Record):
+    """A range of numbers or times, and the number of items in it; ``low`` belongs to it, ``high`` does not."""
+
+    low: Any
+    high: Any
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facets(Record):
+    """The values of a metadata column with their counts.
+
+    Attributes:
+        column: the column.
+        kind: its type in words, such as ``whole numbers`` or ``lists of text``.
+        items: number of items that match the condition.
+        missing: number of them without a value: null, not a number, or an empty list.
+        distinct: number of different values.
+        values: the most frequent values, most frequent first; ties in the order of the values.
+        low: smallest value of numbers, dates or times; None for other types, or without values.
+        high: largest value.
+        ranges: counts of numbers, dates or times by range, ascending; ranges without items are left out.
+    """
+
+    column: str
+    kind: str
+    items: int
+    missing: int
+    distinct: int
+    values: Sequence[FacetValue]
+    low: Any = None
+    high: Any = None
+    ranges: Sequence[FacetRange] = ()

@@ -17,6 +17,7 @@ from quiver.cli.demo import demo
 from quiver.cli.doctor import doctor
 from quiver.cli.drop import drop
 from quiver.cli.export import export
+from quiver.cli.facets import facets
 from quiver.cli.fit import fit
 from quiver.cli.get import get
 from quiver.cli.index import index
@@ -47,7 +48,7 @@ def worded(context: typer.Context) -> None:
     context.with_resource(command_line())
 
 
-STORED = (info, default, drop, get, count, delete, versions, quarantine, prune, relocate, export)
+STORED = (info, default, drop, get, count, facets, delete, versions, quarantine, prune, relocate, export)
 for command in (add, search, index, fit, threshold, caption, *STORED, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
