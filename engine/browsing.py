@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from quiver.conditions import condition_of
+from quiver.conditions import Condition, condition_of
 from quiver.engine.core.sql import among
 from quiver.engine.execution.differences import differences
 from quiver.engine.exporting import Exported, export
@@ -49,7 +49,7 @@ class Browsing:
             self._background.wait()
         self._searcher.close()
 
-    def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
+    def count(self, where: str | Condition | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``search``.
 
         Raises:
@@ -109,7 +109,7 @@ class Browsing:
             check_stored(session.table, named, found)
         return [found[id] for id in named if id in found]
 
-    def head(self, n: int = 5, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> list[Item]:
+    def head(self, n: int = 5, where: str | Condition | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> list[Item]:
         """Return the first items, or the first that match a condition, in the order on disk.
 
         Args:
@@ -127,7 +127,7 @@ class Browsing:
     def scan(
         self,
         columns: str | Sequence[str] | None = None,
-        where: str | None = None,
+        where: str | Condition | None = None,
         params: Mapping[str, Any] | Sequence[Any] = (),
         *,
         spaces: str | Sequence[str] = (),
@@ -158,7 +158,7 @@ class Browsing:
         path: str | Path,
         *,
         space: str | None = None,
-        where: str | None = None,
+        where: str | Condition | None = None,
         params: Mapping[str, Any] | Sequence[Any] = (),
         factory: str = "Flat",
     ) -> Exported:
@@ -188,7 +188,7 @@ class Browsing:
     def _scan(
         self,
         columns: Sequence[str] | None,
-        where: str | None,
+        where: str | Condition | None,
         params: Mapping[str, Any] | Sequence[Any],
         spaces: Sequence[str] | None = (),
     ) -> Scan:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from quiver import registry
 from quiver.arguments import checked, checked_methods
-from quiver.conditions import condition_of
+from quiver.conditions import Condition, condition_of
 from quiver.engine.adding import Adding
 from quiver.engine.browsing import Browsing
 from quiver.engine.core.given_encoder import give
@@ -120,7 +120,7 @@ class Collection(Searching, Adding, Browsing):
         self,
         ids: str | Iterable[str] | None = None,
         *,
-        where: str | None = None,
+        where: str | Condition | None = None,
         params: Mapping[str, Any] | Sequence[Any] = (),
         expect: int | None = None,
         missing_ok: bool = False,

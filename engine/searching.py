@@ -14,6 +14,7 @@ from quiver.engine.serving.answer import explain
 from quiver.engine.serving.batcher import Batcher, each_alone
 from quiver.engine.serving.paging import pages
 from quiver.engine.serving.searcher import Searcher
+from quiver.errors import QuiverError
 from quiver.keywords import given
 from quiver.types import Query
 
@@ -157,6 +158,13 @@ class Searching(ABC):
                 answered, so that no answer is missing unnoticed. Batches of other threads are not affected.
         """
         return each_alone(self._batcher.ask, many_of_both(queries, given(locals())))
+
+    def search_each(self, queries: Sequence[Query]) -> list[Result | QuiverError]:
+        """Answer many queries; a bad one has its error in its place, and harms no other.
+
+        Queries of the same form are answered together, as by ``search_batch``.
+        """
+        return self._batcher.each(many_of_both(queries, {}))
 
     def pages(
         self,

@@ -113,7 +113,9 @@ def _candidate_routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], 
     taken, words = routes.routes(query, builder)
     words = words and builder.facts.words
     if not taken and not words:
-        raise NoRoute(builder.facts.graph.missing(next(iter(keys_of(query.media)), LIKE), target=query.target))
+        origin = next(iter(keys_of(query.media)), LIKE)
+        missing = builder.facts.graph.missing(origin, target=query.target)
+        raise NoRoute(missing, origin=origin, target=query.target)
     return taken, words
 
 

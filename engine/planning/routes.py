@@ -41,7 +41,7 @@ def routes(query: Query, builder: PlanBuilder) -> tuple[list[Route], bool]:
             words = True
             builder.note(f"the text is searched by full-text search: {graph.missing(key, target=query.target)}")
         elif not chosen:
-            raise NoRoute(graph.missing(key, target=query.target))
+            raise NoRoute(graph.missing(key, target=query.target), origin=key, target=query.target)
         if not query.spaces and not query.fuse:
             chosen = tuple(of_one_encoder(chosen, key, query.target, builder))
         found += chosen if query.spaces else _finest(chosen, builder)
@@ -78,7 +78,7 @@ def narrow(query: Query, facts: Facts) -> list[Stage]:
     by += [f"{len(query.candidates):,} candidates given"] if query.candidates is not None else []
     by += [f"{len(query.exclude):,} excluded"] if len(query.exclude) > EXCLUDED else []
     why = f"{', '.join(by)}: {facts.rows:,} of {facts.items:,} items match ({share:.1%}, counted)"
-    return [Filter(query.where, facts.rows, why)]
+    return [Filter(None if query.condition is None else query.condition.text, facts.rows, why)]
 
 
 def recalls(taken: Sequence[Route], depth: int, query: Query, builder: PlanBuilder, *, words: bool) -> list[Stage]:

@@ -19,6 +19,7 @@ from threading import Event, Lock
 from time import perf_counter
 from typing import Any, Protocol
 
+from quiver.engine.execution.plan import Result
 from quiver.engine.execution.query_batch import Batch, join, one_of
 from quiver.engine.execution.results import Results
 from quiver.errors import QuiverError, explained
@@ -100,6 +101,16 @@ class Batcher:
         assert ticket.answer is not None, "a request ends with an answer or an error"
         return ticket.answer
 
+    def each(self, queries: Sequence[Query]) -> "list[Result | QuiverError]":
+        """Answer queries as one batch, at once; each ends with its own answer or its own error.
+
+        For callers that make batches themselves, such as a server: it waits for no other request.
+        """
+        tickets = [_Ticket([query]) for query in queries]
+        if tickets:
+            self._serve(tickets)
+        return [_ended(ticket) for ticket in tickets]
+
     def _enter(self, ticket: _Ticket) -> None:
         """Wait until it is this request's turn, or until another thread has answered it."""
         with self._mutex:
@@ -161,6 +172,16 @@ class Batcher:
                 return
             for each in together:
                 self._serve([each])
+
+
+def _ended(ticket: _Ticket) -> "Result | QuiverError":
+    """Return the answer of a request of one query, or its error; a fault of Quiver itself is raised."""
+    if ticket.error is not None:
+        if isinstance(ticket.error, QuiverError):
+            return ticket.error
+        raise ticket.error
+    assert ticket.answer is not None, "a request ends with an answer or an error"
+    return ticket.answer[0]
 
 
 def lane_of(queries: Sequence[Query]) -> Hashable:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from quiver.engine.storage.lance_errors import damaged, first_line, is_lance, lo
 from quiver.engine.storage.table_reader import FORMAT, Example, Fragment, TableReader, fragment_of
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.storage.write_lock import lock_of
-from quiver.errors import BadCollection, BadSpec, QuiverError
+from quiver.errors import BadCollection, BadSpec, QuiverError, Unexpected
 from quiver.files import writing
 
 _LOG = logging.getLogger("quiver")
@@ -284,7 +285,7 @@ class Table(TableReader):
                 check_stored(self, ids, set(self.read(["id"], where=among("id", ids))["id"].to_pylist()))
             found = self.count(sql)
             if expect is not None and found != expect:
-                raise BadSpec(f"{found:,} items match, and {expect:,} were expected: nothing is deleted")
+                raise Unexpected(f"{found:,} items match, and {expect:,} were expected: nothing is deleted")
             self._mend(dataset)
             if found:
                 dataset.delete(sql, conflict_retries=0)  # another version, another count
@@ -295,7 +296,7 @@ class Table(TableReader):
 
     def _deletes(self, condition: Condition) -> Sql:
         compiled = self.compiled(condition)
-        if not compiled.columns:
+        if not self.compiled(replace(condition, within=None)).columns:
             raise BadSpec(
                 f"cannot delete by {condition.text!r}: it names no column, so it selects all items or none; to delete"
                 " all, write id IS NOT NULL"

@@ -73,23 +73,42 @@ def _dimensions(value: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """An SQL condition on the columns of a collection, with its parameters."""
+    """An SQL condition on the columns of a collection, with its parameters.
+
+    Attributes:
+        text: the SQL.
+        params: its parameters.
+        within: a condition that must hold too, such as the one of a server's key. Each of the two is read and checked
+            by itself and only then joined, so no text of one can change the meaning of the other.
+    """
 
     text: str
     params: Params = NO_PARAMS
+    within: "Condition | None" = None
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value!r:.40}" for name, value in self.params.items)
         return f"{self.text} ({given})" if given else self.text
 
+    @property
+    def parts(self) -> "tuple[Condition, ...]":
+        """This condition, and those that must hold too."""
+        return (self,) if self.within is None else (self, *self.within.parts)
+
 
 def condition_of(where: Any, params: Any) -> Condition | None:
     """Join the text of a condition with its parameters; None where there is no condition.
+
+    Args:
+        where: the text, or a whole Condition.
+        params: its parameters.
 
     Raises:
         BadSpec: the condition is no string, or there are parameters without one.
     """
     given = Params.of(params if params is not None else ())
+    if isinstance(where, Condition) and not given.items:
+        return where
     if where is not None and not isinstance(where, str):
         raise BadSpec(f"where takes an SQL condition as a string, not {where!r:.80}")
     if where is None and given.items:

@@ -47,6 +47,10 @@ class Untrusted(BadSpec):
     """A stored collection or model names code or files that this user has not named on this machine."""
 
 
+class Unexpected(BadSpec):
+    """Another number of items matches than the caller expects; nothing is changed."""
+
+
 class BadMedia(QuiverError):
     """A file or bytes cannot be decoded; the message can be shown next to the file's name."""
 
@@ -87,7 +91,16 @@ class MissingEncoder(QuiverError):
 
 
 class NoRoute(QuiverError):
-    """No path in the graph of spaces leads from the query inputs to the target."""
+    """No path in the graph of spaces leads from the query inputs to the target.
+
+    Attributes:
+        origin: the input from which an arrow is missing; None where several are.
+        target: the key it should lead to; None for any.
+    """
+
+    def __init__(self, message: str, *, origin: str | None = None, target: str | None = None) -> None:
+        super().__init__(message)
+        self.origin, self.target = origin, target
 
 
 class SpaceMismatch(QuiverError):

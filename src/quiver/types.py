@@ -208,7 +208,7 @@ class Query:
         group_by: keep the best ``group_size`` hits for each value of this metadata column, such as the film of a
             frame; an item without a value is a group of its own.
         group_size: see ``group_by``.
-        where: an SQL condition on the metadata, id and media of items, or None. See ``quiver.engine.core.condition``.
+        where: an SQL condition on the metadata, id and media of items, or a Condition. See ``quiver.engine.core.condition``.
         params: values of its parameters: by name for ``:name``, or in order for ``?``.
         spaces: names of the spaces to answer in; the lists of several are fused by rank. Empty for the default space
             of the key that is searched, or of the first encoder that can answer.
@@ -239,7 +239,7 @@ class Query:
     vectors: Mapping[str, Any] = field(default_factory=dict)
     target: str | None = None
     k: int = 10
-    where: str | None = None
+    where: str | Condition | None = None
     spaces: tuple[str, ...] = ()
     index: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -310,7 +310,7 @@ class Query:
     @property
     def condition(self) -> Condition | None:
         """The condition with its parameters, or None."""
-        return None if self.where is None else Condition(self.where, self.params)
+        return condition_of(self.where, self.params)
 
     def _take_vector(self, vector: Any) -> None:
         if self.vectors:
@@ -321,7 +321,7 @@ class Query:
 
     def _take_condition(self) -> None:
         checked = condition_of(self.where, self.params)
-        object.__setattr__(self, "params", NO_PARAMS if checked is None else checked.params)
+        object.__setattr__(self, "params", NO_PARAMS if checked in (None, self.where) else checked.params)
 
     def _take_strings(self) -> None:
         for name in (LIKE, UNLIKE, "spaces", "exclude", *(["candidates"] if self.candidates is not None else [])):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiver.conditions import Condition
-from quiver.engine.core.sql import Sql
+from quiver.engine.core.sql import Sql, both
 from quiver.errors import BadSpec
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ def compile(fields: Mapping[str, "pa.DataType"], condition: Condition) -> Compil
     Raises:
         BadSpec: it cannot be read, names something that is not there, or compares what cannot be compared.
     """
+    parts = [_compiled(fields, each) for each in condition.parts]
+    if len(parts) == 1:
+        return parts[0]
+    return Compiled(both(*(each.sql for each in parts)), frozenset().union(*(each.columns for each in parts)))
+
+
+def _compiled(fields: Mapping[str, "pa.DataType"], condition: Condition) -> Compiled:
     from quiver.engine.core.condition.compiler import Compiler  # sqlglot takes 0.1 s to import
     from quiver.engine.core.condition.domains import domain_of
     from quiver.engine.core.condition.syntax import parse
