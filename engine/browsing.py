@@ -8,7 +8,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from quiver.conditions import Condition, condition_of
-from quiver.engine.core.sql import among
+from quiver.engine.core.sql import among, both
 from quiver.engine.execution.differences import differences
 from quiver.engine.exporting import Exported, export
 from quiver.engine.serving.searcher import Searcher
@@ -49,6 +49,11 @@ class Browsing:
             self._background.wait()
         self._searcher.close()
 
+    @property
+    def version(self) -> int:
+        """The version that a search reads now: the newest one, or the one checked out."""
+        return self._searcher.session().table.version
+
     def count(self, where: str | Condition | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``search``.
 
@@ -59,7 +64,12 @@ class Browsing:
         return self._searcher.session().count(condition)
 
     def facets(
-        self, column: str, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = (), *, limit: int = 20
+        self,
+        column: str,
+        where: str | Condition | None = None,
+        params: Mapping[str, Any] | Sequence[Any] = (),
+        *,
+        limit: int = 20,
     ) -> Facets:
         """Count the values of a metadata column, or of ``text``, over all items or those that match a condition.
 
@@ -109,7 +119,40 @@ class Browsing:
             check_stored(session.table, named, found)
         return [found[id] for id in named if id in found]
 
-    def head(self, n: int = 5, where: str | Condition | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> list[Item]:
+    def stored(self, ids: str | Iterable[str], *, where: str | Condition | None = None) -> list[str]:
+        """Return those of some ids that are stored, and fulfil a condition, in the order given.
+
+        Raises:
+            BadSpec: the condition is invalid.
+        """
+        named, condition = strings(ids, "stored"), condition_of(where, ())
+        session = self._searcher.session()
+        sql = both(among("id", named), None if condition is None else session.sql(condition))
+        found = set(session.table.read(["id"], where=sql)["id"].to_pylist()) if named else set()
+        return [id for id in named if id in found]
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The Arrow type of each metadata column, in words."""
+        table = self._searcher.session().table
+        return {name: str(table.schema.field(name).type) for name in table.meta}
+
+    def named(self, where: str | Condition) -> set[str]:
+        """Return the columns that a condition names.
+
+        Raises:
+            BadSpec: the condition is invalid.
+        """
+        condition = condition_of(where, ())
+        return set() if condition is None else set(self._searcher.session().table.compiled(condition).columns)
+
+    def renew(self) -> None:
+        """Read statistics and indexes anew from the next search on, because another process has changed them."""
+        self._searcher.renew()
+
+    def head(
+        self, n: int = 5, where: str | Condition | None = None, params: Mapping[str, Any] | Sequence[Any] = ()
+    ) -> list[Item]:
         """Return the first items, or the first that match a condition, in the order on disk.
 
         Args:

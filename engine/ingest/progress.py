@@ -1,9 +1,24 @@
-"""A progress bar on a terminal; no output in a pipe."""
+"""A progress bar on a terminal; no output in a pipe. Who runs an add for others can listen instead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
+#: Told the number of items done, and the expected number.
+Listener = Callable[[int, int | None], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a listener about the progress of what runs in this block."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def track(steps: Iterator[T], *, total: int | None, show: bool | None) -> Iterator[T]:
@@ -16,7 +31,12 @@ def track(steps: Iterator[T], *, total: int | None, show: bool | None) -> Iterat
     """
     from tqdm import tqdm
 
+    listener, done = _listener.get(), 0
     with tqdm(total=total, unit=" items", disable=None if show is None else not show, smoothing=0.1) as bar:
         for step in steps:
-            bar.update(step if isinstance(step, int) else 1)
+            count = step if isinstance(step, int) else 1
+            bar.update(count)
+            if listener is not None:
+                done += count
+                listener(done, total)
             yield step

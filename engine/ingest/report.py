@@ -52,6 +52,10 @@ class Report:
         """Whether any row was written."""
         return bool(self.added or self.updated or self.embedded or self.moved or self.deleted or self.captioned)
 
+    def counts(self) -> dict[str, int | float]:
+        """Return its numbers by name, for JSON."""
+        return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), int | float)}
+
     def plus(self, other: "Report") -> "Report":
         """Return the sum of two reports."""
         whole = Report(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -7,6 +7,7 @@ from quiver.errors import QuiverError
 from quiver.types import Hit, Item, Probe, Query, Space, Vectors
 
 if TYPE_CHECKING:
+    from quiver.engine.client.remote import connect
     from quiver.engine.collection import Collection, open
     from quiver.engine.execution.plan import Plan, Result
     from quiver.engine.execution.results import Results
@@ -42,6 +43,7 @@ __all__ = [
     "Vectors",
     "Version",
     "caption",
+    "connect",
     "open",
 ]
 #: Names of the engine and where they are.
@@ -49,6 +51,7 @@ _LAZY = {
     "Collection": "quiver.engine.collection",
     "open": "quiver.engine.collection",
     "caption": "quiver.engine.tellers",
+    "connect": "quiver.engine.client.remote",
     "Told": "quiver.protocols",
     "Plan": "quiver.engine.execution.plan",
     "Result": "quiver.engine.execution.plan",

@@ -208,7 +208,7 @@ class Query:
         group_by: keep the best ``group_size`` hits for each value of this metadata column, such as the film of a
             frame; an item without a value is a group of its own.
         group_size: see ``group_by``.
-        where: an SQL condition on the metadata, id and media of items, or a Condition. See ``quiver.engine.core.condition``.
+        where: an SQL condition on metadata, id and media of items, or a Condition: ``quiver.engine.core.condition``.
         params: values of its parameters: by name for ``:name``, or in order for ``?``.
         spaces: names of the spaces to answer in; the lists of several are fused by rank. Empty for the default space
             of the key that is searched, or of the first encoder that can answer.

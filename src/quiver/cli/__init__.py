@@ -22,10 +22,12 @@ from quiver.cli.fit import fit
 from quiver.cli.get import get
 from quiver.cli.index import index
 from quiver.cli.info import info
+from quiver.cli.key import key
 from quiver.cli.prune import prune
 from quiver.cli.quarantine import quarantine
 from quiver.cli.relocate import relocate
 from quiver.cli.search import search
+from quiver.cli.serve import serve
 from quiver.cli.threshold import threshold
 from quiver.cli.train import train
 from quiver.cli.version import versions
@@ -49,9 +51,10 @@ def worded(context: typer.Context) -> None:
 
 
 STORED = (info, default, drop, get, count, facets, delete, versions, quarantine, prune, relocate, export)
-for command in (add, search, index, fit, threshold, caption, *STORED, train, doctor, demo):
+for command in (add, search, index, fit, threshold, caption, *STORED, serve, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(key, name="key")
 
 #: Exit status that typer gives Ctrl-C.
 STOPPED = 130

@@ -187,6 +187,21 @@ class _Track:
             return None
 
 
+def sound(source: Any, seconds: float | None = None) -> tuple[Samples, int]:
+    """Return the samples of a sound (samples,) float32, the mean of its channels, and their own rate (Hz).
+
+    Args:
+        source: path, ``file://`` URI, span, or bytes.
+        seconds: maximum duration from the beginning; None for all.
+
+    Raises:
+        BadMedia: see ``AudioReader``.
+    """
+    with decoding(source):
+        samples, rate, _ = _read(content(source), 0.0, seconds)
+        return samples if seconds is None else samples[: max(1, round(seconds * rate))], rate
+
+
 def sound_seconds(ref: str) -> float:
     """Return the length of the sound of a file in seconds; nothing is decoded.
 

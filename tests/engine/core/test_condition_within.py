@@ -1,4 +1,4 @@
-"""Conditions that must hold beside a user's own: each is read by itself, so neither changes the meaning of the other."""
+"""Conditions that must hold beside a user's own: each is read by itself, so neither changes the other's meaning."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,9 @@ def test_both_conditions_hold_wherever_a_condition_is_taken(shop):
     assert sum(len(batch) for batch in shop.scan(where=within("price > 3"))) == 8
 
 
-@pytest.mark.parametrize("text", ["1=1) OR (1=1", "price > 3 -- ", "price > 3; DROP TABLE x", "price > 3 OR", "/*", "'"])
+@pytest.mark.parametrize(
+    "text", ["1=1) OR (1=1", "price > 3 -- ", "price > 3; DROP TABLE x", "price > 3 OR", "/*", "'"]
+)
 def test_no_text_leads_out_of_the_other_condition(shop, text):
     for call in (shop.count, lambda where: shop.delete(where=where), lambda where: shop.head(1, where)):
         with pytest.raises(BadSpec):

@@ -1,0 +1,159 @@
+"""What a client sends: a query as JSON, with the bytes of its files; items with theirs."""
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from quiver.errors import BadSpec, MissingEncoder
+from quiver.media import fetch
+from quiver.types import MEDIA, THE_SPACE, Item, Query, values_of
+
+#: Part of a form: its name, a file name, and bytes.
+File = tuple[str, str, bytes]
+_DEFAULTS = {each.name: each.default for each in fields(Query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A query on its way.
+
+    Attributes:
+        json: its words.
+        files: its files.
+    """
+
+    json: dict[str, Any]
+    files: list[File]
+
+
+def sent(query: Query) -> Sent:
+    """Turn a query into JSON and files.
+
+    Raises:
+        BadMedia: a file cannot be read.
+        BadSpec: an input has a form that cannot be sent.
+    """
+    words: dict[str, Any] = {}
+    for name, default in _DEFAULTS.items():
+        value = getattr(query, name, None)
+        if name in ("media", "vectors", "params", "where") or value == default:
+            continue
+        words[name] = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+    if "text" in query.media:
+        words["text"] = query.media["text"]
+    words |= _condition(query) | _vectors(query)
+    files = [(name, *_file(value, name)) for name in MEDIA if name != "text" for value in values_of(query.media, name)]
+    return Sent({name: value for name, value in words.items() if value not in ({}, [], None)}, files)
+
+
+def _condition(query: Query) -> dict[str, Any]:
+    return {} if query.condition is None else condition_json(query.condition.text, query.condition.params.items)
+
+
+def condition_json(text: str, items: Sequence[tuple[str | int, Any]]) -> dict[str, Any]:
+    """Return a condition with its parameters as JSON-compatible values."""
+    if not items:
+        return {"where": text}
+    values = [
+        (name, [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)) for name, value in items
+    ]
+    named = isinstance(items[0][0], str)
+    return {"where": text, "params": dict(values) if named else [value for _, value in values]}
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _vectors(query: Query) -> dict[str, Any]:
+    if not query.vectors:
+        return {}
+    found = {name: np.asarray(value).tolist() for name, value in query.vectors.items()}
+    return {"vector": found[THE_SPACE]} if THE_SPACE in found else {"vectors": found}
+
+
+def _file(value: Any, name: str) -> tuple[str, bytes]:
+    """Return the file name and bytes of an input."""
+    if isinstance(value, str | os.PathLike):
+        return os.path.basename(os.fspath(value)), fetch(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return name, bytes(value)
+    if name in ("image", "before", "after"):
+        from quiver.media.image import ImageReader
+
+        return f"{name}.png", _png(ImageReader()(value))
+    raise BadSpec(f"{name} is sent as a file or bytes, not as {type(value).__name__}")
+
+
+def _png(picture: Any) -> bytes:
+    from PIL import Image
+
+    held = io.BytesIO()
+    Image.fromarray(picture).save(held, "PNG", compress_level=1)
+    return held.getvalue()
+
+
+def items_of(sources: Iterable[Any]) -> list[Item]:
+    """Return the items among the sources of an add: Items, dicts, or lists of them.
+
+    Raises:
+        BadSpec: a source is a folder or file, which only the machine of the collection can read as such.
+    """
+    found: list[Item] = []
+    for source in sources:
+        if isinstance(source, Item):
+            found.append(source)
+        elif isinstance(source, Mapping) and "id" in source:
+            media = {name: str(source[name]) for name in MEDIA if source.get(name) is not None}
+            meta = {name: value for name, value in source.items() if name not in ("id", *MEDIA)}
+            found.append(Item(str(source["id"]), media, meta))
+        elif isinstance(source, list | tuple):
+            found += items_of(source)
+        else:
+            raise BadSpec(
+                "a server takes Items, or rows such as {'id': 'a', 'image': 'a.jpg', 'price': 3}; a folder is added"
+                f" where the collection is, by `quiver add`, not {type(source).__name__}"
+            )
+    if not found:
+        raise BadSpec("add takes at least one item; embed=True embeds the stored items")
+    return found
+
+
+def rows_of(items: Sequence[Item]) -> tuple[list[dict[str, Any]], list[File]]:
+    """Return items as JSON, and their files; equal files are sent once."""
+    rows: list[dict[str, Any]] = []
+    files: dict[str, tuple[str, bytes]] = {}
+    for item in items:
+        row: dict[str, Any] = {
+            "id": item.id,
+            "meta": {name: _plain_or_list(value) for name, value in item.meta.items()},
+        }
+        for name, reference in item.media.items():
+            if name == "text":
+                row["text"] = reference
+                continue
+            if reference not in files:
+                suffix = os.path.splitext(reference)[1]
+                files[reference] = (f"{len(files)}{suffix}", fetch(reference))
+            row[name] = files[reference][0]
+        rows.append(row)
+    return rows, [("file", name, data) for name, data in files.values()]
+
+
+def _plain_or_list(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else _plain(value)
+
+
+def check_encoder(encoder: Any) -> None:
+    """Refuse an encoder: a service takes none from its clients.
+
+    Raises:
+        MissingEncoder: one is given.
+    """
+    if encoder:
+        raise MissingEncoder("a server takes no encoder from a client: embed with it where the collection is")

@@ -1,0 +1,36 @@
+"""Health: whether the process lives, whether it takes requests, and its metrics."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+
+from quiver.engine.server.examples import errors
+from quiver.engine.server.problems import Problem
+from quiver.engine.server.service import caller, service_of
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Whether the process lives", response_class=PlainTextResponse)
+async def livez() -> Response:
+    """Answer as long as the process can."""
+    return PlainTextResponse("ok\n")
+
+
+@router.get("/readyz", summary="Whether it takes requests", response_class=PlainTextResponse, responses=errors(503))
+async def readyz(request: Request) -> Response:
+    """Answer 200 if every collection can be read, and 503 if not, or while the service ends."""
+    service = service_of(request)
+    if not service.ready:
+        raise Problem(503, "the service is ending", headers={"Retry-After": "5"}, kind="ending")
+    await service.off(lambda: [served.version for served in service.catalogue.all()])
+    return PlainTextResponse("ready\n")
+
+
+@router.get("/metrics", summary="Metrics", response_class=PlainTextResponse, responses=errors())
+async def metrics(request: Request) -> Response:
+    """Return metrics in the text format of Prometheus. Where keys exist, this needs the scope `admin`."""
+    service = service_of(request)
+    if not caller(request).may("admin"):
+        raise Problem(403, "metrics need a key with the scope admin", scope="admin")
+    found = await service.off(service.watching.describe, list(service.catalogue.all()))
+    return Response(found, media_type="text/plain; version=0.0.4; charset=utf-8")

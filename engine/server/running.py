@@ -1,0 +1,104 @@
+"""Running the service: checks before it listens, and an orderly end."""
+
+import asyncio
+import logging
+import sys
+import webbrowser
+from collections.abc import Callable, Sequence
+
+from quiver.engine.server.app import app_of
+from quiver.engine.server.keys import Keys
+from quiver.engine.server.served import Catalogue
+from quiver.engine.server.service import Service
+from quiver.engine.server.settings import Settings
+from quiver.errors import BadSpec, optional
+
+#: Seconds in which running requests may end after the service was told to stop.
+GRACE = 20
+
+
+def run(
+    places: Sequence[str], settings: Settings, *, trust: bool = False, browser: bool = False,
+    started: Callable[[str], None] = print,
+) -> None:  # fmt: skip
+    """Serve collections until the process is told to stop (SIGINT, SIGTERM).
+
+    Args:
+        places: folders or URIs of the collections.
+        settings: how to serve them.
+        trust: see ``quiver.open``.
+        browser: open the page in a browser.
+        started: called with the address once the service listens.
+
+    Raises:
+        BadSpec: it may not listen at this address, or cannot.
+        MissingExtra: the extra ``serve`` is not installed.
+    """
+    with optional():
+        import uvicorn
+
+    keys = Keys()
+    settings.check(keys=bool(keys.all()))
+    _one_thread_each()
+    service = Service(Catalogue(places, trust=trust), settings, keys=keys, trust=trust)
+    _log_to_stderr()
+    config = uvicorn.Config(
+        app_of(service),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=GRACE,
+        limit_concurrency=4 * settings.limits.waiting,
+        lifespan="on",
+    )
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            address = address_of(server)
+            started(address)
+            if browser:
+                webbrowser.open(address)
+        await serving
+
+    try:
+        asyncio.run(serve())
+    except SystemExit as stop:  # uvicorn has logged why
+        raise BadSpec(
+            f"cannot listen at {settings.host}:{settings.port}: is another program there? Choose another --port"
+        ) from stop
+    except KeyboardInterrupt:
+        pass
+
+
+def address_of(server: "object") -> str:
+    """Return the address of a running uvicorn server."""
+    (listening, *_) = (socket for each in server.servers for socket in each.sockets)  # type: ignore[attr-defined]
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _one_thread_each() -> None:
+    """Let each search compute in one thread: several run at once, and their threads would wait for each other."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _log_to_stderr() -> None:
+    """Show the service's own lines: slow searches, and writes."""
+    logger = logging.getLogger("quiver.server")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
