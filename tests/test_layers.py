@@ -25,7 +25,7 @@ CORE = {
 }  # fmt: skip
 #: Optional packages that code does without where they are missing, a data pack that only benchmarks
 #: read, and the libraries of data frames, which answers can be turned into.
-SPARED = {"all_minilm_l6_v2", "tensorboard", "pandas", "polars"}
+SPARED = {"all_minilm_l6_v2", "opentelemetry", "tensorboard", "pandas", "polars"}
 
 BLOCKED = f"import sys\nfor name in {sorted(EXTRAS)}: sys.modules[name] = None\n"
 

@@ -191,4 +191,4 @@ def facets_of(told: Mapping[str, Any]) -> Facets:
     ]
     known = {each.name: told[each.name] for each in fields(Facets)}
     ends = {"low": _value(told["low"], kind), "high": _value(told["high"], kind)}
-    return Facets(**{**known, **ends, "values": values, "ranges": ranges})
+    return Facets(**{**known, **ends, "values": values, "ranges": ranges or ()})

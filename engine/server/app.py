@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -57,12 +58,28 @@ def app_of(service: Service) -> App:
     api.state.service = service
     for resource in _RESOURCES:
         api.include_router(resource.router)
+    _add_tools(api, service)
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(QuiverError, _error)
     api.add_exception_handler(HTTPException, _http)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Exception, _fault)
     return Shield(api, settings=service.settings, keys=service.keys, tokens=service.tokens)
+
+
+def _add_tools(api: FastAPI, service: Service) -> None:
+    """Add ``/mcp`` if its extra is installed; the shield has checked host, origin and key before."""
+    api.state.tools = None
+    if find_spec("mcp") is None:
+        return
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    from quiver.engine.server.mcp_tools import tools_of
+
+    api.state.tools = tools = tools_of(service)
+    open_security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    made = tools.streamable_http_app(json_response=True, stateless_http=True, transport_security=open_security)
+    api.router.routes.extend(made.routes)
 
 
 @asynccontextmanager
@@ -73,6 +90,8 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         stack.callback(service.close)
         await service.jobs.start()
         stack.push_async_callback(service.jobs.stop)
+        if api.state.tools is not None:
+            await stack.enter_async_context(api.state.tools.session_manager.run())
         comparing = asyncio.create_task(service.watching.compare(lambda: service.gate.idle, service.off))
         try:
             yield

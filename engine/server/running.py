@@ -77,6 +77,21 @@ def run(
         pass
 
 
+def run_tools(places: Sequence[str], *, trust: bool = False) -> None:
+    """Serve the tools for assistants over standard input and output, until it ends.
+
+    Raises:
+        MissingExtra: the extra ``mcp`` is not installed.
+    """
+    from quiver.engine.server.mcp_tools import tools_of
+
+    service = Service(Catalogue(places, trust=trust), Settings(shadow=0), trust=trust)
+    try:
+        tools_of(service).run("stdio")
+    finally:
+        service.close()
+
+
 def address_of(server: "object") -> str:
     """Return the address of a running uvicorn server."""
     (listening, *_) = (socket for each in server.servers for socket in each.sockets)  # type: ignore[attr-defined]
@@ -95,6 +110,7 @@ def _one_thread_each() -> None:
 
 def _log_to_stderr() -> None:
     """Show the service's own lines: slow searches, and writes."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken form
     logger = logging.getLogger("quiver.server")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -64,7 +64,6 @@ class Settings:
         limits: what one request may ask for.
         slow_ms: milliseconds from which a search is logged as slow.
         shadow: one answer in so many is compared with an exact search in idle time; 0 compares none.
-        metrics_port: a port of its own for metrics; None has them at ``/metrics`` only.
     """
 
     host: str = "127.0.0.1"
@@ -73,7 +72,6 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     slow_ms: float = 1_000.0
     shadow: int = 1_000
-    metrics_port: int | None = None
 
     @property
     def local(self) -> bool:

@@ -23,6 +23,7 @@ from quiver.cli.get import get
 from quiver.cli.index import index
 from quiver.cli.info import info
 from quiver.cli.key import key
+from quiver.cli.mcp import mcp
 from quiver.cli.prune import prune
 from quiver.cli.quarantine import quarantine
 from quiver.cli.relocate import relocate
@@ -51,7 +52,7 @@ def worded(context: typer.Context) -> None:
 
 
 STORED = (info, default, drop, get, count, facets, delete, versions, quarantine, prune, relocate, export)
-for command in (add, search, index, fit, threshold, caption, *STORED, serve, train, doctor, demo):
+for command in (add, search, index, fit, threshold, caption, *STORED, serve, mcp, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(key, name="key")
