@@ -1,4 +1,4 @@
-"""The reading side of a collection beside searches: count, facets, get, head, scan, export and close."""
+"""The reading side of a collection beside searches: count, facets, duplicates, get, head, scan, export and close."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ import pyarrow as pa
 from quiver.conditions import Condition, condition_of
 from quiver.engine.core.sql import among, both
 from quiver.engine.execution.differences import differences
+from quiver.engine.execution.duplicates import duplicates
 from quiver.engine.exporting import Exported, export
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.storage.facets import facets
@@ -17,7 +18,7 @@ from quiver.engine.storage.scanning import Scan
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.tuning.maintenance import Upkeep
 from quiver.errors import BadSpec
-from quiver.records import Facets
+from quiver.records import Duplicates, Facets
 from quiver.types import Floats, Item, strings
 from quiver.wording import option
 
@@ -90,6 +91,37 @@ class Browsing:
         condition = condition_of(where, params)
         session = self._searcher.session()
         return facets(session.table, column, None if condition is None else session.sql(condition), limit=limit)
+
+    def duplicates(
+        self,
+        where: str | None = None,
+        params: Mapping[str, Any] | Sequence[Any] = (),
+        *,
+        space: str | None = None,
+        target: str | None = None,
+        threshold: float = 0.98,
+    ) -> Duplicates:
+        """Find groups of near-duplicate items: files with equal content, and vectors that are almost equal.
+
+        Every item of a group has at least this cosine similarity to the first item of its group, or the same file
+        content as another item of it. All vectors are read into memory, and compared in blocks: at most n^2 / 2
+        comparisons of n items.
+
+        Args:
+            where: an SQL condition, as in ``search``: compare the matching items only.
+            params: values of its parameters.
+            space: name of the space of the vectors; by default the default space of the target.
+            target: text, image, audio, video or pair; by default the first one that has vectors.
+            threshold: least cosine similarity, above 0 and at most 1. What it means depends on the encoder: look at
+                some groups near it.
+
+        Raises:
+            BadSpec: the threshold, the target or the condition is invalid, or there are no such vectors.
+        """
+        condition = condition_of(where, params)
+        session = self._searcher.session()
+        sql = None if condition is None else session.sql(condition)
+        return duplicates(session, space=space, key=target, threshold=threshold, where=sql)
 
     def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
         """Return where the pictures of each pair (before, after) differ, as the first encoder tells that can.

@@ -14,10 +14,10 @@ from quiver.engine.browsing import Browsing
 from quiver.engine.core.given_encoder import give
 from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
+from quiver.engine.learning import Learning
 from quiver.engine.searching import Searching
 from quiver.engine.serving.batcher import Batcher
 from quiver.engine.serving.searcher import Searcher
-from quiver.engine.statistics.scorer_recall import Measured
 from quiver.engine.storage.dropping import Dropped
 from quiver.engine.storage.pruning import Pruned
 from quiver.engine.storage.quarantine import Quarantine
@@ -28,13 +28,11 @@ from quiver.engine.tuning.index_choice import Updates
 from quiver.engine.tuning.index_tuning import Want
 from quiver.engine.tuning.maintenance import Upkeep, catch_up
 from quiver.engine.tuning.recall_check import check
-from quiver.engine.tuning.score_threshold import ScoreThreshold, learn_threshold
-from quiver.engine.tuning.scorer_measure import Learnt, fit, measure
 from quiver.errors import BadSpec
 from quiver.protocols import Encoder, Told
 from quiver.records import BuiltIndex, CheckedIndex, Summary, UpdatedIndex, Version
 from quiver.trust import Reach, remember
-from quiver.types import Query, strings
+from quiver.types import strings
 from quiver.wording import either, is_blank
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ def open(uri: str | Path, *, catch_up: bool = True, trust: bool = False) -> "Col
 
 
 @checked_methods
-class Collection(Searching, Adding, Browsing):
+class Collection(Searching, Learning, Adding, Browsing):
     """Items and their vectors, on disk as one Lance dataset.
 
     Attributes:
@@ -224,54 +222,6 @@ class Collection(Searching, Adding, Browsing):
         """Wait for background index updates, at most so many seconds; returns whether they are done."""
         return self._background is None or self._background.wait(seconds)
 
-    def measure(self, queries: Sequence[Query], *, scorer: str | None = None, k: int = 10) -> Measured:
-        """Measure a scorer on sample queries: its cost, and the recall of its recall recipes. Plans use the results.
-
-        Args:
-            queries: sample queries with the same kinds of input, such as an image and a text.
-            scorer: name of the scorer; None for the one that a search would use.
-            k: the k of recall@k.
-
-        Raises:
-            BadSpec: there are no queries, their inputs differ in kind, or no scorer ranks their target.
-        """
-        try:
-            return measure(self._session(), queries, scorer=scorer, k=k)
-        finally:
-            self._searcher.renew()
-
-    def fit(
-        self,
-        queries: Sequence[Query],
-        answers: Sequence[str | Iterable[str]],
-        *,
-        scorer: str | None = None,
-        depth: int = 100,
-        source: str = "the user",
-    ) -> Learnt:
-        """Learn from labelled queries the weight of a reranker against recall, or the weights of fused lists.
-
-        Later searches use the learned weights. Do not use the queries that you evaluate on.
-
-        Args:
-            queries: labelled queries with the same kinds of input and the same target, such as texts that find images.
-            answers: the id or ids of the right answers of each query.
-            scorer: name of the reranker; None for the one that a search would use.
-            depth: candidates per query; deeper candidates are never reranked.
-            source: origin of the labelled queries, for ``explain``.
-
-        Raises:
-            BadSpec: there are no queries, their inputs differ in kind, or a search reranks and fuses nothing for them.
-            BadData: recall finds none of the answers.
-        """
-        if isinstance(answers, str):
-            raise BadSpec("answers must be a list with the id or ids of each query's right answers, not one string")
-        right = [list(strings(each, "answers")) for each in answers]
-        try:
-            return fit(self._session(), queries, right, scorer=scorer, depth=depth, source=source)
-        finally:
-            self._searcher.renew()
-
     def use(self, *encoders: Encoder) -> Self:
         """Give encoder objects that were added as objects; needed once per process, before searches that embed.
 
@@ -350,19 +300,6 @@ class Collection(Searching, Adding, Browsing):
             BadSpec: no encoder or space has the name, or several spaces have it.
         """
         return self._changes.drop(name, dry_run=dry_run)
-
-    def threshold(self, queries: Sequence[Query], answers: Sequence[Any], *, rate: float = 0.1) -> ScoreThreshold:
-        """Learn a ``min_score`` that tells sure hits from unsure ones: above what items reach that do not fit.
-
-        Args:
-            queries: labelled queries of one kind.
-            answers: ids of all right answers of each query; they are taken out to see what the others reach.
-            rate: largest share of queries without an answer that still find something.
-
-        Raises:
-            QuiverError: queries are fewer than 1 / rate, have no comparable scores, or find no right answer.
-        """
-        return learn_threshold(self.search_batch, queries, [strings(each, "answers") for each in answers], rate)
 
     def versions(self) -> list[Version]:
         """Return all versions: number, time and number of items."""

@@ -64,6 +64,29 @@ def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Sh
     save(path, [section(query, result, collection) for query, result in answers], title=title)
 
 
+def write_groups(
+    path: Path, groups: Sequence[Sequence[str]], titles: Sequence[str], *, collection: Shelf, title: str
+) -> None:
+    """Write groups of stored items as one page, atomically.
+
+    Args:
+        path: the HTML file.
+        groups: ids of the items of each group.
+        titles: title of each group.
+        collection: source of the items.
+        title: title of the page.
+    """
+    sections = []
+    for ids, said in zip(groups, titles, strict=True):
+        items = collection.get(ids)
+        media = [readable(item.media, collection.hidden) for item in items]
+        shown = [
+            card(Hit(item.id, 0.0, meta=item.meta), own, None, "", "") for item, own in zip(items, media, strict=True)
+        ]
+        sections.append(f"<h2>{escape(said)}</h2><div class=row>{''.join(shown)}</div>")
+    save(path, sections or ["<p>Nothing found.</p>"], title=title)
+
+
 def save(path: Path, sections: Sequence[str], *, title: str) -> None:
     """Write sections of HTML as one page, atomically."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -123,6 +146,8 @@ def _title(query: Query) -> str:
     held += [f"like {id}" for id in query.like] + [f"a vector of {name}" for name in query.vectors]
     wanted = f" → {query.target}" if query.target else ""
     away = "".join(f" - like {id}" for id in query.unlike)
+    shunned = [(name, each) for name in query.unlike_media for each in values_of(query.unlike_media, name)]
+    away += "".join(f" - “{each}”" if name == "text" else f" - {name}" for name, each in shunned)
     return " + ".join(held) + away + wanted + (f" where {query.condition}" if query.where else "")
 
 

@@ -44,15 +44,22 @@ class Searching(ABC):
         after: Any = None,
         like: str | Sequence[str] | None = None,
         unlike: str | Sequence[str] | None = None,
+        unlike_text: str | Sequence[str] | None = None,
+        unlike_image: Any = None,
+        unlike_audio: Any = None,
+        unlike_video: Any = None,
         target: str | None = None,
         k: int | None = None,
         limit: int | None = None,
         offset: int | None = None,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
         where: str | None = None,
         params: Mapping[str, Any] | Sequence[Any] | None = None,
         group_by: str | None = None,
         group_size: int | None = None,
+        order_by: str | None = None,
+        deduplicate: float | None = None,
+        diversity: float | None = None,
         exclude: str | Sequence[str] | None = None,
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
@@ -81,16 +88,25 @@ class Searching(ABC):
             before: first image of a before/after pair.
             after: second image of a before/after pair.
             like: positive examples: ids of stored items.
-            unlike: negative examples beside ``like``: ids of stored items.
+            unlike: negative examples: ids of stored items to move away from.
+            unlike_text: negative examples: a text, or several, in the space of the query.
+            unlike_image: an image, or several, in the same way.
+            unlike_audio: a sound, or several.
+            unlike_video: a video, or several.
             target: the key to find: text, image, audio, video or pair; any by default.
             k: number of hits, or of groups (10).
             limit: another name of ``k``.
             offset: number of top results to skip (0).
-            min_score: score threshold.
+            min_score: score threshold; ``auto`` for the one that ``threshold`` learned for such queries.
             where: an SQL condition on metadata, id and media, such as ``"price < ? AND brand = ?"``.
             params: values of its parameters: a list for ``?``, a mapping for ``:name``.
             group_by: metadata column; the best ``group_size`` hits per value are kept.
             group_size: most hits per group (1).
+            order_by: sort the k best hits by a metadata column: ``"price"`` or ``"price desc"``. Hits without a value
+                come last.
+            deduplicate: fold hits whose cosine similarity to a better hit is at least this, such as 0.98;
+                ``Hit.folded`` counts them.
+            diversity: share of diversity in the order of the hits, from 0 to 1 (maximal marginal relevance).
             exclude: ids that are never returned.
             candidates: ids that compete; all by default.
             spaces: names of the spaces to search; lists of several are fused by rank. By default the default space of
@@ -128,11 +144,14 @@ class Searching(ABC):
         k: int | None = None,
         limit: int | None = None,
         offset: int | None = None,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
         where: str | None = None,
         params: Mapping[str, Any] | Sequence[Any] | None = None,
         group_by: str | None = None,
         group_size: int | None = None,
+        order_by: str | None = None,
+        deduplicate: float | None = None,
+        diversity: float | None = None,
         exclude: str | Sequence[str] | None = None,
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
@@ -181,15 +200,22 @@ class Searching(ABC):
         after: Any = None,
         like: str | Sequence[str] | None = None,
         unlike: str | Sequence[str] | None = None,
+        unlike_text: str | Sequence[str] | None = None,
+        unlike_image: Any = None,
+        unlike_audio: Any = None,
+        unlike_video: Any = None,
         target: str | None = None,
         k: int | None = None,
         limit: int | None = None,
         offset: int | None = None,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
         where: str | None = None,
         params: Mapping[str, Any] | Sequence[Any] | None = None,
         group_by: str | None = None,
         group_size: int | None = None,
+        order_by: str | None = None,
+        deduplicate: float | None = None,
+        diversity: float | None = None,
         exclude: str | Sequence[str] | None = None,
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,
@@ -226,15 +252,22 @@ class Searching(ABC):
         after: Any = None,
         like: str | Sequence[str] | None = None,
         unlike: str | Sequence[str] | None = None,
+        unlike_text: str | Sequence[str] | None = None,
+        unlike_image: Any = None,
+        unlike_audio: Any = None,
+        unlike_video: Any = None,
         target: str | None = None,
         k: int | None = None,
         limit: int | None = None,
         offset: int | None = None,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
         where: str | None = None,
         params: Mapping[str, Any] | Sequence[Any] | None = None,
         group_by: str | None = None,
         group_size: int | None = None,
+        order_by: str | None = None,
+        deduplicate: float | None = None,
+        diversity: float | None = None,
         exclude: str | Sequence[str] | None = None,
         candidates: str | Sequence[str] | None = None,
         spaces: str | Sequence[str] | None = None,

@@ -45,6 +45,15 @@ class Ranked:
             return self
         return replace(self, scores=self.scores[:, start:k], rows=self.rows[:, start:k])
 
+    def of(self, lists: Sequence[tuple[Scores, Rows]]) -> "Ranked":
+        """Return the same kind of list with other candidates: (scores, rows) of each query."""
+        width = max((len(rows) for _, rows in lists), default=0)
+        scores = np.full((len(lists), width), -np.inf, self.scores.dtype)
+        rows = np.full((len(lists), width), -1, np.int64)
+        for n, (theirs, names) in enumerate(lists):
+            scores[n, : len(names)], rows[n, : len(names)] = theirs, names
+        return replace(self, scores=scores, rows=rows)
+
     def without(self, rows: Sequence[Rows], k: int) -> "Ranked":
         """Drop some rows of each query, and keep the best k of the rest."""
         drop = np.stack([np.isin(ours, theirs) for ours, theirs in zip(self.rows, rows, strict=True)])

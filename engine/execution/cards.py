@@ -51,7 +51,9 @@ def card(
     )
     found = "; ".join(f"{stage}: {said(values)}" for stage, values in hit.trace.items())
     more = f"<details><summary>more</summary><dl>{facts}</dl></details>" if facts else ""
-    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{_terms(hit)}{more}"
+    folded = f"<p class=note>{hit.folded} near-duplicates folded</p>" if hit.folded else ""
+    caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{folded}"
+    caption += f"{_terms(hit)}{more}"
     shown = pictures(media, target) + ("" if maps is None else highlighted(media, maps))
     kind = f" class={mark}" if mark else ""
     return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
@@ -69,7 +71,8 @@ def said(values: Mapping[str, float]) -> str:
     >>> said({"rank": 2, "score": 0.51234})
     'rank 2, score 0.5123'
     """
-    return ", ".join(f"{name} {value}" if name == "rank" else f"{name} {value:.4f}" for name, value in values.items())
+    whole = ("rank", "folded")
+    return ", ".join(f"{name} {value}" if name in whole else f"{name} {value:.4f}" for name, value in values.items())
 
 
 def pictures(media: Mapping[str, Any], target: str | None) -> str:

@@ -42,12 +42,14 @@ class Context:
         left_out: row numbers to leave out, per query; empty if no query leaves any out.
         allow: row numbers that match the filter, sorted; None for all.
         encoded: query vectors, (q, dim) or (q, m, dim), by key and space.
+        repelled: sums (q, dim) of the vectors of negative texts and files, by key and space.
         composition: the scorer, if the plan uses one.
         composer: the queries as prepared by the scorer.
         probes: vectors (q, m, dim) of a scorer's recall recipe, by route name.
         lists: the current ranked lists.
         trail: all lists so far, for the traces of hits.
         reranked: candidates with their scores from a reranker.
+        folded: number of near-duplicates of each kept hit, by row number, per query; None if none were folded.
         done: the finished stages.
         at_end: callbacks for the end of the answer.
         notes: notes for each query's answer, in addition to those of the plan.
@@ -71,12 +73,14 @@ class Context:
         self.left_out = left_out
         self.allow: Rows | None = None
         self.encoded: dict[tuple[str, Space], Floats] = {}
+        self.repelled: dict[tuple[str, Space], Floats] = {}
         self.composition: Composition | None = None
         self.composer: Composer | None = None
         self.probes: dict[str, Floats] = {}
         self.lists: list[Ranked] = []
         self.trail: list[Ranked] = []
         self.reranked: Reranked | None = None
+        self.folded: list[Mapping[int, int]] | None = None
         self.done: list[Stage] = []
         self.at_end: list[Callable[[], None]] = []
         self.notes: list[list[str]] = [[] for _ in range(len(queries))]

@@ -11,7 +11,7 @@ from quiver.engine.core.ranking import Ranked
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import rows_left_out, without_references
 from quiver.engine.execution.plan import Actual, Plan, Result, Stage
-from quiver.engine.execution.results import BatchHits, Hits, Results
+from quiver.engine.execution.results import BatchHits, Hits, Results, Traces
 from quiver.engine.execution.session import Session
 from quiver.engine.storage.dataset import Example
 from quiver.types import Query
@@ -72,16 +72,34 @@ def execute(
 def final(context: Context) -> Ranked:
     """Return the hits of each query after all stages: the requested page of the final list."""
     query, ranked = context.query, without_references(context, context.lists[0])
-    return ranked if query.group_by is not None else ranked.cut(query.offset + query.k, start=query.offset)
+    if query.group_by is not None or query.order_by is not None:  # their stages skip the offset
+        return ranked
+    return ranked.cut(query.offset + query.k, start=query.offset)
 
 
 def _found(session: Session, context: Context) -> BatchHits:
     hits = final(context)
-    if context.composer is None:
-        trace = functools.partial(ranking.traces, context.trail)
-        return BatchHits(session.shelf, session.view, hits.rows, hits.scores, trace)
-    traces = [_terms(context, n, rows[rows >= 0].tolist()) for n, rows in enumerate(hits.rows)]
-    return BatchHits(session.shelf, session.view, hits.rows, hits.scores, lambda n, rows: traces[n])
+    trace: Traces = functools.partial(ranking.traces, context.trail)
+    if context.composer is not None:
+        known = [_terms(context, n, rows[rows >= 0].tolist()) for n, rows in enumerate(hits.rows)]
+        trace = functools.partial(_known, known)
+    if context.folded is not None:
+        trace = functools.partial(_folded, trace, context.folded)
+    return BatchHits(session.shelf, session.view, hits.rows, hits.scores, trace)
+
+
+def _known(traces: Sequence[list[Mapping[str, Any]]], n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+    """Return the traces of query n, made beforehand."""
+    return traces[n]
+
+
+def _folded(trace: Traces, folded: Sequence[Mapping[int, int]], n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+    """Trace rows of query n, with the number of near-duplicates of each."""
+    found: list[Mapping[str, Any]] = []
+    for row, each in zip(rows, trace(n, rows), strict=True):
+        own = {**each.get("deduplicate", {}), "folded": folded[n].get(row, 0)}
+        found.append({**each, "deduplicate": own})
+    return found
 
 
 def _terms(context: Context, n: int, rows: Sequence[int]) -> list[Mapping[str, Any]]:

@@ -114,7 +114,7 @@ def batch_of(ask: Ask) -> Sequence[Query]:
     if counts == {0}:
         return ()
     query = query_of({**ask, "vector": None, "vectors": {name: each[0] for name, each in given.items()}})
-    if query.media or query.like:
+    if query.media or query.like or query.has_negatives:
         raise BadSpec("a batch in keywords takes vectors only: give a list of queries")
     return Batch(query, given)
 
@@ -124,7 +124,7 @@ def alike(queries: Sequence[Query]) -> Batch | None:
     if isinstance(queries, Batch):
         return queries
     first = queries[0]
-    if first.media or first.like or len(first.vectors) != 1:
+    if first.media or first.like or first.has_negatives or len(first.vectors) != 1:
         return None
     (name,), common = first.vectors, _COMMON(first)
     vectors: list[Any] = []

@@ -6,6 +6,8 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from quiver import trust
 from quiver.conditions import Condition
@@ -13,10 +15,18 @@ from quiver.engine.core.column import Column, Crossing, Derived
 from quiver.engine.core.encoder import Loaded, cross, load_checked
 from quiver.engine.core.graph import Composition, Graph
 from quiver.engine.core.sql import Sql, among, present
-from quiver.engine.statistics import fusion_weights, machine, recall_curves, rerank_weights, scorer_recall
+from quiver.engine.statistics import (
+    fusion_weights,
+    machine,
+    recall_curves,
+    rerank_weights,
+    score_thresholds,
+    scorer_recall,
+)
 from quiver.engine.statistics.cost_model import Machine
 from quiver.engine.statistics.facts import Facts
 from quiver.engine.statistics.recall_curves import Promise
+from quiver.engine.statistics.score_thresholds import ScoreThreshold
 from quiver.engine.statistics.scorer_latency import Pace
 from quiver.engine.storage import full_text, groups
 from quiver.engine.storage.column_index import Resident
@@ -25,7 +35,7 @@ from quiver.engine.storage.groups import Groups
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.item_cache import Shelf, View
 from quiver.protocols import Held, Scorer
-from quiver.types import Floats, Query, Rows, Space
+from quiver.types import AUTO, Floats, Query, Rows, Space
 
 T = TypeVar("T")
 #: Up to this many excluded ids are dropped from the lists; more of them act as a filter.
@@ -221,6 +231,10 @@ class Session:
         """Return id, media and metadata of rows, by row number."""
         return self.shelf.items(self.view, rows)
 
+    def values(self, column: str, rows: Rows) -> pa.Array:
+        """Return the values of a metadata column, in the order of the rows."""
+        return pa.array(self.shelf.values(self.view, rows, column), self.table.schema.field(column).type)
+
     def groups(self, column: str) -> Groups:
         """Return the group of every row by its value of a metadata column."""
         groups: Groups = self._once("groups", column, lambda: Groups.read(self.table, column))
@@ -265,6 +279,23 @@ class Session:
         now = self.fragments(column) if found else {}
         return {kind: made.now(now) for kind, made in found.items()}
 
+    def thresholds(self) -> Mapping[str, ScoreThreshold]:
+        """The learned score thresholds by kind of query, with the share of vectors that changed since."""
+        found: Mapping[str, ScoreThreshold] = self._once("thresholds", None, self._thresholds)
+        return found
+
+    def _thresholds(self) -> dict[str, ScoreThreshold]:
+        columns = {column.name: column for column in self.graph.columns}
+        known = {key: each for key, each in score_thresholds.read(self.cache.root).items() if each.column in columns}
+        return {key: self._drifted(each, columns[each.column]) for key, each in known.items()}
+
+    def _drifted(self, threshold: ScoreThreshold, column: Column) -> ScoreThreshold:
+        found = self.table.read(["id", column.name], where=among("id", list(threshold.sample)))
+        held = found.filter(pc.is_valid(found[column.name])).combine_chunks()
+        vectors = held[column.name].combine_chunks().flatten().to_numpy().reshape(-1, column.space.dim)
+        sample = score_thresholds.noted(held["id"].to_pylist(), vectors)
+        return score_thresholds.drifted(threshold, self.rows(column), sample)
+
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
         """Gather the planner's facts for a batch of queries like this one; its example items have been read."""
         if query.group_by is not None:
@@ -284,6 +315,8 @@ class Session:
             balances=self._once("balances", None, lambda: fusion_weights.read(self.cache.root)),
             promises={column.name: found for column in graph.ends if (found := self.promises(column))},
             machine=self.machine,
+            thresholds=self.thresholds() if query.min_score == AUTO else {},
+            order=None if query.order_by is None else groups.order(self.table, query.order_by),
             queries=queries,
             words=text and self._once("any words", None, lambda: full_text.any_words(self.table)),
             words_outdated=self._once("words", None, lambda: full_text.outdated(self.table)),
@@ -308,6 +341,6 @@ def restricted(query: Query) -> bool:
 
 def example_columns(query: Query, examples: Mapping[str, Example]) -> frozenset[str]:
     """Return the names of the columns in which every example item of a query has a vector."""
-    if not query.like:
+    if not query.examples:
         return frozenset()
     return frozenset.intersection(*(frozenset(examples[id].vectors) for id in query.examples))

@@ -5,17 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from quiver.engine.core.graph import Route
-from quiver.engine.execution.plan import Plan, Stage
-from quiver.engine.execution.stages.above import Above
+from quiver.engine.execution.plan import Plan
 from quiver.engine.execution.stages.cut import Cut
 from quiver.engine.execution.stages.fuse import RRF_C, Fuse
-from quiver.engine.execution.stages.group import Group
 from quiver.engine.execution.stages.merge import Merge
 from quiver.engine.execution.stages.recall import Recall
-from quiver.engine.execution.stages.rerank import Rerank
-from quiver.engine.execution.stages.rescore import Rescore
-from quiver.engine.execution.stages.score import Score
-from quiver.engine.planning import rerank_plan, routes, scorer_choice, scorer_plan
+from quiver.engine.planning import finish, negatives, rerank_plan, routes, scorer_choice, scorer_plan
 from quiver.engine.planning.builder import PlanBuilder
 from quiver.engine.statistics.facts import Facts
 from quiver.errors import BadSpec
@@ -24,8 +19,6 @@ from quiver.wording import option
 
 #: Least number of candidates per fused list, so that an item found by only one list can still rank high.
 FUSE_DEPTH = 100
-#: Initial depth of a list to group: at least GROUP_DEPTH, and PER_GROUP times the number of requested hits.
-GROUP_DEPTH, PER_GROUP = 100, 4
 
 
 def plan(query: Query, facts: Facts) -> Plan:
@@ -37,14 +30,8 @@ def plan(query: Query, facts: Facts) -> Plan:
     """
     builder = PlanBuilder(facts)
     if not _scored(query, builder):
-        _add_joined(replace(query, k=_depth(query)), builder)
-    return builder.build(_narrowed(query, builder))
-
-
-def _depth(query: Query) -> int:
-    """Return the number of candidates to find before offset and groups are applied."""
-    wanted = query.offset + query.k
-    return wanted if query.group_by is None else max(GROUP_DEPTH, PER_GROUP * query.group_size * wanted)
+        _add_joined(replace(query, k=finish.depth(query)), builder)
+    return builder.build(finish.finished(query, builder))
 
 
 def _scored(query: Query, builder: PlanBuilder) -> bool:
@@ -68,51 +55,13 @@ def _scored(query: Query, builder: PlanBuilder) -> bool:
     return True
 
 
-def _narrowed(query: Query, builder: PlanBuilder) -> list[Stage]:
-    """Return the stages with those for the score threshold, groups and offset added."""
-    stages = builder.stages
-    if query.group_by is not None:  # every scored row may be needed for a group
-        stages = [
-            replace(stage, k=max(stage.k, _depth(query))) if isinstance(stage, Score | Rescore | Cut) else stage
-            for stage in stages
-        ]
-    made, cut = list(stages[:-1]), stages[-1]
-    if query.min_score is not None:
-        _check_comparable(made[-1])
-        made.append(Above(query.min_score, f"hits with a score below {query.min_score:g} are dropped"))
-    made.append(cut)
-    if query.group_by is not None:
-        groups = f"the best {query.k}" if not query.offset else f"the {query.k} after the best {query.offset}"
-        why = (
-            f"{groups} groups, at most {query.group_size} of each; the search goes deeper until there are enough groups"
-        )
-        bounds = (query.offset, _depth(query), builder.facts.rows, query.index)
-        made.append(Group(query.group_by, query.k, query.group_size, *bounds, why))
-    elif query.offset and isinstance(cut, Cut):
-        made[-1] = replace(cut, reason=f"{cut.reason}; the first {query.offset} are skipped")
-    return made
-
-
-def _check_comparable(last: Stage) -> None:
-    """Refuse a score threshold if the scores are not comparable."""
-    if isinstance(last, Fuse):
-        raise BadSpec(
-            f"{option('min_score')} needs comparable scores, and these lists are fused by rank: search with one input"
-            " in one space"
-        )
-    if isinstance(last, Rerank):
-        raise BadSpec(
-            f"{option('min_score')} needs comparable scores, and {last.scorer} scores only some candidates: set"
-            f" {option('scorer', 'none')}"
-        )
-
-
 def _add_joined(query: Query, builder: PlanBuilder) -> None:
     """Add the stages that search along every route and fuse the lists."""
     facts = builder.facts
     taken, words = routes.routes(query, builder)
+    repelled, moved = negatives.moved(query, taken, builder, words=words)
     depth = (query.depth or max(query.k, FUSE_DEPTH)) if len(taken) + words > 1 else query.k
-    lists = routes.recalls(taken, depth, query, builder, words=words)
+    lists = negatives.away(routes.recalls(taken, depth, query, builder, words=words), moved)
     weights = {name: weight for name, weight in query.weights.items() if name != UNLIKE}
     if len(keys_of(query.media)) + bool(query.like) + len(query.vectors) > 1:
         builder.note(
@@ -124,7 +73,7 @@ def _add_joined(query: Query, builder: PlanBuilder) -> None:
     single = [stage for stage in lists if not (isinstance(stage, Recall) and stage.route.column.space in spaces)]
     labels = [stage.label for stage in (*single, *joins)]
     fuse = [_fuse(labels, weights, facts, words=words)] if len(labels) > 1 else []
-    builder.add(*routes.encodes(taken), *routes.narrow(query, facts), *lists, *joins, *fuse)
+    builder.add(*routes.encodes(taken), *repelled, *routes.narrow(query, facts), *lists, *joins, *fuse)
     builder.add(Cut(query.k, f"the best {query.k}"))
 
 

@@ -31,7 +31,7 @@ def choose(query: Query, builder: PlanBuilder) -> ScorerChoice | None:
     Raises:
         BadSpec: the named scorer does not exist here, or cannot answer this query.
     """
-    beyond = [name for name in ("unlike", "hybrid") if getattr(query, name)] + ["reduce"] * (query.reduce == "max")
+    beyond = ["unlike"] * query.has_negatives + ["hybrid"] * query.hybrid + ["reduce"] * (query.reduce == "max")
     if beyond and query.scorer not in (None, NONE):
         raise BadSpec(f"the scorer {query.scorer} does not support {beyond[0]}: leave out one of them")
     choice = _choose(query, builder)

@@ -18,7 +18,7 @@ from quiver.engine.storage.dataset import Example
 from quiver.types import Query, keys_of, sources_of
 
 #: Fields in which the queries of a group may differ.
-_CONTENTS = ("media", "like", "unlike", "vectors", "weights", "exclude")
+_CONTENTS = ("media", "like", "unlike", "unlike_media", "vectors", "weights", "exclude")
 #: Fields that the queries of a group share.
 _WANTED = attrgetter(*(each.name for each in fields(Query) if each.name not in _CONTENTS))
 
@@ -84,7 +84,7 @@ def _plan(session: Session, batch: Sequence[Query], shape: Any, examples: Mappin
     def make() -> Plan:
         return plan(query, session.facts(query, examples, queries=many))
 
-    fresh = query.media or query.like or query.budget_ms is not None
+    fresh = query.media or query.like or query.has_negatives or query.budget_ms is not None
     return make() if fresh else session.planned((shape, many), make)
 
 
@@ -101,4 +101,5 @@ def _shape(query: Query) -> Any:
     likes = len(query.like) if query.reduce == "max" else bool(query.like)
     keys = keys_of(query.media) if query.media else ()
     excluded = query.exclude if len(query.exclude) > EXCLUDED else ()
-    return keys, counts, likes, bool(query.unlike), vectors, weights, excluded, _WANTED(query)
+    away = (bool(query.unlike), keys_of(query.unlike_media)) if query.has_negatives else ()
+    return keys, counts, likes, away, vectors, weights, excluded, _WANTED(query)

@@ -203,7 +203,7 @@ def lane_of(queries: Sequence[Query]) -> Hashable:
 def _lane(query: Any) -> Hashable:
     if not isinstance(query, Query):
         return None
-    return (*query.media, bool(query.like), *query.vectors), _SHAPE(query)
+    return (*query.media, bool(query.like), *query.vectors), tuple(query.unlike_media), _SHAPE(query)
 
 
 def each_alone(answer: Callable[[Sequence[Query]], Results], queries: Sequence[Query]) -> Results:

@@ -26,7 +26,8 @@ def reason(result: Result, *, offset: int = 0) -> str:
         if stage in searches and not any(rows.get(each.label) for each in searches):
             return _nothing_found(searches)
         if isinstance(stage, Above) and not rows.get(stage.label):
-            return f"every score is below {option('min_score', f'{stage.score:g}')}"
+            basis = f" ({stage.basis})" if stage.basis else ""
+            return f"every score is below {option('min_score', f'{stage.score:g}')}{basis}"
     if offset:
         return f"{option('offset', str(offset))} skips all hits"
     return (

@@ -1,10 +1,12 @@
 """Pagination: one search serves many pages; deeper searches use the version of the first one."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from quiver.engine.execution.plan import Result
+from quiver.engine.execution.plan import Plan, Result, Stage
+from quiver.engine.execution.stages.order import Order
 from quiver.types import Hit, Query
 
 #: Pages fetched by the first search, and growth factor of the following ones.
@@ -18,6 +20,10 @@ class Searched(Protocol):
         """Answer a query."""
         ...
 
+    def explain(self, query: Query, /) -> Plan:
+        """Plan a query."""
+        ...
+
     def checkout(self, version: int) -> "Searched":
         """Return the collection at a version."""
         ...
@@ -26,8 +32,11 @@ class Searched(Protocol):
 def pages(collection: Searched, query: Query) -> Iterator[Result]:
     """Yield pages of k hits, or groups, until there are no more. No hit comes twice, and none is skipped.
 
-    A deeper search of an approximate index may find hits it missed before; these come first on the next page.
+    A deeper search of an approximate index may find hits it missed before; these come first on the next page. With
+    ``order_by``, the hits of each page are sorted; the score decides which page a hit is on.
     """
+    order = collection.explain(query).stages[-1] if query.order_by is not None else None
+    query = replace(query, order_by=None)
     shown: set[Any] = set()
     depth, version = query.k * PAGES, 0
     while True:
@@ -42,10 +51,24 @@ def pages(collection: Searched, query: Query) -> Iterator[Result]:
         for at in range(0, len(fresh) if last else len(fresh) // query.k * query.k, query.k):
             page = fresh[at : at + query.k]
             shown.update(name for name, _ in page)
-            yield replace(result, hits=tuple(hit for _, hits in page for hit in hits))
+            yield _page(result, [hit for _, hits in page for hit in hits], order)
         if last:
             return
         depth *= DEEPER
+
+
+def _page(result: Result, hits: list[Hit], order: Stage | None) -> Result:
+    """Return an answer with the hits of one page, sorted by a column if there is an order."""
+    if not isinstance(order, Order):
+        return replace(result, hits=tuple(hits))
+    values = [hit.meta.get(order.column) for hit in hits]
+    known = [
+        n for n, value in enumerate(values) if not (value is None or (isinstance(value, float) and math.isnan(value)))
+    ]
+    known.sort(key=lambda n: values[n], reverse=order.descending)
+    places = [*known, *(n for n in range(len(hits)) if n not in set(known))]
+    plan = replace(result.plan, stages=(*result.plan.stages, replace(order, offset=0)))
+    return replace(result, hits=tuple(hits[n] for n in places), plan=plan)
 
 
 def _parts(result: Result, group: str | None) -> dict[Any, tuple[Hit, ...]]:

@@ -8,6 +8,7 @@ from quiver.engine.statistics.cost_model import Machine
 from quiver.engine.statistics.fusion_weights import Balance
 from quiver.engine.statistics.recall_curves import Promise
 from quiver.engine.statistics.rerank_weights import Blend
+from quiver.engine.statistics.score_thresholds import ScoreThreshold
 from quiver.engine.statistics.scorer_latency import Pace
 from quiver.engine.statistics.scorer_recall import Measured
 
@@ -29,6 +30,8 @@ class Facts:
         balances: learned fusion weights, by the labels of the fused lists.
         promises: recall targets and curves of indexes, by column name and kind.
         machine: cost model of this machine.
+        thresholds: learned score thresholds by kind of query, with their drift; read only if a query asks for one.
+        order: metadata column to sort hits by, and whether the largest value comes first; None for no sorting.
         queries: batch size.
         words: whether any item has text for full-text search.
         words_outdated: whether the full-text index was made by a Quiver that split text at spaces only.
@@ -46,6 +49,8 @@ class Facts:
     balances: Mapping[frozenset[str], Balance] = field(default_factory=dict)
     promises: Mapping[str, Mapping[str, Promise]] = field(default_factory=dict)
     machine: Machine = field(default_factory=Machine)
+    thresholds: Mapping[str, ScoreThreshold] = field(default_factory=dict)
+    order: tuple[str, bool] | None = None
     queries: int = 1
     words: bool = True
     words_outdated: bool = False

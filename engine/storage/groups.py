@@ -63,8 +63,28 @@ def check(table: Table, column: str) -> None:
     Raises:
         BadSpec: there is no such column, or its values are lists.
     """
+    _check_single(table, column, "group")
+
+
+def order(table: Table, order_by: str) -> tuple[str, bool]:
+    """Read ``order_by`` of a query: return the metadata column, and whether the largest value comes first.
+
+    Raises:
+        BadSpec: there is no such column, or its values are lists.
+    """
+    names = ("text", *table.meta)
+    column, _, way = order_by.rpartition(" ")
+    if order_by in names or way.lower() not in ("asc", "desc") or not column.strip():
+        column, way = order_by, "asc"
+    _check_single(table, column.strip(), "sort")
+    return column.strip(), way.lower() == "desc"
+
+
+def _check_single(table: Table, column: str, verb: str) -> None:
     names = ("text", *table.meta)
     if column not in names:
-        raise BadSpec(f"there is no metadata column {column!r} to group by; columns here: {', '.join(names) or 'none'}")
+        raise BadSpec(
+            f"there is no metadata column {column!r} to {verb} by; columns here: {', '.join(names) or 'none'}"
+        )
     if "list" in str(table.schema.field(column).type):
-        raise BadSpec(f"cannot group by {column!r}: its values are lists; choose a column with single values")
+        raise BadSpec(f"cannot {verb} by {column!r}: its values are lists; choose a column with single values")

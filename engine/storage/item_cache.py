@@ -209,6 +209,11 @@ class Shelf:
             for row, known in self._known(view, rows, view.columns).items()
         }
 
+    def values(self, view: View, rows: Rows, column: str) -> list[Any]:
+        """Return the values of a column, in the order of the rows; None where there is none."""
+        known = self._known(view, rows, (column,))
+        return [known[row].get(column) for row in rows.tolist()]
+
     def _known(self, view: View, rows: Rows, columns: Sequence[str]) -> dict[int, Known]:
         """Read some columns of rows, from memory if cached."""
         wanted = np.unique(rows)

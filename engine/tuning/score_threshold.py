@@ -1,7 +1,7 @@
-"""A score threshold that tells sure hits from unsure ones, learned from questions with known answers.
+"""Learn a score threshold that tells sure hits from unsure ones, from questions with known answers.
 
 For each question, all right answers are taken out, and the collection is searched: the best score left is one that an
-item reaches although nothing fits. The threshold is the quantile of these scores that only a given share exceeds.
+item reaches although nothing fits. ``quiver.engine.statistics.score_thresholds`` says which threshold follows.
 
 The distance of the best score from the other scores of the same answer tells less: on 560 sounds (YAMNet, ESC-50
 labels), the best score separates questions with an answer from the same questions without one with an AUC of 0.862, its
@@ -9,76 +9,102 @@ distance in standard deviations with 0.649.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
+from quiver.engine.core.sql import numbered
 from quiver.engine.execution.results import Results
+from quiver.engine.execution.session import Session
+from quiver.engine.planning.query_kind import QueryKind, kind_of
+from quiver.engine.serving.answer import explain
+from quiver.engine.statistics import score_thresholds
+from quiver.engine.statistics.score_thresholds import SAMPLE, ScoreThreshold, least_questions
 from quiver.errors import BadData, BadSpec
 from quiver.query_checks import is_finite
-from quiver.types import Query
+from quiver.types import Query, keys_of
 
-
-@dataclass(frozen=True, slots=True)
-class ScoreThreshold:
-    """A learned score threshold.
-
-    Attributes:
-        min_score: the threshold, for ``min_score`` of such queries.
-        rate: largest share of questions without an answer whose best score reaches it.
-        kept: share of questions whose best right answer reaches it.
-        questions: number of questions.
-    """
-
-    min_score: float
-    rate: float
-    kept: float
-    questions: int
-
-    def __str__(self) -> str:
-        return (
-            f"min_score {self.min_score:.4g}: learned on {self.questions:,} questions; without their right answers,"
-            f" {self.rate:.0%} of them have a hit above it; with them, {self.kept:.0%} have a right one above it"
-        )
+#: A threshold below every score, so that plans whose scores are not comparable are refused.
+_LOWEST = -np.finfo(np.float32).max.item()
 
 
 def learn_threshold(
+    session: Session,
     search: Callable[[Sequence[Query]], Results],
     queries: Sequence[Query],
     answers: Sequence[Sequence[str]],
+    *,
     rate: float,
+    confidence: float,
+    source: str,
 ) -> ScoreThreshold:
-    """Learn a threshold.
+    """Learn and store a threshold.
 
     Args:
+        session: the collection.
         search: answers a batch of queries.
         queries: questions of one kind.
         answers: ids of all right answers of each; an item that is right but not listed makes the threshold too high.
         rate: wanted share of questions without an answer that still have a hit, above 0 and below 1.
+        confidence: wanted probability that the rate holds for new questions, above 0 and below 1.
+        source: origin of the questions.
 
     Raises:
         BadSpec: numbers differ, there are too few questions for the rate, or scores of such queries are not comparable.
         BadData: no right answer is found, or nothing is left without them.
     """
+    _check(queries, answers, rate, confidence)
+    asked = [replace(query, k=1, offset=0, min_score=_LOWEST) for query in queries]
+    kind = kind_of(asked[0], explain(session, asked[0]).stages)
+    without = [replace(query, exclude=(*query.exclude, *own)) for query, own in zip(asked, answers, strict=True)]
+    within = [replace(query, candidates=tuple(own)) for query, own in zip(asked, answers, strict=True)]
+    absent, present = (
+        np.array([found[0].score if len(found) else -np.inf for found in search(each)], np.float32)
+        for each in (without, within)
+    )
+    if not np.isfinite(present).any() or not np.isfinite(absent).any():
+        raise BadData("a threshold cannot be learned: no right answer is found, or no other item")
+    found = score_thresholds.bounded(absent, present, rate=rate, confidence=confidence)
+    made = _with_provenance(found, session, kind, source)
+    score_thresholds.write(session.cache.root, made)
+    return made
+
+
+def _check(queries: Sequence[Query], answers: Sequence[Sequence[str]], rate: float, confidence: float) -> None:
     for each in queries:
         if not isinstance(each, Query):
             raise BadSpec(f"threshold takes a list of Query, such as [Query({{'text': 'a dog'}})], not {each!r:.80}")
     if len(answers) != len(queries):
         raise BadSpec(f"{len(queries)} queries have {len(answers)} answers: give the id or ids of each")
-    if not (is_finite(rate) and 0 < rate < 1):
-        raise BadSpec(f"rate must be a share between 0 and 1, such as 0.1, not {rate!r}")
-    if len(queries) * rate < 1:
-        raise BadSpec(f"a rate of {rate:g} needs more than {len(queries)} questions: at least 1 / rate")
-    # A threshold is set, so that plans whose scores are not comparable are refused.
-    asked = [replace(query, k=1, offset=0, min_score=-np.finfo(np.float32).max.item()) for query in queries]
-    without = [replace(query, exclude=(*query.exclude, *own)) for query, own in zip(asked, answers, strict=True)]
-    within = [replace(query, candidates=tuple(own)) for query, own in zip(asked, answers, strict=True)]
-    absent, present = (
-        np.array([found[0].score if len(found) else -np.inf for found in search(each)]) for each in (without, within)
+    for name, share in (("rate", rate), ("confidence", confidence)):
+        if not (is_finite(share) and 0 < share < 1):
+            raise BadSpec(f"{name} must be a share between 0 and 1, such as 0.1, not {share!r}")
+    if len({(keys_of(each.media), bool(each.like), tuple(each.vectors), each.target) for each in queries}) > 1:
+        raise BadSpec("a threshold is learned for one kind of query: give queries with the same inputs and target")
+    if len(queries) < (least := least_questions(rate, confidence)):
+        raise BadSpec(
+            f"a rate of {rate:g} with a confidence of {confidence:g} needs at least {least:,} questions, and there are"
+            f" {len(queries):,}: give more, or a higher rate"
+        )
+
+
+def _with_provenance(found: ScoreThreshold, session: Session, kind: QueryKind, source: str) -> ScoreThreshold:
+    """Return a threshold with the kind of query, and what it was learned from."""
+    column = kind.column.stored
+    rows = session.resident(column).rows()
+    some = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+    ids = session.table.read(["id"], where=numbered(some.tolist()))
+    names = dict(zip(ids["_rowid"].to_pylist(), ids["id"].to_pylist(), strict=True))
+    vectors = session.resident(column).take(some)
+    return replace(
+        found,
+        kind=kind.told,
+        key=kind.key,
+        source=source,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=session.table.version,
+        column=column.name,
+        vectors=len(rows),
+        sample=score_thresholds.noted([names[row] for row in vectors.rows.tolist()], vectors.data),
     )
-    if not np.isfinite(present).any() or not np.isfinite(absent).any():
-        raise BadData("a threshold cannot be learned: no right answer is found, or no other item")
-    most = int(len(absent) * rate)
-    threshold = float(np.nextafter(np.sort(absent)[::-1][most], np.inf))
-    kept = float((present >= threshold).mean())
-    return ScoreThreshold(threshold, float((absent >= threshold).mean()), kept, len(queries))

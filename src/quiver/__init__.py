@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from quiver.engine.ingest.report import Report
     from quiver.engine.tellers import caption
     from quiver.protocols import Told
-    from quiver.records import BuiltIndex, CheckedIndex, ColumnSummary, Facets, Summary, UpdatedIndex, Version
+    from quiver.records import (
+        BuiltIndex,
+        CheckedIndex,
+        ColumnSummary,
+        Duplicates,
+        Facets,
+        Summary,
+        UpdatedIndex,
+        Version,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,6 +33,7 @@ __all__ = [
     "CheckedIndex",
     "Collection",
     "ColumnSummary",
+    "Duplicates",
     "Exported",
     "Facets",
     "Hit",
@@ -62,6 +72,7 @@ _LAZY = {
     "BuiltIndex": "quiver.records",
     "CheckedIndex": "quiver.records",
     "ColumnSummary": "quiver.records",
+    "Duplicates": "quiver.records",
     "Facets": "quiver.records",
     "Summary": "quiver.records",
     "UpdatedIndex": "quiver.records",

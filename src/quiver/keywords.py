@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from quiver.arguments import check_known
-from quiver.types import ALIASES, MEDIA, OLD_NAMES, Query
+from quiver.types import ALIASES, MEDIA, NEGATIVES, OLD_NAMES, Query
 
 #: A query as keywords, such as ``{"image": "a.jpg", "target": "video", "k": 5}``. ``Query`` describes them.
 Ask = Mapping[str, Any]
@@ -13,7 +13,8 @@ Ask = Mapping[str, Any]
 KEYWORDS = (
     "vector",
     *MEDIA,
-    *(each.name for each in fields(Query) if each.name != "media"),
+    *NEGATIVES,
+    *(each.name for each in fields(Query) if each.name not in ("media", "unlike_media")),
     *ALIASES,
     *OLD_NAMES,
 )
@@ -38,5 +39,8 @@ def query_of(ask: Ask) -> Query:
         BadSpec: a keyword is unknown, or the query is empty or contradicts itself.
     """
     check_known("search", ask, KEYWORDS)
-    settings = {name: value for name, value in ask.items() if name not in MEDIA and value is not None}
+    inputs = (*MEDIA, *NEGATIVES)
+    settings = {name: value for name, value in ask.items() if name not in inputs and value is not None}
+    if negatives := {NEGATIVES[name]: ask[name] for name in NEGATIVES if ask.get(name) is not None}:
+        settings["unlike_media"] = negatives
     return Query({name: ask[name] for name in MEDIA if ask.get(name) is not None}, **settings)

@@ -331,3 +331,39 @@ class Facets(Record):
     low: Any = None
     high: Any = None
     ranges: Sequence[FacetRange] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DuplicateGroup(Record):
+    """Items that are near-duplicates of the first of them.
+
+    Attributes:
+        ids: ids, the first in the order on disk first.
+        exact: whether the files of all of them have the same content, by hash.
+        similarity: lowest cosine similarity to the first; None if vectors were not compared.
+    """
+
+    ids: Sequence[str]
+    exact: bool
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Duplicates(Record):
+    """Groups of near-duplicates.
+
+    Attributes:
+        groups: the groups, largest first.
+        items: number of items that were compared.
+        extra: number of items in the groups beyond the first of each.
+        space: name of the space of the compared vectors; None if only files were compared.
+        key: medium of the vectors; None if only files were compared.
+        threshold: least cosine similarity to the first of a group.
+    """
+
+    groups: Sequence[DuplicateGroup]
+    items: int
+    extra: int
+    space: str | None
+    key: str | None
+    threshold: float

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver import query_checks
 from quiver.conditions import NO_PARAMS, Condition, condition_of
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.old_names import accepts
-from quiver.query_checks import check_names, check_values, check_weights, is_finite, text_of
-from quiver.wording import either, option
+from quiver.wording import option
 
 Metric = Literal["cosine", "dot", "l2"]
 Floats = NDArray[np.float32]
@@ -29,6 +29,8 @@ KEYS = ("text", "image", "audio", "video", "pair")
 LIKE = "like"
 #: Query input beside the media: stored items as negative examples.
 UNLIKE = "unlike"
+#: Media of negative examples, by the keyword of a search.
+NEGATIVES = {f"unlike_{name}": name for name in ("text", "image", "audio", "video")}
 #: Name of full-text search in the weights of a query.
 WORDS = "words"
 #: Old names of keywords of a query, and their current names.
@@ -39,6 +41,8 @@ ALIASES = {"limit": "k"}
 MOST = 2**31 - 1
 #: Name of the only space of a collection in the vectors of a query that does not name it.
 THE_SPACE = ""
+#: ``min_score="auto"``: the learned threshold.
+AUTO = "auto"
 #: ``scorer="none"``: rank without a composer or reranker.
 NONE = "none"
 #: ``recall="routes"``: the other routes to the target find the candidates of a scorer, not one of its recall recipes.
@@ -196,18 +200,30 @@ class Query:
         media: inputs by name, a subset of MEDIA; may be empty. An input is a reference, bytes or an array, or a list of
             them (not for a pair).
         like: positive examples: ids of stored items, which are left out of the answer.
-        unlike: negative examples beside ``like``, left out too. The query vector is ``p + w (p - n)``: p is the mean
-            of the positive examples, n the mean of the negative ones, w the weight of ``unlike``.
+        unlike: negative examples: ids of stored items, left out too. Every query vector p becomes ``p + w (p - n)``:
+            n is the mean of the negative examples in the space of p, w the weight of ``unlike``; for cosine, both have
+            unit length first.
+        unlike_media: further negative examples by name, of text, image, audio and video: as ``media``. The keywords of
+            a search are ``unlike_text``, ``unlike_image`` and so on.
         vectors: ready-made query vectors, (dim,) or (m, dim), by space name.
         vector: the query vector, (dim,) or (m, dim), if the collection has one space, or ``spaces`` names one. It is
             stored in ``vectors`` under the name ``THE_SPACE``.
         target: the key to find (``video``), or None for any.
         k: number of hits; with ``group_by``, number of groups. ``limit`` is another name of it.
         offset: number of top results to skip (pagination); with ``group_by``, of groups.
-        min_score: score threshold; not allowed if lists are fused by rank, because their scores are not comparable.
+        min_score: score threshold, or ``auto`` for the one that ``Collection.threshold`` learned for such queries; not
+            allowed if lists are fused by rank, because their scores are not comparable.
         group_by: keep the best ``group_size`` hits for each value of this metadata column, such as the film of a
             frame; an item without a value is a group of its own.
         group_size: see ``group_by``.
+        order_by: sort the k best hits by this metadata column; ``"price desc"`` from the largest. The score alone
+            decides which k these are. Hits of equal value stay in the order of their scores; hits without a value come
+            last.
+        deduplicate: fold near-duplicates: a hit whose cosine similarity to a better hit is at least this is left out,
+            and ``Hit.folded`` of the better one counts it.
+        diversity: share of diversity in the order of the hits, from 0 to 1: maximal marginal relevance (Carbonell and
+            Goldstein, 1998). Each next hit has the largest ``(1 - d) r - d s``: r is its score, scaled to 0 to 1 over
+            the candidates, s its largest cosine similarity to a hit before it.
         where: an SQL condition on metadata, id and media of items, or a Condition: ``quiver.engine.core.condition``.
         params: values of its parameters: by name for ``:name``, or in order for ``?``.
         spaces: names of the spaces to answer in; the lists of several are fused by rank. Empty for the default space
@@ -247,7 +263,7 @@ class Query:
     budget_ms: float | None = None
     unlike: tuple[str, ...] = ()
     offset: int = 0
-    min_score: float | None = None
+    min_score: float | Literal["auto"] | None = None
     group_by: str | None = None
     group_size: int = 1
     reduce: Literal["mean", "max"] = "mean"
@@ -258,6 +274,10 @@ class Query:
     recall: str | None = None
     params: Any = NO_PARAMS
     fuse: bool = False
+    order_by: str | None = None
+    deduplicate: float | None = None
+    diversity: float | None = None
+    unlike_media: Mapping[str, Any] = field(default_factory=dict)
     vector: InitVar[Any] = None
 
     def __post_init__(self, vector: Any) -> None:
@@ -270,37 +290,37 @@ class Query:
             self._take_strings()
         if self.target is not None and self.target not in KEYS:
             raise BadSpec(f"{option('target')} must be one of {', '.join(KEYS)}, not {self.target!r}")
-        if self.budget_ms is not None and not (is_finite(self.budget_ms) and self.budget_ms > 0):
+        if self.budget_ms is not None and not (query_checks.is_finite(self.budget_ms) and self.budget_ms > 0):
             raise BadSpec(f"{option('budget_ms')} must be a positive number of milliseconds, not {self.budget_ms!r}")
         if not (type(self.k) is type(self.group_size) is type(self.offset) is int and self.depth is None):
             self._take_counts()
         if not (0 < self.k <= MOST and 0 < self.group_size <= MOST and 0 <= self.offset <= MOST):
-            self._check_counts()
-        check_names(group_by=self.group_by, index=self.index, scorer=self.scorer, recall=self.recall)
-        self._check_held()
-        self._check_choices()
+            query_checks.check_counts(self, MOST)
+        query_checks.check_names(group_by=self.group_by, index=self.index, scorer=self.scorer, recall=self.recall)
+        self._take_media()
+        query_checks.check_choices(self)
+        if self.order_by is not None or self.deduplicate is not None or self.diversity is not None:
+            query_checks.check_shaping(self)
         if self.weights:
-            also = [LIKE] * bool(self.like) + [UNLIKE] * bool(self.unlike) + [WORDS] * self.hybrid
-            check_weights(self.weights, (*keys_of(self.media), *also))
+            also = [LIKE] * bool(self.like) + [UNLIKE] * self.has_negatives + [WORDS] * self.hybrid
+            query_checks.check_weights(self.weights, (*keys_of(self.media), *also))
 
-    def _check_held(self) -> None:
-        if self.media and (unknown := set(self.media) - set(MEDIA)):
-            raise BadSpec(
-                f"a query takes the media {', '.join(MEDIA)}; unknown: {', '.join(sorted(map(str, unknown)))}"
-            )
-        if ("before" in self.media) != ("after" in self.media):
-            raise BadSpec(f"a pair needs both {option('before')} and {option('after')}")
-        vectors: Any = self.vectors
-        if not isinstance(vectors, Mapping):
-            kind = type(vectors).__name__
-            raise BadSpec(f"vectors must be a mapping from space names to vectors, such as {{'mine': v}}, not {kind}")
-        if not (self.media or self.like or self.vectors):
-            inputs = ", ".join(map(option, (*MEDIA, LIKE, "vector")))
-            raise BadSpec(f"the query is empty: give one of {inputs}{either('', ', vectors')}")
+    def _take_media(self) -> None:
+        """Check the inputs and the negative examples."""
+        query_checks.check_inputs(self, MEDIA)
         for name in self.media:
-            check_values(name, self.media[name])
+            query_checks.check_values(name, self.media[name])
         if "text" in self.media:
-            self._take_text()
+            self._take_text("media")
+        if self.unlike_media:
+            query_checks.check_negatives(self.unlike_media)
+            if "text" in self.unlike_media:
+                self._take_text("unlike_media")
+
+    @property
+    def has_negatives(self) -> bool:
+        """Whether there are negative examples: stored items, texts or files."""
+        return bool(self.unlike or self.unlike_media)
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -327,15 +347,16 @@ class Query:
         for name in (LIKE, UNLIKE, "spaces", "exclude", *(["candidates"] if self.candidates is not None else [])):
             object.__setattr__(self, name, strings(getattr(self, name), name))
 
-    def _take_text(self) -> None:
+    def _take_text(self, name: str) -> None:
         """Check that text is text; UTF-8 bytes become a string, and strings stay unchanged."""
-        held = self.media["text"]
+        media: Mapping[str, Any] = getattr(self, name)
+        held = media["text"]
         if type(held) is str and held.isascii() and held.strip() and held.isprintable():
             return
-        texts = [text_of(value) for value in values_of(self.media, "text")]
+        texts = [query_checks.text_of(value) for value in values_of(media, "text")]
         whole = texts if isinstance(held, list | tuple) else texts[0]
         if whole != held:
-            object.__setattr__(self, "media", {**self.media, "text": whole})
+            object.__setattr__(self, name, {**media, "text": whole})
 
     def _take_counts(self) -> None:
         for name in ("k", "group_size", "offset", *(["depth"] if self.depth is not None else [])):
@@ -343,35 +364,6 @@ class Query:
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise BadSpec(f"{option(name)} must be a whole number, not {value!r}")
             object.__setattr__(self, name, int(value))
-
-    def _check_counts(self) -> None:
-        for name, least in (("k", 1), ("group_size", 1), ("offset", 0)):
-            if getattr(self, name) < least:
-                raise BadSpec(f"{option(name)} must be at least {least}, not {getattr(self, name)}")
-            if getattr(self, name) > MOST:
-                raise BadSpec(f"{option(name)} must be at most {MOST:,}, not {getattr(self, name):,}")
-
-    def _check_choices(self) -> None:
-        if self.unlike and not self.like:
-            raise BadSpec(
-                f"{option('unlike')} (negative examples) needs at least one positive example: {option('like')}"
-            )
-        if self.unlike and (both := set(self.like).intersection(self.unlike)):
-            raise BadSpec(f"{min(both)!r} is both in {option('like')} and in {option('unlike')}")
-        if self.min_score is not None and not is_finite(self.min_score):
-            raise BadSpec(f"{option('min_score')} must be a finite number, not {self.min_score!r}")
-        if self.group_size > 1 and self.group_by is None:
-            raise BadSpec(f"{option('group_size')} needs {option('group_by')}: the metadata column to group by")
-        if self.reduce not in ("mean", "max"):
-            raise BadSpec(f"{option('reduce')} must be mean or max, not {self.reduce!r}")
-        if self.hybrid and "text" not in self.media:
-            raise BadSpec(f"{option('hybrid')} needs {option('text')} to search for")
-        if self.depth is not None and self.depth < 1:
-            raise BadSpec(f"{option('depth')} must be at least 1, not {self.depth}")
-        if self.recall is not None and self.scorer == NONE:
-            raise BadSpec(
-                f"{option('recall', self.recall)} finds candidates for a scorer, but {option('scorer', NONE)} uses none"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +385,11 @@ class Hit:
     meta: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, Any] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folded(self) -> int:
+        """Number of near-duplicates of this hit that were left out, among the candidates that were compared."""
+        return int(self.trace.get("deduplicate", {}).get("folded", 0))
 
     def __repr__(self) -> str:
         media = f", media={dict(self.media)}" if self.media else ""

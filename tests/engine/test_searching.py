@@ -8,7 +8,7 @@ import pytest
 
 import quiver
 from quiver.errors import BadSpec
-from quiver.types import MEDIA, THE_SPACE, Query
+from quiver.types import MEDIA, NEGATIVES, THE_SPACE, Query
 
 METHODS = ("search", "search_batch", "pages", "explain")
 
@@ -31,8 +31,9 @@ def at(degrees):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_keyword_of_a_query_is_in_the_signature(method):
     named = set(inspect.signature(getattr(quiver.Collection, method)).parameters) - {"self", "query", "queries"}
-    every = {"vector", "limit", "group", "per_group", *MEDIA, *(each.name for each in fields(Query))} - {"media"}
-    assert named == (every - {*MEDIA, "like", "unlike"} if method == "search_batch" else every)
+    every = {"vector", "limit", "group", "per_group", *MEDIA, *NEGATIVES, *(each.name for each in fields(Query))}
+    every -= {"media", "unlike_media"}
+    assert named == (every - {*MEDIA, *NEGATIVES, "like", "unlike"} if method == "search_batch" else every)
 
 
 @pytest.mark.parametrize("method", METHODS)

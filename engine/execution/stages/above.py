@@ -9,10 +9,17 @@ from quiver.engine.execution.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """Keep the hits with at least this score."""
+    """Keep the hits with at least this score.
+
+    Attributes:
+        score: the threshold.
+        reason: reason for the stage.
+        basis: how it was learned, and what it means; empty for a given threshold.
+    """
 
     score: float
     reason: str
+    basis: str = ""
 
     @property
     def label(self) -> str:

@@ -12,7 +12,7 @@ from quiver.engine.execution.context import Context
 from quiver.engine.execution.left_out import record, spare
 from quiver.engine.execution.query_batch import vectors_in
 from quiver.errors import BadSpec, SpaceMismatch
-from quiver.types import LIKE, UNLIKE, Floats, Query
+from quiver.types import LIKE, UNLIKE, Floats, keys_of, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Recall:
         depth: number of hits requested from the index, if more than k; recall was measured at this depth.
         ms: expected milliseconds per query; None if unknown.
         recall: expected recall; None if unknown.
+        moved: whether query vectors are moved away from the negative examples.
     """
 
     route: Route
@@ -38,6 +39,7 @@ class Recall:
     depth: int = 0
     ms: float | None = None
     recall: float | None = None
+    moved: bool = False
 
     @property
     def label(self) -> str:
@@ -59,16 +61,18 @@ class Recall:
         return ranked.count
 
     def _probes(self, context: Context) -> Floats:
-        """Return (q, m, dim) vectors in the start space of the route."""
+        """Return (q, m, dim) vectors in the start space of the route, moved away from the negative examples."""
         origin, start = self.route.origin, self.route.start
         if origin in context.probes:
             return context.probes[origin]
         if origin == LIKE:
-            return self._stored(context)
-        if origin == VECTOR:
-            return self._given(context)
-        encoded = context.encoded[origin, start]
-        return encoded[:, None] if encoded.ndim == 2 else encoded
+            found = self._liked(context)
+        elif origin == VECTOR:
+            found = self._given(context)
+        else:
+            encoded = context.encoded[origin, start]
+            found = encoded[:, None] if encoded.ndim == 2 else encoded
+        return self._move(context, found) if self.moved else found
 
     def _given(self, context: Context) -> Floats:
         start = self.route.start
@@ -84,38 +88,51 @@ class Recall:
             raise BadSpec(f"{which} in {start.name}: {bad[first]}")
         return given[:, None] if given.ndim == 2 else given
 
-    def _stored(self, context: Context) -> Floats:
-        """Return the query vectors (q, m, dim) of each query's examples.
+    def _liked(self, context: Context) -> Floats:
+        """Return the query vectors (q, m, dim) of the positive examples: their mean, or each with ``reduce="max"``."""
+        found = self._stored(context)
+        liked = [np.stack([found[id] for id in query.like]) for query in context.queries]
+        if context.query.reduce == "mean":
+            liked = [each.mean(axis=0, keepdims=True) for each in liked]
+        return np.stack(liked).astype(np.float32)
 
-        If an item has several vectors in the space, the one of the route's own key is preferred.
+    def _stored(self, context: Context) -> dict[str, Floats]:
+        """Return the vectors (dim,) of example items in the start space of the route, by id.
+
+        If an item has several vectors in the space, the one of the route's own key is preferred. For cosine they have
+        unit length.
         """
         start, key = self.route.start, self.route.column.key
         columns = [column for column in context.session.table.columns if column.space == start]
         names = [column.name for column in sorted(columns, key=lambda column: column.key != key)]
-        found = {
-            id: next(example.vectors[name] for name in names if name in example.vectors)
-            for id, example in context.examples.items()
-        }
+        every = [
+            (id, next((each.vectors[name] for name in names if name in each.vectors), None))
+            for id, each in context.examples.items()
+        ]
+        found = {id: vector for id, vector in every if vector is not None}
         if start.metric == "cosine":
             found = {id: vector / max(float(np.linalg.norm(vector)), 1e-30) for id, vector in found.items()}
-        return np.stack([_likeness(query, found) for query in context.queries]).astype(np.float32)
+        return found
 
+    def _move(self, context: Context, probes: Floats) -> Floats:
+        """Return the query vectors p as p + w (p - n); n (q, 1, dim) is the mean of each query's negative examples.
 
-def _likeness(query: Query, vectors: Mapping[str, Floats]) -> Floats:
-    """Return the query vectors (m, dim) of positive and negative examples: p + w (p - n).
-
-    p is the mean of the positive examples, or each of them with ``reduce="max"``; n is the mean of the negative
-    examples. This is the formula of Rocchio (1971), made independent of the origin, as distances are; for w = 1 it is
-    2 p - n.
-    """
-    liked = np.stack([vectors[id] for id in query.like])
-    if query.reduce == "mean":
-        liked = liked.mean(axis=0, keepdims=True)
-    if not query.unlike:
-        return liked
-    away = np.mean([vectors[id] for id in query.unlike], axis=0)
-    made: Floats = liked + query.weights.get(UNLIKE, 1.0) * (liked - away)
-    return made
+        This is the formula of Rocchio (1971), made independent of the origin, as distances are; for w = 1 it is
+        2 p - n.
+        """
+        start, queries = self.route.start, context.queries
+        stored = self._stored(context)
+        keys = keys_of(context.query.unlike_media)
+        total, counts = np.zeros((len(queries), start.dim), np.float32), np.zeros((len(queries), 1), np.float32)
+        for n, query in enumerate(queries):
+            total[n] += sum(stored[id] for id in query.unlike)
+            counts[n] = len(query.unlike) + sum(len(sources_of(query.unlike_media, key)) for key in keys)
+        for key in keys:
+            total += context.repelled[key, start]
+        if start.metric == "cosine" and self.route.origin == VECTOR:
+            probes = probes / np.maximum(np.linalg.norm(probes, axis=2, keepdims=True), 1e-30)
+        weights = np.array([[[query.weights.get(UNLIKE, 1.0)]] for query in queries], np.float32)
+        return np.asarray(probes + weights * (probes - (total / counts)[:, None]), np.float32)
 
 
 def _best_of(ranked: Ranked, count: int, width: int) -> Ranked:

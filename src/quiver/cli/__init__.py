@@ -16,6 +16,7 @@ from quiver.cli.delete import delete
 from quiver.cli.demo import demo
 from quiver.cli.doctor import doctor
 from quiver.cli.drop import drop
+from quiver.cli.duplicates import duplicates
 from quiver.cli.export import export
 from quiver.cli.facets import facets
 from quiver.cli.fit import fit
@@ -51,7 +52,7 @@ def worded(context: typer.Context) -> None:
     context.with_resource(command_line())
 
 
-STORED = (info, default, drop, get, count, facets, delete, versions, quarantine, prune, relocate, export)
+STORED = (info, default, drop, get, count, facets, duplicates, delete, versions, quarantine, prune, relocate, export)
 for command in (add, search, index, fit, threshold, caption, *STORED, serve, mcp, train, doctor, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")

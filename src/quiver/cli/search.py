@@ -31,8 +31,16 @@ def search(
     ] = None,
     unlike: Annotated[
         list[str] | None,
-        typer.Option(help="Negative example: id of a stored item to move away from; needs --id; may be repeated."),
+        typer.Option(help="Negative example: id of a stored item to move away from; may be repeated."),
     ] = None,
+    unlike_text: Annotated[
+        list[str] | None, typer.Option(help="Negative example: a text to move away from; may be repeated.")
+    ] = None,
+    unlike_image: Annotated[
+        list[str] | None, typer.Option(help="Negative example: an image file to move away from; may be repeated.")
+    ] = None,
+    unlike_audio: Annotated[list[str] | None, typer.Option(help="Negative example: an audio file.")] = None,
+    unlike_video: Annotated[list[str] | None, typer.Option(help="Negative example: a video file.")] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Id of an item that is never returned; may be repeated.")
     ] = None,
@@ -44,7 +52,10 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("-k", "--limit", help="Number of hits, or of groups with --group-by.")] = 10,
     offset: Annotated[int, typer.Option(help="Skip this many top results (pagination).")] = 0,
-    min_score: Annotated[float | None, typer.Option(help="Score threshold: drop hits below it.")] = None,
+    min_score: Annotated[
+        str | None,
+        typer.Option(help="Score threshold: drop hits below it; auto uses what `quiver threshold` learned."),
+    ] = None,
     group_by: Annotated[
         str | None,
         typer.Option(
@@ -52,6 +63,17 @@ def search(
         ),
     ] = None,
     group_size: Annotated[int, typer.Option(help="With --group-by: hits to keep per group.")] = 1,
+    order_by: Annotated[
+        str | None,
+        typer.Option(help="Sort the best k hits by a metadata column, such as price or 'price desc'; others stay out."),
+    ] = None,
+    deduplicate: Annotated[
+        float | None,
+        typer.Option(help="Fold hits whose cosine similarity to a better hit is at least this, such as 0.98."),
+    ] = None,
+    diversity: Annotated[
+        float | None, typer.Option(help="Share of diversity in the order of the hits, from 0 to 1 (MMR), such as 0.3.")
+    ] = None,
     group: Annotated[str | None, typer.Option(hidden=True)] = None,
     per_group: Annotated[int | None, typer.Option(hidden=True)] = None,
     space: Annotated[
@@ -98,7 +120,10 @@ def search(
     held: dict[str, Any] = {"text": text, "image": image, "audio": audio, "video": video}
     held |= {"before": before, "after": after}
     media = {name: _one_or_all(held[name]) for name in MEDIA if held[name]}
+    shunned = {"text": unlike_text, "image": unlike_image, "audio": unlike_audio, "video": unlike_video}
+    negatives = {name: _one_or_all(each) for name, each in shunned.items() if each}
     _check(media)
+    _check(negatives, "unlike-")
     query = Query(
         media,
         vector=None if vector is None else _vector(vector),
@@ -113,8 +138,12 @@ def search(
         scorer=scorer,
         budget_ms=budget_ms,
         unlike=tuple(unlike or ()),
+        unlike_media=negatives,
+        order_by=order_by,
+        deduplicate=deduplicate,
+        diversity=diversity,
         offset=offset,
-        min_score=min_score,
+        min_score=_least(min_score),
         group_by=group_by,
         group_size=group_size,
         reduce=reduce,
@@ -162,6 +191,16 @@ def _vector(given: str) -> Any:
         raise BadSpec(f"--vector: {given} cannot be read: {error}") from error
 
 
+def _least(given: str | None) -> Any:
+    """Read a score threshold: a number, or auto."""
+    if given is None or given == "auto":
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        raise BadSpec(f"--min-score {given}: give a number, or auto") from None
+
+
 def _weight(given: str) -> tuple[str, float]:
     name, _, number = given.partition("=")
     try:
@@ -170,14 +209,14 @@ def _weight(given: str) -> tuple[str, float]:
         raise BadSpec(f"--weight {given}: give a name and a number, such as text=2") from None
 
 
-def _check(media: dict[str, Any]) -> None:
+def _check(media: dict[str, Any], prefix: str = "") -> None:
     from quiver.media import locate
     from quiver.types import values_of
 
     for name in media:
         for value in values_of(media, name) if name != "text" else ():
             if "://" not in value and not Path(locate(value)[0]).exists():
-                raise BadSpec(f"--{name}: there is no file {value}")
+                raise BadSpec(f"--{prefix}{name}: there is no file {value}")
 
 
 def _timed(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +236,12 @@ def _print(result: Any, *, first: int, offset: int, json: bool, analyze: bool) -
     if json:
         show.write_json(result.to_dict())
         return
-    rows = [(n, f"{hit.score:.4f}", hit.id, show.brief(_timed(hit.meta))) for n, hit in enumerate(result, first)]
+    rows = [[n, f"{hit.score:.4f}", hit.id, show.brief(_timed(hit.meta))] for n, hit in enumerate(result, first)]
+    titles = ["", "score", "id", "metadata"]
+    if any(hit.folded for hit in result):
+        titles.append("folded")
+        for row, hit in zip(rows, result, strict=True):
+            row.append(f"+{hit.folded}")
     if analyze:
         print(render(result.plan, result.actual))
     else:
@@ -208,4 +252,4 @@ def _print(result: Any, *, first: int, offset: int, json: bool, analyze: bool) -
 
         show.warn(f"no hits: {no_hits.reason(result, offset=offset)}")
         return
-    show.write_table(("", "score", "id", "metadata"), rows, header=False)
+    show.write_table(titles, rows, header=False)

@@ -2,39 +2,64 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quiver.cli import show
+from quiver.errors import BadSpec
+
+if TYPE_CHECKING:
+    from quiver.engine.statistics.score_thresholds import ScoreThreshold
 
 
 def threshold(
     collection: Annotated[str, typer.Argument(help="Folder or object-store URI of the collection.")],
     questions: Annotated[
-        Path,
-        typer.Argument(help="Table of labelled queries: query media and the id of a right answer, one answer per row."),
-    ],
+        Path | None,
+        typer.Argument(
+            help="Table of labelled queries: query media and the id of a right answer, one answer per row. Without it,"
+            " the collection asks itself: its texts find their items, or see --by."
+        ),
+    ] = None,
     answer: Annotated[str, typer.Option(help="Column with the id of the right answer.")] = "answer",
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     rate: Annotated[
         float, typer.Option(help="Share of questions without an answer in the collection that may still have a hit.")
     ] = 0.1,
+    confidence: Annotated[float, typer.Option(help="Probability that the rate holds for new questions.")] = 0.95,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Without a table: stored items find the items with the same value in this metadata column."),
+    ] = None,
     trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Learn a score threshold for `quiver search --min-score`: below it, hits are as near as items that do not fit.
+    """Learn a score threshold for `quiver search --min-score auto`, and store it with the collection.
 
-    List all right answers of each question, in several rows: they are taken out to see which scores the other items
-    reach.
+    Below it, hits are as near as items that do not fit. It is learned for one kind of query, such as text that finds
+    images. List all right answers of each question, in several rows: they are taken out to see which scores the other
+    items reach.
     """
     import quiver
     from quiver.engine.tasks.labelled_queries import read
     from quiver.types import Query
 
-    asked = read(questions, answer=answer)
-    for note in asked.notes:
-        show.warn(note)
-    queries = [Query(media, target=target) for media in asked.media]
-    found = quiver.open(collection, trust=trust).threshold(queries, asked.answers, rate=rate)
-    show.write_json(asdict(found)) if json else print(found)
+    opened = quiver.open(collection, trust=trust)
+    if questions is None:
+        found = opened.threshold(by=by, target=target, rate=rate, confidence=confidence)
+    else:
+        if by is not None:
+            raise BadSpec("--by is for a collection that asks itself: leave it out, or leave out the table")
+        asked = read(questions, answer=answer)
+        for note in asked.notes:
+            show.warn(note)
+        queries = [Query(media, target=target) for media in asked.media]
+        found = opened.threshold(queries, asked.answers, rate=rate, confidence=confidence, source=questions.name)
+    show.write_json(_told(found)) if json else print(found)
+
+
+def _told(found: "ScoreThreshold") -> dict[str, Any]:
+    """Return a threshold as values, without the sample of vectors that shows later changes."""
+    values = {name: value for name, value in asdict(found).items() if name not in ("sample", "changed")}
+    return {**values, "precision": found.precision()}

@@ -164,12 +164,11 @@ def test_unlike_moves_away_under_l2_wherever_the_origin_is(tmp_path):
 @pytest.mark.parametrize(
     ("ask", "fault"),
     [
-        ({"unlike": "v#1"}, "the query is empty"),
-        ({"vectors": at(0), "unlike": "v#1"}, "needs at least one positive example: like"),
+        ({"unlike": "v#1"}, "needs something to find: give one of text, image"),
         ({"like": "v#1", "unlike": "v#1"}, "'v#1' is both in like and in unlike"),
         ({"like": "v#1", "group_size": 2}, "group_size needs group_by"),
         ({"like": "v#1", "offset": -1}, "offset must be at least 0"),
-        ({"like": "v#1", "min_score": math.nan}, "min_score must be a finite number"),
+        ({"like": "v#1", "min_score": math.nan}, "min_score must be a finite number or 'auto'"),
         ({"like": "v#1", "reduce": "median"}, "reduce must be mean or max"),
         ({"like": "v#1", "hybrid": True}, "hybrid needs text"),
     ],
