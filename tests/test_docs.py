@@ -164,3 +164,23 @@ def test_composed_search_works_as_the_page_says(tmp_path, photos, prices, monkey
     assert len(said) == 9 and said[0].startswith("24 added")
     assert [name.rpartition("/")[2][:4] for name in rows_of(said[4])] == ["blue"] * 3
     assert len(rows_of(said[6])) == 3 and "artemis" in said[7] and len(said[8].splitlines()) == 3
+
+
+def test_answers_are_shaped_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = run("answers.md")
+    said = {command: printed for command, printed in outputs.items() if command.startswith("quiver ")}
+
+    def ids(command):
+        return [line.split("\t")[2] for line in said[command].splitlines()]
+
+    assert said["quiver facets shop brand"].splitlines() == ["brand\titems", "a\t5", "b\t5"]
+    assert ids("quiver search shop --vector 1,0 -k 5 --order-by price") == ["v2", "v11", "v0", "v10", "v1"]
+    assert ids('quiver search shop --vector 1,0 -k 5 --order-by "price desc"') == ["v10", "v0", "v2", "v11", "v1"]
+    assert ids("quiver search shop --vector 1,0 -k 3 --deduplicate 0.996") == ["v0", "v10", "v30"]
+    assert len(said["quiver duplicates shop --threshold 0.996"].splitlines()) == 7
+    assert ids("quiver search shop --vector 1,1 -k 3 --unlike v70")[0] in ("v11", "v30")
+    assert "v90" in ids("quiver search shop --vector 1,0 -k 3 --diversity 0.7")
+    learned = next(printed for code, printed in outputs.items() if "circle" in code and code.startswith("import"))
+    assert "learned on 60 questions" in learned and learned.splitlines()[-1] == "0"
+    assert len(ids("quiver search circle --id g3-0 --min-score auto")) == 2

@@ -14,7 +14,9 @@ Tracks; all products of the split compete unless something else is said.
 * composed: a reference photograph with a change of its colour, gender or type (``change=``; ``any`` for all three in
   turn). Targets are all products that have the asked value and otherwise the reference's gender, type and colour,
   of these three; the reference does not compete. Texts are TEMPLATED, not written by people: "the same in red",
-  "the same for women", "the same as a skirt"; pictures and labels are real. References are drawn alike from those
+  "the same for women", "the same as a skirt"; pictures and labels are real. ``composed_varied`` and
+  ``composed_unseen`` are the same questions in other words (see ``quiver.paraphrases``): the first for training, the
+  second to measure what a training on the first never saw. References are drawn alike from those
   whose change has a target, then one of the values they can be asked for (``seed=``, ``queries=``).
 
 ``protocol=sampled`` is the 1 + 100 protocol of fashion matching (see ``_protocol``), on the tracks text and name:
@@ -39,6 +41,7 @@ from quiver.benchmarks.datasets._place import Home
 from quiver.benchmarks.datasets._protocol import sampled
 from quiver.benchmarks.datasets._read import Source, spec
 from quiver.errors import BadSpec
+from quiver.paraphrases import worded
 from quiver.task import Question, Task
 from quiver.types import Query
 
@@ -117,7 +120,7 @@ SINGULAR = {"Clutches": "clutch", "Dresses": "dress", "Scarves": "scarf", "Tshir
 
 def load(
     *,
-    track: Literal["text", "name", "image", "composed"] = "text",
+    track: Literal["text", "name", "image", "composed", "composed_varied", "composed_unseen"] = "text",
     split: Split = "test",
     change: Literal["colour", "gender", "type", "any"] = "colour",
     queries: int = 2_000,
@@ -146,16 +149,18 @@ def load(
         raise BadSpec(f"fashion_products: protocol=sampled is for the tracks text and name, not {track}")
     source = Source(HOME, folder, partial=partial)
     samples = _samples(source, split, partial=partial)
-    items, questions = _ask(source, samples, track, change, (queries, seed))
-    drawn = {"change": change, "queries": queries, "seed": seed} if track == "composed" else {}
+    base, _, wording = track.partition("_")
+    items, questions = _ask(source, samples, base, change, (queries, seed))
+    questions = [_worded(each, wording) for each in questions] if wording else questions
+    drawn = {"change": change, "queries": queries, "seed": seed} if base == "composed" else {}
     kind = {"protocol": protocol, "seed": seed} if protocol == "sampled" else {}
     task = source.task(
         spec("fashion_products", track=track, split=split, **drawn, **kind),
         items,
         questions,
-        measures=MEASURES[track],
+        measures=MEASURES[base],
         target="text" if track == "name" else "image",
-        protocol=PROTOCOL[track],
+        protocol=PROTOCOL[base],
     )
     task = finish(task, partial=partial)
     return sampled(task, kind="sub_category", product="name", seed=seed) if protocol == "sampled" else task
@@ -219,6 +224,11 @@ def _composed(samples: list[Sample], asked: Sequence[str], queries: int, seed: i
         )
         for each in drawn
     ]
+
+
+def _worded(question: Question, wording: str) -> Question:
+    text = worded(question.query.media["text"], wording, seed=question.id)
+    return replace(question, query=replace(question.query, media={**question.query.media, "text": text}))
 
 
 def wish(attribute: str, value: str) -> str:

@@ -180,6 +180,8 @@ def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, 
         "candidates": question.candidates,
         "depth": setup.depth,
         "recall": (setup.recall or None) if kind.scorer else None,
+        "diversity": asked.diversity if setup.diversity is None else setup.diversity,
+        "deduplicate": asked.deduplicate if setup.deduplicate is None else setup.deduplicate,
         "number": number,
     }
     kept = {each.name: getattr(asked, each.name) for each in fields(Query) if each.name not in chosen}

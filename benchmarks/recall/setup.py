@@ -1,7 +1,8 @@
 """Setups of a benchmark, read from a plan file; each is crossed with every encoder.
 
-A plan file is TOML or JSON and lists plans; a list in the place of ``index``, ``depth``, ``scorer``, ``recall``,
-``weights``, ``fuse``, ``blend`` or ``budget_ms`` expands into one plan per value, so that a grid is a few lines::
+A plan file is TOML or JSON and lists plans. A list in the place of ``index``, ``depth``, ``scorer``, ``recall``,
+``weights``, ``fuse``, ``blend``, ``budget_ms``, ``diversity`` or ``deduplicate`` expands into one plan per value, so that
+a grid is a few lines::
 
     [[plan]]
     index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]
@@ -61,6 +62,8 @@ class Setup:
         budget_ms: latency budget in milliseconds for a reranker; questions of a batch share the sum of theirs.
         blend: how a reranker without learned weights ranks its candidates: ``alone``, or ``safe``, as a search that
             names no scorer does: it counts as far as it agrees with recall.
+        diversity: share of diversity in the order of the hits (MMR), as in a search; None for none.
+        deduplicate: fold near-duplicates from this cosine similarity, as in a search; None for never.
 
     Raises:
         BadSpec: unknown index or query key, a depth or budget that is not positive, an invalid weight, or two options
@@ -78,6 +81,8 @@ class Setup:
     fuse: str = ""
     budget_ms: float | None = None
     blend: str = ALONE
+    diversity: float | None = None
+    deduplicate: float | None = None
 
     def __post_init__(self) -> None:
         kind, _ = registry.split(self.index)
@@ -90,6 +95,7 @@ class Setup:
         if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
             raise BadSpec(f"plan: budget_ms must be a positive number, not {self.budget_ms}")
         self._check_blend()
+        self._check_shares()
         if self.recall and self.scorer == NONE:
             raise BadSpec(f"plan: recall={self.recall} needs a scorer, but scorer=none: drop one of them")
         if self.spaces and self.recall not in ("", ROUTES):
@@ -99,6 +105,12 @@ class Setup:
                 raise BadSpec(
                     f"plan: a weight is key=number, at least 0, key among {', '.join(KEYS)}; not {key}={weight:g}"
                 )
+
+    def _check_shares(self) -> None:
+        for name in ("diversity", "deduplicate"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
+                raise BadSpec(f"plan: {name} must be from 0 to 1, not {value}")
 
     def _check_blend(self) -> None:
         if self.fuse and (self.kind == "exact" and self.recall != ROUTES):
@@ -129,6 +141,8 @@ class Setup:
         parts += [f"weights {','.join(f'{key}={weight:g}' for key, weight in self.weights)}"] if self.weights else []
         parts += [f"fused as on {self.fuse}"] if self.fuse else []
         parts += [f"blend {self.blend}"] if self.blend != ALONE else []
+        parts += [f"diversity {self.diversity:g}"] if self.diversity is not None else []
+        parts += [f"deduplicate {self.deduplicate:g}"] if self.deduplicate is not None else []
         parts += [f"within {self.budget_ms:g} ms"] if self.budget_ms is not None else []
         return self.name or " ".join(parts + ([f"depth {self.depth}"] if self.depth else []))
 
@@ -170,14 +184,16 @@ def _expand(plan: Mapping[str, Any], path: Path) -> list[Setup]:
     words = {"index": "exact", "scorer": "", "recall": "", "weights": "", "fuse": "", "blend": ALONE}
     choices = [_many(plan.get(key, default), str, key, path) for key, default in words.items()]
     choices += [_many(plan.get("depth"), int, "depth", path), _many(plan.get("budget_ms"), float, "budget_ms", path)]
+    choices += [_many(plan.get(key), float, key, path) for key in ("diversity", "deduplicate")]
     spaces = tuple(_many(plan.get("spaces", []), str, "spaces", path))
     held = tuple(_many(plan.get("held", []), str, "held", path))
     setups = [
         Setup(
             index, spaces, held, depth,
             scorer=scorer, recall=recall, weights=_weights(weights, path), fuse=fuse, budget_ms=budget_ms, blend=blend,
+            diversity=diversity, deduplicate=deduplicate,
         )
-        for index, scorer, recall, weights, fuse, blend, depth, budget_ms in product(*choices)
+        for index, scorer, recall, weights, fuse, blend, depth, budget_ms, diversity, deduplicate in product(*choices)
     ]  # fmt: skip
     if not name:
         return setups

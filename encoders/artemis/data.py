@@ -19,7 +19,7 @@ from quiver.encoders._train import gathered
 from quiver.encoders._train.damage import Decoder, replaced
 from quiver.encoders.artemis.model import Batch
 from quiver.encoders.artemis.triplet import Triplets
-from quiver.encoders.artemis.word import Vocabulary
+from quiver.encoders.artemis.word import SPECIALS, Vocabulary
 from quiver.types import Floats, Rows
 
 
@@ -105,17 +105,23 @@ class Tokens:
     Attributes:
         vocabulary: of the model.
         wishes: of each question.
+        forget: share of words that are read as unknown where ``rng`` is given.
     """
 
     vocabulary: Vocabulary
     wishes: tuple[tuple[str, ...], ...]
+    forget: float = 0.0
     known: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
 
     def __call__(self, rows: Rows, rng: np.random.Generator | None = None) -> Tensor:
         """Return (B, L)."""
         ids = [self._ids(_shuffled(self.wishes[row], rng)) for row in rows]
         longest = max(map(len, ids))
-        return torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+        made = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+        if rng is None or not self.forget:
+            return made
+        lost = torch.from_numpy(rng.random(made.shape) < self.forget) & (made >= len(SPECIALS))
+        return made.masked_fill(lost, SPECIALS.index("<unk>"))
 
     def _ids(self, wishes: tuple[str, ...]) -> list[int]:
         if wishes not in self.known:

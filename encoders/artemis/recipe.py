@@ -26,6 +26,8 @@ class Towers:
         least: times a word must occur to be known.
         bert: folder or Hub name of an uncased BERT, or of Oscar, that composer=cirplant starts from, with its word
             pieces; it says model.dim, bert.heads and bert.inner itself. Empty starts from random weights.
+        forget: share of words that are read as unknown in training, so that unknown words disturb little later; 0
+            forgets none. For recurrent towers.
     """
 
     image: str = "torchvision:resnet50"
@@ -34,10 +36,13 @@ class Towers:
     glove: Path | None = None
     least: int = 1
     bert: str = ""
+    forget: float = 0.0
 
     def __post_init__(self) -> None:
         if self.least < 1:
             raise BadSpec("artemis needs towers.least of at least 1")
+        if not 0 <= self.forget < 1:
+            raise BadSpec(f"artemis needs towers.forget from 0 to below 1, not {self.forget:g}")
 
     @property
     def trains_backbone(self) -> bool:

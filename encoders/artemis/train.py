@@ -119,7 +119,8 @@ def _prepare(learn: Task, recipe: Recipe, out: Path) -> tuple[Lessons, Model]:
         print(f"{glove} has {found:,} of {len(config.words):,} words")
     folder = recipe.data.cache or out / "features"
     look = table or Pixels(triplets.pictures, Decoder(image.reader(config), Damage("image", folder)))
-    words = hear or (Tokens(Vocabulary.of(config), triplets.wishes) if recurrent else Silence())
+    tokens = Tokens(Vocabulary.of(config), triplets.wishes, recipe.towers.forget) if recurrent else Silence()
+    words = hear or tokens
     return Lessons(triplets, look, words, recipe.data.negatives == "known", recipe.data.in_set), model
 
 

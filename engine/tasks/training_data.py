@@ -20,6 +20,7 @@ from quiver import attribute_edits, registry
 from quiver.benchmarks import datasets
 from quiver.engine.tasks import own_files
 from quiver.errors import BadData, BadSpec
+from quiver.paraphrases import WORDINGS, Wording
 from quiver.task import Question, Task, check
 from quiver.types import KEYS, Item, Query, keys_of, strings
 
@@ -227,25 +228,28 @@ def _read(spec: str) -> tuple[str, dict[str, str]]:
 
 def _files(spec: str) -> Pair:
     path, options = _read(spec)
-    edits, queries = options.pop("edits", ""), options.pop("queries", "")
-    if queries and not edits:
-        raise BadSpec(f"--data {spec!r}: queries is the number of edits: give edits=COLUMN,... too")
-    items, notes = own_files.read(path, options, what="--data", more=("edits", "queries"))
+    edits, queries, wording = (options.pop(name, "") for name in ("edits", "queries", "wording"))
+    if (queries or wording) and not edits:
+        what = "queries is the number of edits" if queries else "wording is that of edits"
+        raise BadSpec(f"--data {spec!r}: {what}: give edits=COLUMN,... too")
+    if wording not in ("", *WORDINGS):
+        raise BadSpec(f"--data {spec!r}: wording must be one of {', '.join(WORDINGS)}, not {wording!r}")
+    items, notes = own_files.read(path, options, what="--data", more=("edits", "queries", "wording"))
     pair = _split(full_name(spec), items, notes=notes)
-    return _edit(pair, edits.split(","), queries) if edits else pair
+    return _edit(pair, edits.split(","), queries, typing.cast(Wording, wording or "plain")) if edits else pair
 
 
-def _edit(pair: Pair, attributes: Sequence[str], queries: str) -> Pair:
+def _edit(pair: Pair, attributes: Sequence[str], queries: str, wording: Wording) -> Pair:
     """Replace the questions of both parts by attribute edits."""
     count = int(queries) if queries.isdecimal() else attribute_edits.QUERIES
     if queries and not queries.isdecimal():
         raise BadSpec(f"queries must be a number, not {queries!r}")
     learn, validation = pair
-    learn = attribute_edits.edited(learn, attributes, queries=count)
+    learn = attribute_edits.edited(learn, attributes, queries=count, wording=wording)
     if not learn.questions:
         raise BadData(f"{learn.name}: no two training pictures differ in exactly one of {', '.join(attributes)}")
     if validation is not None:
-        validation = attribute_edits.edited(validation, attributes, queries=count)
+        validation = attribute_edits.edited(validation, attributes, queries=count, wording=wording)
         if not validation.questions:
             note = "no two validation pictures differ in exactly one of the edits: the last state is kept"
             return replace(learn, notes=(*learn.notes, note)), None

@@ -13,6 +13,7 @@ from itertools import chain, islice, zip_longest
 import numpy as np
 
 from quiver.errors import BadSpec
+from quiver.paraphrases import Wording, worded
 from quiver.task import Question, Task
 from quiver.types import Item, Query, strings
 
@@ -103,7 +104,7 @@ class Changes:
         return (attribute, *kept)
 
 
-def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> Task:
+def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES, wording: Wording = "plain") -> Task:
     """Generate questions that ask for a table's picture with one attribute changed.
 
     The right answers are all pictures with the new value and the reference's value in every other attribute; columns
@@ -113,6 +114,7 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
         task: items with an image, and attributes in their metadata; its own questions are not used.
         attributes: names of metadata columns, at least one.
         queries: number of questions to draw, attributes in turn.
+        wording: how texts are worded; see ``quiver.paraphrases``.
 
     Returns:
         The task, possibly without questions; its protocol and notes say that texts are TEMPLATED.
@@ -135,13 +137,14 @@ def edited(task: Task, attributes: Sequence[str], *, queries: int = QUERIES) -> 
         f"{task.protocol.partition(';')[0]}; TEMPLATED: a picture and the change of one of {told} to the pictures with "
         "the asked value and else equal in these; all items but the reference compete"
     )
+    protocol += "" if wording == "plain" else f"; wording {wording}"
     mute = sum("" in row.values() for row in rows)
     notes = [f"{len(drawn):,} questions with TEMPLATED texts, generated from the columns {told}"]
     notes += [f"{mute:,} pictures lack one of these values; they are neither references nor answers"] * (mute > 0)
     return replace(
         task,
         revision=hashlib.sha256(f"{task.revision} {protocol} {queries}".encode()).hexdigest(),
-        questions=[_question(shown, each, several=len(attributes) > 1) for each in drawn],
+        questions=[_question(shown, each, several=len(attributes) > 1, wording=wording) for each in drawn],
         measures=("Success@10", "Success@1", "Success@50"),
         target="image",
         protocol=protocol,
@@ -172,13 +175,13 @@ def _said(item: Item, name: str) -> str:
     return "" if value.lower() in UNKNOWN else value
 
 
-def _question(items: Sequence[Item], change: Change, *, several: bool) -> Question:
+def _question(items: Sequence[Item], change: Change, *, several: bool, wording: Wording) -> Question:
     reference = items[change.reference]
+    id = f"{reference.id} {change.attribute}={change.value}"
+    text = worded(phrase(change.attribute, change.value), wording, seed=id)
     return Question(
-        id=f"{reference.id} {change.attribute}={change.value}",
-        query=Query(
-            media={"image": reference.media["image"], "text": phrase(change.attribute, change.value)}, target="image"
-        ),
+        id=id,
+        query=Query(media={"image": reference.media["image"], "text": text}, target="image"),
         relevant={items[target].id: 1 for target in change.targets},
         exclude=(reference.id,),
         group=change.attribute if several else "",

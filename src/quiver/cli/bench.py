@@ -222,6 +222,37 @@ def caption(
         _print(*captioning.table(report), captioning.remarks(report))
 
 
+@bench.command()
+def composition(
+    dataset: Annotated[
+        str, typer.Argument(help="Data set spec of composed questions, such as 'fashion_products track=composed'.")
+    ],
+    encoder: Annotated[list[str], typer.Option(help="Encoder spec; may be repeated.")],
+    questions: Annotated[int | None, typer.Option(help="Use the first so many questions.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder that caches vectors between runs; default ~/.cache/quiver/bench.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+) -> None:
+    """Audit composed questions: picture alone, words alone, both, hard negatives, and other wordings."""
+    from quiver.benchmarks import datasets
+    from quiver.benchmarks.recall import composition as audits
+    from quiver.benchmarks.recall.outcome import Options
+    from quiver.files import write_text
+
+    task, options = datasets.load(dataset), Options(work=work, seed=seed)
+    found = [audits.audit(task, each, questions=questions, options=options) for each in encoder]
+    if markdown is not None:
+        write_text(markdown, audits.markdown(found))
+    if json:
+        show.write_json(audits.values(found))
+        return
+    for each in found:
+        _print(*each.table(), [f"{each.questions:,} questions, {each.encoder}", ""])
+
+
 @bench.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the data sets and whether they are on disk."""

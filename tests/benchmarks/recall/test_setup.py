@@ -28,6 +28,17 @@ def test_lists_stand_for_one_plan_each(tmp_path):
     assert read(path)[-1] == Setup(held=("image",), name="image")
 
 
+def test_answers_are_shaped_as_in_a_search(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text("[[plan]]\ndiversity = [0.3, 0.6]\ndeduplicate = 0.98\n")
+    assert [setup.label for setup in read(path)] == [
+        "exact diversity 0.3 deduplicate 0.98",
+        "exact diversity 0.6 deduplicate 0.98",
+    ]
+    with pytest.raises(BadSpec, match="diversity must be from 0 to 1, not 1"):
+        Setup(diversity=1.5)
+
+
 def test_ways_of_a_scorer_are_crossed_and_named(tmp_path):
     path = tmp_path / "plan.toml"
     path.write_text(
