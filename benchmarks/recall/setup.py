@@ -1,8 +1,8 @@
 """Setups of a benchmark, read from a plan file; each is crossed with every encoder.
 
 A plan file is TOML or JSON and lists plans. A list in the place of ``index``, ``depth``, ``scorer``, ``recall``,
-``weights``, ``fuse``, ``blend``, ``budget_ms``, ``diversity`` or ``deduplicate`` expands into one plan per value, so that
-a grid is a few lines::
+``weights``, ``fuse``, ``blend``, ``budget_ms``, ``diversity`` or ``deduplicate`` expands into one plan per value, so
+that a grid is a few lines::
 
     [[plan]]
     index = ["exact", "faiss factory=HNSW32 ef=32", "faiss factory=HNSW32 ef=128"]

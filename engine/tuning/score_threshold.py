@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from quiver.engine.core.sql import numbered
+from quiver.engine.core.sql import numbered, present
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.planning.query_kind import QueryKind, kind_of
@@ -92,7 +92,7 @@ def _check(queries: Sequence[Query], answers: Sequence[Sequence[str]], rate: flo
 def _with_provenance(found: ScoreThreshold, session: Session, kind: QueryKind, source: str) -> ScoreThreshold:
     """Return a threshold with the kind of query, and what it was learned from."""
     column = kind.column.stored
-    rows = session.resident(column).rows()
+    rows = session.table.rows(present(column.name))
     some = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
     ids = session.table.read(["id"], where=numbered(some.tolist()))
     names = dict(zip(ids["_rowid"].to_pylist(), ids["id"].to_pylist(), strict=True))
