@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from quiver.engine.core.column import Column
 from quiver.engine.core.sql import present
 from quiver.engine.execution.session import Session
 from quiver.engine.storage import groups
@@ -29,11 +30,11 @@ def own_questions(session: Session, *, by: str | None, target: str | None) -> tu
     """
     if target is not None and target not in KEYS:
         raise BadSpec(f"{option('target')} must be one of {', '.join(KEYS)}, not {target!r}")
-    column, wanted = by or "text", target or _first_medium(session, besides="text" if by is None else "")
+    column, vectors = by or "text", _vectors(session, target, besides="text" if by is None else "")
     if by is not None:
         groups.check(session.table, by)
-    media = ("before", "after") if wanted == "pair" else (wanted,)
-    found = session.table.read(["id", column], where=present(column, *media))
+    wanted = vectors.key
+    found = session.table.read(["id", column], where=present(column, vectors.name))
     alike: dict[object, list[str]] = defaultdict(list)
     for id, value in zip(found["id"].to_pylist(), found[column].to_pylist(), strict=True):
         alike[value].append(id)
@@ -48,17 +49,19 @@ def own_questions(session: Session, *, by: str | None, target: str | None) -> tu
     return [Query(like=(id,), target=wanted) for id, _ in drawn], answers, f"own items by {by}"
 
 
-def _first_medium(session: Session, *, besides: str) -> str:
-    """Return the medium of the first vectors.
+def _vectors(session: Session, target: str | None, *, besides: str) -> Column:
+    """Return the vectors to find: the default ones of the target, or of the first medium but one.
 
     Raises:
         BadSpec: there are none.
     """
-    keys = [column.key for column in session.graph.columns if column.key != besides]
-    if not keys:
+    graph = session.graph
+    keys = [target] if target is not None else [column.key for column in graph.columns if column.key != besides]
+    found = next((column for key in keys if (column := graph.default(key)) is not None), None)
+    if found is None:
         ask = either("`quiver threshold COLLECTION questions.csv`", "threshold(queries, answers)")
         raise BadSpec(
-            "a threshold needs questions: texts of items that have another medium too, a metadata column whose values"
-            f" items share ({option('by')}), or questions with answers ({ask})"
+            "a threshold needs questions: texts of items with vectors of another medium, a metadata column whose"
+            f" values items share ({option('by')}), or questions with answers ({ask})"
         )
-    return keys[0]
+    return found
