@@ -1,39 +1,49 @@
 """The composition audit: halves, what only both find, and wordings, by counts over known rankings."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from quiver.benchmarks.recall.composition import audit, markdown, values
 from quiver.benchmarks.recall.outcome import Options
+from quiver.benchmarks.recall.run import bench
+from quiver.benchmarks.recall.setup import Setup
 from quiver.cli import app
 from quiver.errors import BadSpec
+from quiver.types import Query
 
 
 def test_halves_and_wordings_are_measured_on_the_same_questions(shelf, tmp_path):
-    found = audit(shelf, "classic", questions=12, options=Options(work=tmp_path, progress=False))
-    assert found.questions == 12 and found.wordings is not None
-    assert found.wordings.names[0].startswith("the same ") and len(found.wordings.recall) == 4
-    assert found.wordings.recall[0] == found.both
-    assert found.wordings.swing == max(found.wordings.recall) - min(found.wordings.recall)
-    # A question is answered by both alone, or by both and a half, or lost: what is answered at all adds up.
-    assert found.composed <= found.both and found.lost <= max(found.picture + found.words, found.both)
-    assert (
-        found.both - found.composed + found.lost == pytest.approx((found.both - found.composed) + found.lost)
-        and 0 <= found.lured <= 1
-    )
-    assert found.how["picture"] == "the other input is left out"
-    (told,) = values([found])
-    assert json.loads(json.dumps(told))["wordings"]["recall"] == list(found.wordings.recall)
+    options = Options(work=tmp_path, progress=False, baselines=False, measures=("Success@10",))
+    found = audit(shelf, "classic", questions=12, options=options)
+    assert found.questions == 12 and found.how["picture"] == "the other input is left out"
+    task = replace(shelf, questions=shelf.questions[:12])
+    setups = (Setup(), Setup(held=("image",)), Setup(held=("text",)))
+    both, picture, words = (each.scores.values["Success@10"] > 0 for each in bench(
+        task, "classic", setups=setups, options=options
+    ).outcomes)  # fmt: skip
+    assert (found.both, found.picture, found.words) == (both.mean(), picture.mean(), words.mean())
+    assert found.composed == (both & ~picture & ~words).mean() and found.lost == (~both & (picture | words)).mean()
+    assert 0 <= found.lured <= 1
+
+
+def test_wordings_are_compared_question_by_question(shelf, tmp_path):
+    found = audit(shelf, "classic", questions=6, options=Options(work=tmp_path, progress=False))
+    told = found.wordings
+    assert told.names[0].startswith("the same ") and len(told.recall) == 4 and told.recall[0] == found.both
+    assert told.swing == max(told.recall) - min(told.recall) and told.unstable >= told.swing - 1e-9
+    assert 0 <= told.kept <= 1
+    (values_,) = values([found])
+    assert json.loads(json.dumps(values_))["wordings"]["recall"] == list(told.recall)
     assert "| picture alone |" in markdown([found]) and "swing" in markdown([found])
+    human = [Query({**each.query.media, "text": "is shinier"}, target="image") for each in shelf.questions[:3]]
+    asked = [replace(each, query=query) for each, query in zip(shelf.questions, human, strict=False)]
+    assert audit(replace(shelf, questions=asked), "classic", options=Options(work=tmp_path)).wordings is None
 
 
 def test_a_task_without_composed_questions_is_refused(shelf, tmp_path):
-    from dataclasses import replace
-
-    from quiver.types import Query
-
     bare = [replace(each, query=Query({"text": "red"}, target="image")) for each in shelf.questions]
     with pytest.raises(BadSpec, match="no questions with an image and a text"):
         audit(replace(shelf, questions=bare), "classic", options=Options(work=tmp_path, progress=False))
