@@ -40,14 +40,18 @@ def sent(query: Query) -> Sent:
     words: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
         value = getattr(query, name, None)
-        if name in ("media", "vectors", "params", "where") or value == default:
+        if name in ("media", "unlike_media", "vectors", "params", "where") or value == default:
             continue
         words[name] = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
     if "text" in query.media:
         words["text"] = query.media["text"]
+    if "text" in query.unlike_media:
+        words["unlike_text"] = query.unlike_media["text"]
+    if files := sorted(set(query.unlike_media) - {"text"}):
+        raise BadSpec(f"unlike_{files[0]} is not sent to a server: give unlike (ids of stored items) or unlike_text")
     words |= _condition(query) | _vectors(query)
-    files = [(name, *_file(value, name)) for name in MEDIA if name != "text" for value in values_of(query.media, name)]
-    return Sent({name: value for name, value in words.items() if value not in ({}, [], None)}, files)
+    parts = [(name, *_file(value, name)) for name in MEDIA if name != "text" for value in values_of(query.media, name)]
+    return Sent({name: value for name, value in words.items() if value not in ({}, [], None)}, parts)
 
 
 def _condition(query: Query) -> dict[str, Any]:

@@ -109,7 +109,9 @@ def result_of(told: Mapping[str, Any], base: str) -> Result:
 def _hit(told: Mapping[str, Any], base: str, types: Mapping[str, str]) -> Hit:
     media = _media(told["media"], base)
     uri = next((value for name, value in media.items() if name != "text"), None)
-    return Hit(told["id"], told["score"], uri, _meta(told["meta"], types), told.get("trace", {}), media)
+    folded = {"deduplicate": {"folded": told["folded"]}} if told.get("folded") else {}
+    trace = told.get("trace") or folded
+    return Hit(told["id"], told["score"], uri, _meta(told["meta"], types), trace, media)
 
 
 def item_of(told: Mapping[str, Any], base: str, types: Mapping[str, str]) -> Item:

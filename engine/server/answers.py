@@ -94,6 +94,8 @@ class Answers:
                 chosen = asked.meta or ()
                 meta = {name: meta[name] for name in chosen if name in meta}
             found = {"id": hit.id, "score": float(hit.score), "uri": uri, "meta": values(meta), "media": media}
+            if hit.folded:
+                found["folded"] = hit.folded
             if asked.trace:
                 found["trace"] = plain(hit.trace)
             yield found

@@ -14,7 +14,7 @@ from quiver.engine.server.problems import Problem
 from quiver.engine.server.settings import Limits
 from quiver.errors import BadSpec
 from quiver.keywords import KEYWORDS, query_of
-from quiver.types import MEDIA, OLD_NAMES, Query, values_of
+from quiver.types import MEDIA, NEGATIVES, OLD_NAMES, Query, values_of
 from quiver.wording import unknown
 
 #: Media that a client sends as files.
@@ -129,6 +129,14 @@ def _check_media(words: Mapping[str, Any]) -> None:
                 " the service opens no path and no address",
                 kind="file-needed",
             )
+    for word, name in NEGATIVES.items():
+        if name != "text" and words.get(word) is not None:
+            raise Problem(
+                422,
+                f"{word} takes a file, and the service takes no files as negative examples: give unlike (ids of stored"
+                " items) or unlike_text",
+                kind="file-needed",
+            )
 
 
 def _check_names(words: Mapping[str, Any]) -> None:
@@ -159,8 +167,9 @@ def _check_limits(query: Query, limits: Limits) -> None:
     Raises:
         Problem: it does; the document has the name of the argument and the limit.
     """
-    texts = values_of(query.media, "text")
+    texts = (*values_of(query.media, "text"), *values_of(query.unlike_media, "text"))
     many = sum(len(values_of(query.media, name)) for name in MEDIA) + len(query.examples)
+    many += sum(len(values_of(query.unlike_media, name)) for name in MEDIA)
     many += sum(1 if np.ndim(each) < 2 else len(each) for each in query.vectors.values())
     listed = max(len(query.exclude), len(query.candidates or ()), len(query.spaces))
     for name, value, most in (

@@ -15,11 +15,13 @@ _FLAG = {"type": "boolean"}
 _VECTOR = {"type": "array", "items": _NUMBER}
 #: Type of each word of a query.
 _TYPES: dict[str, Any] = {
-    "text": _TEXTS, "like": _TEXTS, "unlike": _TEXTS, "vector": _VECTOR,
+    "text": _TEXTS, "like": _TEXTS, "unlike": _TEXTS, "unlike_text": _TEXTS, "vector": _VECTOR,
     "vectors": {"type": "object", "additionalProperties": _VECTOR},
     "target": {"type": "string", "enum": list(KEYS)},
     "k": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
-    "offset": _WHOLE, "min_score": _NUMBER, "where": _TEXT,
+    "offset": _WHOLE, "min_score": {"anyOf": [_NUMBER, {"enum": ["auto"]}]}, "where": _TEXT, "order_by": _TEXT,
+    "deduplicate": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    "diversity": {"type": "number", "minimum": 0, "maximum": 1},
     "params": {"anyOf": [{"type": "object"}, {"type": "array"}]},
     "group_by": _TEXT, "group_size": {"type": "integer", "minimum": 1, "default": 1}, "exclude": _TEXTS,
     "candidates": _TEXTS, "spaces": _LIST, "fuse": _FLAG,
@@ -29,6 +31,7 @@ _TYPES: dict[str, Any] = {
 }  # fmt: skip
 _SAID = {
     "text": "Words to search for, or several.",
+    "unlike_text": "Negative examples: a text to move away from, or several.",
     "meta": "Whether hits have metadata: true, false, or the columns that they have.",
     "explain": "`plan` returns the plan without searching; `analyze` returns it with rows and milliseconds.",
     "trace": "Whether hits say what each stage gave them.",

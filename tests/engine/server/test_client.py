@@ -40,6 +40,7 @@ QUERIES = [
     {"text": "green thing", "where": "price > ? AND colour IN ('green', 'red')", "params": [3], "k": 4},
     {"like": "photos/red0.png", "where": "colour = :c", "params": {"c": "blue"}, "offset": 2, "min_score": 0.1},
     {"like": "photos/blue1.png", "group_by": "colour", "group_size": 2, "k": 3},
+    {"like": "photos/blue1.png", "order_by": "price desc", "deduplicate": 0.99, "diversity": 0.4, "k": 3},
     {
         "like": "photos/blue1.png",
         "exclude": ["photos/blue2.png"],

@@ -31,6 +31,8 @@ def ask(client, query, status=200, **options):
         {"like": "photos/blue1.png", "group_by": "colour", "group_size": 2, "k": 2},
         {"like": "photos/blue1.png", "exclude": ["photos/blue2.png"], "min_score": 0.2, "k": 24},
         {"like": "photos/red0.png", "candidates": ["photos/green1.png", "photos/blue1.png"]},
+        {"like": "photos/red0.png", "order_by": "price desc", "k": 4},
+        {"like": "photos/red0.png", "deduplicate": 0.9, "diversity": 0.5, "k": 4},
     ],
 )
 def test_a_search_finds_what_the_library_finds(served, words):
@@ -116,6 +118,11 @@ def test_metadata_are_chosen_and_an_empty_answer_says_why(served):
         ({"text": "x", "explain": True}, "explain is false, 'plan' or 'analyze'"),
         ({"text": "x", "meta": "price"}, "meta is true, false, or a list"),
         ({"like": "photos/red0.png", "target": "smell"}, "target must be one of"),
+        ({"like": "photos/red0.png", "unlike_image": "/etc/passwd"}, "takes no files as negative examples"),
+        ({"like": "photos/red0.png", "unlike_video": ["a.mp4"]}, "takes no files as negative examples"),
+        ({"like": "photos/red0.png", "min_score": "soon"}, "must be a finite number or 'auto'"),
+        ({"like": "photos/red0.png", "min_score": "auto"}, "no threshold is learned for like"),
+        ({"like": "photos/red0.png", "order_by": "prize"}, "no metadata column 'prize' to sort by"),
     ],
 )
 def test_a_bad_query_is_one_line_that_teaches(client, query, said):
