@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from quiver.engine.execution.results import Results
+from quiver.engine.serving.answer import explain
 from quiver.engine.serving.searcher import Searcher
 from quiver.engine.statistics.score_thresholds import ScoreThreshold
 from quiver.engine.statistics.scorer_recall import Measured
@@ -110,13 +112,14 @@ class Learning(ABC):
         if queries is not None and (by is not None or target is not None):
             raise BadSpec("by and target choose the collection's own questions: leave them out, or leave out queries")
         session, told = self._searcher.session(), source or "the user"
+        plan = partial(explain, session)
         if queries is None or answers is None:
             queries, answers, own = own_questions(session, by=by, target=target)
             told = source or own
         right = [list(strings(each, "answers")) for each in answers]
         try:
             return learn_threshold(
-                session, self.search_batch, queries, right, rate=rate, confidence=confidence, source=told
+                session, self.search_batch, plan, queries, right, rate=rate, confidence=confidence, source=told
             )
         finally:
             self._searcher.renew()

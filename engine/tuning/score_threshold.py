@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 import numpy as np
 
 from quiver.engine.core.sql import numbered, present
+from quiver.engine.execution.plan import Plan
 from quiver.engine.execution.results import Results
 from quiver.engine.execution.session import Session
 from quiver.engine.planning.query_kind import QueryKind, kind_of
-from quiver.engine.serving.answer import explain
 from quiver.engine.statistics import score_thresholds
 from quiver.engine.statistics.score_thresholds import SAMPLE, ScoreThreshold, least_questions
 from quiver.errors import BadData, BadSpec
@@ -32,6 +32,7 @@ _LOWEST = -np.finfo(np.float32).max.item()
 def learn_threshold(
     session: Session,
     search: Callable[[Sequence[Query]], Results],
+    explain: Callable[[Query], Plan],
     queries: Sequence[Query],
     answers: Sequence[Sequence[str]],
     *,
@@ -44,6 +45,7 @@ def learn_threshold(
     Args:
         session: the collection.
         search: answers a batch of queries.
+        explain: plans a query.
         queries: questions of one kind.
         answers: ids of all right answers of each; an item that is right but not listed makes the threshold too high.
         rate: wanted share of questions without an answer that still have a hit, above 0 and below 1.
@@ -56,7 +58,7 @@ def learn_threshold(
     """
     _check(queries, answers, rate, confidence)
     asked = [replace(query, k=1, offset=0, min_score=_LOWEST) for query in queries]
-    kind = kind_of(asked[0], explain(session, asked[0]).stages)
+    kind = kind_of(asked[0], explain(asked[0]).stages)
     without = [replace(query, exclude=(*query.exclude, *own)) for query, own in zip(asked, answers, strict=True)]
     within = [replace(query, candidates=tuple(own)) for query, own in zip(asked, answers, strict=True)]
     absent, present = (
