@@ -27,9 +27,15 @@ folder, pictures = Path(sys.argv[1]), sorted(map(str, Path(sys.argv[2]).iterdir(
 dist.init_process_group("gloo")
 own = {"features": [], "patches": []}
 block, compute = feature._block, patch._Kept._compute
-feature._block = lambda source, spec, refs, path: (own["features"].extend(refs), block(source, spec, refs, path))[1]
-patch._Kept._compute = lambda kept, number: (own["patches"].append(number), compute(kept, number))[1]
-dist.barrier()
+
+def noted(kind, what, found):
+    if not own[kind]:
+        dist.barrier()  # each rank does a piece before either does a second: a slow one is not left without work
+    own[kind].extend(what)
+    return found
+
+feature._block = lambda source, spec, refs, path: noted("features", refs, block(source, spec, refs, path))
+patch._Kept._compute = lambda kept, number: noted("patches", [number], compute(kept, number))
 rows, mask = extract("classic", "image", pictures, cache=folder / "features")
 dist.barrier()
 source = patch.open(patch.Extractor(features="pixels", side=2, rows=4, columns=4))
