@@ -55,6 +55,9 @@ for name, each in (("full", full), ("own", own)):
         dist.all_reduce(gradient), dist.all_reduce(value)
     found[name] = {"loss": value.item(), "gradient": gradient.tolist()}
 found["rows"] = gathered(torch.tensor([[rank]])).tolist()
+passes = Loop(epochs=3, batch=int(sys.argv[2]) // 2, rate=0.05, device="cpu")  # two steps an epoch, on all ranks
+found["steps"] = fit(model, loss, fetch=lambda rows, rng: data[rows], count=8, out=Path(sys.argv[1]), loop=passes,
+                     phase="passes").step
 print("FOUND" + json.dumps(found))
 leave()
 """
@@ -83,7 +86,7 @@ def runs(tmp_path_factory):
     program = folder / "program.py"
     program.write_text(PROGRAM)
     running = [*start(program, folder / "one", 1), *start(program, folder / "two", 2)]
-    ended = [each.communicate(timeout=120) for each in running]
+    ended = [each.communicate(timeout=600) for each in running]
     assert [each.returncode for each in running] == [0, 0, 0], "\n".join(err for _, err in ended)
     one, *two = (json.loads(out.partition("FOUND")[2]) for out, _ in ended)
     return one, two, folder
@@ -106,11 +109,16 @@ def test_two_ranks_train_as_one_with_the_joined_batch(runs):
     assert two[0]["weight"] == two[1]["weight"]
 
 
+def test_epochs_are_passes_over_the_training_set_however_many_ranks_share_it(runs):
+    one, two, _ = runs
+    assert [run["steps"] for run in (one, *two)] == [6, 6, 6]
+
+
 def test_rows_are_joined_in_the_order_of_ranks_and_the_first_alone_writes(runs):
     _, two, folder = runs
     assert [rank["rows"] for rank in two] == [[[0], [1]], [[0], [1]]]
     logged = [json.loads(line) for line in (folder / "two/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in logged if line["kind"] == "train"] == [2, 4, 6]
+    assert [line["step"] for line in logged if line["kind"] == "train" and not line["phase"]] == [2, 4, 6]
 
 
 def test_one_rank_keeps_its_rows_as_they_are():
