@@ -62,7 +62,10 @@ CASES: tuple[Case, ...] = (
     Case(
         model="artemis", preset="cirplant", task="composed",
         weights={"towers.image": _NET.format("resnet152"), "towers.bert": "{bert}"},
-        small={**_FEW, "towers.image": _NET.format("resnet18") + " size=32", "bert.layers": 2, "bert.length": 16},
+        small={
+            **_FEW, "towers.image": _NET.format("resnet18") + " size=32", "model.bert.layers": 2,
+            "model.bert.length": 16,
+        },
     ),
     Case(
         model="artemis", preset="cpu", task="composed",
@@ -115,7 +118,7 @@ CASES: tuple[Case, ...] = (
     Case(
         model="clip4idc", preset="cpu", task="pairs",
         weights={"image": "tokens:" + _NET.format("mobilenetv2_100"), "caption.steps": 10},
-        small={**_FEW, "caption.batch": 4},
+        small={**_FEW, "caption.batch": 4, "grid.size": 64, "grid.rows": 2, "grid.columns": 2},
     ),
     Case(model="clip4idc", preset="tiny", task="pairs", weights={"caption.steps": 10}),
     Case(model="map_ivr", preset="paper", task="stills", small={**_FEW, "model.hidden": 64, "model.dim": 32}),

@@ -25,7 +25,7 @@ class Towers:
         glove: a GloVe text file that word vectors start from, as wide as model.embedding; none for random ones.
         least: times a word must occur to be known.
         bert: folder or Hub name of an uncased BERT, or of Oscar, that composer=cirplant starts from, with its word
-            pieces; it says model.dim, bert.heads and bert.inner itself. Empty starts from random weights.
+            pieces; it says model.dim, model.bert.heads and model.bert.inner itself. Empty starts from random weights.
         forget: share of words that are read as unknown in training, so that unknown words disturb little later; 0
             forgets none. For recurrent towers.
     """
@@ -135,9 +135,7 @@ class Recipe:
         self.loop.check_steps()
         _ = self.config(image_width=1, text_width=1, words=("word",))  # which checks that all go together
         if self.towers.bert and self.model.composer != "cirplant":
-            raise BadSpec(
-                f"towers.bert is what composer=cirplant starts from; composer={self.model.composer} has no BERT"
-            )
+            raise BadSpec(f"towers.bert is for model.composer=cirplant; {self.model.composer} has no BERT")
         if self.data.in_set not in ("none", "positives", "both"):
             raise BadSpec(f"data.in_set must be none, positives or both, not {self.data.in_set!r}")
         if self.data.in_set != "none" and self.model.objective != "triplet":

@@ -108,6 +108,35 @@ def fashionbert(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
     return f"checkpoint='{folder}/fashionbert'"
 
 
+def oscar(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
+    import hashlib
+
+    import torch
+
+    from quiver.encoders._pieces import Pieces
+    from quiver.encoders.fashionbert.oscar import Config, Oscar
+    from quiver.encoders.oscar import save_regions
+
+    pieces = Pieces.train(["a ball in the grass, and a red one", f"number {seed}"], size=90)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Oscar(replace(Config.tiny(), vocabulary=len(pieces)))
+    model.pieces = pieces
+    model.save_pretrained(folder / "oscar")
+    (folder / "regions").mkdir()
+    for number, picture in enumerate([*sources("image"), blank("image")]):
+        rng = np.random.default_rng(number)
+        name = hashlib.sha256(picture.tobytes()).hexdigest()
+        save_regions(
+            folder / "regions" / f"{name}.npz",
+            features=rng.normal(size=(2 + number, 16)),
+            boxes=np.sort(rng.uniform(0, 32, (2 + number, 2, 2)), axis=1).reshape(-1, 4),
+            size=(32, 32),
+            tags=["ball", "grass"][: number + 1],
+        )
+    return f"checkpoint='{folder}/oscar' regions='{folder}/regions' most=4"
+
+
 def cross_encoder(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
     import transformers
 
@@ -225,6 +254,7 @@ CASES: dict[str, Build] = {
     "clip4idc of features": clip4idc("features"),
     "clip4idc that tells": clip4idc("features", tells=True),
     "fashionbert": fashionbert,
+    "oscar": oscar,
     "cross_encoder": cross_encoder,
     "two_tower of words": two_tower("words"),
     "two_tower of words and features": two_tower("words + classic dim=64"),

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from quiver.errors import BadMedia
 from quiver.media import audio
 from quiver.media.audio import AudioReader, Samples
-from quiver.media.container import CUED, is_indexed, open_container
+from quiver.media.container import CUED, check_length, is_indexed, open_container
 from quiver.media.fetch import Buffer, content, decoding
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
     from soundfile import SoundFile
+
+#: Microseconds before the end of a film from which its packets are read, to see that it is whole.
+_NEAR = 2_000_000
 
 #: Given the samples of a sound, returns where its parts begin, ascending.
 Places = Callable[[int], Sequence[int]]
@@ -109,6 +113,17 @@ def _check_end(sound: "SoundFile") -> None:
         raise BadMedia(f"is truncated: it has not all of its {sound.frames} samples")
 
 
+def _end(container: "InputContainer") -> float:
+    """Return the seconds at which the last packet of a container ends, by those near its end."""
+    container.seek(max(0, (container.duration or 0) - _NEAR))
+    ends = [
+        float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        for packet in container.demux()
+        if packet.size and packet.pts is not None
+    ]
+    return max(ends, default=0.0)
+
+
 def _length(opened: str | Buffer) -> tuple[float, bool]:
     """Return the seconds of the first sound track, and whether its container can be skipped through."""
     with open_container(opened) as container:
@@ -118,5 +133,6 @@ def _length(opened: str | Buffer) -> tuple[float, bool]:
         if is_indexed(container, stream) and stream.duration:
             return float(stream.duration * (stream.time_base or 1)), True
         if container.format.name == CUED and container.duration:
+            check_length(container, _end(container))
             return container.duration / 1e6, True
         return audio.packet_seconds(container), False

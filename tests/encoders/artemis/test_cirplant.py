@@ -61,7 +61,13 @@ def sets(shelf):
 
 
 def settings(bert, **changes):
-    small = {"towers.image": "classic", "towers.bert": str(bert), "bert.layers": 2, "bert.length": 16, "device": "cpu"}
+    small = {
+        "towers.image": "classic",
+        "towers.bert": str(bert),
+        "model.bert.layers": 2,
+        "model.bert.length": 16,
+        "device": "cpu",
+    }
     small |= {"steps": 3, "batch": 8, "validations": 1, "precision": "fp32"}
     return changed(train.PRESETS["cirplant"], small | changes)
 
@@ -85,7 +91,7 @@ def test_it_reads_words_and_computes_as_the_bert_it_starts_from(bert, tmp_path, 
     if form == "tokenizer.json":
         BertTokenizerFast(str(bert / "vocab.txt")).save_pretrained(folder)
         (folder / "vocab.txt").unlink(missing_ok=True)
-    config = start.sized(Config.tiny("cirplant", bert=Bert(layers=3, length=16, dropout=0.0)), folder)
+    config = start.sized(Config.tiny("cirplant", bert=Bert(layers=3, heads=2, length=16, dropout=0.0)), folder)
     assert (config.dim, config.bert.heads, config.bert.inner, config.pieces) == (32, 4, 48, True)
     model = Model(config).eval()
     start.fill(model, folder)
@@ -115,7 +121,9 @@ def test_of_oscar_the_layer_of_regions_is_taken_too(bert, tmp_path):
     for name in ("config.json", "vocab.txt"):
         (tmp_path / name).write_bytes((bert / name).read_bytes())
     torch.save(state, tmp_path / "pytorch_model.bin")  # as Oscar is published
-    config = start.sized(Config.tiny("cirplant", image=f"features:{FEATURES}", bert=Bert(layers=2, length=9)), tmp_path)
+    config = start.sized(
+        Config.tiny("cirplant", image=f"features:{FEATURES}", bert=Bert(layers=2, heads=2, length=9)), tmp_path
+    )
     model = Model(config)
     start.fill(model, tmp_path)
     assert torch.equal(model.image.project.weight, state["bert.img_embedding.weight"][:, :FEATURES])
@@ -127,8 +135,8 @@ def test_of_oscar_the_layer_of_regions_is_taken_too(bert, tmp_path):
 @pytest.mark.parametrize(
     ("harm", "error", "says"),
     [
-        ({"bert.layers": 9}, BadSpec, r"model.bert.layers=9: the BERT of .* has 3"),
-        ({"bert.length": 99}, BadSpec, r"model.bert.length=99: the BERT of .* has 24"),
+        ({"model.bert.layers": 9}, BadSpec, r"model.bert.layers=9: the BERT of .* has 3"),
+        ({"model.bert.length": 99}, BadSpec, r"model.bert.length=99: the BERT of .* has 24"),
         ({"towers.bert": "absent"}, MissingWeights, "absent"),
     ],
 )

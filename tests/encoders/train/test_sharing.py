@@ -73,7 +73,7 @@ def test_two_ranks_extract_disjoint_parts_and_end_with_equal_features(tmp_path, 
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=120) for process in ranks]
+    said = [process.communicate(timeout=600) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], said
     own = [json.loads(out.partition("OWN")[2]) for out, _ in said]
     for kind, count in (("features", 24), ("patches", 8)):

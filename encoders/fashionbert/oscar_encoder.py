@@ -1,0 +1,351 @@
+"""Oscar as an encoder: what its matcher reads of pictures and texts, stored with items.
+
+Neither column is to be searched. A picture's holds its regions as they enter BERT, which is all of them that does not
+depend on a text, then how many they are, then the pieces of its tags; a text's holds its pieces.
+Shapes: n items, R regions, F features of a region with its box terms, H width of a token, L pieces of the longest text.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from quiver.encoders import _fingerprint
+from quiver.encoders._pieces import Pieces
+from quiver.encoders._tower import chunks
+from quiver.encoders.fashionbert import bert
+from quiver.encoders.fashionbert.encoder import Precision, fast_bf16
+from quiver.encoders.fashionbert.oscar import Config, Oscar, box_terms
+from quiver.errors import BadMedia, BadSpec, MissingWeights, SpaceMismatch
+from quiver.media import TextReader, locate
+from quiver.protocols import Held, Reader, Scorer, ScorerInput
+from quiver.types import Floats, Probe, Space
+
+#: Pairs that are read together.
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a detector found in a picture: regions (R, F) float32 with their box terms, and the names in words."""
+
+    regions: Floats
+    tags: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegionReader:
+    """Finds the regions of a picture by the name of its file; of bytes or pixels, by their SHA-256.
+
+    Attributes:
+        folder: of the files of regions.
+        most: R at most.
+        feature: F.
+    """
+
+    folder: Path
+    most: int
+    feature: int
+
+    def __call__(self, source: Any) -> Found:
+        """Return the regions of a picture.
+
+        Raises:
+            BadMedia: there are no regions of it, or they are not what they should be.
+        """
+        names = _names(source)
+        places = [self.folder / f"{name}.npz" for name in names]
+        place = next((each for each in places if each.is_file()), None)
+        if place is None:
+            raise BadMedia(
+                f"{names[0]}: there are no regions of it: {places[0]} is missing (see quiver.encoders.oscar)"
+            )
+        try:
+            with np.load(place, allow_pickle=False) as held:
+                features, tags = np.asarray(held["features"], np.float32), [str(tag) for tag in held["tags"]]
+                boxes, size = np.asarray(held["boxes"], np.float32), [float(side) for side in held["size"]]
+                regions = np.concatenate([features, box_terms(boxes, width=size[0], height=size[1])], axis=1)
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise BadMedia(f"{place} holds no regions with features, boxes, size and tags: {error}") from error
+        if not len(regions) or regions.shape[1] != self.feature or not np.isfinite(regions).all():
+            raise BadMedia(
+                f"{place} has regions {features.shape}: at least one is wanted, of {self.feature - 6} finite features"
+            )
+        return Found(regions[: self.most], " ".join(tags))
+
+
+def _names(source: Any) -> list[str]:
+    """Return the names that a picture's file of regions may have, without the ending."""
+    if isinstance(source, str | Path):
+        path = Path(locate(str(source))[0])
+        return [path.name, path.stem]
+    if isinstance(source, np.ndarray):
+        return [hashlib.sha256(np.ascontiguousarray(source).tobytes()).hexdigest()]
+    return [hashlib.sha256(source).hexdigest()]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """An encoder of pictures and texts into the columns that Oscar reads.
+
+    Attributes:
+        model: in eval mode.
+        read: finds the regions of a picture.
+        pieces: cuts texts and tags.
+        columns: the space of each key.
+        scorers: one for each direction.
+    """
+
+    model: Oscar
+    read: RegionReader
+    pieces: Pieces
+    columns: Mapping[str, Space]
+    scorers: tuple[Scorer, ...] = field(default=())
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Texts and pictures."""
+        return ("text", "image")
+
+    def spaces(self, key: str) -> tuple[Space, ...]:
+        """Return the space of a key; () for a foreign key."""
+        return (self.columns[key],) if key in self.columns else ()
+
+    @property
+    def features(self) -> tuple[Space, ...]:
+        """All of its spaces: only the matcher makes sense of them."""
+        return tuple(self.columns.values())
+
+    def reader(self, key: str) -> Reader:
+        """Return the decoder of one key."""
+        self._check(key)
+        return TextReader() if key == "text" else self.read
+
+    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
+        """Return (n, R H + 1 + L) float32 of pictures, or (n, L) float32 of texts: ids, the rest padding.
+
+        Raises:
+            BadSpec: the key is foreign.
+            SpaceMismatch: the space is not the key's.
+        """
+        self._check(key)
+        if space != self.columns[key]:
+            raise SpaceMismatch(f"{self.columns[key]} does not embed into {space}")
+        if not len(batch):
+            return np.empty((0, space.dim), np.float32)
+        longest = self.model.config.max_text
+        if key == "text":
+            return self._ids(self.pieces.split(batch), longest)
+        regions = np.concatenate([self._embedded(part) for part in chunks(batch, AT_ONCE)])
+        counts = np.array([[len(each.regions)] for each in batch], np.float32)
+        return np.concatenate(
+            [regions, counts, self._ids(self.pieces.split([each.tags for each in batch]), longest)], 1
+        )
+
+    def _ids(self, rows: Sequence[Sequence[int]], longest: int) -> Floats:
+        out = np.full((len(rows), longest), self.model.config.pad, np.float32)
+        for row, ids in zip(out, rows, strict=True):
+            row[: min(len(ids), longest)] = ids[:longest]
+        return out
+
+    def _embedded(self, batch: Sequence[Found]) -> Floats:
+        """Return (n, R H) of regions, zeros where a picture has fewer."""
+        out = np.zeros((len(batch), self.read.most, self.model.config.hidden), np.float32)
+        place = self.model.pooler.weight.device
+        with torch.inference_mode():
+            for row, each in zip(out, batch, strict=True):
+                # In fp32 whatever the precision of scoring, so that columns do not depend on it.
+                given = torch.from_numpy(each.regions)[None].to(place)
+                row[: len(each.regions)] = self.model.embed_regions(given)[0].float().cpu().numpy()
+        return out.reshape(len(batch), -1)
+
+    def _check(self, key: str) -> None:
+        if key not in self.columns:
+            raise BadSpec(f"oscar embeds text, image, not {key}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OscarMatcher:
+    """The scorer of one direction.
+
+    Attributes:
+        model: in eval mode, in any precision.
+        stock: the encoder of what is read.
+        finds: ``image`` or ``text``.
+    """
+
+    model: Oscar
+    stock: Regions
+    finds: str
+
+    @property
+    def name(self) -> str:
+        """One name for both directions; the query's inputs select the direction."""
+        return "oscar"
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """A text to find pictures, or a picture to find texts."""
+        return ("text",) if self.finds == "image" else ("image",)
+
+    @property
+    def reads(self) -> tuple[Space, ...]:
+        """Regions and tags of pictures, or pieces of texts."""
+        return self.stock.spaces(self.finds)
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[Space, ...]]:
+        """None: it can only rerank."""
+        return {}
+
+    @property
+    def device(self) -> str:
+        """Its device."""
+        return str(self.model.pooler.weight.device)
+
+    @property
+    def exact(self) -> bool:
+        """False: no recall method replaces its score."""
+        return False
+
+    def hold(self, asked: Sequence[ScorerInput]) -> Held:
+        """Prepare the inputs of q queries, as they are stored.
+
+        Several texts of a query are one, joined; a weight has no meaning where one thing is held.
+
+        Raises:
+            BadMedia: a picture has no regions, or a text cannot be read.
+            BadSpec: a query holds nothing to compare, or several pictures.
+        """
+        (key,) = self.holds
+        (space,) = self.stock.spaces(key)
+        rows = np.empty((len(asked), space.dim), np.float32)
+        read = self.stock.reader(key)
+        for row, each in zip(rows, asked, strict=True):
+            given = [read(source) for source in each.media.get(key, ())]
+            given = [" ".join(given)] if key == "text" and given else given
+            found = [*(self.stock.embed(key, given, space) if given else ()), *each.examples.get(space, ())]
+            if len(found) != 1:
+                raise BadSpec(f"oscar compares one {key} at a time, not {len(found)}")
+            row[:] = found[0]
+        return {key: rows}
+
+    def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
+        """Refuse.
+
+        Raises:
+            BadSpec: always; something else has to recall candidates.
+        """
+        raise BadSpec(f"oscar only reranks candidates; it has no recall method {recall!r}")
+
+    def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
+        """Return the margin of every candidate for every query, (q, n) float32, independent of the others."""
+        (key,) = self.holds
+        (space,) = self.reads
+        asking, candidates = held[key], columns[space]
+        q, n = len(asking), len(candidates)
+        first, second = np.divmod(np.arange(q * n), max(n, 1))
+        texts, pictures = (asking, candidates) if key == "text" else (candidates, asking)
+        pairs = np.stack([first, second] if key == "text" else [second, first], axis=1)
+        out = np.empty(q * n, np.float32)
+        with torch.inference_mode():
+            for start in range(0, q * n, AT_ONCE):
+                rows = pairs[start : start + AT_ONCE]
+                out[start : start + len(rows)] = self._margins(texts[rows[:, 0]], pictures[rows[:, 1]])
+        return out.reshape(q, n)
+
+    def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
+        """Return the one thing that scores are made of: ``match``."""
+        return {"match": self.score(held, columns)}
+
+    def _margins(self, texts: Floats, pictures: Floats) -> Floats:
+        config, most = self.model.config, self.stock.read.most
+        width = most * config.hidden
+        joined = [self._joined(text, picture[width + 1 :]) for text, picture in zip(texts, pictures, strict=True)]
+        longest = max(len(ids) for ids, _ in joined)
+        ids = np.full((len(joined), longest), config.pad, np.int64)
+        types = np.zeros((len(joined), longest), np.int64)
+        for row, (own, kinds) in enumerate(joined):
+            ids[row, : len(own)], types[row, : len(own)] = own, kinds
+        regions = np.ascontiguousarray(pictures[:, :width]).reshape(-1, most, config.hidden)
+        keep = np.arange(most) < pictures[:, width, None]
+        given = (torch.from_numpy(each).to(self.model.pooler.weight.device) for each in (ids, types, regions, keep))
+        return cast(Floats, self.model.score(*given).cpu().numpy())
+
+    def _joined(self, text: Floats, tags: Floats) -> tuple[list[int], list[int]]:
+        """Return ids and segments of ``[CLS] text [SEP] tags [SEP]``; tags get what a text leaves of the limit."""
+        config, pieces = self.model.config, self.stock.pieces
+        own, told = (row[row != config.pad].astype(np.int64).tolist() for row in (text, tags))
+        end = pieces.id("[SEP]")
+        head = [pieces.id("[CLS]"), *own[: config.max_text - 3], end]
+        tail = [*told[: config.max_text - len(head) - 1], end]
+        return head + tail, [0] * len(head) + [1] * len(tail)
+
+
+def build(checkpoint: Path, regions: Path, *, most: int, device: torch.device, precision: Precision) -> Regions:
+    """Read a model; see ``quiver.encoders.oscar.load``."""
+    if most < 1:
+        raise BadSpec(f"oscar most must be at least 1, not {most}")
+    if not regions.is_dir():
+        raise BadSpec(f"oscar regions={regions}: there is no such folder")
+    model = open(checkpoint).to(device).eval().requires_grad_(False)
+    config, pieces = model.config, cast(Pieces, model.pieces)
+    if config.classes != 2:
+        raise BadSpec(f"{checkpoint} has {config.classes} classes; a matcher tells two apart")
+    seen = _fingerprint.of_state(
+        model.regions.state_dict(), "oscar regions 1", pieces.tokenizer.to_str(), f"{most} {config.max_text}"
+    )
+    cut = _fingerprint.of_parts("oscar pieces 1", pieces.tokenizer.to_str(), str(config.max_text))
+    columns = {
+        "text": Space("oscar/pieces", config.max_text, "dot", cut),
+        "image": Space("oscar/regions", most * config.hidden + 1 + config.max_text, "dot", seen),
+    }
+    stock = Regions(model, RegionReader(regions, most, config.feature), pieces, columns)
+    scoring = model
+    if precision == "bf16" or (precision == "auto" and fast_bf16(device)):
+        scoring = open(checkpoint).to(device).eval().requires_grad_(False)
+        for part in (scoring.words, scoring.encoder):
+            part.to(torch.bfloat16)
+    return replace(stock, scorers=tuple(OscarMatcher(scoring, stock, finds) for finds in ("image", "text")))
+
+
+def open(folder: Path) -> Oscar:
+    """Read a model of ours, or a checkpoint as Oscar publishes it.
+
+    Raises:
+        MissingWeights: there is none, or it was not fine-tuned for matching.
+    """
+    if (folder / "model.safetensors").is_file() and not (folder / "vocab.txt").is_file():
+        model = Oscar.open(folder)
+        if model.pieces is None:
+            raise MissingWeights(f"oscar checkpoint={folder}: tokenizer.json is missing, which holds its word pieces")
+        return model
+    model = Oscar(_published(folder))
+    absent = bert.start(model, folder)
+    if lacking := [name for name in absent if not name.startswith("guess_word")]:
+        raise MissingWeights(
+            f"{folder} lacks {lacking[0]}: it was not fine-tuned to tell matching pairs, as Oscar's checkpoints of "
+            "image-text retrieval are"
+        )
+    model.pieces = Pieces.open(folder)
+    return model
+
+
+def _published(folder: Path) -> Config:
+    """Return the config of a checkpoint as Oscar publishes it."""
+    known = bert.settings(folder)
+    theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return Config(
+        **known,
+        max_text=min(Config().max_text, known.get("positions", Config().positions)),
+        feature=theirs.get("img_feature_dim", 2054),
+        norm=bool(theirs.get("use_img_layernorm", 0)),
+        classes=theirs.get("num_labels", 2),
+        classifier=theirs.get("classifier", "linear"),
+        wide=theirs.get("cls_hidden_scale", 3),
+    )
