@@ -224,7 +224,9 @@ class Changes:
         for block in source.blocks(rows):
             if not isinstance(block, source.MemoryTable):
                 raise BadSpec(f"rows with vectors are dicts or tables, not {type(block[0]).__name__}")
-            origin = source.open_rows(block, choice, roots=roots_of(table or self._present()), seen=seen, vector=name)
+            present = table or self._present()
+            dim, roots = _dim(present, ready.space), roots_of(present)
+            origin = source.open_rows(block, choice, roots=roots, seen=seen, vector=name, dim=dim)
             column = Column(ready.key or "image", given_space(ready.space, origin.dim, ready.metric), None)
             table = table or self.table(create=True)
             table.check_fields([column.field()])
@@ -329,6 +331,12 @@ class Changes:
             how = either("--teller", "tell=")
             raise BadSpec(f"{blind.spec!r} embeds nothing, it only describes: name it by {how}")
         return loaded
+
+
+def _dim(table: Table | None, space: str) -> int | None:
+    """Return the dimension of a space of ready-made vectors, or None if there is no such space."""
+    columns = () if table is None else table.columns
+    return next((each.space.dim for each in columns if each.encoder is None and each.space.name == space), None)
 
 
 def _sorted(sources: Sequence[Any]) -> tuple[list[Item], list[str], list[Any]]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from quiver import registry
 from quiver.arguments import checked, checked_methods
@@ -144,6 +144,8 @@ class Collection(Searching, Learning, Adding, Browsing):
             shown = "delete('a.jpg') or delete(where=\"price > 9\")"
             commands = '`quiver delete COLLECTION a.jpg` or `quiver delete COLLECTION --where "price > 9"`'
             raise BadSpec(f"delete takes either ids or a condition: {either(commands, shown)}")
+        if expect is not None and (not isinstance(expect, int) or isinstance(expect, bool)):
+            raise BadSpec(f"expect takes the number of items to delete, not {expect!r:.80}")
         named = () if ids is None else strings(ids, "delete")
         table = self._changes.table()
         count = table.delete(condition or among("id", named), expect=expect, ids=() if missing_ok else named)
@@ -185,6 +187,10 @@ class Collection(Searching, Learning, Adding, Browsing):
                 other columns are indexed all the same.
         """
         named = strings(spaces, "spaces")
+        if updates not in get_args(Updates):
+            raise BadSpec(f"updates must be one of {', '.join(get_args(Updates))}, not {updates!r:.80}")
+        if isinstance(queries, bool | int | float):
+            raise BadSpec(f"queries takes sample vectors, texts, files or Items, not {queries!r:.80}")
         from quiver.engine.ingest.words import index_words
 
         index_words(self._changes.table())

@@ -13,6 +13,7 @@ from quiver.engine.core.sql import Sql, present
 from quiver.engine.storage.scanning import Scan
 from quiver.errors import BadSpec
 from quiver.files import staged
+from quiver.indexers._faiss import first
 from quiver.types import Floats
 
 #: Formats by suffix.
@@ -122,12 +123,6 @@ def _write_faiss(path: Path, data: Floats, factory: str, metric: str) -> None:
             index.train(data)
         index.add(data)
     except RuntimeError as error:
-        raise BadSpec(
-            f"FAISS cannot build factory={factory!r} of {len(data):,} vectors: {_first_line(error)}"
-        ) from error
+        raise BadSpec(f"FAISS cannot build factory={factory!r} of {len(data):,} vectors: {first(error)}") from error
     with staged(path) as fresh:
         faiss.write_index(index, str(fresh))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1][:200]

@@ -126,3 +126,85 @@ def test_a_vector_is_a_file_or_numbers(shop, tmp_path):
     for vector in ("0,0,1,0", str(tmp_path / "v.npy")):
         done = CliRunner().invoke(app, ["search", shop.uri, "--vector", vector, "-k", "1"])
         assert done.stdout.split("\t")[:3] == ["1", "1.0000", "c"], done.output
+
+
+WRONG = {
+    "export": lambda shop: shop.export(5),
+    "export nothing": lambda shop: shop.export(None),
+    "export space": lambda shop: shop.export("a.npy", space=5),
+    "export factory": lambda shop: shop.export("a.faiss", factory=5),
+    "threshold": lambda shop: shop.threshold(5, 6),
+    "threshold answers": lambda shop: shop.threshold([Query(vector=np.ones(4))] * 20, 6),
+    "threshold texts": lambda shop: shop.threshold(["a"] * 20, [["a"]] * 20),
+    "relocate": lambda shop: shop.relocate(5, None),
+    "relocate to nothing": lambda shop: shop.relocate("a", None, check=False),
+    "measure": lambda shop: shop.measure(5),
+    "measure texts": lambda shop: shop.measure(["a"]),
+    "fit": lambda shop: shop.fit(5, 6),
+    "fit texts": lambda shop: shop.fit(["a"], ["b"]),
+    "checkout": lambda shop: shop.checkout("x"),
+    "checkout nothing": lambda shop: shop.checkout(None),
+    "wait": lambda shop: shop.wait("x"),
+    "index": lambda shop: shop.index(5),
+    "index recall": lambda shop: shop.index(recall="x"),
+    "index k": lambda shop: shop.index(k="x"),
+    "index memory": lambda shop: shop.index(memory=[1]),
+    "index updates": lambda shop: shop.index(updates=5),
+    "index queries": lambda shop: shop.index(queries=5),
+    "differences": lambda shop: shop.differences(5),
+    "hidden": lambda shop: shop.hidden(5),
+    "delete expect": lambda shop: shop.delete("a", expect="x"),
+    "add media": lambda shop: shop.add([{"id": "a", "text": "x"}], media=5),
+    "add text": lambda shop: shop.add([{"id": "a", "text": "x"}], text=5),
+    "add ids": lambda shop: shop.add(vectors=np.eye(4), space="s", ids=5),
+    "add prune": lambda shop: shop.add("folder", sync=True, prune="no"),
+    "search hybrid": lambda shop: shop.search(text="a", hybrid="no"),
+    "drop dry_run": lambda shop: shop.drop("s", dry_run="false"),
+    "open": lambda shop: quiver.open(shop.uri, trust="no"),
+}
+
+
+@pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
+def test_a_value_of_a_wrong_type_is_one_line_that_shows_it(shop, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    version = shop.info()["version"]
+    with pytest.raises(BadSpec, match=r"^[^\n]*(not |no )[^\n]*$") as refused:
+        call(shop)
+    assert len(str(refused.value)) < 300
+    assert shop.info()["version"] == version and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 1, np.int64(0), None])
+def test_what_python_takes_for_true_and_false_stays_a_choice(shop, value):
+    assert quiver.open(shop.uri, catch_up=value).count() == 4
+
+
+COMPLEX = {
+    "vector": lambda shop, v: shop.search(vector=v[0]),
+    "list": lambda shop, v: shop.search(vector=v[0].tolist()),
+    "query": lambda shop, v: shop.search(Query(vectors={"s": v[0]})),
+    "batch": lambda shop, v: shop.search_batch(vectors={"s": v}, k=2),
+    "queries": lambda shop, v: shop.search_batch([Query(vector=each) for each in v]),
+    "pages": lambda shop, v: next(iter(shop.pages(vector=v[0]))),
+    "add": lambda shop, v: shop.add(vectors=v, ids=list("abcd"), space="s"),
+    "rows": lambda shop, v: shop.add([{"id": "z", "vector": v[0]}], space="s"),
+    "index": lambda shop, v: shop.index("faiss factory=Flat", recall=0.9, queries=v),
+}
+
+
+@pytest.mark.parametrize("call", COMPLEX.values(), ids=COMPLEX)
+def test_complex_numbers_are_refused_and_lose_no_part_in_silence(shop, call):
+    with pytest.raises(QuiverError, match=r"^[^\n]*complex[^\n]*$"):
+        call(shop, np.eye(4) * (1 + 2j))
+    assert shop.get("a") and shop.search(vector=[1, 0, 0, 0], k=1).ids == ("a",)
+
+
+def test_faiss_complains_without_its_source_code(shop, tmp_path):
+    for call in (
+        lambda: shop.export(tmp_path / "a.faiss", factory="Nonsense7"),
+        lambda: shop.export(tmp_path / "a.faiss", factory="IVF4096,Flat"),
+        lambda: shop.index("faiss factory=Nonsense7"),
+    ):
+        with pytest.raises(BadSpec, match=r"^[^\n]*$") as refused:
+            call()
+        assert ".cpp" not in str(refused.value) and "std::" not in str(refused.value)

@@ -3,6 +3,8 @@
 Shapes: n vectors, dim their dimension.
 """
 
+from typing import Any
+
 import numpy as np
 
 from quiver.types import Floats, Metric
@@ -13,6 +15,20 @@ LONGEST, SHORTEST = 1e18, 1e-18
 _LOW, _HIGH = 1e-30, 1e30
 #: Batch size of the check.
 _TOGETHER = 1 << 14
+
+
+def as_float32(vectors: Any) -> Floats:
+    """Return numbers as float32; those out of range become infinite, and are refused later.
+
+    Raises:
+        TypeError: they are complex, and float32 would drop their imaginary parts.
+        TypeError, ValueError: they are not numbers, or lists of different lengths.
+    """
+    data = np.asarray(vectors)
+    if data.dtype.kind == "c":
+        raise TypeError("complex numbers do not fit: give real parts and imaginary parts as numbers of their own")
+    with np.errstate(over="ignore"):
+        return np.asarray(data, np.float32)
 
 
 def faults(vectors: Floats, metric: Metric) -> dict[int, str]:

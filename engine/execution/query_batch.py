@@ -10,6 +10,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 
+from quiver.engine.core.vector_check import as_float32
 from quiver.errors import BadSpec
 from quiver.keywords import Ask, query_of
 from quiver.types import THE_SPACE, Floats, Query
@@ -145,8 +146,7 @@ def as_floats(vectors: Any, space: str) -> Floats:
         BadSpec: they are not numbers.
     """
     try:
-        with np.errstate(over="ignore"):
-            return np.asarray(vectors, np.float32)
+        return as_float32(vectors)
     except (TypeError, ValueError) as error:
         where = f" for the space {space!r}" if space != THE_SPACE else ""
         raise BadSpec(f"the query vector{where} must be numbers: {error}") from error

@@ -6,8 +6,8 @@ kept. So memory stays bounded for any collection size.
 Shapes: q queries, n candidates, m vectors of a probe.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from quiver.engine.core.graph import Recipe
 from quiver.engine.core.ranking import Best
 from quiver.engine.storage.column_index import Resident
-from quiver.errors import SpaceMismatch
+from quiver.errors import SpaceMismatch, failing
 from quiver.protocols import Held, Scorer
 from quiver.types import Floats, Rows, Space
 
@@ -52,6 +52,11 @@ class Composer:
         """The device of the scorer; empty if unknown."""
         return str(getattr(self.scorer, "device", ""))
 
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        with self.lock, failing(f"the scorer {self.scorer.name}", "score"):
+            yield
+
     def probes(self, recipe: Recipe) -> list[Floats]:
         """Return the vectors (q, m, dim) of each probe of a recipe.
 
@@ -59,7 +64,7 @@ class Composer:
             SpaceMismatch: the scorer returned probes in other spaces than it declared.
         """
         moments = {space: resident.moments() for space, resident in self.residents.items()}
-        with self.lock:
+        with self.lock, failing(f"the scorer {self.scorer.name}", "prepare the query"):
             made = self.scorer.probes(self.held, recipe.name, moments)
         if tuple(probe.space for probe in made) != recipe.spaces:
             said, asked = (", ".join(map(str, spaces)) for spaces in (recipe.spaces, (p.space for p in made)))
@@ -78,7 +83,7 @@ class Composer:
         for at in range(0, len(rows), size):
             here, columns = self.gather(rows[at : at + size])
             for start in range(0, self.count, _QUERIES):
-                with self.lock:
+                with self._scoring():
                     scores = self.scorer.score(self._part(start, start + _QUERIES), columns)
                 best.look(scores, here, start=start)
         return best.scores, best.rows
@@ -92,7 +97,7 @@ class Composer:
             for n, own in enumerate(block, start):
                 places = np.searchsorted(rows, np.intersect1d(rows, own))
                 theirs = {space: data[places] for space, data in columns.items()}
-                with self.lock:
+                with self._scoring():
                     scores = self.scorer.score(self._part(n, n + 1), theirs)
                 best.look(scores, rows[places], start=n)
         return best.scores, best.rows

@@ -5,7 +5,7 @@ Worker processes import this module and nothing heavier.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ class Decoded:
         id: the item.
         sha256: hash of its content.
         media: decoded media by slot.
+        failed: by slot why its reader could not read a medium, where the item is kept all the same.
         reason: why it is quarantined, or None.
         found: its references by name if the content is of another medium than the file name says.
     """
@@ -70,6 +71,7 @@ class Decoded:
     media: Mapping[int, Any] = field(default_factory=dict)
     reason: str | None = None
     found: Mapping[str, str] | None = None
+    failed: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +101,53 @@ def decode(job: Job, slots: Sequence[Slot]) -> Decoded:
 
 def _decode(job: Job, slots: Sequence[Slot]) -> Decoded:
     sha256 = content_hash(job.media) if job.hashed is None else job.hashed.sha256
-    wanted = job.missing if sha256 == job.known else range(len(slots))
+    stored = sha256 == job.known
+    wanted = job.missing if stored else range(len(slots))
     try:
-        return Decoded(job.id, sha256, _read(job.media, slots, wanted))
+        return Decoded(job.id, sha256, **_read(job.media, slots, wanted, stored=stored))
     except NoVideo:
         if "audio" in job.media:
             raise
         # A recorder that names its sounds .mp4 is common; only the content tells.
         found = {("audio" if name == "video" else name): value for name, value in job.media.items()}
-        return Decoded(job.id, sha256, _read(found, slots, wanted), found=found)
+        return Decoded(job.id, sha256, found=found, **_read(found, slots, wanted, stored=stored))
 
 
-def _read(media: Mapping[str, str], slots: Sequence[Slot], wanted: Iterable[int]) -> dict[int, Any]:
-    held = keys_of(media)
-    return {n: slots[n].reader(source_of(media, slots[n].key)) for n in wanted if slots[n].key in held}
+def _read(media: Mapping[str, str], slots: Sequence[Slot], wanted: Iterable[int], *, stored: bool) -> dict[str, Any]:
+    """Return ``media`` and ``failed`` by slot.
+
+    Raises:
+        QuiverError: a medium cannot be read, and the item is nothing without it.
+    """
+    held, read = keys_of(media), {}
+    errors: dict[int, QuiverError] = {}
+    for n in (n for n in wanted if slots[n].key in held):
+        try:
+            read[n] = slots[n].reader(source_of(media, slots[n].key))
+        except NoVideo:
+            raise
+        except QuiverError as error:
+            errors[n] = error
+    keys = {n: slots[n].key for n in (*read, *errors)}
+    if (worst := unexcused(keys, errors, stored=stored)) is not None:
+        raise errors[worst]
+    return {"media": read, "failed": {n: str(error) for n, error in errors.items()}}
+
+
+def unexcused(keys: Mapping[int, str], failed: Collection[int], *, stored: bool) -> int | None:
+    """Return the first failed slot for which an item is quarantined, or None if the item is kept without those vectors.
+
+    An encoder that cannot embed a medium which another one embeds is no fault of the item, nor is a text that an
+    encoder does not understand beside other media. A file that no encoder can read is one.
+
+    Args:
+        keys: the key of each slot that was tried.
+        failed: those that failed.
+        stored: whether the item is stored with this content.
+    """
+    good = {key for n, key in keys.items() if n not in failed}
+    excused = good | ({"text"} if good or stored else set())
+    return next((n for n in failed if keys[n] not in excused), None)
 
 
 def stamps(media: Mapping[str, str]) -> tuple[tuple[int, int], ...]:

@@ -5,7 +5,7 @@ again resumes: an item whose bytes have the stored hash gets only its missing ve
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
 from quiver.engine.core.sql import among
-from quiver.engine.core.vector_check import faults
-from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot
+from quiver.engine.core.vector_check import as_float32, faults
+from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot, unexcused
 from quiver.engine.ingest.decode_workers import Workers
 from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.old_windows import also_whole, said_whole
 from quiver.engine.ingest.options import Options
-from quiver.engine.ingest.report import Report, changes, grouped, merged
+from quiver.engine.ingest.report import Report, changes, grouped, merged, without
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.ingest.same_files import SameFiles
 from quiver.engine.ingest.sync import Seen
@@ -34,6 +34,7 @@ from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import BadSpec, SpaceMismatch, is_panic
 from quiver.trust import Reach, folders_of
 from quiver.types import MEDIA, Floats, Metric, Space, uri_of
+from quiver.wording import option
 
 #: Items per decoding task and per forward pass.
 CHUNK = 64
@@ -78,6 +79,7 @@ class Ingest:
         self._made: set[str] = set()
         self._windows: Windows | None = None
         self._failed: set[str] = set()
+        self._partial: dict[tuple[str, str], dict[str, str]] = {}
 
     def run(self, source: Source) -> Iterator[int]:
         """Add all items; yields the number of items of each chunk, for a progress bar."""
@@ -98,6 +100,11 @@ class Ingest:
         if not slots:
             specs = ", ".join(loaded.spec for loaded in self.encoders)
             raise BadSpec(f"window splits videos and sounds, and {specs} embeds neither: choose another encoder")
+        if stride > window:
+            self.report.notes.append(
+                f"windows of {window:g} s every {stride:g} s leave gaps: {stride - window:g} s between two of them are"
+                f" in no window; {option('stride', f'{window:g}')} leaves none"
+            )
         workers = Workers(slots, count=min(1, self.options.workers), limits=self.options.limits)
         self._windows = Windows(source, self.table, stack.enter_context(workers))
         return self._windows
@@ -136,6 +143,7 @@ class Ingest:
         self.report.notes += [
             *source.notes,
             *self.same.notes(),
+            *without(self._partial),
             *workers.notes,
             *changes(self._renewed, self._replaced, self.report),
         ]
@@ -179,18 +187,39 @@ class Ingest:
     def _encode(self, block: Block, known: Known, decoded: Sequence[Decoded]) -> None:
         known = known.with_media({n: each.found for n, each in enumerate(decoded) if each.found is not None})
         filled: dict[str, tuple[Sequence[int], Floats]] = {}
-        reasons = {n: each.reason for n, each in enumerate(decoded) if each.reason is not None}
+        failed = [dict(each.failed) for each in decoded]
         for slot, (loaded, key) in enumerate(self.fills):
             rows = [n for n, each in enumerate(decoded) if slot in each.media]
             for name, space in _targets(loaded, key) if rows else ():
                 data, bad = embed(loaded, key, [decoded[n].media[slot] for n in rows], space)
-                reasons |= {rows[n]: reason for n, reason in bad.items()}
-                filled[name] = (rows, data)
+                for n, reason in bad.items():
+                    failed[rows[n]].setdefault(slot, reason)
+                good = [n for n in range(len(rows)) if n not in bad]
+                filled[name] = ([rows[n] for n in good], data[good] if bad else data)
+        reasons = {n: each.reason for n, each in enumerate(decoded) if each.reason is not None}
+        reasons |= self._set_aside(known, decoded, failed)
         self._make_room(filled)
         if self.reach is not None:
             self._folders |= folders_of(known.items)
         self._bad += [(known.items[n].id, uri_of(known.items[n].media), why) for n, why in sorted(reasons.items())]
         block.add(known, {n: each.sha256 for n, each in enumerate(decoded) if n not in reasons}, filled)
+
+    def _set_aside(
+        self, known: Known, decoded: Sequence[Decoded], failed: Sequence[Mapping[int, str]]
+    ) -> dict[int, str]:
+        """Return why items are quarantined; note those that are stored without the vectors of an encoder."""
+        reasons = {}
+        for n in (n for n, slots in enumerate(failed) if slots):
+            keys = {slot: self.slots[slot].key for slot in (*decoded[n].media, *failed[n])}
+            stored = known.hashes[n] is not None and known.hashes[n] == decoded[n].sha256
+            worst = unexcused(keys, failed[n], stored=stored)
+            if worst is not None:
+                reasons[n] = failed[n][worst]
+                continue
+            for slot, why in failed[n].items():
+                spec, id = self.fills[slot][0].spec, known.items[n].id
+                self._partial.setdefault((spec, keys[slot]), {})[id] = why.removeprefix(f"{spec}: ")
+        return reasons
 
     def _make_room(self, filled: Filled) -> None:
         """Create the columns that get their first vectors; the planner would take an empty column for a route."""
@@ -270,7 +299,7 @@ def embed(
     """
     try:
         by = loaded.embed_query if queries else loaded.encoder.embed
-        data = np.asarray(by(key, batch, space), np.float32)
+        data = as_float32(by(key, batch, space))
         if data.shape != (len(batch), space.dim):
             raise SpaceMismatch(f"{space} takes ({len(batch)}, {space.dim}) vectors, not {data.shape}")
     except BaseException as error:

@@ -1,6 +1,6 @@
 """The report of an add: counts and notes for the user."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from quiver.engine.source.record import LeftOut
@@ -93,6 +93,20 @@ def merged(parts: Iterable[LeftOut]) -> list[LeftOut]:
         examples = (*before.examples, *part.examples)[:_EXAMPLES]
         found[part.reason] = LeftOut(part.reason, before.count + part.count, examples)
     return sorted(found.values(), key=lambda each: -each.count)
+
+
+def without(partial: Mapping[tuple[str, str], Mapping[str, str]]) -> list[str]:
+    """Return a note for each encoder and key that gave some stored items no vector.
+
+    Args:
+        partial: by encoder and key the ids of these items, each with the reason.
+    """
+    notes = []
+    for (spec, key), reasons in partial.items():
+        id, why = next(iter(reasons.items()))
+        many = "1 item is" if len(reasons) == 1 else f"{len(reasons):,} items are"
+        notes.append(f"{many} stored without a {key} vector of {spec}, such as {id}: {why}")
+    return notes
 
 
 def _general(reason: str, uri: str | None) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from quiver.engine.core.metadata import check_names, convert
 from quiver.engine.core.metadata import plain as plain_type
+from quiver.engine.core.vector_check import as_float32
 from quiver.engine.source import column
 from quiver.engine.source.jsonl import flatten
 from quiver.engine.source.memory import as_column
@@ -113,8 +114,7 @@ class GivenVectors:
 
 def _matrix(vectors: Any) -> Floats:
     try:
-        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and then problems
-            data = np.ascontiguousarray(np.asarray(vectors), np.float32)
+        data = np.ascontiguousarray(as_float32(vectors))  # numbers out of range become problems
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadData(f"vectors must be (n, dim) numbers: {error}") from error
     if data.ndim != 2 or not data.shape[1]:

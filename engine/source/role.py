@@ -236,21 +236,34 @@ def identity(table: Described, choice: Choice, *, among: tuple[str, ...]) -> tup
         return column.known(choice.id_column, table.schema.names, path=table.path), ()
     notes = []
     for name in (name for name in among if name in table.schema.names):
-        if _tells_apart(table, name):
+        if (fault := _same(table, name)) is None:
             return name, ()
-        notes.append(f"column {name} has empty or repeated values, so it is not used as id")
+        notes.append(f"column {name} has {fault}, so it is not used as id")
     return None, tuple(notes)
 
 
-def _tells_apart(table: Described, name: str) -> bool:
+def _same(table: Described, name: str) -> str | None:
+    """Return why a column does not tell all rows apart, or None if it does."""
     seen: set[str] = set()
-    count = 0
     for batch in table.texts(name):
-        seen.update(value for value in batch.column(0).to_pylist() if value)
-        count += len(batch)
-        if len(seen) < count:
-            return False
-    return True
+        values = batch.column(0).to_pylist()
+        before = len(seen)
+        seen.update(value for value in values if value)
+        if len(seen) < before + len(values):
+            return _repeated(table, name)
+    return None
+
+
+def _repeated(table: Described, name: str) -> str:
+    rows: dict[str, int] = {}
+    values = (value for batch in table.texts(name) for value in batch.column(0).to_pylist())
+    for row, value in enumerate(values, 1):
+        if not value:
+            return f"no value in row {row:,}"
+        if value in rows:
+            return f"{value[:80]!r} in rows {rows[value]:,} and {row:,}"
+        rows[value] = row
+    return "repeated values"
 
 
 def _check_files(table: Described, roles: Roles) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from quiver.engine.source import column
 from quiver.engine.source.array import to_matrix
@@ -85,13 +86,18 @@ class Rows:
                 if id == other:
                     bad.setdefault(row, "it has no id: give the rows a column id, or name one with id_column=")
             if self.vector is not None:
-                records = self._with_vectors(records, start)
+                records = self._with_vectors(records, start, bad)
             kept = turn_away(records, bad, problems=self._problems, uri="")
             yield self.seen.gate.admit(kept, uri="")
             start += len(batch)
 
-    def _with_vectors(self, records: pa.RecordBatch, start: int) -> pa.RecordBatch:
+    def _with_vectors(self, records: pa.RecordBatch, start: int, bad: dict[int, str]) -> pa.RecordBatch:
+        """Add the vectors of some rows; reasons of rows without one of the right length go to ``bad``."""
         values = self.table.table[self.vector].slice(start, len(records)).combine_chunks()
+        for row, length in enumerate(pc.list_value_length(values).to_pylist()):
+            if length != self.dim:
+                has = f"a vector of {length:,} numbers" if length else "no vector"
+                bad.setdefault(row, f"it has {has}, and vectors of this space have {self.dim:,} numbers")
         data = np.ascontiguousarray(to_matrix(values, self.dim), np.float32)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(data.reshape(-1)), self.dim)
         whole = pa.schema([*columns(self.schema), ("vector", lists.type)])
@@ -102,7 +108,9 @@ def _ignore(where: str, reason: str) -> None:
     """Rows in memory are well-formed."""
 
 
-def open_rows(table: MemoryTable, choice: Choice, *, roots: Roots, seen: Seen, vector: str | None = None) -> Rows:
+def open_rows(
+    table: MemoryTable, choice: Choice, *, roots: Roots, seen: Seen, vector: str | None = None, dim: int | None = None
+) -> Rows:
     """Open a block of rows as a source; relative paths start from the working directory.
 
     Args:
@@ -111,23 +119,32 @@ def open_rows(table: MemoryTable, choice: Choice, *, roots: Roots, seen: Seen, v
         roots: roots of the collection: a file below one has the id that it has there.
         seen: the ids of earlier blocks.
         vector: the column of vectors, or None.
+        dim: dimension of the space, or None for a new space: then it is the length of most vectors.
 
     Raises:
         BadData: there is no column of media, or of vectors, or no row can have an id.
     """
     _refuse_contents(table, choice)
-    dim = 0 if vector is None else _dim(table, vector)
+    width = 0 if vector is None else _dim(table, vector, dim)
     readable = table if vector is None else replace_columns(table, vector)
     roles, notes = assign(readable, choice, vectors=vector is not None)
     own = Place.of(table.path)
     roles = replace(roles, place=replace(own, root=os.getcwd(), prefix="", roots=roots))
     files = roles.path or any(key != "text" for key in roles.media)
     if not (roles.id or (files and vector is None)):
-        raise BadData(
-            "rows need ids: give them a column id with a different value in each row, or name one with id_column=;"
-            f" the columns are {', '.join(table.table.schema.names)}"
+        has = next(
+            (
+                f", and {note.removesuffix(', so it is not used as id')}"
+                for note in notes
+                if note.endswith("not used as id")
+            ),
+            "",
         )
-    return Rows(readable, roles, roles.metadata(readable.schema), notes, seen, vector, dim)
+        raise BadData(
+            f"rows need ids{has}: give them a column id with a different value in each row, or name one with"
+            f" id_column=; the columns are {', '.join(table.table.schema.names)}"
+        )
+    return Rows(readable, roles, roles.metadata(readable.schema), notes, seen, vector, width)
 
 
 def replace_columns(table: MemoryTable, vector: str) -> MemoryTable:
@@ -137,8 +154,8 @@ def replace_columns(table: MemoryTable, vector: str) -> MemoryTable:
     return replace(table, schema=kept, notes=notes)
 
 
-def _dim(table: MemoryTable, name: str) -> int:
-    """Return the length of the vectors in a column.
+def _dim(table: MemoryTable, name: str, wanted: int | None) -> int:
+    """Return the length of the vectors in a column: the wanted length if some have it, else that of most.
 
     Raises:
         BadData: there is no such column, or it has no vectors.
@@ -149,9 +166,10 @@ def _dim(table: MemoryTable, name: str) -> int:
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        first = next((each for each in values if each.is_valid and len(each)), None)
-        if first is not None and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
-            return len(first)
+        lengths = pc.value_counts(pc.list_value_length(values)).to_pylist()
+        counts = {each["values"]: each["counts"] for each in lengths if each["values"]}
+        if counts and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+            return wanted if wanted in counts else max(counts, key=lambda length: counts[length])
     raise BadData(f"column {name} has no vectors: it has the type {kind}, and vectors are lists of numbers")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.core.sql import present
+from quiver.engine.core.vector_check import as_float32
 from quiver.engine.execution.session import Session
 from quiver.errors import BadSpec, SpaceMismatch
 from quiver.types import Floats, Rows, keys_of, source_of
@@ -91,7 +92,10 @@ def _given(session: Session, column: Column | Derived, given: Any, count: int) -
         columns = [batch.column("vector") for batch in batches]
         vectors = np.concatenate([each.flatten().to_numpy().reshape(len(each), -1) for each in columns])
     else:
-        vectors = np.atleast_2d(np.asarray(given))
+        try:
+            vectors = np.atleast_2d(as_float32(given))
+        except (TypeError, ValueError) as error:
+            raise BadSpec(f"sample queries must be (q, dim) numbers: {error}") from error
     if not len(vectors):
         raise BadSpec(f"{given} holds no queries for {column}")
     if vectors.shape[1] != column.space.dim:

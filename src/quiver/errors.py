@@ -92,6 +92,30 @@ class MissingWeights(QuiverError):
     """A model's weights are not on disk and cannot be downloaded."""
 
 
+class EncoderFailed(QuiverError):
+    """An encoder or scorer raised an error of its own during a search."""
+
+
+@contextmanager
+def failing(name: str, what: str) -> Iterator[None]:
+    """Name the encoder or scorer whose error ends a search.
+
+    Args:
+        name: the encoder or scorer.
+        what: its task, as in ``embed this image``.
+
+    Raises:
+        EncoderFailed: it raised an error that Quiver does not know.
+    """
+    try:
+        yield
+    except (QuiverError, MemoryError):
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split())[:300]
+        raise EncoderFailed(f"{name} cannot {what}: {type(error).__name__}{f': {told}' if told else ''}") from error
+
+
 class MissingEncoder(QuiverError):
     """An encoder was given to a collection as an object, and this process has not got it."""
 

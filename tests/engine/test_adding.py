@@ -254,3 +254,35 @@ def test_data_frames_of_both_libraries_are_taken(shop, library):
         ).added
         == 1
     )
+
+
+@pytest.mark.parametrize("form", [list, np.float32])
+def test_a_vector_of_another_length_is_quarantined_with_both_lengths(tmp_path, form):
+    """Whichever row comes first: most rows decide about a new space, and the space about later rows."""
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    made = {length: (np.ones(length, np.float32) if form is np.float32 else [1.0] * length) for length in (3, 4, 5)}
+    rows = [{"id": f"r{n}", "vector": made[length]} for n, length in enumerate((3, 4, 4))]
+    report = shop.add(rows, space="s")
+    assert report.added == 2
+    assert [each.reason for each in report.reasons] == [
+        "it has a vector of 3 numbers, and vectors of this space have 4 numbers"
+    ]
+    later = [{"id": f"q{n}", "vector": made[length]} for n, length in enumerate((5, 5, 4))]
+    report = shop.add([*later, {"id": "q3", "vector": None}], space="s")
+    assert report.added == 1 and report.quarantined == 3
+    assert {each.reason: each.count for each in report.reasons} == {
+        "it has a vector of 5 numbers, and vectors of this space have 4 numbers": 2,
+        "it has no vector, and vectors of this space have 4 numbers": 1,
+    }
+    assert {each.id for each in shop.info().quarantine} == {"r0", "q0", "q1", "q3"}
+    with pytest.raises(BadData, match="3 wide"):
+        shop.add([{"id": "z", "vector": made[3]}], space="s")
+
+
+def test_an_id_that_rows_repeat_is_named(tmp_path):
+    shop = quiver.open(tmp_path / "c", catch_up=False)
+    rows = [{"id": "a", "text": "x"}, {"id": "r", "text": "y"}, {"id": "r", "text": "z"}]
+    with pytest.raises(BadData, match=r"^rows need ids, and column id has 'r' in rows 2 and 3: give them a column id"):
+        shop.add(rows, workers=0)
+    with pytest.raises(BadData, match="column id has no value in row 1"):
+        shop.add([{"id": None, "text": "x"}, {"id": "b", "text": "y"}], workers=0)

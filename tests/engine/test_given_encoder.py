@@ -8,8 +8,8 @@ import pytest
 
 import quiver
 from quiver.engine.core import given_encoder
-from quiver.errors import BadSpec, MissingEncoder, SpaceMismatch
-from quiver.types import Space
+from quiver.errors import BadMedia, BadSpec, EncoderFailed, MissingEncoder, SpaceMismatch
+from quiver.types import Item, Space
 
 
 class Letters:
@@ -102,3 +102,71 @@ def test_what_is_no_encoder_is_told_what_it_lacks(tmp_path):
         quiver.open(tmp_path / "c").add([{"id": "a", "text": "a"}], encoder=[Half()])
     with pytest.raises(BadSpec, match="encoder must be a string"):
         quiver.open(tmp_path / "c").add([{"id": "a", "text": "a"}], encoder=7)
+
+
+class Few(Letters):
+    """Knows texts with an a alone; its embedding fails for a text with a b."""
+
+    def __init__(self, reads=True):
+        super().__init__("few", "1")
+        self.space, self.reads = Space("few", 4, "cosine", "1"), reads
+
+    def reader(self, key):
+        return self._read if self.reads else str
+
+    def _read(self, text):
+        if "a" not in text:
+            raise BadMedia(f"{text!r} is unknown")
+        return text
+
+    def embed(self, key, batch, space):
+        if any("a" not in text for text in batch):
+            raise RuntimeError("index out of range\nin self")
+        return super().embed(key, batch, space)
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["reader", "embed"])
+def test_an_item_keeps_what_one_encoder_embeds_where_another_cannot(tmp_path, reads):
+    shop = quiver.open(tmp_path / "shop", catch_up=False)
+    rows = [{"id": text, "text": text} for text in ("aab", "b", "bcd")]
+    report = shop.add(rows, encoder=[Letters(), Few(reads)], workers=0)
+    assert (report.added, report.embedded, report.quarantined) == (3, 3, 0)
+    why = "'b' is unknown" if reads else "RuntimeError: index out of range\nin self"
+    assert report.notes == [f"2 items are stored without a text vector of object name=few revision=1, such as b: {why}"]
+    assert shop.search(text="b", spaces="letters", k=3).ids[0] == "b"
+    assert shop.search(text="aab", spaces="few", k=3).ids == ("aab",)
+    again = shop.add(rows, workers=0)  # the encoder may have learnt meanwhile, so it is asked again
+    assert (again.unchanged, again.quarantined, again.notes) == (3, 0, report.notes)
+
+
+def test_an_item_that_no_encoder_can_embed_is_quarantined(tmp_path):
+    shop = quiver.open(tmp_path / "shop", catch_up=False)
+    report = shop.add([{"id": text, "text": text} for text in ("a", "b")], encoder=Few(), workers=0)
+    assert (report.added, report.quarantined, report.notes) == (1, 1, [])
+    assert [each.reason for each in shop.info().quarantine] == ["'b' is unknown"]
+
+
+def test_a_text_that_an_encoder_does_not_know_leaves_the_picture(tmp_path, photos):
+    shop = quiver.open(tmp_path / "shop", catch_up=False)
+    items = [Item("p", {"image": str(photos / "red0.png"), "text": "b"})]
+    report = shop.add(items, encoder=["classic", Few()], workers=0)
+    assert (report.added, report.quarantined) == (1, 0)
+    assert report.notes == [
+        "1 item is stored without a text vector of object name=few revision=1, such as p: 'b' is unknown"
+    ]
+
+
+def test_a_file_that_no_encoder_can_read_is_quarantined_whatever_its_text(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    shop = quiver.open(tmp_path / "shop", catch_up=False)
+    report = shop.add([Item("p", {"image": str(tmp_path / "bad.png"), "text": "b"})], encoder="classic", workers=0)
+    assert (report.added, report.quarantined) == (0, 1)
+
+
+def test_an_encoder_that_fails_in_a_search_is_named(tmp_path):
+    shop = quiver.open(tmp_path / "shop", catch_up=False)
+    shop.add([{"id": "a", "text": "a"}], encoder=Few(reads=False), workers=0)
+    told = "the encoder object name=few revision=1 cannot embed this text: RuntimeError: index out of range in self"
+    with pytest.raises(EncoderFailed, match=f"^{told}$"):
+        shop.search(text="b", target="text")
+    assert shop.search(text="a", target="text").ids == ("a",)

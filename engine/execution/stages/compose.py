@@ -7,6 +7,7 @@ from quiver.engine.core.graph import Composition, Recipe
 from quiver.engine.execution.context import Context
 from quiver.engine.execution.scorer_batch import Composer
 from quiver.engine.execution.scorer_inputs import ask
+from quiver.errors import failing
 from quiver.protocols import Held, Scorer
 
 
@@ -54,4 +55,5 @@ class Compose:
             return session.query_cache.held(queries, self.composition)
         examples, table, reach = context.examples, session.table, session.reach
         asked = ask(queries, self.composition, self.stands, examples=examples, table=table, reach=reach)
-        return scorer.hold(asked)
+        with failing(f"the scorer {scorer.name}", "prepare the query"):
+            return scorer.hold(asked)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from quiver.engine.core.vector_check import as_float32
 from quiver.engine.execution.context import Context
-from quiver.errors import BadData, SpaceMismatch
+from quiver.errors import BadData, SpaceMismatch, failing
 from quiver.types import Floats, Space, sources_of
 
 
@@ -49,8 +50,10 @@ class Encode:
         held = [query.unlike_media if self.negative else query.media for query in context.queries]
         sources = [sources_of(media, self.key) for media in held]
         with loaded.lock:
-            read = [reader(source) for each in sources for source in each]
-            vectors = _matrix(loaded.embed_query(self.key, read, self.space), len(read), self.space)
+            with failing(f"the encoder {self.encoder}", f"embed this {self.key}"):
+                read = [reader(source) for each in sources for source in each]
+                made = loaded.embed_query(self.key, read, self.space)
+            vectors = _matrix(made, len(read), self.space)
         if self.negative:
             return _sums(vectors, sources)
         if context.query.reduce == "max":
@@ -75,7 +78,7 @@ def _matrix(vectors: Any, count: int, space: Space) -> Floats:
         SpaceMismatch: they have another shape.
     """
     try:
-        data = np.asarray(vectors, np.float32)
+        data = as_float32(vectors)
     except (TypeError, ValueError) as error:
         raise BadData(f"the encoder of {space} gave something else than numbers for the query: {error}") from error
     if data.shape != (count, space.dim):

@@ -106,6 +106,13 @@ def test_adding_again_decodes_nothing(films, shelf, monkeypatch):
     assert (again.added, again.updated, again.embedded, again.unchanged) == (0, 0, 0, 7)
 
 
+def test_a_stride_beyond_the_window_tells_of_the_gaps(films, shelf):
+    report = add(shelf, films, window=2, stride=5)
+    gaps = "windows of 2 s every 5 s leave gaps: 3 s between two of them are in no window; stride='2' leaves none"
+    assert gaps in report.notes and report.added == 4
+    assert not any("gaps" in note for note in add(shelf, films, window=5, stride=5).notes)
+
+
 def test_windows_are_what_the_same_moments_of_a_table_are(films, shelf):
     add(shelf, films)
     table = films / "moments.tsv"
