@@ -9,9 +9,7 @@ Deviates: padding is masked by minus infinity (see block). The modality-pair and
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +18,6 @@ from quiver.encoders.fashionbert.config import Trunk
 from quiver.encoders.fashionbert.embed import Regions, Words
 from quiver.encoders.fashionbert.store import Stored
 from quiver.errors import BadData
-from quiver.types import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,21 +135,6 @@ def contrast(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     if logits_BC.shape[1] == 1:
         return functional.mse_loss(logits_BC[:, 0].float(), labels_B.float())
     return functional.cross_entropy(logits_BC.float(), labels_B)
-
-
-def box_terms(boxes_R4: NDArray[np.floating], *, width: float, height: float) -> Floats:
-    """Return (R, 6) float32 in [0, 1]: x1, y1, x2, y2, width and height, as shares of the picture.
-
-    Args:
-        boxes_R4: x1, y1, x2, y2 in pixels, within the picture.
-        width: of the picture, in pixels.
-        height: likewise.
-
-    >>> box_terms(np.array([[10.0, 0, 30, 20]]), width=40, height=20).tolist()
-    [[0.25, 0.0, 0.75, 1.0, 0.5, 1.0]]
-    """
-    corners = np.clip(np.asarray(boxes_R4, np.float32) / np.array([width, height, width, height], np.float32), 0, 1)
-    return np.concatenate([corners, corners[:, 2:] - corners[:, :2]], axis=1).astype(np.float32)
 
 
 def _classifier(config: Config) -> nn.Module:

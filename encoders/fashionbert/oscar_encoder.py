@@ -5,7 +5,6 @@ depend on a text, then how many they are, then the pieces of its tags; a text's 
 Shapes: n items, R regions, F features of a region with its box terms, H width of a token, L pieces of the longest text.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,73 +19,15 @@ from quiver.encoders._pieces import Pieces
 from quiver.encoders._tower import chunks
 from quiver.encoders.fashionbert import bert
 from quiver.encoders.fashionbert.encoder import Precision, fast_bf16
-from quiver.encoders.fashionbert.oscar import Config, Oscar, box_terms
-from quiver.errors import BadMedia, BadSpec, MissingWeights, SpaceMismatch
-from quiver.media import TextReader, locate
+from quiver.encoders.fashionbert.oscar import Config, Oscar
+from quiver.encoders.fashionbert.region import Found, RegionReader
+from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
+from quiver.media import TextReader
 from quiver.protocols import Held, Reader, Scorer, ScorerInput
 from quiver.types import Floats, Probe, Space
 
 #: Pairs that are read together.
 AT_ONCE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a detector found in a picture: regions (R, F) float32 with their box terms, and the names in words."""
-
-    regions: Floats
-    tags: str
-
-
-@dataclass(frozen=True, slots=True)
-class RegionReader:
-    """Finds the regions of a picture by the name of its file; of bytes or pixels, by their SHA-256.
-
-    Attributes:
-        folder: of the files of regions.
-        most: R at most.
-        feature: F.
-    """
-
-    folder: Path
-    most: int
-    feature: int
-
-    def __call__(self, source: Any) -> Found:
-        """Return the regions of a picture.
-
-        Raises:
-            BadMedia: there are no regions of it, or they are not what they should be.
-        """
-        names = _names(source)
-        places = [self.folder / f"{name}.npz" for name in names]
-        place = next((each for each in places if each.is_file()), None)
-        if place is None:
-            raise BadMedia(
-                f"{names[0]}: there are no regions of it: {places[0]} is missing (see quiver.encoders.oscar)"
-            )
-        try:
-            with np.load(place, allow_pickle=False) as held:
-                features, tags = np.asarray(held["features"], np.float32), [str(tag) for tag in held["tags"]]
-                boxes, size = np.asarray(held["boxes"], np.float32), [float(side) for side in held["size"]]
-                regions = np.concatenate([features, box_terms(boxes, width=size[0], height=size[1])], axis=1)
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise BadMedia(f"{place} holds no regions with features, boxes, size and tags: {error}") from error
-        if not len(regions) or regions.shape[1] != self.feature or not np.isfinite(regions).all():
-            raise BadMedia(
-                f"{place} has regions {features.shape}: at least one is wanted, of {self.feature - 6} finite features"
-            )
-        return Found(regions[: self.most], " ".join(tags))
-
-
-def _names(source: Any) -> list[str]:
-    """Return the names that a picture's file of regions may have, without the ending."""
-    if isinstance(source, str | Path):
-        path = Path(locate(str(source))[0])
-        return [path.name, path.stem]
-    if isinstance(source, np.ndarray):
-        return [hashlib.sha256(np.ascontiguousarray(source).tobytes()).hexdigest()]
-    return [hashlib.sha256(source).hexdigest()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

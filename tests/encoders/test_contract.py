@@ -123,7 +123,7 @@ def oscar(request: pytest.FixtureRequest, folder: Path, seed: int) -> str:
         model = Oscar(replace(Config.tiny(), vocabulary=len(pieces)))
     model.pieces = pieces
     model.save_pretrained(folder / "oscar")
-    (folder / "regions").mkdir()
+    (folder / "regions").mkdir(exist_ok=True)
     for number, picture in enumerate([*sources("image"), blank("image")]):
         rng = np.random.default_rng(number)
         name = hashlib.sha256(picture.tobytes()).hexdigest()

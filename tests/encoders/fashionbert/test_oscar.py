@@ -9,7 +9,8 @@ import torch
 
 from quiver.encoders.fashionbert.bert import start, translate
 from quiver.encoders.fashionbert.loss import mlm
-from quiver.encoders.fashionbert.oscar import Config, Oscar, box_terms, contrast
+from quiver.encoders.fashionbert.oscar import Config, Oscar, contrast
+from quiver.encoders.fashionbert.region import box_terms
 from quiver.errors import BadData, MissingWeights
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "oscar.npz"

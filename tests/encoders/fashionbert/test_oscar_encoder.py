@@ -12,7 +12,8 @@ import quiver
 from quiver import registry
 from quiver.encoders._pieces import Pieces
 from quiver.encoders.fashionbert import oscar_encoder
-from quiver.encoders.fashionbert.oscar import Config, Oscar, box_terms
+from quiver.encoders.fashionbert.oscar import Config, Oscar
+from quiver.encoders.fashionbert.region import box_terms
 from quiver.encoders.oscar import save_regions
 from quiver.errors import BadData, BadMedia, BadSpec, MissingWeights
 from quiver.protocols import Encoder, Scorer, ScorerInput
