@@ -50,7 +50,7 @@ def tools_of(service: Service) -> "MCPServer":
         Context=Context, CallToolResult=CallToolResult
     )  # the annotations below are read when tools are made
 
-    server: Any = MCPServer("quiver", instructions=_ABOUT)
+    server: Any = MCPServer("quiver", instructions=_ABOUT, log_level="ERROR")
     tools = _Tools(service)
     hints = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     for tool in (tools.list_collections, tools.describe, tools.search, tools.similar, tools.get):
