@@ -1,15 +1,17 @@
 """``quiver bench recall``: measure on a data set or on the user's own questions; list the data sets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from quiver import registry
 from quiver.benchmarks import datasets
-from quiver.benchmarks.recall import own_questions, rerank_weights, run, vectors
+from quiver.benchmarks.recall import own_file, own_questions, rerank_weights, run, vectors
 from quiver.benchmarks.recall.outcome import Bench, Options
 from quiver.benchmarks.recall.own_questions import Own
 from quiver.benchmarks.recall.setup import Setup, read
+from quiver.benchmarks.recall.task_store import StoredSystem
 from quiver.errors import BadSpec
 from quiver.types import strings
 
@@ -25,23 +27,33 @@ def measure(
     """Measure encoders on the data set that a spec names; on ready-made vectors, measure indexes.
 
     Args:
-        dataset: such as ``"fashion_products track=image split=test"``, or the path of a table of own questions.
+        dataset: such as ``"fashion_products track=image split=test"``, or own questions: a table, a folder in the
+            layout of BEIR or MTEB, or a TOML file (see ``own_file``).
         encoders: specs.
-        plan: a plan file, see ``quiver.benchmarks.recall.setup``; default: exact search.
+        plan: a plan file, see ``quiver.benchmarks.recall.setup``; default: exact search, and in a collection what its
+            searches do.
         options: measurement options.
-        own: the items that own questions search.
+        own: judgements and items of own questions.
 
     Raises:
         BadData: the data is not on disk, or has no valid right answers.
         BadSpec: unknown data set, encoder, plan or measure.
         NoRoute: no encoder leads from the questions to the target medium.
     """
-    encoders = strings(encoders, "encoders")
-    setups = (Setup(),) if plan is None else read(plan)
-    if own_questions.is_table(dataset):
-        return _own(dataset, encoders, own or Own(), setups, options)
-    if own is not None and own.items:
-        raise BadSpec(f"--items needs a table of your own questions, and {dataset!r} is a data set: leave --items out")
+    encoders, own, options = strings(encoders, "encoders"), own or Own(), options or Options()
+    if own_file.is_file(dataset):
+        file = own_file.read(dataset)
+        plan = plan or (Path(dataset) if file.planned else None)
+        options = replace(options, measures=options.measures or file.measures)
+        dataset, encoders, own = file.queries, encoders or file.encoders, own_file.merged(file.own, own)
+    setups = () if plan is None else read(plan)
+    if own_questions.is_own(dataset):
+        return _own(dataset, encoders, own, setups, options)
+    if own.items or own.collection or own.relevant:
+        raise BadSpec(
+            f"--items, --collection and --relevant need your own questions, and {dataset!r} is a data set: leave them"
+            " out, or name a table with --queries"
+        )
     name, _ = registry.split(dataset)
     module = datasets.module(name)
     if hasattr(module, "load"):
@@ -54,16 +66,23 @@ def measure(
         raise BadSpec(f"{name} is not a known data set; `quiver bench list` lists them")
     if encoders:
         raise BadSpec(f"{name} holds ready-made vectors: it takes no encoder; name indexes in a --plan file")
-    return vectors.bench(datasets.load(dataset, entry="neighbours"), setups=setups, options=options)
+    return vectors.bench(datasets.load(dataset, entry="neighbours"), setups=setups or (Setup(),), options=options)
 
 
-def _own(path: str, encoders: Sequence[str], own: Own, setups: Sequence[Setup], options: Options | None) -> Bench:
+def _own(path: str, encoders: Sequence[str], own: Own, setups: Sequence[Setup], options: Options) -> Bench:
     task = own_questions.load(path, own)
-    if not encoders:
-        raise BadSpec(f"give --encoder, as in `quiver bench recall {path} --items {own.items[0]} --encoder classic`")
+    if not encoders and own.collection is None:
+        items = f" --items {own.items[0]}" if own.items else ""
+        raise BadSpec(f"give --encoder, as in `quiver bench recall {path}{items} --encoder classic`")
     if learnt := [setup for setup in setups if setup.fuse]:
         raise BadSpec(f"fuse={learnt[0].fuse} learns on another split of a data set, and own questions have none")
-    return run.bench(task, encoders, setups=setups, options=options)
+    if own.collection is None:
+        return run.bench(task, encoders, setups=setups, options=options)
+    unread = own_questions.unread(own.collection, task.items, trust=own.trust)
+    if unread is not None and encoders:
+        raise BadSpec(f"--encoder embeds the files of {own.collection}: {unread}")
+    collection = StoredSystem(own.collection, own.trust, unread)
+    return run.bench(task, encoders, setups=setups, options=options, collection=collection)
 
 
 def listed() -> list[dict[str, Any]]:

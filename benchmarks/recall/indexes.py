@@ -10,6 +10,7 @@ from quiver.benchmarks.recall.task_store import Stock
 from quiver.engine.core.column import Column, Derived
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.tuning.index_build import build
+from quiver.errors import NoRoute
 from quiver.task import Task
 
 
@@ -18,26 +19,41 @@ def ready(task: Task, stock: Stock, setup: Setup) -> tuple[Stock, float]:
 
     Search options (``nprobe``, ``ef``, ``refine``) need no rebuild, so many settings share one index.
 
+    Nothing is built in the user's own collection.
+
     Raises:
         BadSpec: the index has no such option, or cannot be built with it.
+        NoRoute: the user's own collection has no such index.
     """
     if setup.kind in ("auto", "exact"):
         return stock, 0.0
     kind, options = registry.split(setup.index)
     spend, build_options = split(kind, options)
+    if stock.own:
+        _check_built(task, stock, setup, build_options)
     started = perf_counter()
     built = False
     for column in _columns(task, stock, setup):
         note = Cache(stock.uri).kinds(column).get(kind)
-        if kind == "lance" or note is None or note["options"] != build_options:
+        if not stock.own and (kind == "lance" or note is None or note["options"] != build_options):
             build(stock.session, column, kind, build_options)
             built = True
     seconds = perf_counter() - started if built else 0.0
-    stock = stock.fresh()
+    stock = stock if stock.own else stock.fresh()
     for column in _columns(task, stock, setup) if kind != "lance" else ():
         loaded = stock.session.resident(column).load(kind)
         loaded.index = tuned(loaded.index, kind, spend)
     return stock, seconds
+
+
+def _check_built(task: Task, stock: Stock, setup: Setup, options: dict[str, str]) -> None:
+    kind = setup.kind
+    for column in _columns(task, stock, setup):
+        note = Cache(stock.uri).kinds(column).get(kind)
+        if kind not in stock.session.built(column):
+            raise NoRoute(f"plan: {stock.name} has no {kind} index: `quiver index {stock.uri} {kind}` builds it")
+        if note is not None and options and note["options"] != options:
+            raise NoRoute(f"plan: the {kind} index of {stock.name} was built otherwise: {note['options']}")
 
 
 def _columns(task: Task, stock: Stock, setup: Setup) -> list[Column | Derived]:

@@ -126,7 +126,8 @@ class PreparedTask:
     def whole(self, number: int, k: int) -> TaskQuery:
         """Return a question with its media, as input of a scorer."""
         question = self.questions[number]
-        return _query(self.task, question, self._setup(question), self.kinds[shape(question)], k=k, number=number)
+        kind = self.kinds[shape(question)]
+        return _query(self.task, self.stock, question, self._setup(question), kind, k=k, number=number)
 
     def plan(self, number: int, k: int) -> Plan:
         """Return the engine's plan for a question.
@@ -162,7 +163,9 @@ class PreparedTask:
         return replace(self.setup, index="exact") if self.setup.recall == ROUTES else self.setup.exactly()
 
 
-def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, number: int = 0) -> TaskQuery:
+def _query(
+    task: Task, stock: Stock, question: Question, setup: Setup, kind: Kind, *, k: int, number: int = 0
+) -> TaskQuery:
     """Return a question as a query of the engine, with the options of a setup."""
     asked = question.query
     weights = setup.weights or tuple(asked.weights.items())
@@ -171,7 +174,7 @@ def _query(task: Task, question: Question, setup: Setup, kind: Kind, *, k: int, 
         "target": task.target,
         "k": k,
         "spaces": setup.spaces or asked.spaces,
-        "fuse": True,  # encoders of one system search together
+        "fuse": asked.fuse or not stock.own,  # encoders of one system search together
         "index": None if setup.kind == "auto" else setup.kind,
         "weights": {key: each for key, each in weights if key in kind.keys or (key == LIKE and asked.like)},
         "scorer": setup.scorer or asked.scorer or _named(setup, kind),
@@ -242,7 +245,10 @@ def prepare(
     # A plan for one hit embeds enough for larger k: there a scorer at most scans instead of recalling candidates.
     made_plans = {kind: made.plan(kinds[kind][0], 1) for kind in ways}
     starts = {arrow: spec for each in made_plans.values() for arrow, spec in _arrows(each).items()}
-    vectors = {arrow: embedded(task, *arrow, spec, folder=folder, progress=progress) for arrow, spec in starts.items()}
+    vectors = {
+        arrow: embedded(task, *arrow, stock.session.encoder(spec), folder=folder, progress=progress)
+        for arrow, spec in starts.items()
+    }
     made = replace(made, vectors=vectors, holdings=_holdings(made, {} if kept is None else kept, progress))
     return replace(made, unread=_bad(made), notes=tuple(dict.fromkeys(_notes(made, made_plans, kinds))))
 
@@ -291,7 +297,7 @@ def _scored(task: Task, stock: Stock, setup: Setup, question: Question, keys: tu
     Raises:
         BadSpec: the setup names a scorer that does not exist or cannot score this question.
     """
-    query = _blind(_query(task, question, setup, Kind(keys), k=1))
+    query = _blind(_query(task, stock, question, setup, Kind(keys), k=1))
     bound = replace(query, spaces=() if setup.recall else query.spaces)
     examples = stock.session.table.examples(list(query.examples)) if query.examples else {}
     chosen = scorer_choice.choose(bound, PlanBuilder(stock.session.facts(bound, examples)))
@@ -306,7 +312,7 @@ def _absent(task: Task, stock: Stock) -> dict[int, str]:
     """Return the reason for each question whose example item is missing, by question number."""
     absent: dict[int, str] = {}
     for n, question in enumerate(task.questions):
-        if gone := [id for id in question.query.like if id not in stock.at]:
+        if gone := [id for id in question.query.examples if id not in stock.at]:
             absent[n] = f"its example {gone[0]} is missing: {stock.reasons.get(gone[0], 'there is no such item')}"
     return absent
 

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from quiver.benchmarks.recall.slug import slug
-from quiver.engine.core.encoder import load
+from quiver.engine.core.encoder import Loaded
 from quiver.engine.ingest.pipeline import CHUNK, embed
 from quiver.engine.ingest.progress import track
 from quiver.errors import QuiverError
@@ -38,15 +38,17 @@ class Embedded:
     ms: float
 
 
-def embedded(task: Task, key: str, space: Space, spec: str, *, folder: Path, progress: bool | None = None) -> Embedded:
+def embedded(
+    task: Task, key: str, space: Space, loaded: Loaded, *, folder: Path, progress: bool | None = None
+) -> Embedded:
     """Return the vectors from the folder, or embed the questions and store them there."""
     # The revision of a space describes the side of items; the spec also names the side of queries, such as a prompt.
-    name = slug(f"{key}-{space.name}", key, repr(space), spec, _digest(task, key))
+    name = slug(f"{key}-{space.name}", key, repr(space), loaded.spec, _digest(task, key))
     path = folder / "queries" / f"{name}.safetensors"
     kept = _open(path)
     if kept is not None:
         return kept
-    fresh = _embed(task.questions, key, space, spec, progress=progress)
+    fresh = _embed(task.questions, key, space, loaded, progress=progress)
     _save(path, fresh)
     return fresh
 
@@ -91,8 +93,7 @@ def _save(path: Path, fresh: Embedded) -> None:
     write_arrays(path, {"data": fresh.data}, header=header)
 
 
-def _embed(questions: Sequence[Question], key: str, space: Space, spec: str, *, progress: bool | None) -> Embedded:
-    loaded = load(spec)
+def _embed(questions: Sequence[Question], key: str, space: Space, loaded: Loaded, *, progress: bool | None) -> Embedded:
     reader = loaded.encoder.reader(key)
     data = np.zeros((len(questions), space.dim), np.float32)
     bad: dict[int, str] = {}

@@ -11,10 +11,9 @@ from time import perf_counter
 
 import numpy as np
 
-from quiver.benchmarks.metric import Comparison, Interval, Judgements, Ranking, Scores, compare, evaluate, judge, parse
-from quiver.benchmarks.metric.measure import Doubles
+from quiver.benchmarks.metric import Comparison, Judgements, compare, evaluate, judge, parse
 from quiver.benchmarks.metric.significance import intervals
-from quiver.benchmarks.recall import baseline
+from quiver.benchmarks.recall import baseline, curves
 from quiver.benchmarks.recall.attribution import STAGES, attribute
 from quiver.benchmarks.recall.indexes import ready
 from quiver.benchmarks.recall.outcome import Bench, Latency, Missing, Options, Outcome, RefusedSystem
@@ -22,13 +21,13 @@ from quiver.benchmarks.recall.prepare import Look, PreparedTask, prepare
 from quiver.benchmarks.recall.rerank_weights import tune
 from quiver.benchmarks.recall.scorer_cache import Holding, Key
 from quiver.benchmarks.recall.search import Answer, alone, ask
-from quiver.benchmarks.recall.setup import WITH, Setup, specs_of
-from quiver.benchmarks.recall.task_store import Stock, fill, home
+from quiver.benchmarks.recall.setup import AS_SEARCHED, WITH, Setup, specs_of
+from quiver.benchmarks.recall.task_store import Stock, StoredSystem, fill, home, stored
 from quiver.engine.planning.scorer_stages import depth_of as recalled
 from quiver.engine.statistics.rerank_weights import Blend
 from quiver.errors import BadSpec, NoRoute
 from quiver.task import Task, check
-from quiver.types import Rows, strings
+from quiver.types import strings
 
 #: Largest ranking (questions x items) that is kept in full if a measure has no cutoff.
 _CELLS = 1 << 24
@@ -81,18 +80,21 @@ def bench(
     task: Task,
     encoders: str | Sequence[str],
     *,
-    setups: Sequence[Setup] = (Setup(),),
+    setups: Sequence[Setup] = (),
     options: Options | None = None,
     splits: Mapping[str, Task] | None = None,
+    collection: StoredSystem | None = None,
 ) -> Bench:
     """Measure encoders on a task.
 
     Args:
         task: items and questions.
         encoders: specs; those joined by ``" + "`` search together.
-        setups: search configurations, each used with every encoder.
+        setups: search configurations, each used with every system; by default exact search with encoders, and the
+            planner's choice in a collection.
         options: measurement options.
         splits: other splits of the task by name, for setups that learn on one.
+        collection: a collection to measure as it is, before the encoders.
 
     Raises:
         BadData: the task cannot be scored: an id occurs twice, or a question has no right answer.
@@ -107,7 +109,7 @@ def bench(
     depth, notes = depth_of(measures, judgements)
     task = replace(task, questions=bare, measures=measures)
     work = Work(task, judgements, options, headline_of(measures), depth, splits=splits or {})
-    outcomes, refused = _all(work, encoders, setups)
+    outcomes, refused = _all(work, encoders, setups, collection)
     outcomes += [_random(work)] if options.baselines and any(parse(name).ours for name in measures) else []
     comparisons = _compare(work, outcomes)
     return Bench(
@@ -148,15 +150,22 @@ def headline_of(measures: Sequence[str]) -> str:
     return fit or f"Success@{spelt[0].cutoff or 10}"
 
 
-def _all(work: Work, encoders: Sequence[str], setups: Sequence[Setup]) -> tuple[list[Outcome], list[RefusedSystem]]:
+def _all(
+    work: Work, encoders: Sequence[str], setups: Sequence[Setup], collection: StoredSystem | None
+) -> tuple[list[Outcome], list[RefusedSystem]]:
     asked = list(dict.fromkeys(specs_of(encoder) for encoder in encoders))
     outcomes: list[Outcome] = []
     refused: list[RefusedSystem] = []
+    if collection is not None:
+        stock = stored(work.task, collection.place, trust=collection.trust)
+        _setups(work, stock, stock.name, setups or (AS_SEARCHED,), outcomes, refused)
     for specs in asked:
-        _encoder(work, specs, setups, "asked", outcomes, refused)
+        _encoder(work, specs, setups or (Setup(),), "asked", outcomes, refused)
     if refused and not outcomes:
         raise NoRoute("; ".join(f"{each.name}: {each.why}" for each in refused))
-    if work.options.baselines and (CLASSIC,) not in asked:
+    if collection is not None and collection.unread is not None:
+        refused.append(RefusedSystem(CLASSIC, collection.unread))
+    elif work.options.baselines and (CLASSIC,) not in asked:
         _encoder(work, (CLASSIC,), (Setup(name=CLASSIC),), CLASSIC, outcomes, refused)
     if not outcomes:
         raise BadSpec(f"there is nothing to measure: give an encoder ({refused[0].why})" if refused else "no encoder")
@@ -172,18 +181,32 @@ def _encoder(
     refused: list[RefusedSystem],
 ) -> None:
     """Run every setup of one encoder."""
-    work.answers.clear()
-    work.held.clear()
-    work.told.clear()
-    work.blends.clear()
     try:
         stock = fill(work.task, specs, folder=work.folder, progress=work.options.progress)
     except NoRoute as error:
         refused.append(RefusedSystem(WITH.join(specs), str(error)))
         return
-    label = _label(work, stock, outcomes)
+    _setups(work, stock, _label(work, stock, outcomes), setups, outcomes, refused, role=role)
+
+
+def _setups(
+    work: Work,
+    stock: Stock,
+    label: str,
+    setups: Sequence[Setup],
+    outcomes: list[Outcome],
+    refused: list[RefusedSystem],
+    *,
+    role: str = "asked",
+) -> None:
+    """Run every setup over some items."""
+    work.answers.clear()
+    work.held.clear()
+    work.told.clear()
+    work.blends.clear()
+    plain = len(setups) == 1 and setups[0] in (Setup(), AS_SEARCHED)
     for setup in setups:
-        name = label if role == CLASSIC or (len(setups) == 1 and setup == Setup()) else f"{label} | {setup.label}"
+        name = label if role == CLASSIC or plain else f"{label} | {setup.label}"
         try:
             outcomes.append(_system(work, stock, setup, name, role))
         except NoRoute as error:
@@ -212,7 +235,9 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
     before, kept = _before(work, exact, asked, answer), {}
     started = perf_counter()
     if answer.before is None and before[0] is not answer:
-        kept = _kept(work, before[0].ranking, answer.ranking)
+        names = (work.headline, *work.task.measures)
+        cutoffs = sorted({cutoff for name in names if (cutoff := parse(name).cutoff)})
+        kept = curves.kept(before[0].ranking, answer.ranking, work.judgements, cutoffs, options)
     scores = evaluate(answer.ranking, work.judgements, work.task.measures)
     spread = intervals(scores, resamples=options.resamples, level=options.level, seed=options.seed)
     there = _there(work, asked)
@@ -221,7 +246,7 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
     # A reranker can move up any recalled item; without one, only the first k are found.
     far = None if answer.before is None else max(each.depth for each in given)
     attribution = attribute(lists, work.judgements, measure=work.headline, there=there, reach=far)
-    curve = _curve(reach.ranking, work.judgements)
+    curve = curves.curve(reach.ranking, work.judgements)
     work.seconds += perf_counter() - started
     first = next(iter(asked.able), None)
     return Outcome(
@@ -237,7 +262,7 @@ def _system(work: Work, stock: Stock, setup: Setup, name: str, role: str) -> Out
         attribution=attribution,
         curve=curve,
         kept=kept,
-        latency=Latency(asked.ms, answer.ms, *percentiles(singles), len(singles)),
+        latency=Latency(asked.ms, answer.ms, *curves.percentiles(singles), len(singles)),
         missing=_missing(work, asked, there),
         notes=_notes(asked, answer),
         seconds={"add": stock.seconds, "index": building},
@@ -289,27 +314,6 @@ def _before(work: Work, exact: PreparedTask, asked: PreparedTask, answer: Answer
     return _answer(work, replace(plain, look=Look(depth, True))), _answer(work, replace(plain, look=Look(depth, False)))
 
 
-def _kept(work: Work, oracle: Ranking, ranking: Ranking) -> dict[int, Interval]:
-    """Return the share of the exact first k that are in the first k, for the cutoffs k of all measures."""
-    options, able = (
-        work.options,
-        np.flatnonzero(oracle.rows[:, 0] >= 0).tolist(),
-    )  # only questions that could be searched
-    cutoffs = {parse(name).cutoff for name in (work.headline, *work.task.measures)}
-    names = {f"R@{k}": k for k in sorted(each for each in cutoffs if each)}
-    shares = {name: _share(oracle.rows[able, :k], ranking.rows[able, :k]) for name, k in names.items()}
-    groups, sources = ([of[n] for n in able] if of else () for of in (work.judgements.groups, work.judgements.sources))
-    scores = Scores(shares, groups, "pessimistic", 0, 0, 0, 0, sources)
-    found = intervals(scores, resamples=options.resamples, level=options.level, seed=options.seed)
-    return {k: found[name] for name, k in names.items()}
-
-
-def _share(wanted: Rows, found: Rows) -> Doubles:
-    """Return (q,) the share of the wanted places (q, k) that were found."""
-    pairs = zip(wanted, found, strict=True)
-    return np.array([np.isin(right[right >= 0], ours).mean() for right, ours in pairs], np.float64)
-
-
 def _reach(work: Work, asked: PreparedTask, answer: Answer) -> Answer:
     """Search exactly and deeper than the measures need, if that is cheap."""
     depth = min(_REACH, len(work.task.items))
@@ -344,22 +348,6 @@ def _spaces(asked: PreparedTask) -> tuple[str, ...]:
     wanted = asked.setup.spaces
     columns = [c for c in asked.stock.columns if c.key == asked.task.target]
     return tuple(f"{c.space.name}@{c.space.revision}" for c in columns if not wanted or c.space.name in wanted)
-
-
-def percentiles(singles: Sequence[float]) -> tuple[float, float]:
-    """Return the median and the 95th percentile; 0 if nothing was measured."""
-    if not singles:
-        return 0.0, 0.0
-    p50, p95 = np.percentile(singles, [50, 95])
-    return float(p50), float(p95)
-
-
-def _curve(ranking: Ranking, judgements: Judgements) -> dict[int, float]:
-    """Return Success@d for depths d about a factor 1.5 apart."""
-    depths = sorted({1, *(round(1.5**n) for n in range(40)), ranking.depth})
-    measures = [f"Success@{depth}" for depth in depths if depth <= ranking.depth]
-    scores = evaluate(ranking, judgements, measures)
-    return {int(name.split("@")[1]): scores.mean(name) for name in measures}
 
 
 def _random(work: Work) -> Outcome:

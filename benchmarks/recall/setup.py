@@ -147,6 +147,10 @@ class Setup:
         return self.name or " ".join(parts + ([f"depth {self.depth}"] if self.depth else []))
 
 
+#: What a search does that names no index and no scorer: the setup of a collection that is measured as it is.
+AS_SEARCHED = Setup(index="auto", blend=SAFE)
+
+
 def specs_of(encoder: str) -> tuple[str, ...]:
     """Split a value of ``--encoder`` into the specs that search together; relative paths become absolute.
 

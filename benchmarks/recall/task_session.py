@@ -58,14 +58,20 @@ def _numbers(queries: Sequence[Query]) -> list[int]:
 class TaskSession(Session):
     """Session whose plans ignore the measured cost of earlier searches, so that a benchmark is reproducible.
 
+    Plans over the user's own collection use what it has learned, as its searches do.
+
     Attributes:
         at: row number by id, for all items.
+        own: whether this is the user's own collection; otherwise, the benchmark created it.
         blends: weights of rerankers against recall.
     """
 
-    def __init__(self, table: Table, *, cache: Cache, at: Mapping[str, int]) -> None:
-        super().__init__(table, cache=cache, trusted=True)  # the benchmark created the collection
+    def __init__(
+        self, table: Table, *, cache: Cache, at: Mapping[str, int], own: bool = False, trusted: bool = True
+    ) -> None:
+        super().__init__(table, cache=cache, trusted=trusted)
         self.at = at
+        self.own = own
         self.blends: Mapping[Composition, Blend] = {}
 
     def asking(self, cache: QuestionCache, blends: Mapping[Composition, Blend]) -> "TaskSession":
@@ -80,4 +86,5 @@ class TaskSession(Session):
 
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
         """Gather the statistics that the planner uses."""
-        return replace(super().facts(query, examples, queries=queries), paces={}, blends=self.blends)
+        facts = super().facts(query, examples, queries=queries)
+        return facts if self.own and not self.blends else replace(facts, paces={}, blends=self.blends)

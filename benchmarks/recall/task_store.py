@@ -19,8 +19,10 @@ from quiver.benchmarks.recall.task_session import TaskSession
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import load
 from quiver.engine.core.sql import either, present
+from quiver.engine.serving.searcher import Searcher
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
+from quiver.engine.storage.location import DATASET
 from quiver.errors import BadData, NoRoute
 from quiver.files import cache_home
 from quiver.task import Task
@@ -30,6 +32,21 @@ from quiver.types import Item, Rows
 def home(task: Task, work: Path | None) -> Path:
     """Return the folder of a task below ``work``, by default below ``~/.cache/quiver/bench``."""
     return (work or cache_home() / "bench") / slug(task.name, task.name, task.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSystem:
+    """A collection to measure as it is.
+
+    Attributes:
+        place: path or URI.
+        trust: whether to use encoders and files that only the collection names.
+        unread: reason why the files of its items are not read, so that no other encoder embeds them; None if they are.
+    """
+
+    place: str
+    trust: bool = False
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +63,7 @@ class Stock:
         reasons: reason why an item is missing, by id.
         wordy: whether items have text for full-text search.
         seconds: time of adding the items; almost zero on a second run.
+        own: whether this is the user's own collection, which is searched as it is.
     """
 
     uri: str
@@ -57,15 +75,22 @@ class Stock:
     reasons: Mapping[str, str]
     wordy: bool
     seconds: float
+    own: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The vector columns."""
         return self.session.table.columns
 
+    @property
+    def name(self) -> str:
+        """The name of the collection."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
     def fresh(self) -> "Stock":
         """Return the same stock with empty caches, so that a newly built index is seen."""
-        return replace(self, session=_session(self.uri, self.at))
+        table = Table(f"{self.uri}/{DATASET}")
+        return replace(self, session=TaskSession(table, cache=Cache(self.uri), at=self.at))
 
     def numbers(self, ids: Iterable[str]) -> Rows:
         """Return the row numbers of items in the given order; missing items are skipped."""
@@ -95,29 +120,57 @@ def fill(task: Task, specs: Sequence[str], *, folder: Path, progress: bool | Non
     spaces = [f"{space}{space.revision}" for each in loaded for space in (column.space for column in each.columns)]
     place = folder / "items" / slug(" ".join(specs), *specs, *spaces)
     meta = any(question.query.where is not None for question in task.questions)
-    items = [each if meta else Item(each.id, each.media) for each in task.items]
+    items = [each if meta else Item(each.id, each.media) for each in task.items if each.media]
     started = perf_counter()
     collection = quiver.open(place)
     collection.add(*items, encoder=specs, progress=progress)
     reasons = {row["id"]: row["reason"] for row in collection.info()["quarantine"]}
-    return _look_up(task, collection.uri, tuple(specs), reasons, perf_counter() - started)
-
-
-def _session(uri: str, at: Mapping[str, int]) -> TaskSession:
-    return TaskSession(Table(f"{uri}/items.lance"), cache=Cache(uri), at=at)
-
-
-def _look_up(task: Task, uri: str, specs: tuple[str, ...], bad: Mapping[str, str], seconds: float) -> Stock:
-    table = Table(f"{uri}/items.lance")
+    table = Table(f"{collection.uri}/{DATASET}")
     wanted = [column.name for column in table.columns if column.key == task.target]
     if not wanted:
-        why = f", such as {min(bad)}: {bad[min(bad)]}" if bad else ""
+        why = f", such as {min(reasons)}: {reasons[min(reasons)]}" if reasons else ""
         raise BadData(f"{task.name}: not one {task.target} of its {len(task.items)} items could be embedded{why}")
-    found = table.read(["id"], where=either(*map(present, wanted)))
-    at = dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+    session = TaskSession(table, cache=Cache(collection.uri), at=_numbers(table, wanted))
+    stock = _look_up(task, collection.uri, session, reasons)
+    return replace(stock, specs=tuple(specs), seconds=perf_counter() - started)
+
+
+def stored(task: Task, place: str, *, trust: bool = False) -> Stock:
+    """Return the user's own collection as it is: with its encoders, its indexes and what it has learned.
+
+    Raises:
+        BadCollection: there is none.
+        NoRoute: it stores no vectors of the target.
+        Untrusted: it links to places that the user has not named.
+    """
+    collection = quiver.open(place, catch_up=False, trust=trust)
+    reasons = {row["id"]: row["reason"] for row in collection.info()["quarantine"]}
+    opened = Searcher(collection.uri, trusted=trust).session()
+    wanted = [end.stored.name for end in opened.graph.ends if end.key == task.target]
+    if not wanted:
+        raise NoRoute(f"{place} stores no vectors of {task.target}")
+    at = _numbers(opened.table, wanted)
+    session = TaskSession(opened.table, cache=Cache(collection.uri), at=at, own=True, trusted=trust)
+    stock = _look_up(task, collection.uri, session, reasons)
+    return replace(stock, specs=tuple(opened.table.encoders), own=True)
+
+
+def _numbers(table: Table, columns: Sequence[str]) -> dict[str, int]:
+    """Return the row numbers, by id, of the items with a vector in one of the columns."""
+    found = table.read(["id"], where=either(*map(present, columns)))
+    return dict(zip(found["id"].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+
+
+def _look_up(task: Task, uri: str, session: TaskSession, bad: Mapping[str, str]) -> Stock:
+    at = session.at
     places = {at[item.id]: place for place, item in enumerate(task.items) if item.id in at}
     ordered = np.array(sorted(places), np.int64)
-    reasons = {item.id: bad.get(item.id, f"it has no {task.target}") for item in task.items if item.id not in at}
+    reasons = {item.id: bad.get(item.id) or _absence(item, task) for item in task.items if item.id not in at}
     order = np.array([places[row] for row in ordered.tolist()], np.int64)
     wordy = any("text" in item.media for item in task.items)
-    return Stock(uri, specs, _session(uri, at), at, ordered, order, reasons, wordy, seconds)
+    return Stock(uri, (), session, at, ordered, order, reasons, wordy, 0.0)
+
+
+def _absence(item: Item, task: Task) -> str:
+    """Say why an item cannot be found."""
+    return f"it has no {task.target}" if item.media or item.meta else "there is no such item"

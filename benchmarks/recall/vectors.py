@@ -20,9 +20,9 @@ from quiver.benchmarks.metric import Judgements, Ragged, Ranking, Scores, compar
 from quiver.benchmarks.metric.significance import intervals
 from quiver.benchmarks.recall import baseline
 from quiver.benchmarks.recall.attribution import CAUSES, Attribution, Example
+from quiver.benchmarks.recall.curves import percentiles
 from quiver.benchmarks.recall.indexes import split, tuned
 from quiver.benchmarks.recall.outcome import Bench, Latency, Options, Outcome
-from quiver.benchmarks.recall.run import percentiles
 from quiver.benchmarks.recall.setup import Setup
 from quiver.engine.ingest.progress import track
 from quiver.errors import BadSpec

@@ -48,6 +48,7 @@ __all__ = [
     "choose",
     "given_or_stored",
     "is_rows",
+    "is_table",
     "open",
     "open_rows",
     "open_vectors",

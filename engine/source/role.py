@@ -37,7 +37,8 @@ PATHS = [
     "uri",
     "url",
 ]
-_CAPTIONS = ("caption", "captions")
+#: Columns of text in a table that has no other media.
+CAPTIONS = ("caption", "captions")
 _PROBED = 20  # paths looked up on disk to check a manifest
 
 
@@ -179,9 +180,9 @@ def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[
     """
     names = table.schema.names
     media = media_columns(table, choice)
-    path = _path_column(table, choice, media)
+    path = path_column(table, choice, media)
     notes = []
-    caption = next((name for name in _CAPTIONS if name in names and name not in media.values()), None)
+    caption = next((name for name in CAPTIONS if name in names and name not in media.values()), None)
     if caption and not media and not path:
         media["text"] = caption
     elif caption and "text" not in media:
@@ -197,7 +198,7 @@ def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[
     meta = column.rename([name for name in names if name not in used], choice.stored)
     roles = Roles(media, path, ids, meta, Place.of(table.path), choice)
     if not vectors:
-        _check_files(table, roles)
+        check_files(table, roles)
     return roles, (*table.notes, *notes, *id_notes, *column.renaming_notes(meta))
 
 
@@ -211,7 +212,7 @@ def media_columns(table: Described, choice: Choice) -> dict[str, str]:
     return media
 
 
-def _path_column(table: Described, choice: Choice, media: Mapping[str, str]) -> str | None:
+def path_column(table: Described, choice: Choice, media: Mapping[str, str]) -> str | None:
     """Return the column of paths: the one named, or the first whose name and values both look like paths."""
     if choice.path_column:
         return column.known(choice.path_column, table.schema.names, path=table.path)
@@ -266,7 +267,7 @@ def _repeated(table: Described, name: str) -> str:
     return "repeated values"
 
 
-def _check_files(table: Described, roles: Roles) -> None:
+def check_files(table: Described, roles: Roles) -> None:
     """Refuse a manifest if its first files are all missing: it is read from the wrong folder."""
     columns = [name for name in (roles.path, *(roles.media[key] for key in roles.media if key != "text")) if name]
     if not columns:

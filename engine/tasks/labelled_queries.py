@@ -1,67 +1,128 @@
-"""Labelled queries from a table: columns of query media, and a column with the ids of right answers."""
+"""Labelled queries: queries of a table with the right answers that the table or a file of judgements names."""
 
 import os
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from quiver.engine.source.manifest import open_manifest
+from quiver.engine.source import queries as tables
+from quiver.engine.source import relevance
+from quiver.engine.source.queries import GivenQuery
 from quiver.engine.source.role import choose
-from quiver.engine.source.table import open_table
+from quiver.engine.source.table import is_table, open_table
 from quiver.engine.tasks import own_files
 from quiver.errors import BadData, BadSpec
-from quiver.types import MEDIA
+from quiver.types import Query
 
 NONE: Mapping[str, str | None] = {}
 
 
-class Questions(NamedTuple):
-    """Labelled queries: questions with the ids of their right answers.
+@dataclass(frozen=True, slots=True)
+class LabelledQueries:
+    """Queries with their right answers.
 
     Attributes:
-        media: media of each question, by key.
-        answers: ids of the right answers of each question.
+        asked: the queries; their ``answers`` are the grades of all judged items, those that are not relevant too.
         notes: remarks for the user.
     """
 
-    media: list[dict[str, Any]]
-    answers: list[list[str]]
+    asked: Sequence[GivenQuery]
     notes: tuple[str, ...]
+
+    @property
+    def answers(self) -> list[list[str]]:
+        """Ids of the right answers of each query."""
+        return [[item for item, grade in each.answers.items() if grade > 0] for each in self.asked]
+
+    def queries(self, **options: Any) -> list[Query]:
+        """Return the queries with further arguments of ``Query``; what a query says itself takes precedence."""
+        given = {name: value for name, value in options.items() if value is not None}
+        return [Query(**{**given, **each.given}) for each in self.asked]
 
 
 def read(
-    path: str | Path, *, answer: str = "answer", media: str | None = None, columns: Mapping[str, str | None] = NONE
-) -> Questions:
-    """Read labelled queries from a CSV, TSV, JSONL or Parquet file; rows with the same query are one question.
+    path: str | Path,
+    *,
+    relevant: Sequence[str | Path] = (),
+    answer: str = "answer",
+    media: str | None = None,
+    columns: Mapping[str, str | None] = NONE,
+) -> LabelledQueries:
+    """Read labelled queries.
 
     Args:
-        path: the file; its columns of media are found as in a manifest.
-        answer: column with the id of the right answer.
+        path: the table of queries, see ``quiver.engine.source.queries``.
+        relevant: files of judgements, see ``quiver.engine.source.relevance``; without any, the table has answers.
+        answer: column with the id of a right answer.
         media: media to ask with, and columns of media, as ``add`` takes them.
-        columns: columns by media key; a column that the file lacks is ignored.
+        columns: columns by media key; a column that the table lacks is ignored.
+
+    Returns:
+        The queries that have a right answer; notes count the others, and judgements of unknown queries.
 
     Raises:
-        BadData: the file cannot be read, or no row is a valid query.
-        BadSpec: the file has no such column.
+        BadData: a file cannot be read, or no query has a right answer.
+        BadSpec: there are no judgements, and the table has no column of answers.
     """
     place = str(Path(path).expanduser())
-    names = open_table(os.path.abspath(place)).schema.names if any(columns.values()) else ()
+    names = open_table(os.path.abspath(place)).schema.names if any(columns.values()) and is_table(place) else ()
     here = {key: name for key, name in columns.items() if name in names}
-    table = open_manifest(place, choose(None, None, own_files.columns(media, here)))
-    if answer not in table.schema.names:
+    table = tables.read(place, answer=answer, choice=choose(None, None, own_files.columns(media, here)))
+    if relevant:
+        asked, notes = _judged(path, table, relevance.read(*relevant), relevant)
+    elif table.answered:
+        asked, notes = tables.numbered(table.queries), ()
+    else:
         raise BadSpec(
             f"{path} has no column {answer!r} with the ids of answers: --answer names one of its columns, which are"
-            f" {', '.join(table.schema.names) or 'none'} beside its media"
+            f" {', '.join(table.columns) or 'none beside its vectors'}; or give a file of judgements with --relevant"
         )
-    found: dict[tuple[tuple[str, str], ...], dict[str, None]] = defaultdict(dict)
-    for batch in table.rows():
-        for row in batch.to_pylist():
-            held = tuple((key, row[key]) for key in MEDIA if row[key] is not None)
-            if row[answer] not in (None, ""):
-                found[held][str(row[answer])] = None
-    if not found:
-        raise BadData(f"{path} has no row with query media and an answer in column {answer!r}")
-    problems = table.problems()
-    lost = [f"{len(problems)} rows left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
-    return Questions([dict(held) for held in found], [list(each) for each in found.values()], (*table.notes, *lost))
+    kept = [each for each in asked if any(grade > 0 for grade in each.answers.values())]
+    if not kept:
+        raise (
+            BadData(f"{path} has no row with query media and an answer in column {answer!r}")
+            if not relevant
+            else (
+                BadData(
+                    f"no query of {path} has a right answer in {', '.join(map(str, relevant))}{_example(asked, notes)}"
+                )
+            )
+        )
+    right = {each.id for each in kept}
+    if lost := [each.id for each in asked if each.id not in right]:
+        notes = (*notes, f"left out: {len(lost)} of {len(asked)} queries without any right answer, such as {lost[0]!r}")
+    return LabelledQueries(kept, (*table.notes, *notes))
+
+
+def _judged(
+    path: str | Path,
+    table: tables.QueryTable,
+    judged: Mapping[str, Mapping[str, int]],
+    relevant: Sequence[str | Path],
+) -> tuple[list[GivenQuery], tuple[str, ...]]:
+    """Give queries their judgements, by id.
+
+    Raises:
+        BadSpec: the queries have no ids.
+    """
+    if not any(each.id for each in table.queries):
+        raise BadSpec(
+            f"{path} has no column of query ids, which --relevant refers to: call it id; its columns are"
+            f" {', '.join(table.columns)}"
+        )
+    known = {each.id for each in table.queries}
+    asked = [replace(each, answers=dict(judged.get(each.id, {}))) for each in tables.numbered(table.queries)]
+    notes = [f"{path}: its answers are not used, since --relevant names files of judgements"] if table.answered else []
+    if lost := [id for id in judged if id not in known]:
+        count = sum(len(judged[id]) for id in lost)
+        notes.append(
+            f"left out: {count} judgements of {len(lost)} queries that {os.path.basename(str(path))} lacks, such as"
+            f" {lost[0]!r} ({', '.join(os.path.basename(str(each)) for each in relevant)})"
+        )
+    return asked, tuple(notes)
+
+
+def _example(asked: Sequence[GivenQuery], notes: Sequence[str]) -> str:
+    """Show what the ids of queries look like, if no judgement names one of them."""
+    return f": its ids look like {asked[0].id!r}; {notes[-1]}" if notes and asked else ""

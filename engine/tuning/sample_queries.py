@@ -17,7 +17,7 @@ from quiver.engine.core.sql import present
 from quiver.engine.core.vector_check import as_float32
 from quiver.engine.execution.session import Session
 from quiver.errors import BadSpec, SpaceMismatch
-from quiver.types import Floats, Rows, keys_of, source_of
+from quiver.types import Floats, Rows, keys_of, sources_of
 
 #: File types of ``--queries``: vectors, and one text per line.
 _ARRAYS, _LINES = (".npy", ".npz"), ".txt"
@@ -112,7 +112,12 @@ def _embedded(session: Session, column: Column | Derived, path: str, count: int)
             arrow = next(a for a in session.graph.arrows if a.key == key and _leads(session, a.space, column))
             loaded = session.encoder(arrow.encoder)
             read = loaded.encoder.reader(key)
-            batch = [read(source_of(record, key)) for record in some if _asked(session, column, record) == key]
+            batch = [
+                read(one)
+                for record in some
+                if _asked(session, column, record) == key
+                for one in sources_of(record, key)
+            ]
             crossings = session.graph.path(arrow.space, column.space) or ()
             yield session.cross(crossings, loaded.embed_query(key, batch, arrow.space))
         if left <= 0:
@@ -140,5 +145,12 @@ def _records(path: str) -> Iterator[Sequence[dict[str, Any]]]:
         yield from ([{"text": line} for line in lines[at : at + _TOGETHER]] for at in range(0, len(lines), _TOGETHER))
         return
     from quiver.engine import source
+    from quiver.engine.source import queries
 
+    if source.is_table(path):  # of queries, as `bench recall`, `fit` and `threshold` read it
+        asked = [media for each in queries.read(path).queries if (media := each.given.get("media"))]
+        if not asked:
+            raise BadSpec(f"{path} has no queries with media to embed: give query vectors as .npy")
+        yield from (asked[at : at + _TOGETHER] for at in range(0, len(asked), _TOGETHER))
+        return
     yield from (batch.to_pylist() for batch in source.open([path]).batches(_TOGETHER))

@@ -19,8 +19,12 @@ bench = typer.Typer(help="Measure Recall@K on data sets, with confidence interva
 @bench.command()
 def recall(
     dataset: Annotated[
-        str, typer.Argument(help="Data set spec (see `quiver bench list`), or a table of your own questions.")
-    ],
+        str | None,
+        typer.Argument(
+            help="Data set spec (see `quiver bench list`), or your own questions: a table, a BEIR or MTEB folder, or a"
+            " TOML file that names all of this."
+        ),
+    ] = None,
     encoder: Annotated[
         list[str] | None,
         typer.Option(help="Encoder spec; may be repeated. Specs joined by ' + ' are searched together."),
@@ -46,9 +50,17 @@ def recall(
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of intervals, tests and random baseline.")] = 0,
     baselines: Annotated[bool, typer.Option(help="Also measure the random and classic baselines.")] = True,
+    queries: Annotated[
+        str | None,
+        typer.Option(help="Own questions: a table of queries (text, image, like, where ...), or vectors (npy)."),
+    ] = None,
+    relevant: table.Relevant = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Own questions: the collection to measure, with its encoders and indexes.")
+    ] = None,
     items: Annotated[
         list[str] | None,
-        typer.Option(help="Own questions: folder, manifest or collection to search; may be repeated."),
+        typer.Option(help="Own questions: folder, manifest or collection to embed and search; may be repeated."),
     ] = None,
     answer: Annotated[str, typer.Option(help="Own questions: column with the id of the answer.")] = "answer",
     target: Annotated[str | None, typer.Option(help="Own questions: medium to find, such as image.")] = None,
@@ -57,12 +69,12 @@ def recall(
     media: table.Media = None,
     text: table.Text = None,
     image: table.Image = None,
+    trust: show.Trust = False,
 ) -> None:
-    """Measure encoders on a data set, with the random and classic baselines in the same table.
+    """Measure encoders on a data set, or a collection on your own questions, beside random and classic baselines.
 
-    Own questions are a CSV, TSV, JSONL or Parquet file: columns of media to ask with (text, image ...), and a column
-    answer with the id of an item; rows with the same query are one question:
-    quiver bench recall questions.csv --items photos/ --encoder classic
+    Own questions are a table of queries, with the ids of right answers in a column answer or in a file of judgements:
+    quiver bench recall --queries queries.csv --relevant qrels.csv --collection shop
     """
     from quiver.benchmarks.recall import measure as measured
     from quiver.benchmarks.recall import page, plot
@@ -72,10 +84,16 @@ def recall(
 
     options = Options(work=work, measures=tuple(measure or ()), baselines=baselines, seed=seed)
     columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
-    if any(columns.values()) and not items:
-        raise BadSpec("--meta, --key, --media, --text and --image describe the files of --items: name these too")
-    own = Own(items=tuple(items or ()), answer=answer, target=target, columns=columns)
-    found = measured(dataset, tuple(encoder or ()), plan=plan, options=options, own=own)
+    own = Own(
+        relevant=tuple(map(str, relevant or ())),
+        collection=collection,
+        items=tuple(items or ()),
+        answer=answer,
+        target=target,
+        columns=columns,
+        trust=trust,
+    )
+    found = measured(_asked(dataset, queries, own), tuple(encoder or ()), plan=plan, options=options, own=own)
     report = reports.describe(found, command=shlex.join(["quiver", *sys.argv[1:]]))
     if json is not None and json != "-":
         reports.write_json(Path(json), report)
@@ -92,6 +110,20 @@ def recall(
     else:
         titles, rows = reports.table(report)
         _print(titles, rows, reports.remarks(report))
+
+
+def _asked(dataset: str | None, queries: str | None, own: Any) -> str:
+    """Return the data set, or the table of own questions."""
+    if (dataset is None) == (queries is None):
+        raise BadSpec(
+            "name one data set, as in `quiver bench recall esc50 --encoder classic`, or your own questions, as in"
+            " `quiver bench recall --queries queries.csv --relevant qrels.csv --collection shop`"
+        )
+    asked = str(dataset or queries)
+    described = any(own.columns.values()) and not asked.lower().endswith(".toml")
+    if described and not (own.items or own.collection):
+        raise BadSpec("--meta, --key, --media, --text and --image describe the files of --items: name these too")
+    return asked
 
 
 @bench.command()
@@ -251,6 +283,66 @@ def composition(
         return
     for each in found:
         _print(*each.table(), [f"{each.questions:,} questions, {each.encoder}", ""])
+
+
+@bench.command()
+def mteb(
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="Task of mteb, such as NFCorpus; a data set of `quiver bench list`; or a folder in the layout of BEIR."
+        ),
+    ],
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Encoder spec; may be repeated. Specs joined by ' + ' are searched together by the engine."),
+    ] = None,
+    reranker: Annotated[
+        list[str] | None, typer.Option(help="Spec of a reranker, for tasks with candidates; may be repeated.")
+    ] = None,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Measure the whole engine: the corpus becomes a collection.")
+    ] = False,
+    collection: Annotated[
+        str | None, typer.Option(help="Folder that keeps the engine's collections for the next run; implies --engine.")
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Index that the engine builds, such as 'faiss factory=HNSW32'.")
+    ] = None,
+    recall_target: Annotated[
+        float | None, typer.Option("--recall", help="Recall target of the engine's index, such as 0.95.")
+    ] = None,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Engine: combine vector and full-text search.")] = False,
+    scorer: Annotated[
+        str | None, typer.Option(help="Engine: composer or reranker to rank with; none uses none.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Batch size of mteb's data loaders.")] = 32,
+    predictions: Annotated[Path | None, typer.Option(help="Folder for mteb's files of predictions.")] = None,
+    json: Annotated[str | None, typer.Option(help="Write mteb's scores as JSON to this file; - prints them.")] = None,
+) -> None:
+    """Run a task of mteb on encoders, rerankers or the whole engine (needs the extra mteb)."""
+    from quiver.benchmarks import mteb as measured
+    from quiver.files import write_json
+
+    options = {"hybrid": hybrid, **({} if scorer is None else {"scorer": scorer})}
+    run = measured.Run(
+        encoders=tuple(encoder or ()),
+        rerankers=tuple(reranker or ()),
+        engine=engine or hybrid or scorer is not None,
+        folder=collection,
+        index=index,
+        recall=recall_target,
+        options=options,
+        predictions=predictions,
+        batch=batch,
+    )
+    report = measured.evaluate(task, run, command=shlex.join(["quiver", *sys.argv[1:]]))
+    if json is not None and json != "-":
+        write_json(Path(json), report, indent=1)
+    if json == "-":
+        show.write_json(report)
+    else:
+        show.write_table(*measured.table(report))
 
 
 @bench.command("list")

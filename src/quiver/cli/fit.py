@@ -14,7 +14,7 @@ def fit(
     questions: Annotated[
         Path,
         typer.Argument(
-            help="Table of labelled queries (CSV, TSV, JSONL, Parquet): query media and the id of the right answer."
+            help="Table of queries (CSV, TSV, JSONL, Parquet): media, like, where ..., and the id of a right answer."
         ),
     ],
     answer: Annotated[
@@ -23,6 +23,7 @@ def fit(
             help="Column with the id of the right answer; equal queries in several rows have several answers."
         ),
     ] = "answer",
+    relevant: table.Relevant = None,
     media: table.Media = None,
     text: table.Text = None,
     image: table.Image = None,
@@ -43,15 +44,12 @@ def fit(
     """Learn the weight of a reranker against recall, or of each fused list. Later searches use the learned weights."""
     from quiver.engine.tasks import own_files
     from quiver.engine.tasks.labelled_queries import read
-    from quiver.types import Query
 
-    asked = read(questions, answer=answer, media=own_files.columns(media, {"text": text, "image": image}))
+    columns = own_files.columns(media, {"text": text, "image": image})
+    asked = read(questions, relevant=relevant or (), answer=answer, media=columns)
     for note in asked.notes:
         show.warn(note)
-    spaces = tuple(space or ())
-    queries = [
-        Query(media, target=target, hybrid=hybrid, scorer=scorer, spaces=spaces, fuse=fuse) for media in asked.media
-    ]
+    queries = asked.queries(target=target, hybrid=hybrid, scorer=scorer, spaces=tuple(space or ()), fuse=fuse)
     learnt = place.opened(collection, command="fit", others=[str(questions)], trust=trust).fit(
         queries, asked.answers, scorer=scorer, depth=depth, source=questions.name
     )

@@ -28,7 +28,9 @@ def index(
     k: Annotated[int, typer.Option("-k", "--k", help="k of the recall target.")] = 10,
     queries: Annotated[
         Path | None,
-        typer.Option(help="Sample queries to tune on: vectors (npy), lines of text (txt), files or a manifest."),
+        typer.Option(
+            help="Sample queries to tune on: vectors (npy), lines of text (txt), files, or a table of queries."
+        ),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory limit, such as 8GB.")] = None,
     updates: Annotated[str, typer.Option(help="How often the vectors change: rare or often.")] = "rare",

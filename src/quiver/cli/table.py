@@ -1,5 +1,6 @@
 """Options that name the columns of the user's own tables, shared by all commands that read tables."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,3 +20,10 @@ IdColumn = Annotated[
 PathColumn = Annotated[str | None, typer.Option(help="Column of file paths, of any medium.", metavar="COLUMN")]
 Text = Annotated[str | None, typer.Option(help="Column of the items' text.", metavar="COLUMN")]
 Image = Annotated[str | None, typer.Option(help="Column of the items' image files.", metavar="COLUMN")]
+Relevant = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="File of relevance judgements: TREC qrels, or a table with query ids, item ids and grades; may be"
+        " repeated, and a later file corrects the earlier ones. Default: the table's column of answers."
+    ),
+]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import show, table
 from quiver.errors import BadSpec
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def threshold(
         ),
     ] = None,
     answer: Annotated[str, typer.Option(help="Column with the id of the right answer.")] = "answer",
+    relevant: table.Relevant = None,
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     rate: Annotated[
         float, typer.Option(help="Share of questions without an answer in the collection that may still have a hit.")
@@ -43,7 +44,6 @@ def threshold(
     """
     import quiver
     from quiver.engine.tasks.labelled_queries import read
-    from quiver.types import Query
 
     opened = quiver.open(collection, trust=trust)
     if questions is None:
@@ -51,11 +51,12 @@ def threshold(
     else:
         if by is not None:
             raise BadSpec("--by is for a collection that asks itself: leave it out, or leave out the table")
-        asked = read(questions, answer=answer)
+        asked = read(questions, relevant=relevant or (), answer=answer)
         for note in asked.notes:
             show.warn(note)
-        queries = [Query(media, target=target) for media in asked.media]
-        found = opened.threshold(queries, asked.answers, rate=rate, confidence=confidence, source=questions.name)
+        found = opened.threshold(
+            asked.queries(target=target), asked.answers, rate=rate, confidence=confidence, source=questions.name
+        )
     show.write_json(_told(found)) if json else print(found)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,14 +79,18 @@ def test_items_may_be_a_manifest_or_a_collection(photos, questions, prices, tmp_
     assert found.target == found.questions[0].query.target == "text"
 
 
-def test_answers_that_name_no_item_are_counted_and_none_is_refused(photos, tmp_path):
-    rows = [{"text": "red", "answer": "red1.png"}, {"text": "pink", "answer": "pink.png"}]
-    task = load(table(tmp_path / "q.csv", rows), Own(items=[str(photos)]))
-    assert any(
-        "1 answers that name no item with image, such as 'pink.png' (ids look like" in note for note in task.notes
-    )
-    assert "left out: 1 of 2 questions that no item answers" in task.notes
-    with pytest.raises(BadData, match=r"no answer is the id of an item with image, such as 'pink.png'"):
+def test_answers_that_name_no_item_count_as_not_found_and_none_is_refused(photos, tmp_path):
+    rows = [{"image": str(photos / "red0.png"), "answer": "red1.png"}, {"image": str(photos / "red2.png")}]
+    rows[1]["answer"] = "pink.png"
+    path = table(tmp_path / "q.csv", rows)
+    task = load(path, Own(items=[str(photos)]))
+    assert [note for note in task.notes if "1 of 2 right answers name no item with image, such as 'pink.png'" in note]
+    found = measure(path, ["classic"], own=Own(items=[str(photos)]), options=replace(QUICK, work=tmp_path / "work"))
+    classic = found.outcomes[0]
+    assert classic.scores.n == 2 and classic.scores.of("Success@1")[1] == 0
+    assert classic.attribution.counts["missing"] == 1 and classic.missing.hopeless == 1
+    assert dict(classic.missing.items) == {"pink.png": "there is no such item"}
+    with pytest.raises(BadData, match=r"no answer is the id of an item with image, such as 'pink.png' \(ids look like"):
         load(table(tmp_path / "r.csv", rows[1:]), Own(items=[str(photos)]))
 
 
@@ -94,7 +99,7 @@ def test_answers_that_name_no_item_are_counted_and_none_is_refused(photos, tmp_p
     [
         (
             Own(),
-            r"add the items to search, as in `quiver bench recall .*q\.csv --items photos/ --encoder classic`",
+            r"or files to embed, as in `quiver bench recall .*q\.csv --items photos/ --encoder classic`",
         ),
         (Own(items=["nowhere"]), "no such file, folder or collection"),
         (Own(items=["photos"], answer="right"), "has no column 'right'"),
@@ -119,4 +124,4 @@ def test_the_command_measures_own_questions(photos, questions, tmp_path):
     absent = CliRunner().invoke(app, ["bench", "recall", "none.csv", "--items", str(photos)])
     assert "there is no file none.csv" in str(absent.exception)
     other = CliRunner().invoke(app, ["bench", "recall", "esc50", "--items", str(photos), "--encoder", "classic"])
-    assert "--items needs a table of your own questions" in str(other.exception)
+    assert "need your own questions" in str(other.exception)

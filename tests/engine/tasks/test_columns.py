@@ -36,11 +36,10 @@ def test_the_same_options_name_the_columns_of_all_commands(command, options):
 
 def test_questions_name_their_columns_as_items_do(tables):
     asked = labelled_queries.read(tables / "asked.csv", media="text=name")
-    assert asked.media == [{"text": "first red thing"}, {"text": "second red thing"}] and asked.answers == [
-        ["s0"],
-        ["s1"],
-    ]
-    assert labelled_queries.read(tables / "asked.csv", columns={"text": "name", "image": "photo"}) == asked
+    queries = [{"text": "first red thing"}, {"text": "second red thing"}]
+    assert [each.media for each in asked.queries()] == queries and asked.answers == [["s0"], ["s1"]]
+    again = labelled_queries.read(tables / "asked.csv", columns={"text": "name", "image": "photo"})
+    assert [each.media for each in again.queries()] == queries
     with pytest.raises(BadData, match=r"no column of media: name it, as in image='COLUMN' or text='COLUMN'"):
         labelled_queries.read(tables / "asked.csv")
     with pytest.raises(BadData, match=r"has no column 'nam': did you mean 'name'\? Its columns are name, answer"):
