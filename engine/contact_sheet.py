@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
+from quiver.engine.execution import label_page
 from quiver.engine.execution.cards import Hidden, card, pictures, readable
 from quiver.engine.execution.plan import Result, render
 from quiver.files import write_text
@@ -30,7 +31,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin
 dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
 .note { opacity: .75; font-size: .9rem } figcaption, figcaption p, dt, dd { unicode-bidi: isolate }
 """
-#: The page runs no script and requests nothing from a server, whatever ids, captions and file names contain.
+#: The page runs no script but that for marks, and requests nothing from a server, whatever ids and captions contain.
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
@@ -52,7 +53,14 @@ class Shelf(Protocol):
         ...
 
 
-def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Shelf, title: str = "Quiver") -> None:
+def write(
+    path: Path,
+    answers: Sequence[tuple[Query, Result]],
+    *,
+    collection: Shelf,
+    title: str = "Quiver",
+    label: bool = False,
+) -> None:
     """Write answers as one page, atomically.
 
     Args:
@@ -60,8 +68,10 @@ def write(path: Path, answers: Sequence[tuple[Query, Result]], *, collection: Sh
         answers: queries with their results.
         collection: source of the hits' media.
         title: title of the page.
+        label: whether hits can be marked as right or wrong, see ``quiver.engine.execution.label_page``.
     """
-    save(path, [section(query, result, collection) for query, result in answers], title=title)
+    grades: dict[str, int] | None = {} if label else None
+    save(path, [section(query, result, collection, grades=grades) for query, result in answers], title=title)
 
 
 def write_groups(
@@ -88,11 +98,13 @@ def write_groups(
 
 
 def save(path: Path, sections: Sequence[str], *, title: str) -> None:
-    """Write sections of HTML as one page, atomically."""
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    head = f"<!doctype html><html lang=en><meta charset=utf-8>{policy}<title>{escape(title)}</title>"
-    head += f"<style>{_STYLE}</style>"
-    body = "\n".join(sections)
+    """Write sections of HTML as one page, atomically; if one has marks, with the script for marks."""
+    marks = any("<section data-query=" in each for each in sections)
+    policy = f"{_POLICY}; {label_page.POLICY}" if marks else _POLICY
+    head = "<!doctype html><html lang=en><meta charset=utf-8>"
+    head += f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title>'
+    head += f"<style>{_STYLE}{label_page.STYLE if marks else ''}</style>"
+    body = "\n".join([label_page.HEAD, *sections, f"<script>{label_page.SCRIPT}</script>"] if marks else sections)
     write_text(path, f"{head}\n<h1>{escape(title)}</h1>\n{body}\n</html>\n")
 
 
@@ -103,6 +115,8 @@ def section(
     *,
     right: Collection[str] = (),
     expected: Sequence[tuple[Hit, str]] = (),
+    grades: Mapping[str, int] | None = None,
+    id: str = "",
 ) -> str:
     """Return one answer as HTML.
 
@@ -112,14 +126,18 @@ def section(
         collection: source of the media.
         right: ids of the right answers, which are marked.
         expected: missed right answers to show after the hits, each with a text in place of its score.
+        grades: known grades by item id, for a page on which hits can be marked; None for a page without marks.
+        id: id of the query in the files of marks; empty for one made of the query.
     """
+    asked = None if grades is None else label_page.asked(query)
+    known = grades if grades is not None and asked is not None else None
     hits = [*((hit, f"{hit.score:.3f}", "right" if hit.id in right else "") for hit in result.hits)]
     hits += [(hit, says, "expected") for hit, says in expected]
     named = collection.get([*query.like, *(hit.id for hit, _, _ in hits)])
     items = {item.id: replace(item, media=readable(item.media, collection.hidden)) for item in named}
     maps = _maps(items, collection) if query.target in ("pair", None) else {}
     shown = [
-        card(hit, items[hit.id].media, query.target, *marks, maps=maps.get(hit.id))
+        card(hit, items[hit.id].media, query.target, *marks, maps=maps.get(hit.id), judged=_judged(hit.id, known))
         for hit, *marks in hits
         if hit.id in items
     ]
@@ -127,7 +145,15 @@ def section(
     empty = "" if result.hits else "<p>Nothing found.</p>"
     plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
     cards = f"<div class=row>{_query(query, items)}{''.join(shown)}</div>"
-    return f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
+    whole = f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
+    return whole if asked is None else f"{label_page.opening(asked, id or label_page.query_id(asked))}{whole}</section>"
+
+
+def _judged(id: str, grades: Mapping[str, int] | None) -> tuple[str, str]:
+    """Return the attributes and buttons of a card; empty on a page without marks."""
+    return (
+        ("", "") if grades is None else (label_page.attributes(id, grades.get(id)), label_page.buttons(grades.get(id)))
+    )
 
 
 def _maps(items: Mapping[str, Item], collection: Shelf) -> dict[str, Floats]:

@@ -30,7 +30,7 @@ def as_task(task: Task, *, split: str = "test") -> Any:
     ``recall_at_k`` is Quiver's R@k, ``hit_rate_at_k`` its Success@k, both with mteb's order of equal scores.
 
     Raises:
-        BadSpec: mteb cannot express the task: its target is a pair, its questions differ in kind, or they have examples,
+        BadSpec: mteb cannot express the task: its target is a pair, or its questions differ in kind or have examples,
             conditions or vectors.
     """
     with optional():

@@ -1,6 +1,6 @@
 """HTML page of a benchmark: figures, plots, and sample questions with hits (random, worst, best, lost by cause)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -34,19 +34,29 @@ td:first-child, th:first-child { text-align: left }
 </style>"""
 
 
-def write(path: Path, bench: Bench, report: Report) -> None:
+def write(
+    path: Path,
+    bench: Bench,
+    report: Report,
+    *,
+    label: bool = False,
+    hidden: Callable[[str], str | None] = lambda reference: None,
+) -> None:
     """Write the page atomically. It needs no other file.
 
     Args:
         path: the HTML file.
         bench: the results.
         report: the same results as JSON-able values.
+        label: whether hits can be marked as right or wrong, for own questions; their right answers are marked already.
+        hidden: returns the reason why a file is not shown, or None if it may be shown.
     """
     sections = [_STYLE, _table(report), _plots(report)]
     seen = any(item.media for item in bench.task.items[:1])  # ready-made vectors have nothing to look at
     for outcome in bench.outcomes if seen else ():
         if outcome.role == "asked" and outcome.ranking is not None:
-            sections += _looks(bench, outcome, outcome.ranking)
+            shelf = Shelf({item.id: item for item in bench.task.items}, hidden, label)
+            sections += _looks(bench, outcome, outcome.ranking, shelf)
     save(path, sections, title=f"Quiver bench: {bench.task.name}")
 
 
@@ -69,24 +79,32 @@ def _plots(report: Report) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A task's items, where the page looks their media up."""
+    """A task's items, where the page looks their media up.
+
+    Attributes:
+        items: by id.
+        why_hidden: returns the reason why a file is not shown, or None.
+        label: whether hits can be marked.
+    """
 
     items: Mapping[str, Item]
+    why_hidden: Callable[[str], str | None]
+    label: bool = False
 
     def get(self, ids: Sequence[str]) -> list[Item]:
         """Return items by id."""
         return [self.items[id] for id in ids if id in self.items]
 
     def hidden(self, reference: str) -> str | None:
-        """Hide no item: they belong to a data set that the user named."""
-        return None
+        """Return the reason why a file is not shown; items of a data set are shown."""
+        return self.why_hidden(reference)
 
     def differences(self, pairs: Sequence[tuple[Any, Any]]) -> list[Floats | None]:
         """Return no maps: several encoders may have found the items."""
         return [None] * len(pairs)
 
 
-def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:
+def _looks(bench: Bench, outcome: Outcome, ranking: Ranking, shelf: Shelf) -> list[str]:
     """Show some of an outcome's questions at random, its worst and best, and some of its losses by cause."""
     standing = ranks(ranking, bench.judgements)
     first = _first(standing, bench)
@@ -105,7 +123,6 @@ def _looks(bench: Bench, outcome: Outcome, ranking: Ranking) -> list[str]:
         **{f"lost by {cause}": chosen for cause, chosen in lost.items() if chosen},
         "best": order[::-1][:BEST].tolist(),
     }
-    shelf = Shelf({item.id: item for item in bench.task.items})
     return [
         html
         for name, chosen in parts.items()
@@ -138,7 +155,12 @@ def _show(bench: Bench, outcome: Outcome, n: int, standing: Rows, shelf: Shelf) 
     note = f"question {question.id}: {outcome_measure(bench)} {value:.3g}; {_says(right)}"
     result = Result(tuple(hits), Plan((), notes=(note, *_unread(outcome, question))))
     expected = _expected(right, {hit.id for hit in hits}, shelf)
-    return section(question.query, result, shelf, right=right, expected=expected)
+    grades = None
+    if shelf.label:
+        ids = [bench.task.items[row].id for row in relevant.rows[span]]
+        grades = dict(zip(ids, bench.judgements.grades[span].tolist(), strict=True))
+    marked = () if shelf.label else right
+    return section(question.query, result, shelf, right=marked, expected=expected, grades=grades, id=question.id)
 
 
 def _hits(bench: Bench, outcome: Outcome, n: int, shelf: Shelf) -> list[Hit]:

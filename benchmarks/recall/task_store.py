@@ -121,6 +121,8 @@ def fill(task: Task, specs: Sequence[str], *, folder: Path, progress: bool | Non
     place = folder / "items" / slug(" ".join(specs), *specs, *spaces)
     meta = any(question.query.where is not None for question in task.questions)
     items = [each if meta else Item(each.id, each.media) for each in task.items if each.media]
+    if not items:
+        raise NoRoute(f"the items of {task.name} have no media that {WITH.join(specs)} could embed")
     started = perf_counter()
     collection = quiver.open(place)
     collection.add(*items, encoder=specs, progress=progress)

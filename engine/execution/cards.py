@@ -42,9 +42,26 @@ def readable(media: Mapping[str, Any], hidden: Callable[[str], str | None]) -> d
 
 
 def card(
-    hit: Hit, media: Mapping[str, Any], target: str | None, score: str, mark: str, *, maps: Floats | None = None
+    hit: Hit,
+    media: Mapping[str, Any],
+    target: str | None,
+    score: str,
+    mark: str,
+    *,
+    maps: Floats | None = None,
+    judged: tuple[str, str] = ("", ""),
 ) -> str:
-    """Show a hit with its score and its terms, metadata and media; with ``maps`` where its two pictures differ."""
+    """Show a hit with its score and its terms, metadata and media.
+
+    Args:
+        hit: the hit.
+        media: its media.
+        target: the medium to show; None for all.
+        score: its score as text.
+        mark: class of the card, such as ``right``.
+        maps: where its two pictures differ.
+        judged: attributes and buttons for marks, see ``label_page``.
+    """
     says = hit.meta.get("text") or hit.meta.get("name") or hit.meta.get("title") or ""
     facts = "".join(
         f"<dt>{escape(name)}<dd>{escape(str(value))}" for name, value in hit.meta.items() if value not in ("", says)
@@ -54,9 +71,11 @@ def card(
     folded = f"<p class=note>{hit.folded} near-duplicates folded</p>" if hit.folded else ""
     caption = f"<span class=score>{escape(score)}</span>{escape(hit.id)}<p>{escape(str(says))}</p>{folded}"
     caption += f"{_terms(hit)}{more}"
+    attributes, buttons = judged
     shown = pictures(media, target) + ("" if maps is None else highlighted(media, maps))
     kind = f" class={mark}" if mark else ""
-    return f"<figure{kind} title='{escape(found, quote=True)}'>{shown}<figcaption>{caption}</figcaption></figure>"
+    title = f" title='{escape(found, quote=True)}'"
+    return f"<figure{kind}{attributes}{title}>{shown}<figcaption>{caption}{buttons}</figcaption></figure>"
 
 
 def _terms(hit: Hit) -> str:

@@ -104,7 +104,7 @@ def recall(
     if plots is not None:
         plot.draw(report, plots)
     if html is not None:
-        page.write(html, found, report)
+        page.write(html, found, report, **_page_options(str(dataset or queries), own))
     if json == "-":
         show.write_json(report)
     else:
@@ -124,6 +124,16 @@ def _asked(dataset: str | None, queries: str | None, own: Any) -> str:
     if described and not (own.items or own.collection):
         raise BadSpec("--meta, --key, --media, --text and --image describe the files of --items: name these too")
     return asked
+
+
+def _page_options(asked: str, own: Any) -> dict[str, Any]:
+    """Return the options of the page: hits of own questions can be marked, and files of a stranger are hidden."""
+    from quiver.benchmarks.recall import own_file, own_questions
+    from quiver.trust import Reach
+
+    place = own.collection or (own_file.read(asked).own.collection if own_file.is_file(asked) else None)
+    hidden = {} if place is None else {"hidden": Reach(place, everything=own.trust).refuses}
+    return {"label": own_file.is_file(asked) or own_questions.is_own(asked), **hidden}
 
 
 @bench.command()

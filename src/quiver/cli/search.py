@@ -107,6 +107,10 @@ def search(
     html: Annotated[
         Path | None, typer.Option(help="Write the hits as an HTML page with thumbnails, waveforms and key frames.")
     ] = None,
+    label: Annotated[
+        bool,
+        typer.Option("--label", help="With --html: hits can be marked right or wrong, and the marks downloaded."),
+    ] = False,
 ) -> None:
     """Search a collection.
 
@@ -160,7 +164,9 @@ def search(
     if html is not None:
         from quiver.engine.contact_sheet import write
 
-        write(html, [(query, result)], collection=opened)
+        write(html, [(query, result)], collection=opened, label=label)
+    elif label:
+        raise BadSpec("--label marks hits on a page: name it with --html, as in --html page.html")
     _print(result, first=1 if group_by else offset + 1, offset=offset, json=json, analyze=analyze)
 
 

@@ -136,24 +136,24 @@ def test_a_collection_with_an_index_is_measured_with_it_and_not_changed(shop):
     with pytest.raises(NoRoute, match=r"shop has no faiss index: `quiver index .*shop faiss` builds it"):
         measure(str(shop / "q.jsonl"), own=own(shop), options=options, plan=plan)
     collection.index("faiss factory=Flat")
-    before = [each["version"] for each in collection.versions()], collection.info()["spaces"]
+    before = [each["version"] for each in collection.versions()], collection.info()["columns"]
     plan.write_text('[[plan]]\nindex = ["exact", "faiss"]\n')
     found = measure(str(shop / "q.jsonl"), own=own(shop), options=options, plan=plan)
     exact, faiss = found.outcomes
     assert exact.name == "shop | exact" and faiss.plan["stages"][-2]["index"] == "faiss"
     assert np.array_equal(exact.ranking.rows[:3, :5], faiss.ranking.rows[:3, :5])
     again = quiver.open(shop / "shop", catch_up=False)
-    assert ([each["version"] for each in again.versions()], again.info()["spaces"]) == before
+    assert ([each["version"] for each in again.versions()], again.info()["columns"]) == before
 
 
 def test_encoders_are_measured_beside_the_collection_and_reports_are_comparable(shop):
     files = ["--relevant", shop / "qrels.csv", "--work", shop / "work", "--json"]
     queries = ["--queries", shop / "q.jsonl"]
     stored, embedded = shop / "stored.json", shop / "embedded.json"
-    command = [*queries, "--collection", shop / "shop", "--encoder", "classic frames=2", *files, stored]
+    command = [*queries, "--collection", shop / "shop", *files, stored]
     done = CliRunner().invoke(app, ["bench", "recall", *map(str, command)], catch_exceptions=False)
     assert [line.split("\t")[0] for line in done.stdout.splitlines() if "\t" in line] == [
-        "system", "shop", "classic/image", "classic", "random",
+        "system", "shop", "classic", "random",
     ]  # fmt: skip
     command = [*queries, "--items", shop / "shop", "--encoder", "classic", *files, embedded]
     CliRunner().invoke(app, ["bench", "recall", *map(str, command)], catch_exceptions=False)
