@@ -124,15 +124,25 @@ def test_own_vectors_are_searched_as_the_page_says(tmp_path, monkeypatch):
     assert np.load("mine.npy").shape == (10, 64)
 
 
-def test_own_questions_are_measured_as_the_page_says(tmp_path, photos, monkeypatch):
+def test_own_questions_are_measured_as_the_page_says(tmp_path, photos, prices, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QUIVER_CACHE", str(tmp_path / "cache"))
-    table = re.search(r"^```text\n(.*?)^```", (DOCS / "measure.md").read_text(), re.M | re.S)[1]
-    (tmp_path / "questions.csv").write_text(table)
+    prices.rename(tmp_path / "photos.csv")
+    text = (DOCS / "measure.md").read_text()
+    for name, table in re.findall(r"^```(?:csv|toml) (\S+)\n(.*?)^```", text, re.M | re.S):
+        (tmp_path / name).write_text(table)
     said = list(run("measure.md").values())
-    assert len(said) == 4 and "random" in said[0]
-    assert json.loads((tmp_path / "classic.json").read_text())["dataset"]["questions"] == 3
-    assert (tmp_path / "classic.md").read_text().startswith("| system |")
+    assert len(said) == 6 and said[0].startswith("24 added")
+    assert [line.split("\t")[0] for line in said[1].splitlines() if "\t" in line] == [
+        "system",
+        "shop",
+        "classic",
+        "random",
+    ]
+    assert "1 of 6 right answers name no item with image, such as 'photos/nowhere.png'" in said[1]
+    assert said[2].splitlines()[0].startswith("system\tR@2 [95%]\tnDCG@10")
+    assert "data-mark" in (tmp_path / "marks.html").read_text() and "data-mark" in (tmp_path / "shop.html").read_text()
+    assert "3 questions in common" in said[5]
     assert sorted(path.name for path in (tmp_path / "trec").iterdir()) == ["classic.run", "qrels.txt"]
 
 
