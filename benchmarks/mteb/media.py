@@ -5,7 +5,7 @@ mteb gives texts as strings, pictures as PIL images, sounds as ``{"array", "samp
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,4 +97,4 @@ def _array(value: Any) -> Any:
     return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
 
 
-_CONVERT = {"text": str, "image": picture, "audio": sound, "video": clip}
+_CONVERT: dict[str, Callable[[Any], Any]] = {"text": str, "image": picture, "audio": sound, "video": clip}

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +114,10 @@ def find(text: str) -> Any:
         import mteb
     try:
         return mteb.get_task(text)
-    except KeyError:
-        known = [task.metadata.name for task in mteb.get_tasks()]
-        near = get_close_matches(text, known, n=3, cutoff=0.5)
-        hint = f": did you mean {' or '.join(near)}?" if near else ""
-        raise BadSpec(f"mteb has no task {text!r}{hint}, and `quiver bench list` lists Quiver's data sets") from None
+    except KeyError as error:  # it names the nearest task
+        raise BadSpec(
+            f"mteb has no task {text!r} ({error.args[0]}), and `quiver bench list` lists Quiver's data sets"
+        ) from None
 
 
 def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

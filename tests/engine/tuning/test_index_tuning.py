@@ -247,6 +247,11 @@ def test_queries_may_be_lines_of_text_or_pictures(tmp_path, photos, lab):
     (tmp_path / "asked.txt").write_text("one\n\nanother\nmore words\n")
     (built,) = collection.index("faiss factory=Flat", recall=0.9, queries=tmp_path / "asked.txt")
     assert built["promise"]["source"] == "3 queries (asked.txt)"
+    # The table of queries that `bench recall`, `fit` and `threshold` read: one query in two rows is asked once.
+    table = "id,query,answer,where\na,one,1,\na,one,2,\nb,another,3,id <> '9'\nc,more words,4,\n"
+    (tmp_path / "asked.csv").write_text(table)
+    (built,) = collection.index("faiss factory=Flat", recall=0.9, queries=tmp_path / "asked.csv")
+    assert built["promise"]["source"] == "3 queries (asked.csv)"
     # Four directions, ten rows each: whichever of equal rows comes back counts.
     assert all(each["recall"] == 1 for each in built["promise"]["settings"])
     with pytest.raises(BadSpec, match="no encoder here embeds image into made"):
