@@ -16,13 +16,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from quiver import registry
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Readers
 from quiver.encoders._patch.grid import Averaged, Cells, Pixels
 from quiver.encoders._train.feature import embed_each
+from quiver.encoders._train.progress import Progress
 from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine
 from quiver.encoders._train.sharing import divided
 from quiver.errors import BadSpec, MissingWeights
@@ -247,15 +247,21 @@ class _Kept:
         locks = self.path.with_suffix(".locks")
         for _ in divided(1, done=lambda _: self.path.is_file(), work=lambda _: self._begin(), folder=locks / "file"):
             pass
-        with tqdm(total=len(self.refs), unit=" pictures", desc="patches", disable=None) as bar:
+        fresh = set[int]()
+        with Progress("patches", len(self.refs), unit="pictures") as progress:
             before = int(whole["done"])  # by an older version, which noted how far it was
             blocks = -(-len(self.refs) // BLOCK)
 
             def done(number: int) -> bool:
                 return min((number + 1) * BLOCK, len(self.refs)) <= before or self._note(number).is_file()
 
-            for number in divided(blocks, done=done, work=self._compute, folder=locks):
-                bar.update(len(self.refs[number * BLOCK : (number + 1) * BLOCK]))
+            def work(number: int) -> None:
+                fresh.add(number)
+                self._compute(number, progress)
+
+            for number in divided(blocks, done=done, work=work, folder=locks):
+                if number not in fresh:
+                    progress.skip(len(self.refs[number * BLOCK : (number + 1) * BLOCK]))
         found = [_told(self._note(number))["bad"] for number in range(blocks) if self._note(number).is_file()]
         bad = sorted({*whole["bad"], *(row for rows in found for row in rows)})
         write_json(note, {"done": len(self.refs), "bad": bad})  # the same on every rank
@@ -276,12 +282,12 @@ class _Kept:
         np.lib.format.open_memmap(part, "w+", np.float16, (len(self.refs), *self.shape)).flush()
         part.replace(self.path)
 
-    def _compute(self, number: int) -> None:
+    def _compute(self, number: int, progress: Progress) -> None:
         """Write one block, then its note. Other ranks write elsewhere in the file, so nothing is written by mapping."""
         start = number * BLOCK
         refs = self.refs[start : start + BLOCK]
         rows = np.zeros((len(refs), *self.shape), np.float16)
-        reasons = _look(self.source, refs, rows)
+        reasons = _look(self.source, refs, rows, progress)
         with self.path.open("r+b") as file:
             file.seek(np.load(self.path, mmap_mode="r").offset + start * rows[0].nbytes)
             file.write(rows.tobytes())
@@ -292,7 +298,7 @@ class _Kept:
         write_json(self._note(number), {"bad": [start + place for place in reasons]})
 
 
-def _look(source: Source, refs: Sequence[str], out: Halves) -> dict[int, str]:
+def _look(source: Source, refs: Sequence[str], out: Halves, progress: Progress) -> dict[int, str]:
     """Fill (n, P, F); return the reason of each picture that cannot be read or cut, by its place."""
     reasons: dict[int, str] = {}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
@@ -304,6 +310,7 @@ def _look(source: Source, refs: Sequence[str], out: Halves) -> dict[int, str]:
             reasons |= {start + good[place]: why for place, why in refused.items()}
             for place, row in rows.items():
                 out[start + good[place]] = row
+            progress.update(len(found))
     return reasons
 
 

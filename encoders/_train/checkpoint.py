@@ -1,8 +1,8 @@
 """Checkpoints of a run: one folder each, written atomically as safetensors and JSON, without pickle.
 
 ``step-00001000-00000500/``, of a run that was last validated after update 500, holds ``model.safetensors``,
-``optimiser.safetensors``, ``best.safetensors`` (where validation has chosen one) and ``state.json``. The position in
-schedule, order and random streams is the step itself.
+``optimiser.safetensors``, ``best.safetensors`` (where validation has chosen one), ``average.safetensors`` (with
+``ema``) and ``state.json``. The position in schedule, order and random streams is the step itself.
 """
 
 import json
@@ -32,20 +32,24 @@ class Point:
         step: updates done.
         validated: the update after which validation last took place.
         best: the update with the best validation figure.
+        stale: validations since then.
         figures: of that validation.
         ends: last steps of earlier plans, where the schedule began anew; see ``schedule.rate``.
         weights: the model's state at that update, on the CPU; None before the first validation.
         optimiser: state of the optimiser while a run resumes; empty otherwise.
+        average: running mean of the weights, while a run resumes or is saved; empty otherwise, and where there is none.
         scaler: loss scale of fp16 while a run resumes; empty otherwise.
     """
 
     step: int = 0
     validated: int = 0
     best: int = 0
+    stale: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
     ends: tuple[int, ...] = ()
     weights: State | None = None
     optimiser: State = field(default_factory=dict)
+    average: State = field(default_factory=dict)
     scaler: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -75,6 +79,8 @@ def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms
         part.mkdir(parents=True)
         save_file(snapshot(model), part / "model.safetensors")
         save_file({name: _copy(tensor) for name, tensor in optimiser.items()}, part / "optimiser.safetensors")
+        if point.average:
+            save_file({name: _copy(tensor) for name, tensor in point.average.items()}, part / "average.safetensors")
         if point.weights is not None:
             save_file(point.weights, part / "best.safetensors")
         stand = {
@@ -82,6 +88,7 @@ def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms
             "step": point.step,
             "validated": point.validated,
             "best": point.best,
+            "stale": point.stale,
             "figures": dict(point.figures),
             "ends": list(point.ends),
             "scaler": dict(point.scaler),
@@ -105,16 +112,18 @@ def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
         return Point()
     _refuse(folder, stand, terms)
     _load(folder, model)
-    best = folder / "best.safetensors"
+    best, average = folder / "best.safetensors", folder / "average.safetensors"
     return Point(
-        stand["step"],
-        stand["validated"],
-        stand["best"],
-        stand["figures"],
-        tuple(stand.get("ends", ())),
-        load_file(best) if best.exists() else None,
-        load_file(folder / "optimiser.safetensors"),
-        stand["scaler"],
+        step=stand["step"],
+        validated=stand["validated"],
+        best=stand["best"],
+        stale=stand.get("stale", 0),
+        figures=stand["figures"],
+        ends=tuple(stand.get("ends", ())),
+        weights=load_file(best) if best.exists() else None,
+        optimiser=load_file(folder / "optimiser.safetensors"),
+        average=load_file(average) if average.exists() else {},
+        scaler=stand["scaler"],
     )
 
 

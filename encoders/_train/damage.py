@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from quiver.encoders import _fingerprint
 from quiver.encoders._train.feature import identified, plain
+from quiver.encoders._train.progress import Progress
 from quiver.encoders._train.rank import first
 from quiver.encoders._train.reading import QUARANTINE, attempt, quarantine
 from quiver.encoders._train.sharing import divided
@@ -173,8 +174,11 @@ def readable(
         return number in found or (note is not None and note.is_file())
 
     def work(number: int) -> None:
-        outcomes = pool.map(lambda ref: attempt(reader, ref)[1], parts[number])
-        found[number] = {str(place): why for place, why in enumerate(outcomes) if why}
+        reasons = {}
+        for place, why in enumerate(pool.map(lambda ref: attempt(reader, ref)[1], parts[number])):
+            reasons |= {str(place): why} if why else {}
+            progress.update()
+        found[number] = reasons
         note = notes[number]
         if note is not None and folder is not None:
             bad = [(parts[number][int(place)], why) for place, why in found[number].items()]
@@ -182,9 +186,13 @@ def readable(
             note.parent.mkdir(parents=True, exist_ok=True)
             write_json(note, found[number])
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        for _ in divided(len(parts), done=done, work=work, folder=folder and folder / "readable"):
-            pass
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,
+        Progress(f"checking {key}", len(refs), unit="files") as progress,
+    ):
+        for number in divided(len(parts), done=done, work=work, folder=folder and folder / "readable"):
+            if number not in found:
+                progress.skip(len(parts[number]))
     mask = np.ones(len(refs), bool)
     for number, note in enumerate(notes):
         told = found[number] if number in found or note is None else json.loads(note.read_text(encoding="utf-8"))

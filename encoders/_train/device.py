@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 #: What accelerate calls them.
-_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
+#: Backends of torch.compile; the last two, which only trace, help to find what a model cannot compile.
+COMPILERS = ("inductor", "cudagraphs", "aot_eager", "eager")
 #: How long ranks wait while the first one validates.
 _PATIENCE = timedelta(hours=6)
 
@@ -24,7 +26,7 @@ def start(loop: Loop) -> "Accelerator":
     """Return the accelerator, which places a model, wraps it for several ranks, and scales its loss.
 
     Raises:
-        BadSpec: the device is not there, or does not compute in that precision.
+        BadSpec: the device is not there, or does not compute in that precision, or torch has no such compiler.
         MissingExtra: accelerate is not installed.
     """
     with optional():
@@ -32,8 +34,9 @@ def start(loop: Loop) -> "Accelerator":
         from accelerate.state import AcceleratorState, GradientState
         from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
     place = _device.pick(loop.device)
-    if place.type == "cpu" and loop.precision == "fp16":
-        raise BadSpec("precision=fp16 needs a GPU: use fp32 or bf16 on a CPU")
+    if place.type == "cpu" and loop.precision in ("fp16", "tf32"):
+        raise BadSpec(f"precision={loop.precision} needs a GPU: use fp32 or bf16 on a CPU")
+    torch.set_float32_matmul_precision("high" if loop.precision == "tf32" else "highest")
     if place.index is not None:
         torch.cuda.set_device(place)
     # accelerate keeps one state per process and refuses another precision; a second phase may want one.
@@ -42,12 +45,22 @@ def start(loop: Loop) -> "Accelerator":
     return Accelerator(
         mixed_precision=_PRECISION[loop.precision],
         cpu=place.type == "cpu",
+        dynamo_plugin=_compiler(loop.compile),
         # A phase may leave parts of a model idle, such as a decoder that is trained later.
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=_PATIENCE),
             DistributedDataParallelKwargs(find_unused_parameters=True),
         ],
     )
+
+
+def _compiler(backend: str | None) -> Any:
+    """Return accelerate's settings of torch.compile."""
+    from accelerate.utils import TorchDynamoPlugin
+
+    if backend is not None and backend not in COMPILERS:
+        raise BadSpec(f"compile={backend!r} is no backend of torch.compile: take {', '.join(COMPILERS)}, or none")
+    return TorchDynamoPlugin(backend="no" if backend is None else backend)
 
 
 def settled(loop: Loop) -> Loop:

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from quiver.encoders import _fingerprint, _frozen
 from quiver.encoders._frozen import Frozen
+from quiver.encoders._train.progress import Progress
 from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine, reason
 from quiver.encoders._train.sharing import divided
 from quiver.errors import BadMedia
@@ -60,11 +60,12 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
         return path is not None and path.exists()
 
     def work(number: int) -> None:
-        blocks[number] = _block(source, spec, refs[places[number]], paths[number])
+        blocks[number] = _block(source, spec, refs[places[number]], paths[number], progress)
 
-    with tqdm(total=len(refs), unit=" items", desc=f"{spec} {key}", disable=None) as bar:
+    with Progress(f"{spec} {key}", len(refs), unit="items") as progress:
         for number in divided(len(places), done=done, work=work, folder=cache and cache / "locks"):
-            bar.update(len(refs[places[number]]))
+            if number not in blocks:  # by an earlier process, or by another rank
+                progress.skip(len(refs[places[number]]))
     whole = [blocks[number] if number in blocks else _kept(path) for number, path in enumerate(paths)]
     rows = np.concatenate([np.empty((0, source.width), np.float32), *(rows for rows, _ in whole)])
     mask = np.concatenate([np.empty(0, bool), *(mask for _, mask in whole)])
@@ -75,9 +76,11 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     return rows, mask
 
 
-def _block(source: Frozen, spec: str, refs: Sequence[Any], path: Path | None) -> tuple[Floats, Mask]:
+def _block(
+    source: Frozen, spec: str, refs: Sequence[Any], path: Path | None, progress: Progress
+) -> tuple[Floats, Mask]:
     """Embed a block, and keep it at a path if there is one."""
-    rows, mask, reasons = _embed(source, refs)
+    rows, mask, reasons = _embed(source, refs, progress)
     if path is not None:
         lines = [
             {"ref": plain(refs[row]), "reason": why, "key": source.key, "spec": spec}
@@ -95,11 +98,11 @@ def _kept(path: Path | None) -> tuple[Floats, Mask]:
     return held["rows"], held["mask"]
 
 
-def _embed(source: Frozen, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int, str]]:
+def _embed(source: Frozen, refs: Sequence[Any], progress: Progress) -> tuple[Floats, Mask, dict[int, str]]:
     """Return rows, mask, and the reason by row for those that cannot be decoded."""
     reasons: dict[int, str] = {}
     columns = []
-    for encoder, space in source.parts:
+    for number, (encoder, space) in enumerate(source.parts):
         rows = np.zeros((len(refs), space.dim), np.float32)
         for start, decoded in _decoded(encoder.reader(source.key), refs):
             good = [place for place, (_, why) in enumerate(decoded) if not why]
@@ -109,6 +112,7 @@ def _embed(source: Frozen, refs: Sequence[Any]) -> tuple[Floats, Mask, dict[int,
             reasons |= {start + good[place]: why for place, why in refused.items()}
             for place, row in found.items():
                 rows[start + good[place]] = row
+            progress.update(len(decoded) if number == len(source.parts) - 1 else 0)
         columns.append(rows)
     joined = np.concatenate(columns, axis=1)
     mask = np.ones(len(refs), bool)

@@ -6,34 +6,33 @@ On the CPU, a run that was stopped and resumed ends with bit-identical weights t
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from quiver.encoders._train import checkpoint, curve, device, optimiser
-from quiver.encoders._train.ahead import ahead
+from quiver.encoders._train.average import Average
+from quiver.encoders._train.batches import ahead
 from quiver.encoders._train.checkpoint import Point
-from quiver.encoders._train.interrupt import held_back
+from quiver.encoders._train.interrupt import Signals, Stopped, shielded
 from quiver.encoders._train.log import Journal, Window
 from quiver.encoders._train.loop import Loop, Outcome
 from quiver.encoders._train.order import Order
-from quiver.encoders._train.rank import agreed, alone, level
+from quiver.encoders._train.rank import agreed, alone, level, wait
 from quiver.encoders._train.schedule import extended, lasting, rate
+from quiver.encoders._train.update import Batch, Loss, Updates
 from quiver.errors import BadData
 from quiver.types import Rows
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-#: Any nested tuple, list, dict or NamedTuple of tensors.
-Batch = Any
-Loss = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
 Fetch = Callable[[Rows, np.random.Generator], Batch]
 Validate = Callable[[nn.Module], Mapping[str, float]]
 
@@ -42,17 +41,33 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 class _Run:
     """Parts of a run that do not change from step to step."""
 
-    model: nn.Module
-    wrapped: nn.Module
-    loss: Loss
+    updates: Updates
     validate: Validate | None
-    order: Order
-    loop: Loop
-    accelerator: "Accelerator"
-    stepper: Any
+    signals: Signals
+    average: Average | None
     place: Path
     journal: Journal
     terms: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.updates.model
+
+    @property
+    def order(self) -> Order:
+        return self.updates.order
+
+    @property
+    def loop(self) -> Loop:
+        return self.updates.loop
+
+    @property
+    def accelerator(self) -> "Accelerator":
+        return self.updates.accelerator
+
+    def ended(self, point: Point) -> bool:
+        """Whether patience is at its end."""
+        return 0 < self.loop.patience <= point.stale
 
 
 def fit(
@@ -70,16 +85,16 @@ def fit(
 
     It writes ``out/log.jsonl``, TensorBoard files where that is installed, and ``out/curve.png`` where matplotlib is.
     Rows come without replacement from a permutation per epoch; those that do not fill the last batch of an epoch are
-    left out of it, so that batch normalisation and negatives of other ranks always see whole batches. Ctrl-C saves a
-    checkpoint from which the same call resumes. Several ranks may be at different steps then; in that case the last
-    checkpoint of ``save_every`` counts.
+    left out of it, so that batch normalisation and negatives of other ranks always see whole batches. Ctrl-C and
+    SIGTERM save a checkpoint from which the same call resumes; several ranks stop after the same update.
 
     Args:
         model: parameters with ``requires_grad=False`` are not optimised; moved to the device in place.
         loss: given the wrapped model in train mode, to be called through its forward, and a batch on the device;
-            returns named scalars, of which ``loss`` is differentiated and the others are logged.
+            returns named scalars, of which ``loss`` is differentiated and the others are logged. A loss that compares
+            rows with each other is a ``Contrast``, so that it does so in whole batches whatever ``accumulate`` is.
         fetch: given rows (b,) int64 of the training set and a random generator, returns a batch of tensors on the CPU.
-            It runs ahead in a thread and must draw from that generator alone.
+            It runs ahead in a thread, or in forked processes, and must draw from that generator alone.
         count: rows of the training set.
         out: the folder of the run, on several ranks one that all of them see.
         loop: settings of optimisation.
@@ -95,37 +110,49 @@ def fit(
         BadData: loss, gradient or the selecting figure is not finite, or there are too few rows; the message names
             the step.
         BadSpec: the loop has no steps, the device does not exist, or the checkpoint is of a run with other settings.
+        MissingExtra: accelerate, or a package of ``loop.tracker``, is not installed.
+        Stopped: Ctrl-C or SIGTERM ended the run; it is a KeyboardInterrupt.
     """
     started = time.perf_counter()
     loop.check_steps()
     loop = device.settled(loop)
     accelerator = device.start(loop)
-    order = Order.of(count, loop.batch, seed=loop.seed, rank=accelerator.process_index, ranks=accelerator.num_processes)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    order = Order.of(count, loop.batch, seed=loop.seed, rank=rank, ranks=ranks, split=loop.accumulate)
     _check_norms(model, order)
     place = out / "resume" / (phase or "main")
     begun = checkpoint.begun(place)
     loop, ends = extended(lasting(loop, loop.counted(order.steps), begun), begun)
-    terms = {**asdict(loop), "count": count, "ranks": order.ranks}
+    terms = {**asdict(loop), "count": count, "ranks": ranks}
     point = checkpoint.resume(place, model, terms=terms)
     point.ends = ends
     raw = optimiser.build(model, loop)
     wrapped, stepper = accelerator.prepare(model, raw)
-    _restore(point, raw, model, accelerator)
+    average = Average(model, loop.ema) if loop.ema else None
+    _restore(point, raw, model, accelerator, average)
     resumed = point.step
-    silent = not accelerator.is_main_process
-    journal = Journal(out, phase, step=resumed, validated=point.validated, steps=loop.steps, silent=silent)
-    run = _Run(model, wrapped, loss, validate, order, loop, accelerator, stepper, place, journal, terms)
+    journal = Journal(
+        out, phase, step=resumed, validated=point.validated, loop=loop, silent=not accelerator.is_main_process
+    )
+    updates = Updates(model, wrapped, loss, stepper, order, loop, accelerator)
+    run = _Run(updates, validate, Signals(together=ranks > 1), average, place, journal, terms)
     _greet(run, point)
+    losses = dict[str, float]()
     try:
-        losses = _learn(run, point, fetch)
-    except KeyboardInterrupt:
-        _save(run, point)
-        journal.say(f"stopped after step {point.step}; the same command resumes from there")
+        with run.signals.caught():
+            losses = _learn(run, point, fetch)
+    except KeyboardInterrupt as stop:
+        with shielded():
+            _save(run, point)
+            by = f" by {stop}" if isinstance(stop, Stopped) else ""
+            journal.say(f"stopped{by} after step {point.step}; the same command resumes from there")
+            if isinstance(stop, Stopped) and stop.together:
+                wait()  # for the first rank's files: launchers kill the others as soon as one has ended
         raise
     finally:
         journal.close()
     _leave_best(run, point)
-    if not silent and (why := curve.draw(out)):
+    if accelerator.is_main_process and (why := curve.draw(out)):
         journal.say(why)
     return Outcome(
         step=point.step,
@@ -138,11 +165,21 @@ def fit(
 
 
 def _check_norms(model: nn.Module, order: Order) -> None:
-    if order.batch < 2 and any(isinstance(each, _BatchNorm) for each in model.modules()):
-        raise BadData("batch normalisation needs batches of at least 2 rows: raise batch, or give more data")
+    if min(order.parts) < 2 and any(isinstance(each, _BatchNorm) for each in model.modules()):
+        fewer = ", or lower accumulate" if order.split > 1 else ""
+        raise BadData(f"batch normalisation needs batches of at least 2 rows: raise batch, or give more data{fewer}")
 
 
-def _restore(point: Point, raw: torch.optim.Optimizer, model: nn.Module, accelerator: "Accelerator") -> None:
+def _restore(
+    point: Point,
+    raw: torch.optim.Optimizer,
+    model: nn.Module,
+    accelerator: "Accelerator",
+    average: Average | None,
+) -> None:
+    if average is not None and point.average:
+        average.restore(point.average)
+        point.average = {}
     if point.optimiser:
         optimiser.restore(raw, model, point.optimiser)
         point.optimiser = {}
@@ -169,21 +206,29 @@ def _learn(run: _Run, point: Point, fetch: Fetch) -> dict[str, float]:
     """Take the remaining steps; return the means of the last line of the log."""
     loop, order = run.loop, run.order
     window, losses = Window(), dict[str, float]()
+    place = run.accelerator.device
 
-    def fetched(step: int) -> Batch:
-        return fetch(order.rows(step), order.generator(step))
+    def fetched(step: int) -> list[Batch]:
+        rng = order.generator(step)
+        return [fetch(rows, rng) for rows in np.array_split(order.rows(step), order.split)]
 
-    with closing(ahead(fetched, range(point.step, loop.steps))) as batches:
+    steps = range(point.step, loop.steps)
+    with closing(ahead(fetched, steps, workers=loop.workers, pin=place.type == "cuda")) as batches:
         _check_point(run, point)
-        for batch in batches:
-            with held_back():
-                window.add(_advance(run, point, batch))
+        while not run.ended(point) and (parts := next(batches, None)) is not None:
+            with run.signals.held_back():
+                window.add(run.updates.advance(point.step, parts, rate=rate(loop, point.step, point.ends)))
                 point.step += 1
+                if run.average is not None:
+                    run.average.update(point.step)
             run.journal.tick()
+            run.signals.check(place)
             if point.step % loop.log_every == 0 or point.step == loop.steps:
                 losses = _log(run, point, window)
                 window = Window()
             _check_point(run, point)
+    if run.ended(point):
+        run.journal.say(f"{point.stale} validations without a better figure: ended after step {point.step}")
     return losses
 
 
@@ -192,41 +237,12 @@ def _check_point(run: _Run, point: Point) -> None:
     loop = run.loop
     if run.validate and point.validated < point.step and _due(point.step, loop.validate_every, loop):
         _assess(run, point, run.validate)
-    if point.step and _due(point.step, loop.save_every, loop):
+    if point.step and (_due(point.step, loop.save_every, loop) or run.ended(point)):
         _save(run, point)
 
 
 def _due(step: int, every: int, loop: Loop) -> bool:
     return step == loop.steps or (every > 0 and step % every == 0)
-
-
-def _advance(run: _Run, point: Point, batch: Batch) -> dict[str, Tensor]:
-    """Update the weights once; return the scalars to log."""
-    step = point.step
-    torch.manual_seed(run.order.torch_seed(step))
-    run.wrapped.train()
-    for group in run.stepper.param_groups:
-        group["lr"] = rate(run.loop, step, point.ends) * group["scale"]
-    parts = dict(run.loss(run.wrapped, device.move(batch, run.accelerator.device)))
-    if not math.isfinite(parts["loss"].item()):
-        raise _diverged("loss", parts["loss"].item(), step, run.loop)
-    run.accelerator.backward(parts["loss"])
-    learned = [parameter for _, parameter in optimiser.named(run.model)]
-    norm = run.accelerator.clip_grad_norm_(learned, run.loop.clip or math.inf)
-    # fp16 overflows now and then: its scaler leaves such a step out and lowers the scale.
-    if run.loop.precision != "fp16" and not math.isfinite(norm.item()):
-        raise _diverged("norm of the gradient", norm.item(), step, run.loop)
-    run.stepper.step()
-    run.stepper.zero_grad(set_to_none=True)
-    return {**parts, "gradient": norm}
-
-
-def _diverged(what: str, value: float, step: int, loop: Loop) -> BadData:
-    tries = ["a lower rate", "a longer warmup"] + ["clip=1"] * (loop.clip is None)
-    tries += ["precision=fp32"] * (loop.precision != "fp32")
-    return BadData(
-        f"the {what} is {value} at step {step + 1}: try {', '.join(tries)}, and check the data for NaN or inf"
-    )
 
 
 def _log(run: _Run, point: Point, window: Window) -> dict[str, float]:
@@ -243,6 +259,11 @@ def _log(run: _Run, point: Point, window: Window) -> dict[str, float]:
 
 def _assess(run: _Run, point: Point, validate: Validate) -> None:
     """Validate on the first rank, and keep the state if it is the best so far."""
+    with run.average.in_place() if run.average is not None else nullcontext():
+        _measure(run, point, validate)
+
+
+def _measure(run: _Run, point: Point, validate: Validate) -> None:
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:
         run.model.eval()
@@ -256,8 +277,9 @@ def _assess(run: _Run, point: Point, validate: Validate) -> None:
             f"validation gives {first[0]}={first[1]} after step {point.step}: the best state cannot be selected by it"
         )
     run.journal.write("validation", point.step, figures=figures)
+    point.stale += 1
     if not point.best or first[1] > next(iter(point.figures.values())):
-        point.best, point.figures = point.step, figures
+        point.best, point.figures, point.stale = point.step, figures, 0
         point.weights = checkpoint.snapshot(run.model) if run.accelerator.is_main_process else None
     point.validated = point.step
 
@@ -267,13 +289,17 @@ def _save(run: _Run, point: Point) -> None:
         return
     scaler = run.accelerator.scaler
     point.scaler = scaler.state_dict() if scaler is not None else {}
-    state = optimiser.tensors(run.stepper.optimizer, run.model)
+    state = optimiser.tensors(run.updates.stepper.optimizer, run.model)
+    point.average = run.average.values if run.average is not None else {}
     checkpoint.save(run.place, point, model=run.model, optimiser=state, terms=run.terms)
+    point.average = {}
 
 
 def _leave_best(run: _Run, point: Point) -> None:
     """Give every rank the best state of the first, in a model without accelerate's wrapping."""
-    run.accelerator.unwrap_model(run.wrapped, keep_fp32_wrapper=False)
+    run.accelerator.unwrap_model(run.updates.wrapped, keep_fp32_wrapper=False)
+    if run.average is not None:
+        run.average.leave()
     if not point.best:
         point.best = point.step
     elif point.weights is not None:

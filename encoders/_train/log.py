@@ -1,4 +1,4 @@
-"""The log of a run: lines on the terminal, ``log.jsonl``, and TensorBoard if it is installed."""
+"""The log of a run: lines on the terminal, ``log.jsonl``, TensorBoard if it is installed, and trackers if wanted."""
 
 import json
 import sys
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from quiver.encoders._train import tracker
+from quiver.encoders._train.loop import Loop
+from quiver.encoders._train.progress import Progress
 from quiver.files import append_text, write_text
 
 
@@ -45,16 +48,21 @@ class Journal:
         phase: its name; empty for a single phase.
         step: the first step; lines of an earlier process about later steps are dropped.
         validated: the same for validations.
-        steps: the last step.
+        loop: settings, of which the number of steps and the trackers are read.
         silent: write nothing.
+
+    Raises:
+        MissingExtra: the package of a tracker is not installed.
+        BadSpec: a tracker is unknown.
     """
 
-    def __init__(self, out: Path, phase: str, *, step: int, validated: int, steps: int, silent: bool) -> None:
+    def __init__(self, out: Path, phase: str, *, step: int, validated: int, loop: Loop, silent: bool) -> None:
         self.phase = phase
-        self.steps = steps
+        self.steps = loop.steps
         self._path = None if silent else out / "log.jsonl"
+        self._trackers = () if silent else tracker.start(loop, out, phase)
         self._board = None if silent else _board(out / "tensorboard" / phase, step)
-        self._bar = tqdm(total=steps, initial=step, unit=" steps", desc=phase or None, disable=True if silent else None)
+        self._bar = Progress(phase, loop.steps, unit="steps", done=step, silent=silent)
         if self._path is not None:
             _cut(self._path, phase, train=step, validation=validated)
 
@@ -72,6 +80,8 @@ class Journal:
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+        for each in self._trackers:
+            each.log({f"{kind}/{name}": value for name, value in figures.items()}, step=step)
         words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(f"step {step}/{self.steps}  {'' if kind == 'train' else f'{kind}  '}{words}")
 
@@ -80,8 +90,10 @@ class Journal:
         self._bar.update()
 
     def close(self) -> None:
-        """End the progress bar and flush TensorBoard."""
+        """End the progress bar, and flush TensorBoard and the trackers."""
         self._bar.close()
+        for each in self._trackers:
+            each.finish()
         if self._board is not None:
             self._board.close()
 

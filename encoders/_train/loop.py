@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from quiver.encoders._settings import instead
+from quiver.encoders._train import tracker
 from quiver.errors import BadSpec
 
 
@@ -33,17 +34,28 @@ class Loop:
         scales: factors of the rate for parameters whose names begin alike, as in "vision.=1e-3,text.=0.1".
         decay: weight decay of matrices and larger tensors; biases, gains and other vectors are never decayed.
         clip: largest norm of the gradient, which is scaled down to it; or none.
+        fused: update all weights in one kernel, which is faster on GPUs and rounds a little differently.
+        accumulate: parts that go through the model one after the other, to save memory; their gradients are added up.
+            Contrastive models still compare all rows of the batch. Batch normalisation sees one part at a time.
+        ema: decay of a running mean of the weights (0.999 or so), which is validated and saved; 0 for none. It starts
+            fast: after n updates the decay is at most (1 + n) / (10 + n).
+        patience: validations in a row without a better figure after which the training ends; 0 for no such end.
+        compile: backend of torch.compile for the model, such as inductor; or none.
         precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 if the processor
-            supports it, else fp32.
+            supports it, else fp32; ``tf32`` rounds the inputs of matrix products on a GPU to 10 bits.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank takes its own GPU.
         seed: seed of the initial weights, the order of rows, and all random draws.
         validate_every: updates between validations; 0 validates after the last update alone.
         validations: how often to validate, evenly spread, in place of validate_every.
-        save_every: updates between checkpoints that a run can resume from; 0 saves at the end and on Ctrl-C alone.
+        save_every: updates between checkpoints that a run can resume from; 0 saves at the end, on Ctrl-C and on SIGTERM
+            alone.
         log_every: updates per line of the log.
+        workers: processes that read batches ahead; 0 reads in a thread. Their number changes nothing else.
+        tracker: services that get the log too, as in wandb or "wandb,mlflow"; accelerate's trackers.
 
     Raises:
         BadSpec: a value is invalid; the message names it.
+        MissingExtra: the package of a tracker is not installed.
     """
 
     steps: int = instead(0, "epochs")
@@ -63,23 +75,33 @@ class Loop:
     scales: str = ""
     decay: float = 0.0
     clip: float | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    fused: bool = False
+    accumulate: int = 1
+    ema: float = 0.0
+    patience: int = 0
+    compile: str | None = None
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
     seed: int = 0
     validate_every: int = instead(0, "validations")
     validations: int = instead(0, "validate_every")
     save_every: int = 0
     log_every: int = 50
+    workers: int = 0
+    tracker: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "log_every"):
+        for name in ("batch", "log_every", "accumulate"):
             _at_least(name, getattr(self, name), 1)
-        for name in (*(name for pair in _PAIRS for name in pair), "decay", "seed", "save_every"):
+        whole = ("decay", "seed", "save_every", "patience", "workers")
+        for name in (*(name for pair in _PAIRS for name in pair), *whole):
             _at_least(name, getattr(self, name), 0)
         _check_pairs(self)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.eps > 0):
             raise BadSpec("beta1 and beta2 must be from 0 to below 1, and eps above 0")
-        _ = self.factors  # which checks scales
+        if not 0 <= self.ema < 1:
+            raise BadSpec(f"ema must be from 0 to below 1, not {self.ema}")
+        _ = self.factors, tracker.names(self.tracker)  # which check scales and tracker
         if not self.rate > 0 or (self.clip is not None and not self.clip > 0):
             raise BadSpec(f"rate and clip must be positive, not {self.rate} and {self.clip}")
         if self.schedule == "halve" and not (self.halve_every or self.halve_epochs):
@@ -154,7 +176,7 @@ _WORDS = {
     "schedule": ("cosine", "constant", "halve"),
     "extend": ("refuse", "restart"),
     "optimiser": ("adam", "adamw"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "precision": ("auto", "fp32", "tf32", "bf16", "fp16"),
 }
 
 

@@ -37,6 +37,7 @@ def build(model: nn.Module, loop: Loop) -> torch.optim.Optimizer:
         lr=loop.rate,
         betas=(loop.beta1, loop.beta2),
         eps=loop.eps,
+        fused=loop.fused or None,
     )
 
 

@@ -27,6 +27,7 @@ class Order:
         seed: of the permutations.
         rank: this process.
         ranks: processes that train together.
+        split: parts of a batch that go through the model one after the other, at most ``batch``.
     """
 
     count: int
@@ -34,9 +35,10 @@ class Order:
     seed: int
     rank: int = 0
     ranks: int = 1
+    split: int = 1
 
     @classmethod
-    def of(cls, count: int, batch: int, *, seed: int, rank: int = 0, ranks: int = 1) -> "Order":
+    def of(cls, count: int, batch: int, *, seed: int, rank: int = 0, ranks: int = 1, split: int = 1) -> "Order":
         """Divide ``count`` rows; a training set smaller than a batch is one batch.
 
         Raises:
@@ -44,7 +46,8 @@ class Order:
         """
         if count < ranks:
             raise BadData(f"the training set has {count} rows, and {ranks} rank(s) need at least one each")
-        return cls(count, min(batch, count // ranks), seed, rank, ranks)
+        size = min(batch, count // ranks)
+        return cls(count, size, seed, rank, ranks, min(split, size))
 
     @property
     def steps(self) -> int:
@@ -57,13 +60,19 @@ class Order:
         start = (place * self.ranks + self.rank) * self.batch
         return _permutation(self.count, self.seed, epoch)[start : start + self.batch].copy()
 
+    @property
+    def parts(self) -> list[int]:
+        """Rows of each part of a batch."""
+        return [len(part) for part in np.array_split(np.empty(self.batch), self.split)]
+
     def generator(self, step: int) -> np.random.Generator:
         """Return the random generator for fetching the batch of a step."""
         return np.random.default_rng([self.seed, step, self.rank, _FETCH])
 
-    def torch_seed(self, step: int) -> int:
-        """Return the seed of the model's own randomness in a step, such as dropout."""
-        return int(np.random.SeedSequence([self.seed, step, self.rank, _MODEL]).generate_state(1, np.uint64)[0])
+    def torch_seed(self, step: int, part: int = 0) -> int:
+        """Return the seed of the model's own randomness in a part of a step, such as dropout."""
+        words = [self.seed, step, self.rank, _MODEL, *([part] if part else [])]
+        return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
 
 @lru_cache(maxsize=2)  # of the epoch that is trained, and of the next while it is fetched ahead

@@ -4,7 +4,7 @@ Shapes: b rows of one rank, r ranks.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -42,6 +42,12 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def wait() -> None:
+    """Wait for all ranks."""
+    if _several():
+        dist.barrier()
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Within the block, ``gathered`` does not wait for other ranks, which do not take part."""
@@ -59,6 +65,38 @@ def agreed(value: T) -> T:
         dist.broadcast_object_list(held)
     agreed: T = held[0]
     return agreed
+
+
+def anywhere(value: int, place: torch.device) -> int:
+    """Return the largest value of all ranks.
+
+    Args:
+        value: of this rank.
+        place: the device that ranks exchange tensors on.
+    """
+    if not _several():
+        return value
+    found = torch.tensor(value, device=place)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found.item())
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace gradients by their mean over ranks; one that no rank has stays None."""
+    if not _several():
+        return
+    has = torch.tensor([each.grad is not None for each in parameters], device=parameters[0].device, dtype=torch.int32)
+    dist.all_reduce(has, dist.ReduceOp.MAX)
+    used = [each for each, one in zip(parameters, has.tolist(), strict=True) if one]
+    for each in used:
+        if each.grad is None:
+            each.grad = torch.zeros_like(each)
+    gradients = [each.grad for each in used if each.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, mean in zip(gradients, (flat / dist.get_world_size()).split(sizes), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def level(model: nn.Module) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,16 @@ from quiver.media import locate
 UNREADABLE = (QuiverError, OSError, ValueError, MemoryError)
 #: The list, in the folder of a cache.
 QUARANTINE = "quarantine.jsonl"
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int, _: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(threads, os.cpu_count() or 1), thread_name_prefix="decode")
+
+
+def decoders(threads: int) -> ThreadPoolExecutor:
+    """Return this process's pool of threads for decoding; a forked process gets one of its own."""
+    return _pool(threads, os.getpid())
 
 
 def attempt(read: Callable[[Any], Any], ref: Any) -> tuple[Any, str]:

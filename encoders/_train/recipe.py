@@ -13,7 +13,9 @@ from quiver.errors import BadSpec
 from quiver.files import write_json
 
 #: Settings that do not change what a run learns up to any step.
-FREE = frozenset({"device", "log_every", "save_every", "validate_every", "validations", "extend"})
+FREE = frozenset(
+    ("device", "extend", "log_every", "patience", "save_every", "tracker", "validate_every", "validations", "workers")
+)
 
 
 def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequence[str] = ()) -> None:

@@ -8,18 +8,17 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from quiver.encoders import _fingerprint
 from quiver.encoders._train.damage import TRIES, Damage
-from quiver.encoders._train.reading import attempt, identity, quarantine
+from quiver.encoders._train.progress import Progress
+from quiver.encoders._train.reading import attempt, decoders, identity, quarantine
 from quiver.encoders._train.sharing import divided
 from quiver.errors import BadData
 from quiver.media import AudioReader, ImageReader, VideoReader, moment, times
@@ -118,14 +117,21 @@ class Disk:
             any(ref is not None for ref in column) for column in zip(*(each.refs for each in media), strict=True)
         )
         starts = range(0, len(media), BLOCK)
-        with tqdm(total=len(media), unit=" clips", desc="decoding", disable=None) as bar:
+        fresh = set[int]()
+        with Progress("decoding", len(media), unit="clips") as progress:
+
+            def work(number: int) -> None:
+                fresh.add(number)
+                self._decode(number, progress)
+
             for number in divided(
                 len(starts),
                 done=lambda number: self._place(number).is_dir(),
-                work=self._decode,
+                work=work,
                 folder=self.folder / "locks",
             ):
-                bar.update(len(media[starts[number] : starts[number] + BLOCK]))
+                if number not in fresh:
+                    progress.skip(len(media[starts[number] : starts[number] + BLOCK]))
         self._blocks = [self._open(number) for number in range(len(starts))]
         self.seen = np.concatenate([np.empty(0, bool), *(block["seen"] for block in self._blocks)])
         self.heard = np.concatenate([np.empty(0, bool), *(block["heard"] for block in self._blocks)])
@@ -153,13 +159,16 @@ class Disk:
     def _place(self, number: int) -> Path:
         return self.folder / f"{number:06d}"
 
-    def _decode(self, number: int) -> None:
+    def _decode(self, number: int, progress: Progress) -> None:
         """Decode one block."""
         place = self._place(number)
         media = self._media[number * BLOCK : (number + 1) * BLOCK]
         whole = replace(self.window, frames=self.window.stored, seconds=self.window.track / self.window.rate)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
-            read = list(pool.map(lambda each: decode(each, whole), media))
+            read = []
+            for each in pool.map(lambda each: decode(each, whole), media):
+                read.append(each)
+                progress.update()
         part = place.with_name(f"{place.name}.{os.getpid()}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -210,10 +219,6 @@ class Live:
         self._media = media
         self._damage = {key: Damage(key, folder) for key in ("video", "audio")}
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="decode")
-
     def read(self, rows: Rows, rng: Generator | None) -> Raw:
         """Return clips, some of them perhaps others than those asked for.
 
@@ -225,7 +230,7 @@ class Live:
         for _ in range(TRIES):
             places = [place for place in range(len(rows)) if place not in found]
             cuts = [self._cut(int(rows[place]), drawn if rng else None) for place in places]
-            read = list(self._pool.map(lambda each: decode(each, self.window), cuts))
+            read = list(decoders(16).map(lambda each: decode(each, self.window), cuts))
             for place, (_, _, reasons) in zip(places, read, strict=True):
                 for key, why in reasons.items():
                     self._damage[key].add(getattr(self._media[int(rows[place])], key), why)

@@ -58,8 +58,8 @@ for command in (add, search, index, fit, threshold, caption, *STORED, serve, mcp
 app.add_typer(bench, name="bench")
 app.add_typer(key, name="key")
 
-#: Exit status that typer gives Ctrl-C.
-STOPPED = 130
+#: Exit statuses after Ctrl-C and SIGTERM: 128 and the number of the signal.
+STOPPED = (130, 143)
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
         print(f"quiver: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code == STOPPED:
+        if stop.code in STOPPED:
             print("quiver: stopped; committed work is kept, and the same command resumes", file=sys.stderr)
         raise
     except BrokenPipeError:

@@ -12,6 +12,9 @@ import typer
 from quiver.cli import show, table
 from quiver.errors import BadData, BadSpec, require
 
+#: Exit status after Ctrl-C.
+STOPPED = 130
+
 
 def train(
     model: Annotated[str, typer.Argument(help="Model to train, such as mmv, or the dotted name of your own module.")],
@@ -36,7 +39,7 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard an earlier run in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")] = False,
 ) -> None:
-    """Train a model. After Ctrl-C or a crash, the same command resumes.
+    """Train a model. After Ctrl-C, SIGTERM or a crash, the same command resumes.
 
     For several GPUs: torchrun --nproc-per-node 4 -m quiver train ...
     """
@@ -52,10 +55,10 @@ def train(
         columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
         command = [model, *(settings or ()), *([f"preset={preset}"] if preset != "cpu" else []), "--out", str(out)]
         outcome = _train(school, chosen, _specs(data, columns), out, command=command, fresh=fresh, json=json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if fresh:
             show.warn("leave --fresh out of the next command, or it starts over")
-        raise
+        raise typer.Exit(getattr(stop, "status", STOPPED)) from stop  # 143 after SIGTERM, as schedulers expect
     if outcome is not None:
         _report(outcome, shlex.join([model, f"checkpoint={out / 'model'}"]), json=json)
 
@@ -68,6 +71,13 @@ def _specs(data: list[str], columns: dict[str, str | None]) -> list[str]:
 
 def _train(school: Any, recipe: Any, data: list[str], out: Path, *, command: list[str], fresh: bool, json: bool) -> Any:
     """Train; return the outcome on the first rank, None on the others. ``command`` is the model with its settings."""
+    from quiver.encoders._train import stoppable
+
+    with stoppable():
+        return _run(school, recipe, data, out, command=command, fresh=fresh, json=json)
+
+
+def _run(school: Any, recipe: Any, data: list[str], out: Path, *, command: list[str], fresh: bool, json: bool) -> Any:
     from quiver.encoders._train import first, forget, leave, write_recipe
     from quiver.engine.tasks import training_data
 
