@@ -123,6 +123,20 @@ def gathered(x: Tensor) -> Tensor:
     return _Gathered.apply(x) if x.requires_grad else _join(x)
 
 
+def own_start(count: int) -> int:
+    """Return the place of this rank's first row in what ``gathered`` joins, of ``count`` rows of each rank."""
+    return 0 if _ALONE.get() or not _several() else dist.get_rank() * count
+
+
+def over_ranks(value: Tensor) -> Tensor:
+    """Return the mean of a value over ranks, without gradients: the divisor of a mean over rows of all ranks."""
+    mean = value.detach().float().clone()
+    if not _ALONE.get() and _several():
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return mean
+
+
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 

@@ -14,7 +14,6 @@ from quiver.encoders._train.cached import Contrast, joined, surrogate
 from quiver.encoders._train.loop import Loop
 from quiver.encoders._train.order import Order
 from quiver.encoders._train.rank import anywhere, average_gradients
-from quiver.encoders._train.schedule import rate
 from quiver.errors import BadData
 
 if TYPE_CHECKING:
@@ -47,12 +46,13 @@ class Updates:
     loop: Loop
     accelerator: "Accelerator"
 
-    def advance(self, step: int, parts: Sequence[Batch]) -> dict[str, Tensor]:
+    def advance(self, step: int, parts: Sequence[Batch], *, rate: float) -> dict[str, Tensor]:
         """Update the weights once.
 
         Args:
             step: updates done before.
             parts: of the batch, on the CPU.
+            rate: learning rate; each group of parameters has its own factor of it.
 
         Returns:
             The scalars to log.
@@ -62,7 +62,7 @@ class Updates:
         """
         self.wrapped.train()
         for group in self.stepper.param_groups:
-            group["lr"] = rate(self.loop, step) * group["scale"]
+            group["lr"] = rate * group["scale"]
         contrast = self.loss if isinstance(self.loss, Contrast) and len(parts) > 1 else None
         scalars = self._summed(step, parts) if contrast is None else self._compared(contrast, step, parts)
         learned = [parameter for _, parameter in optimiser.named(self.model)]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from quiver.encoders._contrast import in_table
 from quiver.encoders._train.damage import Decoder, replaced
 from quiver.errors import BadData
 from quiver.task import Question, Task
@@ -60,6 +61,10 @@ class Captions:
         """Return (b, b) bool: where pair j does not compete for sentence i."""
         found: NDArray[np.bool_] = self.known[texts][:, pairs].toarray()
         return found
+
+    def places(self, texts: Rows, pairs: Rows) -> tuple[Rows, Rows]:
+        """Return the places (row, column) where a pair does not compete for a sentence, without the matrix."""
+        return in_table(self.known, texts, pairs)
 
     def readable(self, mask: NDArray[np.bool_]) -> "Captions":
         """Leave out pairs with unreadable pictures, and rows without an answer.

@@ -7,9 +7,9 @@ few templates, and a pair has several of them, so that a batch often holds a rig
 Legend: B rows of all ranks together.
 """
 
-import torch
 from torch import Tensor
-from torch.nn import functional
+
+from quiver.encoders._contrast import Scores, softmax
 
 
 def contrast(logits_BB: Tensor, *, known: Tensor) -> Tensor:
@@ -19,7 +19,4 @@ def contrast(logits_BB: Tensor, *, known: Tensor) -> Tensor:
         logits_BB: row i of sentence i, column j of pair j.
         known: (B, B) bool, True where pair j does not compete for sentence i; the diagonal is right whatever it says.
     """
-    own = torch.eye(len(logits_BB), dtype=torch.bool, device=logits_BB.device)
-    hidden = logits_BB.float().masked_fill(known & ~own, -torch.inf)
-    target = torch.arange(len(hidden), device=hidden.device)
-    return (functional.cross_entropy(hidden, target) + functional.cross_entropy(hidden.T, target)) / 2
+    return softmax(Scores(logits_BB, logits_BB.T, known, known.T, 0))

@@ -5,7 +5,7 @@ validation part (the reference selects on the test part).
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _frozen
+from quiver.encoders._contrast import scores, softmax
 from quiver.encoders._patch.extract import Extractor, Source, extract, open
-from quiver.encoders._train import Outcome, first, fit, gathered
+from quiver.encoders._train import Contrast, Outcome, first, fit
 from quiver.encoders._train import extract as text_features
 from quiver.encoders._train.damage import Damage, Decoder
 from quiver.encoders.clip4idc import caption_train
 from quiver.encoders.clip4idc.config import Config
 from quiver.encoders.clip4idc.data import Captions, Features, Fetch, Pixels, Sentences, gather
-from quiver.encoders.clip4idc.loss import contrast
-from quiver.encoders.clip4idc.model import Clip4Idc, Contrast
+from quiver.encoders.clip4idc.model import Clip4Idc
+from quiver.encoders.clip4idc.model import Contrast as Embedded
 from quiver.encoders.clip4idc.recipe import PRESETS, Recipe
 from quiver.encoders.clip4idc.start import freeze, from_clip, from_nothing
 from quiver.encoders.clip4idc.validate import recalls
@@ -171,17 +172,19 @@ def fetch(lesson: Lesson, model: Clip4Idc, recipe: Recipe, out: Path, *, distrac
     return Fetch(lesson.captions, sentences, lesson.pictures, distractors)
 
 
-def loss(captions: Captions) -> Callable[[nn.Module, Any], Mapping[str, Tensor]]:
+def loss(captions: Captions) -> Contrast:
     """Return the loss of a batch, over the rows of all ranks."""
 
-    def over(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
-        made: Contrast = model(batch["given"])
-        rows = gathered(batch["rows"]).cpu().numpy()
-        known = torch.from_numpy(captions.related(rows[:, 0], rows[:, 1])).to(made.text.device)
-        logits = made.scale * gathered(made.text) @ gathered(made.pair).T
-        return {"loss": contrast(logits, known=known), "scale": made.scale.detach()}
+    def embed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[Hashable, Tensor]:
+        made: Embedded = model(batch["given"])
+        return {**made._asdict(), "rows": batch["rows"]}
 
-    return over
+    def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
+        scale = rows["scale"]
+        found = scores(rows["text"], rows["pair"], rows["rows"], scale=scale, related=captions.places)
+        return {"loss": softmax(found), "scale": scale.detach()}
+
+    return Contrast(embed, compare)
 
 
 def save(model: Clip4Idc, extractor: Extractor | None, folder: Path) -> None:

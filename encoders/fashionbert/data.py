@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
+from quiver.encoders._contrast import in_table
 from quiver.encoders._patch.extract import Halves
 from quiver.encoders._pieces import Pieces
 from quiver.encoders._train import extract
@@ -66,6 +68,19 @@ class Pairs:
         """The pairs of each sub-category."""
         kinds = self.kinds[self.rows[:, 1]]
         return {int(kind): np.flatnonzero(kinds == kind) for kind in np.unique(kinds)}
+
+    @cached_property
+    def table(self) -> sparse.csr_array:
+        """(t, i) bool, the pictures that belong to each text."""
+        counts = [len(each) for each in self.right]
+        columns = np.fromiter((picture for each in self.right for picture in sorted(each)), np.int64, sum(counts))
+        ends = np.cumsum([0, *counts])
+        shape = (len(self.texts), len(self.pictures))
+        return sparse.csr_array((np.ones(len(columns), bool), columns, ends), shape=shape)
+
+    def places(self, texts: Rows, pictures: Rows) -> tuple[Rows, Rows]:
+        """Return the places (row, column) where a picture (column) belongs to a text (row)."""
+        return in_table(self.table, texts, pictures)
 
     def readable(self, mask: NDArray[np.bool_]) -> "Pairs":
         """Leave out the pairs of pictures (i,) that cannot be read.

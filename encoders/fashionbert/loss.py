@@ -9,9 +9,11 @@ denominator.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from quiver.encoders._train.rank import over_ranks
 from quiver.encoders.fashionbert.model import Output
 
 #: Order of the reference: masked words, text and image alignment, masked patches.
@@ -71,7 +73,7 @@ def losses(output: Output, batch: Batch, *, matched: bool = True) -> Losses:
 def mlm(logits_NV: Tensor, words_N: Tensor) -> Tensor:
     """Mean over hidden words of -log P(word | the other words, the picture); 0 for none."""
     total = functional.cross_entropy(logits_NV.float(), words_N, reduction="sum")
-    return total / max(1, len(words_N))
+    return total / _everywhere(total, len(words_N))
 
 
 def mpm(logits_MF: Tensor, features_MF: Tensor) -> Tensor:
@@ -80,12 +82,17 @@ def mpm(logits_MF: Tensor, features_MF: Tensor) -> Tensor:
     The printed formula has prediction and target the other way round; this is the direction of the code.
     """
     guess, target = (functional.log_softmax(x.float(), dim=-1) for x in (logits_MF, features_MF))
-    return functional.kl_div(guess, target, reduction="sum", log_target=True) / max(1, len(guess))
+    return functional.kl_div(guess, target, reduction="sum", log_target=True) / _everywhere(guess, len(guess))
 
 
 def tia(logits_B2: Tensor, match_B: Tensor) -> Tensor:
     """Mean over pairs of -log P(match or not)."""
     return functional.cross_entropy(logits_B2.float(), match_B)
+
+
+def _everywhere(like: Tensor, count: int) -> Tensor:
+    """Return the mean over ranks of a count: then the mean of the ranks' losses is that of all words or patches."""
+    return over_ranks(torch.tensor(count, device=like.device)).clamp(min=1e-9)
 
 
 def _counts(flags: Tensor, match_B: Tensor, matched: bool) -> Tensor:

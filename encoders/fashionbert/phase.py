@@ -6,18 +6,20 @@ paper's question, whether two belong together, is not the one that a reranker is
 Shapes: b rows, L word pieces, P patches, F features, D width of the aligned space, G groups of g products, n = G g.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from quiver.encoders._contrast import scores, softmax
 from quiver.encoders._patch.extract import Halves
 from quiver.encoders._pieces import Pieces
+from quiver.encoders._train import Contrast
 from quiver.encoders.fashionbert.data import NEAR, Pairs, nearest
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.types import Floats, Rows
@@ -34,11 +36,13 @@ class Sides(NamedTuple):
         patches: (n, P, F).
         known: (G, g, g) bool, where a text of a group (rows) and a picture of it (columns) are no wrong pair although
             they stand in different rows. All rows of a batch are one group while aligning.
+        numbers: (n, 2) int64, which text and which picture each row is.
     """
 
     text: Tensor
     patches: Tensor
     known: Tensor
+    numbers: Tensor
 
 
 class Groups(Sides):
@@ -72,13 +76,14 @@ class Fetch:
     def __call__(self, rows: Rows, rng: np.random.Generator) -> Sides:
         """Return a batch."""
         groups = [self.alike(int(row), rng) for row in rows] if self.group else [rows.tolist()]
-        text, picture = self.pairs.rows[np.concatenate(groups)].T
+        numbers = self.pairs.rows[np.concatenate(groups)]
+        text, picture = numbers.T
         ids = self.pieces.encode([self.pairs.texts[number] for number in text], limit=self.limit)
         hidden = ~self.pieces.special[ids] & (rng.random(ids.shape) < self.hide)
         ids = np.where(hidden, self.pieces.id("[MASK]"), ids)
         known = np.stack([self._known(group) for group in groups])
         kind = Groups if self.group else Sides
-        return kind(*map(torch.from_numpy, (ids, np.asarray(self.features[picture]), known)))
+        return kind(*map(torch.from_numpy, (ids, np.asarray(self.features[picture]), known, numbers)))
 
     def alike(self, row: int, rng: np.random.Generator) -> list[int]:
         """Return a row and others that are hard to tell from it, no text and no picture twice."""
@@ -105,21 +110,30 @@ class Fetch:
         yield from rng.permutation(len(self.pairs)).tolist()
 
     def _known(self, group: list[int]) -> NDArray[np.bool_]:
-        texts, pictures = self.pairs.rows[group].T.tolist()
-        known = np.array([[picture in self.pairs.right[text] for picture in pictures] for text in texts])
+        texts, pictures = self.pairs.rows[group].T
+        known = np.zeros((len(texts), len(pictures)), bool)
+        known[self.pairs.places(texts, pictures)] = True
         np.fill_diagonal(known, False)
         return known
 
 
-def aligned(sides: tuple[Tensor, Tensor, Tensor], known: Tensor) -> Mapping[str, Tensor]:
-    """Return the loss of a batch: which picture is the text's, which text the picture's, by scaled cosines.
+def aligned(pairs: Pairs) -> Contrast:
+    """Return the loss of batches: which picture is the text's, which text the picture's, by scaled cosines.
 
     Args:
-        sides: unit vectors (n, D) of texts, and of pictures, and what cosines are multiplied by.
-        known: of the batch.
+        pairs: say what else belongs together.
     """
-    text_nD, image_nD, factor = sides
-    return {"loss": contrast(factor * (text_nD @ image_nD.T)[None], known), "scale": factor.detach()}
+
+    def embed(model: nn.Module, batch: Sides) -> Mapping[Hashable, Tensor]:
+        text_nD, image_nD, factor = model(batch)
+        return {"text": text_nD, "image": image_nD, "factor": factor, "numbers": batch.numbers}
+
+    def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
+        factor = rows["factor"]
+        found = scores(rows["text"], rows["image"], rows["numbers"], scale=factor, related=pairs.places)
+        return {"loss": softmax(found), "scale": factor.detach()}
+
+    return Contrast(embed, compare)
 
 
 def ranked(margins_Ggg: Tensor, known_Ggg: Tensor) -> Mapping[str, Tensor]:

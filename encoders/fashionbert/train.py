@@ -92,7 +92,7 @@ def _learn(
     sides = Fetch(pairs, features, pieces, recipe.model.max_text, data.hide)
     if pupil.model.align is not None:
         outcome = run(
-            lambda model, batch: phase.aligned(model(batch), batch.known),
+            phase.aligned(pairs),
             fetch=sides,
             loop=recipe.align.loop(recipe.loop),
             validate=None if main or recipe.rank.steps else validate,

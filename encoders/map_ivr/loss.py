@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from quiver.encoders._train import gathered
 from quiver.encoders.map_ivr.config import LOSSES, Config
 from quiver.encoders.map_ivr.model import Output
 
@@ -74,16 +75,19 @@ def rebuild(video: Tensor, guess: Tensor) -> Tensor:
 def triplet(still: Tensor, clip: Tensor, label: Tensor, *, margin: float) -> Tensor:
     """Return the mean triplet loss of cosines, with the hardest clip of another class in the batch, both ways.
 
+    On several ranks the batch is that of all of them, and the loss that of the own rows.
+
     Args:
         still: (B, D); row i belongs to row i of ``clip``.
         clip: (B, D).
         label: (B,) classes; rows of one class are no negatives of each other.
         margin: difference of cosines that is wanted.
     """
-    cosine = functional.normalize(still, dim=1, eps=EPS) @ functional.normalize(clip, dim=1, eps=EPS).T
-    right = cosine.diagonal()
-    wrong = cosine.masked_fill(label[:, None] == label, -1.0)
-    hardest = torch.stack([wrong.amax(dim=1), wrong.amax(dim=0)])
+    still, clip = (functional.normalize(each, dim=1, eps=EPS) for each in (still, clip))
+    alike = label[:, None] == gathered(label)
+    right = (still * clip).sum(dim=1)
+    forth, back = still @ gathered(clip).T, clip @ gathered(still).T
+    hardest = torch.stack([wrong.masked_fill(alike, -1.0).amax(dim=1) for wrong in (forth, back)])
     return functional.relu(margin + hardest - right).mean()
 
 

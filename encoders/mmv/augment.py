@@ -11,6 +11,7 @@ Shapes: B clips, T frames, S side stored, H = W side cropped, L samples.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from quiver.types import Floats
 #: Rows Y, I, Q of RGB.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _RGB = np.linalg.inv(_YIQ)
+#: What ``draw`` returns, by name in a batch.
+DRAWN = ("boxes", "colours", "offsets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +74,36 @@ def change_video(video_BTSS3: Tensor, size: int, *, jitter: Jitter, rng: Generat
     Returns:
         (B, T, size, size, 3) float32 from 0 to 1.
     """
-    boxes_B4 = draw_boxes(len(video_BTSS3), video_BTSS3.shape[2], size, jitter=jitter, rng=rng)
-    cropped = crop(video_BTSS3, boxes_B4, size)
-    if not (jitter.colour or jitter.hue):
+    drawn = draw(len(video_BTSS3), video_BTSS3.shape[2], size, jitter=jitter, rng=rng)
+    return apply(video_BTSS3, drawn, size)
+
+
+def draw(count: int, side: int, size: int, *, jitter: Jitter, rng: Generator) -> dict[str, Tensor]:
+    """Draw how clips are changed, for ``apply``, which may do so elsewhere.
+
+    Args:
+        count: B.
+        side: of the clips, S in pixels.
+        size: of the crop.
+        jitter: how much.
+        rng: what is drawn from.
+
+    Returns:
+        ``boxes`` (B, 4), and where colours change ``colours`` (B, 3, 3) and ``offsets`` (B, 3), float32.
+    """
+    drawn = {"boxes": torch.from_numpy(draw_boxes(count, side, size, jitter=jitter, rng=rng))}
+    if jitter.colour or jitter.hue:
+        colours = draw_colours(count, jitter=jitter, rng=rng)
+        drawn |= {name: torch.from_numpy(each) for name, each in zip(DRAWN[1:], colours, strict=True)}
+    return drawn
+
+
+def apply(video_BTSS3: Tensor, drawn: Mapping[str, Tensor], size: int) -> Tensor:
+    """Change clips as ``draw`` says, on their device: (B, T, size, size, 3) float32 from 0 to 1."""
+    cropped = crop(video_BTSS3, drawn["boxes"].cpu().numpy(), size)
+    if "colours" not in drawn:
         return cropped
-    matrix_B33, offset_B3 = draw_colours(len(cropped), jitter=jitter, rng=rng)
-    return _recolour(cropped, matrix_B33, offset_B3)
+    return _recolour(cropped, drawn["colours"].to(cropped.device), drawn["offsets"].to(cropped.device))
 
 
 def draw_boxes(count: int, side: int, size: int, *, jitter: Jitter, rng: Generator) -> Floats:
@@ -100,8 +127,8 @@ def crop(video_BTSS3: Tensor, boxes_B4: Floats, size: int) -> Tensor:
     count, frames, side = video_BTSS3.shape[:3]
     if (np.abs(boxes_B4[:, 2:]) == size).all() and (boxes_B4 == np.rint(boxes_B4)).all():
         return _cut(video_BTSS3, boxes_B4, size)
-    boxes = torch.from_numpy(boxes_B4)
-    centres = (torch.arange(size, dtype=torch.float32) + 0.5) / size
+    boxes = torch.from_numpy(boxes_B4).to(video_BTSS3.device)
+    centres = (torch.arange(size, dtype=torch.float32, device=boxes.device) + 0.5) / size
     x_BS, y_BS = ((boxes[:, axis, None] + boxes[:, axis + 2, None] * centres) / side * 2 - 1 for axis in (0, 1))
     grid = torch.stack([x_BS[:, None, :].expand(-1, size, -1), y_BS[:, :, None].expand(-1, -1, size)], dim=-1)
     # All frames of a clip are cut alike, so that they may be channels of one picture.
@@ -113,15 +140,26 @@ def crop(video_BTSS3: Tensor, boxes_B4: Floats, size: int) -> Tensor:
 def _cut(video_BTSS3: Tensor, boxes_B4: Floats, size: int) -> Tensor:
     """Crop whole pixels, which are not resized.
 
-    In one thread, with numpy: next to a model that learns on the same cores, torch's threads would wait for its.
+    On a CPU in one thread, with numpy: next to a model that learns on the same cores, torch's threads would wait for
+    its.
     """
-    cut_BTHW3 = np.empty((*video_BTSS3.shape[:2], size, size, 3), np.float32)
     boxes = boxes_B4.astype(int).tolist()
+    if video_BTSS3.device.type != "cpu":
+        cut = [_box(clip, box, size) for clip, box in zip(video_BTSS3, boxes, strict=True)]
+        return torch.stack(cut).float().div_(255)
+    cut_BTHW3 = np.empty((*video_BTSS3.shape[:2], size, size, 3), np.float32)
     for place, clip_TSS3, (left, top, width, _) in zip(cut_BTHW3, video_BTSS3.numpy(), boxes, strict=True):
         first = min(left, left + width)
         box_THW3 = clip_TSS3[:, top : top + size, first : first + size]
         np.multiply(box_THW3[:, :, ::-1] if width < 0 else box_THW3, np.float32(1 / 255), out=place)
     return torch.from_numpy(cut_BTHW3)
+
+
+def _box(clip_TSS3: Tensor, box: Sequence[int], size: int) -> Tensor:
+    left, top, width, _ = box
+    first = min(left, left + width)
+    cut = clip_TSS3[:, top : top + size, first : first + size]
+    return cut.flip(2) if width < 0 else cut
 
 
 def centre(video_BTSS3: Tensor, size: int) -> Tensor:
@@ -147,11 +185,10 @@ def draw_colours(count: int, *, jitter: Jitter, rng: Generator) -> tuple[Floats,
     return matrix_B33.astype(np.float32), offset_B3.astype(np.float32)
 
 
-def _recolour(video_BTHW3: Tensor, matrix_B33: Floats, offset_B3: Floats) -> Tensor:
+def _recolour(video_BTHW3: Tensor, matrix: Tensor, offset_B3: Tensor) -> Tensor:
     """Contrast stretches about the mean grey of a clip; hue and saturation leave grey as it is."""
-    matrix = torch.from_numpy(matrix_B33)
     grey_B3 = video_BTHW3.mean(dim=(1, 2, 3, 4))[:, None].expand(-1, 3)
-    shift_B3 = grey_B3 - torch.einsum("brc,bc->br", matrix, grey_B3) + torch.from_numpy(offset_B3)
+    shift_B3 = grey_B3 - torch.einsum("brc,bc->br", matrix, grey_B3) + offset_B3
     pixels = video_BTHW3.flatten(1, 3)
     changed = torch.baddbmm(shift_B3[:, None], pixels, matrix.transpose(1, 2))
     return changed.clamp_(0, 1).view(video_BTHW3.shape)

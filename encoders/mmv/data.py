@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quiver.encoders._train import extract
-from quiver.encoders.mmv.augment import Jitter, centre, change_audio, change_video
+from quiver.encoders.mmv.augment import DRAWN, Jitter, apply, centre, change_audio, draw
 from quiver.encoders.mmv.config import Config
 from quiver.encoders.mmv.mel import logmel
 from quiver.encoders.mmv.store import Disk, Live, Media, Raw, Window
@@ -80,12 +80,15 @@ class Serving:
         span: seconds kept of each clip, of which training takes any part; None for as much as a clip has.
         cache: ``disk`` decodes all clips once, ``none`` each time they are asked for.
         jitter: how much clips are changed in training.
+        later: batches hold stored frames as they are, a byte a value, and what was drawn; ``seen`` then changes them,
+            on a GPU.
     """
 
     candidates: int = 5
     span: float | None = None
     cache: Literal["disk", "none"] = "disk"
     jitter: Jitter = field(default_factory=Jitter)
+    later: bool = False
 
 
 class Store(Protocol):
@@ -176,16 +179,17 @@ class Clips:
             rng: what is drawn from in training; None takes the middle of each clip and changes nothing.
 
         Returns:
-            ``video`` (B, T, H, W, 3) float32 from 0 to 1, ``audio`` (B, N) float32 samples, ``text`` (B, K, W) int64
-            word ids, or (B, F), (B, F) and (B, K, F) of a ``features`` tower; ``heard`` (B,) bool, ``told`` (B, K) bool
-            and ``group`` (B,) int64 as ``contrast`` takes them. A modality that the model lacks is absent.
+            ``video`` (B, T, H, W, 3) float32 from 0 to 1 (or as ``Serving.later`` says), ``audio`` (B, N) float32
+            samples, ``text`` (B, K, W) int64 word ids, or (B, F), (B, F) and (B, K, F) of a ``features`` tower;
+            ``heard`` (B,) bool, ``told`` (B, K) bool and ``group`` (B,) int64 as ``contrast`` takes them. A modality
+            that the model lacks is absent.
         """
         own = self._rows[rows]
         raw = self._store.read(own, rng) if self._store else None
         own = own if raw is None else raw.rows
         batch = {key: torch.from_numpy(values[own]) for key, (values, _) in self._features.items()}
         if raw is not None and raw.video is not None:
-            batch["video"] = self._seen(torch.from_numpy(raw.video), rng)
+            batch |= self._seen(torch.from_numpy(raw.video), rng)
         if self.config.audio is not None:
             if "audio" not in batch:
                 batch["audio"] = self._listened(raw, len(own), rng)
@@ -201,10 +205,12 @@ class Clips:
         for start in range(0, len(self), size):
             yield self.fetch(np.arange(start, min(start + size, len(self))), None)
 
-    def _seen(self, video: Tensor, rng: Generator | None) -> Tensor:
+    def _seen(self, video: Tensor, rng: Generator | None) -> dict[str, Tensor]:
+        size, jitter = self.config.size, self._serving.jitter
         if rng is None:
-            return centre(video, self.config.size)
-        return change_video(video, self.config.size, jitter=self._serving.jitter, rng=rng)
+            return {"video": centre(video, size)}
+        drawn = draw(len(video), video.shape[2], size, jitter=jitter, rng=rng)
+        return {"video": video, **drawn} if self._serving.later else {"video": apply(video, drawn, size)}
 
     def _listened(self, raw: Raw | None, count: int, rng: Generator | None) -> Tensor:
         if raw is None or raw.audio is None:
@@ -243,6 +249,14 @@ class Said:
             own = own[:candidates]
             texts[place, : len(own)], told[place, : len(own)] = self.texts[own], True
         return torch.from_numpy(texts), torch.from_numpy(told)
+
+
+def seen(batch: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """Change the clips of a batch as was drawn for them, where that was left for later."""
+    if "boxes" not in batch:
+        return dict(batch)
+    rest = {name: value for name, value in batch.items() if name not in DRAWN}
+    return {**rest, "video": apply(batch["video"], batch, config.size)}
 
 
 def hear(samples_BN: Tensor, config: Config) -> Tensor:

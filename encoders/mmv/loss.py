@@ -13,22 +13,28 @@ With s_ijk = cos(v_i, t_jk) / temperature::
 
 and with the positives twice in the denominator softplus(L_i).
 
-Shapes: B clips, K narrations of a clip, D width of the space; i, j are clips.
+On several ranks each computes the losses of its own b clips, from their videos with all B clips' narrations and from
+their narrations with all B videos, so that the mean over ranks is the loss of the joined batch.
+
+Shapes: B clips, K narrations of a clip, D width of the space; i, j are clips; b clips of this rank.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from quiver.encoders._train.rank import gathered
+from quiver.encoders._train.rank import gathered, over_ranks, own_start
 from quiver.encoders.mmv.config import Config
 from quiver.encoders.mmv.graph import trained
 from quiver.errors import BadData
 
 #: What stands for the similarity of a pair that does not count. Infinity would make gradients of empty sums nan.
 _NEVER = -1e9
+#: Parts of a batch that the comparison needs besides vectors; see ``contrast``.
+COMPARED = ("heard", "told", "group")
 
 
 def nce(
@@ -92,20 +98,61 @@ def milnce(
     Returns:
         () float32, the mean over the clips with a narration; 0 where there are none.
     """
+    return _of_rows(
+        Sides(video_BD, text_BKD, video_BD, text_BKD),
+        temperature=temperature,
+        mask=mask,
+        same=same,
+        count_positive_twice=count_positive_twice,
+        normalise=normalise,
+    )
+
+
+class Sides(NamedTuple):
+    """Vectors of this rank's clips, (b, D) and (b, K, D), and of all ranks' clips, (B, D) and (B, K, D)."""
+
+    video: Tensor
+    text: Tensor
+    videos: Tensor
+    texts: Tensor
+
+    @classmethod
+    def of(cls, video: Tensor, text: Tensor) -> "Sides":
+        """Gather those of the other ranks."""
+        return cls(video, text, gathered(video), gathered(text))
+
+
+def _of_rows(
+    sides: Sides,
+    *,
+    temperature: float,
+    mask: Tensor | None,
+    same: Tensor | None,
+    count_positive_twice: bool = False,
+    normalise: bool = True,
+) -> Tensor:
+    """Return ``milnce`` of this rank's clips among all; ``mask`` (B, K) and ``same`` (B, B) are those of all ranks."""
+    count, first = len(sides.video), own_start(len(sides.video))
     if mask is None:
-        mask = torch.ones(text_BKD.shape[:2], dtype=torch.bool, device=text_BKD.device)
-    told_B = mask.any(dim=1)
-    s_BBK = _similarity(video_BD, text_BKD, normalise=normalise) / temperature
-    s_BBK = s_BBK.masked_fill(~mask, _NEVER)
-    own_BB = torch.eye(len(s_BBK), dtype=torch.bool, device=s_BBK.device)
-    apart_BBK = s_BBK.masked_fill((own_BB if same is None else own_BB | same)[..., None], _NEVER)
-    positive_B = s_BBK.diagonal().T.logsumexp(dim=1)
+        mask = torch.ones(sides.texts.shape[:2], dtype=torch.bool, device=sides.texts.device)
+    own = slice(first, first + count)
+    row_bBK = (_similarity(sides.video, sides.texts, normalise=normalise) / temperature).masked_fill(~mask, _NEVER)
+    if count == len(sides.videos):
+        column_bBK = row_bBK.transpose(0, 1)
+    else:
+        column_BbK = _similarity(sides.videos, sides.text, normalise=normalise) / temperature
+        column_bBK = column_BbK.masked_fill(~mask[own], _NEVER).transpose(0, 1)
+    places = torch.arange(count, device=row_bBK.device)
+    positive_b = row_bBK[places, first + places].logsumexp(dim=1)
+    apart_bB = row_bBK.new_zeros(row_bBK.shape[:2], dtype=torch.bool) if same is None else same[own].clone()
+    apart_bB[places, first + places] = True
     # Row i: the others' narrations for video i. Column i: the narrations of clip i for the others' videos.
-    negative_B = torch.cat([apart_BBK, apart_BBK.transpose(0, 1)], dim=1).flatten(1).logsumexp(dim=1)
-    loss_B = softplus(negative_B - positive_B)[told_B]
+    negative_b2BK = torch.cat([row_bBK, column_bBK], dim=1).masked_fill(apart_bB.repeat(1, 2)[..., None], _NEVER)
+    told_b = mask[own].any(dim=1)
+    loss_b = softplus(negative_b2BK.flatten(1).logsumexp(dim=1) - positive_b)[told_b]
     if count_positive_twice:
-        loss_B = softplus(loss_B)
-    return loss_B.sum() / max(len(loss_B), 1)
+        loss_b = softplus(loss_b)
+    return loss_b.sum() / over_ranks(told_b.sum()).clamp(min=1e-9)
 
 
 def contrast(
@@ -116,7 +163,7 @@ def contrast(
     With ``weight_at`` there is a third, MIL-NCE(audio, text), of clips that have both.
 
     With several processes the batch is that of all of them together: each gathers the others' vectors, with
-    gradient, and computes the whole loss, so that the mean of their gradients is that of one process.
+    gradient, and computes the loss of its own clips, so that the mean of their gradients is that of one process.
 
     Args:
         outputs: of the model in training: (B, D) by modality and space, (B, K, D) for text.
@@ -138,13 +185,13 @@ def contrast(
     terms = {}
     for (one, other), space in trained(config, config.modalities).items():
         if (one, space) in outputs and (other, space) in outputs:
-            anchors, others = gathered(outputs[one, space]), gathered(outputs[other, space])
-            mask, apart = (heard, same) if other == "audio" else (told, same)
+            found = outputs[other, space]
+            sides = Sides.of(outputs[one, space], found[:, None] if other == "audio" else found)
+            mask, apart = (None if heard is None else heard[:, None], same) if other == "audio" else (told, same)
             if one == "audio" and heard is not None:
-                mask, apart = _silenced(others, mask, apart, heard)
-            terms[one[0] + other[0]] = (nce if other == "audio" else milnce)(
-                anchors,
-                others,
+                mask, apart = _silenced(sides.texts, mask, apart, heard)
+            terms[one[0] + other[0]] = _of_rows(
+                sides,
                 temperature=config.temperature,
                 mask=mask,
                 same=apart,

@@ -5,24 +5,24 @@ between video and audio and one between video and text, in batches that mix narr
 code is not public: what comes from secondary sources or is unknown is marked in ``PRESETS``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quiver.encoders import _frozen
-from quiver.encoders._train import Outcome, first, fit
+from quiver.encoders import _device, _frozen
+from quiver.encoders._train import Contrast, Outcome, first, fit
 from quiver.encoders._train.rank import share
 from quiver.encoders._train.recompute import recompute
 from quiver.encoders.mmv.config import SPECS, Config
-from quiver.encoders.mmv.data import Clips, Serving, gather, hear, leading
+from quiver.encoders.mmv.data import Clips, Serving, gather, hear, leading, seen
 from quiver.encoders.mmv.deflate import Calibration, Deflated, calibrate
 from quiver.encoders.mmv.encoder import save_deflation
-from quiver.encoders.mmv.loss import contrast
+from quiver.encoders.mmv.loss import COMPARED, contrast
 from quiver.encoders.mmv.model import MMV
 from quiver.encoders.mmv.recipe import PRESETS, Recipe
 from quiver.encoders.mmv.s3d import S3DG
@@ -95,7 +95,8 @@ def _layers(tower: nn.Module) -> Iterator[nn.Module]:
 
 def _serving(recipe: Recipe) -> Serving:
     data = recipe.data
-    return Serving(candidates=data.candidates, span=data.span, cache=data.cache, jitter=recipe.jitter)
+    later = _device.pick(recipe.loop.device).type == "cuda"
+    return Serving(candidates=data.candidates, span=data.span, cache=data.cache, jitter=recipe.jitter, later=later)
 
 
 def _build(learn: Task, recipe: Recipe) -> MMV:
@@ -116,12 +117,18 @@ def _build(learn: Task, recipe: Recipe) -> MMV:
     return model
 
 
-def _loss(config: Config) -> Callable[[nn.Module, Any], Mapping[str, Tensor]]:
-    def loss(model: nn.Module, batch: dict[str, Tensor]) -> Mapping[str, Tensor]:
-        given = {**batch, "audio": hear(batch["audio"], config)} if "audio" in batch else batch
-        return contrast(model(given), given, config)
+def _loss(config: Config) -> Contrast:
+    def embed(model: nn.Module, batch: dict[str, Tensor]) -> Mapping[Hashable, Tensor]:
+        given = seen(batch, config)
+        if "audio" in given:
+            given["audio"] = hear(given["audio"], config)
+        return {**model(given), **{name: batch[name] for name in COMPARED if name in batch}}
 
-    return loss
+    def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
+        outputs = {name: value for name, value in rows.items() if isinstance(name, tuple)}
+        return contrast(outputs, {name: value for name, value in rows.items() if isinstance(name, str)}, config)
+
+    return Contrast(embed, compare)
 
 
 def _validate(clips: Clips, batch: int) -> Callable[[nn.Module], Mapping[str, float]]:

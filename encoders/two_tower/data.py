@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from quiver.encoders._contrast import in_table
 from quiver.encoders._train.damage import Decoder, replaced
 from quiver.encoders.two_tower.word import pad
 from quiver.errors import BadData
@@ -102,6 +103,10 @@ class Pairs:
     def related(self, ask: Rows, answer: Rows) -> Tensor:
         """Return (b, b) bool: where column j is no wrong answer to row i."""
         return torch.from_numpy(self.known[ask][:, answer].toarray())
+
+    def places(self, ask: Rows, answer: Rows) -> tuple[Rows, Rows]:
+        """Return the places (row, column) where a column is no wrong answer to a row, without the matrix."""
+        return in_table(self.known, ask, answer)
 
     def without(self, lost: Mapping[str, Rows]) -> "Pairs":
         """Leave out rows without a readable question or answer.

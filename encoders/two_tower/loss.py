@@ -8,9 +8,9 @@ SigLIP's own web data does not tell.
 Shapes: B pairs, of all ranks together, D width of the space.
 """
 
-import torch
 from torch import Tensor
-from torch.nn import functional
+
+from quiver.encoders import _contrast
 
 
 def infonce(logits: Tensor, *, known: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -21,15 +21,7 @@ def infonce(logits: Tensor, *, known: Tensor, smoothing: float = 0.0) -> Tensor:
         known: (B, B) bool, pairs that are no negatives; the diagonal is positive whatever it says.
         smoothing: share of each target that is spread evenly over what competes, the positive included.
     """
-    kept = ~known | torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    hidden = logits.float().masked_fill(~kept, -torch.inf)
-    return (_entropy(hidden, kept, smoothing) + _entropy(hidden.T, kept.T, smoothing)) / 2
-
-
-def _entropy(logits: Tensor, kept: Tensor, smoothing: float) -> Tensor:
-    logs = functional.log_softmax(logits, dim=1)
-    spread = logs.masked_fill(~kept, 0).sum(1) / kept.sum(1)
-    return -((1 - smoothing) * logs.diagonal() + smoothing * spread).mean()
+    return _contrast.softmax(_contrast.Scores(logits, logits.T, known, known.T, 0), smoothing=smoothing)
 
 
 def sigmoid(logits: Tensor, *, known: Tensor) -> Tensor:
@@ -39,7 +31,4 @@ def sigmoid(logits: Tensor, *, known: Tensor) -> Tensor:
         logits: (B, B), bias included.
         known: as for ``infonce``.
     """
-    positive = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    sign = positive.to(torch.float32) * 2 - 1
-    terms = functional.logsigmoid(sign * logits.float()).masked_fill(known & ~positive, 0)
-    return -terms.sum() / len(logits)
+    return _contrast.sigmoid(logits, known)

@@ -5,7 +5,7 @@ section 4; the towers are locked, as Zhai et al. 2022 (LiT), arXiv:2111.07991, f
 after their heads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quiver.encoders import _frozen
-from quiver.encoders._train import Outcome, extract, first, fit, gathered
+from quiver.encoders._contrast import scores, sigmoid, softmax
+from quiver.encoders._train import Contrast, Outcome, extract, first, fit
 from quiver.encoders.two_tower import base, trunk
 from quiver.encoders.two_tower.config import SHARED, Base, Config
 from quiver.encoders.two_tower.data import Column, Features, Fetch, Pairs, gather
-from quiver.encoders.two_tower.loss import infonce, sigmoid
-from quiver.encoders.two_tower.model import Contrast, TwoTower
+from quiver.encoders.two_tower.model import Contrast as Embedded
+from quiver.encoders.two_tower.model import TwoTower
 from quiver.encoders.two_tower.recipe import PRESETS, Recipe
 from quiver.encoders.two_tower.validate import Measured, recalls
 from quiver.encoders.two_tower.word import GramReader
@@ -151,19 +152,21 @@ def _build(lesson: _Lesson, specs: Mapping[str, str], recipe: Recipe, name: str)
     return model
 
 
-def _loss(config: Config, pairs: Pairs) -> Callable[[nn.Module, Any], Mapping[str, Tensor]]:
-    def loss(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
-        made: Contrast = model(batch["sides"])
-        things = gathered(batch["things"]).cpu().numpy()
-        known = pairs.related(things[:, 0], things[:, 1]).to(made.ask.device)
-        logits = made.scale * gathered(made.ask) @ gathered(made.answer).T
-        if config.loss == "sigmoid":
-            value = sigmoid(logits + made.bias, known=known)
-        else:
-            value = infonce(logits, known=known, smoothing=config.smoothing)
-        return {"loss": value, "scale": made.scale.detach()}
+def _loss(config: Config, pairs: Pairs) -> Contrast:
+    def embed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[Hashable, Tensor]:
+        made: Embedded = model(batch["sides"])
+        return {**made._asdict(), "things": batch["things"]}
 
-    return loss
+    def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
+        scale = rows["scale"]
+        found = scores(rows["ask"], rows["answer"], rows["things"], scale=scale, related=pairs.places)
+        if config.loss == "sigmoid":
+            value = sigmoid(found.forth + rows["bias"], found.hidden, first=found.first)
+        else:
+            value = softmax(found, smoothing=config.smoothing)
+        return {"loss": value, "scale": scale.detach()}
+
+    return Contrast(embed, compare)
 
 
 def _validate(pairs: Pairs, columns: Mapping[str, Column]) -> Callable[[nn.Module], Mapping[str, float]]:

@@ -141,10 +141,16 @@ def test_hard_pictures_are_the_nearest_wrong_ones_of_the_aligned_space(near_mode
     assert hard(near_model, fetch) == ()
 
 
+#: Pictures of three texts, none of which belongs to them.
+NOBODY = (frozenset(), frozenset(), frozenset())
+
+
 def test_alignment_compares_scaled_cosines():
     text, image = (functional.normalize(torch.randn(3, 4), dim=1) for _ in range(2))
-    known = torch.zeros(1, 3, 3, dtype=torch.bool)
-    found = aligned((text, image, torch.tensor(5.0)), known)
+    pairs = Pairs(("a", "b", "c"), ("0", "1", "2"), np.zeros(3, np.int64), np.zeros((0, 2), np.int64), NOBODY, "")
+    numbers = torch.arange(3)[:, None].expand(-1, 2)
+    sides = Sides(text, image, torch.zeros(1, 3, 3, dtype=torch.bool), numbers)
+    found = aligned(pairs)(lambda batch: (batch.text, batch.patches, torch.tensor(5.0)), sides)
     logits = 5 * text @ image.T
     right = torch.arange(3)
     wanted = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2

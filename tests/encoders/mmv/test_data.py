@@ -11,7 +11,7 @@ from tests.encoders.mmv.films import FPS, RATE, film_task, write_film
 
 from quiver.encoders.mmv.augment import Jitter
 from quiver.encoders.mmv.config import Config
-from quiver.encoders.mmv.data import Clips, Serving, gather, hear
+from quiver.encoders.mmv.data import Clips, Serving, gather, hear, seen
 from quiver.encoders.mmv.store import BLOCK, Disk, Live, Media, Window, decode
 from quiver.encoders.mmv.word import Tokeniser, Words
 from quiver.errors import BadData
@@ -104,6 +104,19 @@ def test_draws_of_training_depend_on_the_generator_alone(task: Task, tmp_path: P
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["video"], other["video"])
     assert not torch.equal(first["audio"], other["audio"])
+
+
+@pytest.mark.parametrize("jitter", [Jitter(), Jitter(scale=0, colour=0, hue=0)])
+def test_clips_that_are_changed_later_end_as_those_that_are_changed_at_once(task, tmp_path, jitter) -> None:
+    at_once, later = (
+        clips_of(task, tmp_path, replace(STILL, jitter=jitter, later=later)).fetch(
+            np.array([0, 3, 5]), np.random.default_rng(1)
+        )
+        for later in (False, True)
+    )
+    assert later["video"].dtype == torch.uint8 and at_once["video"].dtype == torch.float32
+    changed = seen(later, CONFIG)
+    assert changed.keys() == at_once.keys() and all(torch.equal(changed[name], at_once[name]) for name in at_once)
 
 
 def test_more_texts_than_candidates_are_drawn_in_training(task: Task, tmp_path: Path) -> None:

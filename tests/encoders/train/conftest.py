@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,15 @@ from quiver.encoders._train import Loop, Outcome, fit
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def quick_collections() -> Iterator[None]:
+    """Keep the libraries' million objects out of the collection of garbage at the end of every run."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Bench:

@@ -25,21 +25,15 @@ def same(one, other):
 
 
 OPTIONS = {
-    "accumulate": {"accumulate": 3},
-    "ema": {"ema": 0.8},
-    "patience": {"patience": 9},
-    "compile": {"compile": "aot_eager"},
-    "fused": {"fused": True},
-    "workers": {"workers": 2},
-    "scales": {"scales": "0.=0.1", "beta2": 0.95, "eps": 1e-6},
-    "all": {"accumulate": 2, "ema": 0.9, "fused": True, "workers": 1, "patience": 9},
+    "all": {"accumulate": 3, "ema": 0.8, "patience": 9, "fused": True, "workers": 2, "scales": "0.=0.1", "beta2": 0.95},
+    "compiled": {"compile": "aot_eager"},
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:torch")
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_a_run_stopped_by_sigterm_half_way_ends_like_an_undisturbed_one(tmp_path, bench, options):
-    whole, broken, resumed, other = bench(), bench(), bench(), bench()
+    whole, broken, resumed = bench(), bench(), bench()
     undisturbed = whole.fit(tmp_path / "whole", **options)
     parts = options.get("accumulate", 1)
 
@@ -55,8 +49,6 @@ def test_a_run_stopped_by_sigterm_half_way_ends_like_an_undisturbed_one(tmp_path
     outcome = resumed.fit(tmp_path / "other", **options)
     assert resumed.steps == 10 * parts and outcome.resumed == 10
     assert same(whole, resumed) and outcome.figures == undisturbed.figures
-    other.fit(tmp_path / "plain")
-    assert same(whole, other) == (set(options) <= {"patience", "workers"})  # the others change the result
     assert not multiprocessing.active_children() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -132,28 +124,23 @@ def towers(out, loss=None, **options):
     return torch.cat([each.detach().flatten() for each in model.parameters()]), outcome.losses
 
 
-@pytest.mark.parametrize("parts", [2, 5, 12, 99])
-def test_a_contrast_in_parts_is_that_of_the_whole_batch(tmp_path, parts):
+def test_a_contrast_in_parts_is_that_of_the_whole_batch(tmp_path):
     whole, losses = towers(tmp_path / "whole")
-    split, split_losses = towers(tmp_path / "split", accumulate=parts)
-    torch.testing.assert_close(split, whole, rtol=1e-6, atol=1e-6)
-    assert split_losses == pytest.approx(losses, rel=1e-6)
-
-
-def test_a_contrast_that_is_not_marked_as_one_compares_the_rows_of_a_part(tmp_path):
-    whole, _ = towers(tmp_path / "whole")
+    for parts in (5, 99):
+        split, split_losses = towers(tmp_path / str(parts), accumulate=parts)
+        torch.testing.assert_close(split, whole, rtol=1e-6, atol=1e-6)
+        assert split_losses == pytest.approx(losses, rel=1e-6)
     parts, _ = towers(tmp_path / "parts", loss=lambda model, batch: compared(model(batch)), accumulate=4)
-    assert (whole - parts).abs().max() > 1e-3
+    assert (whole - parts).abs().max() > 1e-3  # a plain loss compares the rows of a part alone
 
 
-@pytest.mark.parametrize("parts", [2, 5])
-def test_gradients_of_parts_add_up_to_those_of_the_batch(tmp_path, parts):
+def test_gradients_of_parts_add_up_to_those_of_the_batch(tmp_path):
     def loss(model, batch):
         made = model(batch)
         return {"loss": (made["scale"] * made["ask"] - made["answer"]).square().mean()}
 
     whole, losses = towers(tmp_path / "whole", loss=loss)
-    split, split_losses = towers(tmp_path / "split", loss=loss, accumulate=parts)
+    split, split_losses = towers(tmp_path / "split", loss=loss, accumulate=5)
     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-6)
     assert split_losses == pytest.approx(losses, rel=1e-6)
 
