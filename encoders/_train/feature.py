@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,15 @@ from quiver.encoders._train.progress import Progress
 from quiver.encoders._train.reading import QUARANTINE, attempt, identity, quarantine, reason
 from quiver.encoders._train.sharing import divided
 from quiver.errors import BadMedia
-from quiver.files import write_arrays
+from quiver.files import write_arrays, writing
 from quiver.types import Floats
 
 Mask = NDArray[np.bool_]
 
 #: References per file of the cache; an interruption costs this many at most.
 BLOCK = 512
+#: Bytes of features from which they are mapped from disk instead of held in memory.
+MAPPED = 256 << 20
 #: References decoded, then embedded, together.
 AT_ONCE = 32
 
@@ -45,7 +48,8 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
 
     Returns:
         (n, dim) float32, and (n,) bool: False where a reference cannot be decoded. Such a row is zero, and its
-        reason is in ``cache/quarantine.jsonl``.
+        reason is in ``cache/quarantine.jsonl``. Rows of ``MAPPED`` bytes and more are mapped from one file, read-only,
+        which ranks share; it takes their size on disk once more.
 
     Raises:
         BadSpec: unknown encoder, or one that does not embed the key.
@@ -53,6 +57,7 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
     source = _frozen.open(spec, key)
     places = [slice(start, start + BLOCK) for start in range(0, len(refs), BLOCK)]
     blocks: dict[int, tuple[Floats, Mask]] = {}
+    fresh = set[int]()
     paths = [None if cache is None else cache / f"{_name(source, refs[place])}.safetensors" for place in places]
 
     def done(number: int) -> bool:
@@ -60,20 +65,51 @@ def extract(spec: str, key: str, refs: Sequence[Any], *, cache: Path | None) -> 
         return path is not None and path.exists()
 
     def work(number: int) -> None:
-        blocks[number] = _block(source, spec, refs[places[number]], paths[number], progress)
+        made = _block(source, spec, refs[places[number]], paths[number], progress)
+        fresh.add(number)
+        if paths[number] is None:
+            blocks[number] = made
 
     with Progress(f"{spec} {key}", len(refs), unit="items") as progress:
         for number in divided(len(places), done=done, work=work, folder=cache and cache / "locks"):
-            if number not in blocks:  # by an earlier process, or by another rank
+            if number not in fresh:  # by an earlier process, or by another rank
                 progress.skip(len(refs[places[number]]))
-    whole = [blocks[number] if number in blocks else _kept(path) for number, path in enumerate(paths)]
-    rows = np.concatenate([np.empty((0, source.width), np.float32), *(rows for rows, _ in whole)])
-    mask = np.concatenate([np.empty(0, bool), *(mask for _, mask in whole)])
+    whole = (blocks[number] if number in blocks else _kept(path) for number, path in enumerate(paths))
+    if cache is not None and len(refs) * source.width * 4 >= MAPPED:
+        name = _fingerprint.of_parts(*(path.stem for path in paths if path is not None))
+        rows, mask = _mapped(whole, cache / f"rows-{name}", shape=(len(refs), source.width))
+    else:
+        parts = list(whole)
+        rows = np.concatenate([np.empty((0, source.width), np.float32), *(rows for rows, _ in parts)])
+        mask = np.concatenate([np.empty(0, bool), *(mask for _, mask in parts)])
     if not mask.all():
         where = f": see {cache / QUARANTINE}" if cache else ""
         lost = f"{len(mask) - mask.sum():,} of {len(mask):,} {key} references cannot be read"
         print(f"note: {lost}{where}", file=sys.stderr)
     return rows, mask
+
+
+def _mapped(blocks: Iterable[tuple[Floats, Mask]], folder: Path, *, shape: tuple[int, int]) -> tuple[Floats, Mask]:
+    """Join blocks in a file, unless that was done, and map it; one rank writes."""
+
+    def write(_: int) -> None:
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        rows = np.lib.format.open_memmap(part / "rows.npy", "w+", np.float32, shape)
+        masks, start = list[Mask](), 0
+        for block, mask in blocks:
+            rows[start : start + len(block)] = block
+            masks.append(mask)
+            start += len(block)
+        rows.flush()
+        np.save(part / "mask.npy", np.concatenate(masks))
+        part.rename(folder)
+
+    with writing(folder):
+        for _ in divided(1, done=lambda _: folder.is_dir(), work=write, folder=folder.parent / "locks"):
+            pass
+    return np.load(folder / "rows.npy", mmap_mode="r"), np.load(folder / "mask.npy")
 
 
 def _block(

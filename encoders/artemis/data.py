@@ -6,7 +6,7 @@ both orders as questions (``fashion_iq captions=both``). Pixels are cropped and 
 Legend: q questions, n pictures, B rows of a batch, L ids, W features.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _pool
-from quiver.encoders._train import gathered
+from quiver.encoders._train import Contrast, gathered
 from quiver.encoders._train.damage import Decoder, replaced
-from quiver.encoders.artemis.model import Batch
+from quiver.encoders.artemis.model import Batch, Model
 from quiver.encoders.artemis.triplet import Triplets
 from quiver.encoders.artemis.word import SPECIALS, Vocabulary
 from quiver.types import Floats, Rows
@@ -215,12 +215,22 @@ class Lessons:
         target, reference, looked = (np.stack(column) for column in zip(*found, strict=True))
         return rows, target, torch.from_numpy(reference), torch.from_numpy(looked)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the model's losses; on several ranks, targets of the others that are right do not compete either."""
-        if "same" in batch:
-            places = gathered(batch["places"])
-            if len(places) > len(batch["places"]):
-                same = self.triplets.same(batch["questions"].cpu().numpy(), places.cpu().numpy())
-                batch = Batch(**{**batch, "same": torch.from_numpy(same).to(places.device)})
-        losses: Mapping[str, Tensor] = model(batch)
-        return losses
+    def loss(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the losses of a model that is not wrapped."""
+        return self.contrast(model)(model, batch)
+
+    def contrast(self, model: Model) -> Contrast:
+        """Return the loss of batches; on several ranks, targets of the others that are right do not compete either."""
+
+        def embed(wrapped: nn.Module, batch: Batch) -> Mapping[Hashable, Tensor]:
+            rows = wrapped(batch, embed=True)
+            return {**rows, **{name: batch[name] for name in ("questions", "places") if name in batch}}
+
+        def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
+            named, same = {str(name): value for name, value in rows.items()}, None
+            if "places" in named:
+                asked, found = (each.cpu().numpy() for each in (named["questions"], gathered(named["places"])))
+                same = torch.from_numpy(self.triplets.same(asked, found)).to(named["places"].device)
+            return model.compare(named, same)
+
+        return Contrast(embed, compare)

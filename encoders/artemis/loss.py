@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
+from quiver.encoders._train.rank import over_ranks
 from quiver.encoders.artemis.score import EPS, Terms, norm2
 
 
@@ -46,12 +47,15 @@ def spread(terms: Terms, target_ND: Tensor) -> Tensor:
 def soft_triplet(vector_MD: Tensor, triplet_T3: Tensor) -> Tensor:
     """Return the mean of log(1 + exp(d(anchor, positive) - d(anchor, negative))), d the squared distance.
 
+    On several ranks it is the part of this one: the mean of the parts is the mean over the triplets of all ranks.
+
     Args:
         vector_MD: what triplets point into.
         triplet_T3: anchor, positive and negative of each.
     """
     anchor, positive, negative = vector_MD[triplet_T3].unbind(dim=1)
-    return softplus((anchor - positive).square().sum(dim=1) - (anchor - negative).square().sum(dim=1)).mean()
+    terms_T = softplus((anchor - positive).square().sum(dim=1) - (anchor - negative).square().sum(dim=1))
+    return terms_T.sum() / over_ranks(torch.tensor(len(terms_T), device=terms_T.device))
 
 
 def triplets(positive_AM: Tensor, negative_AM: Tensor) -> Tensor:
@@ -61,7 +65,9 @@ def triplets(positive_AM: Tensor, negative_AM: Tensor) -> Tensor:
         positive_AM: True where vector j is right for anchor i.
         negative_AM: True where it is wrong; one that is neither does not take part.
     """
-    return (positive_AM[:, :, None] & negative_AM[:, None, :]).nonzero()
+    pair_P2 = positive_AM.nonzero()
+    place_T2 = negative_AM[pair_P2[:, 0]].nonzero()
+    return torch.cat([pair_P2[place_T2[:, 0]], place_T2[:, 1:]], dim=1)
 
 
 def draw(triplet_T3: Tensor, each: int) -> Tensor:

@@ -6,6 +6,7 @@ in ``image``, ``text`` and ``loss``.
 Legend: B queries, N targets (of all ranks, or stored), D width, L tokens, W features.
 """
 
+from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from quiver.encoders._saved import Saved
-from quiver.encoders._train.rank import gathered, share
+from quiver.encoders._train.rank import gathered, own_start
 from quiver.encoders.artemis import composer, image, loss, probe, score, text
 from quiver.encoders.artemis.config import Config
 from quiver.encoders.artemis.score import Terms
@@ -98,25 +99,39 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
         terms, target = self._compose(batch)
         return _sum(score.values(terms, target))
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, *, embed: bool = False) -> dict[str, Tensor]:
         """Return the loss and the logged values.
+
+        Args:
+            batch: triplets.
+            embed: return instead the rows that ``compare`` takes.
 
         Returns:
             ``loss``, which includes the weighted ``spread`` where that is asked for, and ``first``: the share of
             queries whose own target scores best in the batch.
         """
-        terms, target = self._compose(batch)
-        own = score.values(terms, target)
-        if self.training:
-            self._watch(own)
+        rows = self._rows(batch)
+        return rows if embed else self.compare(rows, batch.get("same"))
+
+    def compare(self, rows: Mapping[str, Tensor], same: Tensor | None) -> dict[str, Tensor]:
+        """Return the loss and the logged values of embedded triplets; on several ranks, of this one's among all.
+
+        Args:
+            rows: of ``forward``: ``target`` (b, D), ``query NAME`` and ``energy NAME`` of each term, ``scale`` ().
+            same: (b, N) bool, or None, as in a batch.
+        """
+        names = [name.removeprefix("query ") for name in rows if name.startswith("query ")]
+        terms = {name: score.Term(rows[f"query {name}"], rows.get(f"energy {name}")) for name in names}
+        everyone, first = gathered(rows["target"]), own_start(len(rows["target"]))
+        total = _sum(score.values(terms, everyone))
         if self.config.objective == "triplet":
-            out = {"loss": self._triplets(terms, target, batch)}
+            out = {"loss": self._triplets(terms, rows, same)}
         else:
-            out = {"loss": self._classify(terms, target, batch.get("same"))}
+            out = {"loss": loss.classification(total, rows["scale"], first=first, same_BN=same)}
         if self.config.spread:
-            uneven = loss.spread(terms, target)
+            uneven = loss.spread(terms, everyone)
             out |= {"loss": out["loss"] + self.config.spread * uneven, "spread": uneven.detach()}
-        best = _sum(own).argmax(dim=1)
+        best = total.argmax(dim=1) - first
         return out | {"first": (best == torch.arange(len(best), device=best.device)).float().mean()}
 
     def settle(self, reference: Tensor, words: Tensor, stored_ND: Tensor) -> None:
@@ -146,29 +161,42 @@ class Model(Saved, library_name="quiver", tags=["composed-image-retrieval"]):
         reference = self.encode_reference(batch["reference"]) if "image" in self.config.holds else target
         return self.terms(reference, words), target
 
-    def _classify(self, terms: Terms, target: Tensor, same: Tensor | None) -> Tensor:
-        everyone = gathered(target)
-        count = len(target)
-        first = share()[0] * count if len(everyone) > count else 0
-        total = _sum(score.values(terms, everyone))
-        return loss.classification(total, self.temperature.exp(), first=first, same_BN=same)
+    def _rows(self, batch: Batch) -> dict[str, Tensor]:
+        terms, target = self._compose(batch)
+        if self.training:
+            self._watch(score.values(terms, target))
+        triplet = self.config.objective == "triplet"
+        rows = {"target": target, "scale": self.scale if triplet else self.temperature.exp()}
+        rows |= {f"query {name}": term.query for name, term in terms.items()}
+        rows |= {f"energy {name}": term.energy for name, term in terms.items() if term.energy is not None}
+        if triplet and "members" in batch:
+            labels = batch["labels"]
+            rows["members"] = self.encode_image(batch["members"].flatten(0, 1)).unflatten(0, labels.shape)
+            rows["labels"] = labels
+        return rows
 
-    def _triplets(self, terms: Terms, target: Tensor, batch: Batch) -> Tensor:
-        vectors, same = [composer.vector(terms), target], batch.get("same")
+    def _triplets(self, terms: Terms, rows: Mapping[str, Tensor], same: Tensor | None) -> Tensor:
+        """Compare own queries (and targets) with queries and targets of all ranks, and with their own sets."""
+        query, target = composer.vector(terms), rows["target"]
+        vectors = [gathered(query), gathered(target)]
+        everyone, count, first = len(vectors[0]), len(query), own_start(len(query))
         both = self.config.composer != "cirplant"
-        if same is not None and same.shape[1] > len(target):  # these losses compare the rows of one rank
-            same = same.narrow(1, share()[0] * len(target), len(target))
-        right, wrong = loss.pairs(len(target), both=both, same_BB=same, device=target.device)
-        if "members" in batch:
-            vectors.append(self.encode_image(batch["members"].flatten(0, 1)))
-            right, wrong = loss.with_members(right, wrong, batch["labels"])
+        alike = None if same is None else gathered(same.to(torch.uint8)).bool()
+        right, wrong = loss.pairs(everyone, both=both, same_BB=alike, device=target.device)
+        anchors = first + torch.arange(count, device=target.device)
+        anchors = torch.cat([anchors, everyone + anchors]) if both else anchors
+        right, wrong = right[anchors], wrong[anchors]
+        if "members" in rows:
+            vectors.append(rows["members"].flatten(0, 1))
+            right, wrong = loss.with_members(right, wrong, rows["labels"])
         chosen = loss.draw(loss.triplets(right, wrong), self.config.triplets)
-        return loss.soft_triplet(self.scale * normalize(torch.cat(vectors), dim=1), chosen)
+        chosen = torch.cat([anchors[chosen[:, :1]], chosen[:, 1:]], dim=1)
+        return loss.soft_triplet(rows["scale"] * normalize(torch.cat(vectors), dim=1), chosen)
 
     @torch.no_grad()
     def _watch(self, own: dict[str, Tensor]) -> None:
         if self.config.composer in ("artemis", "em", "is"):
-            means = torch.stack([own[name].diagonal().mean() for name in sorted(own)])
+            means = gathered(torch.stack([own[name].diagonal().mean() for name in sorted(own)])[None]).mean(dim=0)
             self.typical.lerp_(means.to(self.typical), PACE)
 
 

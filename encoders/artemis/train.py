@@ -78,7 +78,14 @@ def _phases(model: Model, lessons: Lessons, questions: Validation | None, out: P
 
     def run(phase: str, loop: Loop, validate: Callable[[nn.Module], Mapping[str, float]] | None) -> Outcome:
         return fit(
-            model, lessons.loss, fetch=lessons.fetch, count=count, out=out, loop=loop, validate=validate, phase=phase
+            model,
+            lessons.contrast(model),
+            fetch=lessons.fetch,
+            count=count,
+            out=out,
+            loop=loop,
+            validate=validate,
+            phase=phase,
         )
 
     if recipe.first.epochs:

@@ -11,11 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
-from quiver.encoders._contrast import in_table
 from quiver.encoders._train.damage import Decoder, replaced
+from quiver.encoders.two_tower.pairs import Pairs, Ragged, Things, matrix
+from quiver.encoders.two_tower.table import gather_table
 from quiver.encoders.two_tower.word import pad
 from quiver.errors import BadData
 from quiver.task import Question, Task
@@ -46,87 +46,29 @@ class ReadColumn(Column, Protocol):
 
 
 @dataclass(slots=True)
-class Things:
-    """Distinct references, in the order in which they came.
-
-    Attributes:
-        refs: by key; things are numbered within all of them.
-        key: of each thing.
-        row: its place among the references of its key.
-    """
+class _Gathered:
+    """Things as they come: references by key, and the key and place of each thing."""
 
     refs: dict[str, list[Any]] = field(default_factory=dict)
     key: list[str] = field(default_factory=list)
     row: list[int] = field(default_factory=list)
-    _known: dict[Hashable, int] = field(default_factory=dict)
+    known: dict[Hashable, int] = field(default_factory=dict)
 
     def add(self, key: str, ref: Any) -> int:
         """Return the number of a thing, a new one where it is new."""
         name = (key, ref if isinstance(ref, str | bytes | tuple) else id(ref))
-        if name not in self._known:
+        if name not in self.known:
             held = self.refs.setdefault(key, [])
-            self._known[name] = len(self.key)
+            self.known[name] = len(self.key)
             self.key.append(key)
             self.row.append(len(held))
             held.append(ref)
-        return self._known[name]
+        return self.known[name]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """Questions with their answers.
-
-    Attributes:
-        things: everything that is asked with or searched.
-        ask: (n,) int64, the thing that asks.
-        answers: of each row the things that are right, sorted.
-        searched: things that compete, sorted.
-        known: (t, t) bool, row a and column b where b is no wrong answer to a.
-        asked: how many rows are questions of the task; the others are items' own.
-    """
-
-    things: Things
-    ask: Rows
-    answers: Sequence[Rows]
-    searched: Rows
-    known: sparse.csr_array
-    asked: int
-
-    def __len__(self) -> int:
-        return len(self.ask)
-
-    def describe(self) -> str:
-        """Say how much there is."""
-        counts = ", ".join(f"{len(refs):,} {key}" for key, refs in self.things.refs.items())
-        return f"{self.asked:,} questions and {len(self) - self.asked:,} pairs of what an item holds: {counts}"
-
-    def related(self, ask: Rows, answer: Rows) -> Tensor:
-        """Return (b, b) bool: where column j is no wrong answer to row i."""
-        return torch.from_numpy(self.known[ask][:, answer].toarray())
-
-    def places(self, ask: Rows, answer: Rows) -> tuple[Rows, Rows]:
-        """Return the places (row, column) where a column is no wrong answer to a row, without the matrix."""
-        return in_table(self.known, ask, answer)
-
-    def without(self, lost: Mapping[str, Rows]) -> "Pairs":
-        """Leave out rows without a readable question or answer.
-
-        Args:
-            lost: by key the references that cannot be read, as places among those of their key.
-
-        Raises:
-            BadData: no row is left.
-        """
-        sets = {key: set(rows.tolist()) for key, rows in lost.items()}
-        keyed = zip(self.things.key, self.things.row, strict=True)
-        good = np.array([row not in sets.get(key, ()) for key, row in keyed])
-        answers = [each[good[each]] for each in self.answers]
-        keep = [row for row in range(len(self)) if good[self.ask[row]] and len(answers[row])]
-        if not keep:
-            raise BadData("two_tower: no question is left that can be read, with an answer that can")
-        asked = sum(row < self.asked for row in keep)
-        searched = self.searched[good[self.searched]]
-        return Pairs(self.things, self.ask[keep], [answers[row] for row in keep], searched, self.known, asked)
+    def done(self) -> Things:
+        places = {key: place for place, key in enumerate(self.refs)}
+        kind = np.array([places[key] for key in self.key], np.int8)
+        return Things(self.refs, kind, np.array(self.row, np.int64))
 
 
 def gather(task: Task, *, own: bool) -> Pairs:
@@ -139,7 +81,9 @@ def gather(task: Task, *, own: bool) -> Pairs:
     Raises:
         BadData: a question holds more than one kind of media or none, or no item that answers it has what is searched.
     """
-    things = Things()
+    if (pairs := gather_table(task, own=own)) is not None:
+        return pairs
+    things = _Gathered()
     held = _held(task, things, own=own)  # before the questions: blocks of features then are of items as they come
     items = {item.id: item for item in task.items}
     ask, answers, barred = list[int](), list[Rows](), list[Rows]()
@@ -152,19 +96,20 @@ def gather(task: Task, *, own: bool) -> Pairs:
             barred.append(other)
     asked = len(ask)
     if own:
-        known = _matrix(ask, answers, len(things.key))
+        known = matrix(np.array(ask, np.int64), Ragged.of(answers), len(things.key))
         for thing, found in sorted(held):
             if not known[thing, found]:
                 ask.append(thing)
                 answers.append(np.array([found]))
     if not ask:
         raise BadData(f"{task.name}: there is no question to learn from")
-    known = _matrix([*ask, *ask[:asked]], [*answers, *barred], len(things.key))
-    searched = np.unique(np.concatenate([[found for _, found in held], *answers]).astype(np.int64))
-    return Pairs(things, np.array(ask), answers, searched, known, asked)
+    every, right = np.array(ask), Ragged.of(answers)
+    known = matrix(np.array([*ask, *ask[:asked]]), Ragged.of([*answers, *barred]), len(things.key))
+    searched = np.unique(np.concatenate([[found for _, found in held], right.flat]).astype(np.int64))
+    return Pairs(things.done(), every, right, searched, known, asked)
 
 
-def _held(task: Task, things: Things, *, own: bool) -> set[tuple[int, int]]:
+def _held(task: Task, things: _Gathered, *, own: bool) -> set[tuple[int, int]]:
     """Return what each item holds with what is searched of it: the latter with itself, and all else where it counts."""
     return {
         (things.add(key, source_of(item.media, key)), things.add(task.target, source_of(item.media, task.target)))
@@ -183,7 +128,7 @@ def _asks(question: Question, where: str) -> tuple[str, tuple[Any, ...]]:
     return keys[0], sources_of(media, keys[0])
 
 
-def _answers(question: Question, items: Mapping[str, Item], things: Things, task: Task) -> tuple[Rows, Rows]:
+def _answers(question: Question, items: Mapping[str, Item], things: _Gathered, task: Task) -> tuple[Rows, Rows]:
     """Return the right answers, and the other items that do not compete."""
     target = question.query.target or task.target
     found = {}
@@ -196,13 +141,6 @@ def _answers(question: Question, items: Mapping[str, Item], things: Things, task
     if not right:
         raise BadData(f"{task.name}: no item that answers question {question.id} has {target}")
     return np.array(sorted(right)), np.array(sorted(barred), np.int64)
-
-
-def _matrix(ask: Sequence[int], answers: Sequence[Rows], size: int) -> sparse.csr_array:
-    """Return (size, size) bool: askers with their answers, and each thing with itself."""
-    rows = np.concatenate([np.repeat(ask, [len(each) for each in answers]), np.arange(size)])
-    columns = np.concatenate([*answers, np.arange(size)])
-    return sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,11 +174,12 @@ def side(
         rows: (b,) numbers of things.
         read: media by thing that have been read for columns that take such; None reads them here.
     """
-    keys = np.array([things.key[thing] for thing in rows])
+    kinds = things.kind[rows]
     found = {}
-    for key in dict.fromkeys(keys.tolist()):
-        places = np.flatnonzero(keys == key)
-        own, column = np.array([things.row[thing] for thing in rows[places]]), columns[key]
+    for kind in dict.fromkeys(kinds.tolist()):
+        key = things.keys[kind]
+        places = np.flatnonzero(kinds == kind)
+        own, column = things.row[rows[places]], columns[key]
         if read is not None and isinstance(column, ReadColumn):
             given = column.given(own, [read[thing] for thing in rows[places].tolist()])
         else:
@@ -268,7 +207,7 @@ class Fetch:
             drawn = [(int(self.pairs.ask[row]), int(rng.choice(self.pairs.answers[row]))) for row in some]
             wanted = dict.fromkeys(thing for both in drawn for thing in both if thing not in media)
             for key, column in raw.items():
-                own = [thing for thing in wanted if self.pairs.things.key[thing] == key]
+                own = [thing for thing in wanted if self.pairs.things.key(thing) == key]
                 places = np.array([self.pairs.things.row[thing] for thing in own], np.int64)
                 media.update(zip(own, column.read(places) if own else (), strict=True))
             return [None if any(media.get(thing, thing) is None for thing in both) else both for both in drawn]

@@ -31,6 +31,9 @@ from quiver.task import Task
 
 __all__ = ["PRESETS", "Recipe", "train"]
 
+#: Rows of features by which these are centred and scaled, evenly spread, of many more.
+MEASURED = 100_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lesson:
@@ -118,7 +121,7 @@ def _column(
         found, mask = extract(each, key, refs, cache=cache)
         parts.append(found)
         readable &= mask
-    rows = np.concatenate(parts, axis=1) if parts else None
+    rows = None if not parts else parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     if not words:
         return Features(rows, None), readable
     grams = []
@@ -137,7 +140,8 @@ def _build(lesson: _Lesson, specs: Mapping[str, str], recipe: Recipe, name: str)
     for key, column in lesson.columns.items():
         tower = _tower(key, lesson.columns, recipe)
         if column.rows is not None:
-            grounds.setdefault(tower, []).append(torch.from_numpy(column.rows))
+            some = column.rows[:: max(1, len(column.rows) // MEASURED)]
+            grounds.setdefault(tower, []).append(torch.from_numpy(np.array(some)))
         if tower == key:
             spec, words = base.parse(specs[key])
             frozen = _frozen.open(spec, key)

@@ -11,9 +11,12 @@ from difflib import get_close_matches
 from glob import has_magic
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from quiver import registry
 from quiver.errors import BadSpec
-from quiver.types import MEDIA, Item
+from quiver.item_table import ItemTable
+from quiver.types import MEDIA
 
 #: Options that name tables and columns.
 OPTIONS = ("meta", "key", "media", *MEDIA, "id_column", "path_column")
@@ -24,11 +27,12 @@ class Files(NamedTuple):
     """Items read from files.
 
     Attributes:
-        items: with media as absolute paths and all other columns as metadata.
+        items: with media as absolute paths and all other columns as metadata; a table of which items are made when
+            they are asked for.
         notes: notes for the user: columns with a special meaning, and rows that were left out.
     """
 
-    items: list[Item]
+    items: ItemTable
     notes: tuple[str, ...]
 
 
@@ -92,15 +96,9 @@ def read(path: str, options: Mapping[str, str], *, what: str, more: tuple[str, .
         path_column=options.get("path_column"),
         media=columns(options.get("media"), named),
     )
-    items = [
-        Item(
-            row.pop("id"),
-            {key: value for key in MEDIA if (value := row.pop(key)) is not None},
-            {name: value for name, value in row.items() if value is not None},
-        )
-        for batch in stream.batches(_BATCH)
-        for row in batch.to_pylist()
-    ]
+    tables = [pa.Table.from_batches([batch]) for batch in stream.batches(_BATCH)]
+    none = pa.table({"id": pa.array([], pa.string())})
+    items = ItemTable(pa.concat_tables(tables, promote_options="permissive") if tables else none)
     problems = stream.problems()
     lost = [f"{len(problems)} left out, such as {problems[0].id}: {problems[0].reason}"] if problems else []
     unused = [f"left out: {each}" for each in stream.left_out]

@@ -8,25 +8,32 @@ when files are added later.
 import hashlib
 import importlib.util
 import inspect
-import json
 import os
 import shlex
 import typing
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from quiver import attribute_edits, registry
 from quiver.benchmarks import datasets
 from quiver.engine.tasks import own_files
 from quiver.errors import BadData, BadSpec
+from quiver.item_table import ItemTable, TextQuestions
 from quiver.paraphrases import WORDINGS, Wording
 from quiver.task import Question, Task, check
-from quiver.types import KEYS, Item, Query, keys_of, strings
+from quiver.types import KEYS, Item, Rows, strings
 
 #: Names of the training and the validation part in data sets.
 _LEARN = ("train", "development", "train9k")
 _VALIDATION = ("validation", "val", "valid")
+#: Parts of the user's own files.
+_PARTS = ("train", "validation", "test")
 #: Accepted values of a column ``split``.
 _SPLITS = dict.fromkeys(("train", "training"), "train")
 _SPLITS |= dict.fromkeys(("validation", "val", "valid", "dev"), "validation")
@@ -256,16 +263,20 @@ def _edit(pair: Pair, attributes: Sequence[str], queries: str, wording: Wording)
     return learn, validation
 
 
-def _split(name: str, items: Sequence[Item], *, notes: Sequence[str]) -> Pair:
-    named = "split" in {column for item in items for column in item.meta}
-    grouped = "group" in {column for item in items for column in item.meta}
-    parts: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        parts[_named(item, name) if named else _hashed(item)].append(item)
+def _split(name: str, items: ItemTable, *, notes: Sequence[str]) -> Pair:
+    split, group, ids = items.column("split"), items.column("group"), items.table["id"]
+    named, grouped = split is not None, group is not None
+    if split is not None:
+        chosen = _named(ids, split, name)
+    else:
+        chosen = _hashed(ids)
+        if group is not None:
+            chosen = np.where(pc.is_valid(group).to_numpy(), _hashed(group), chosen)
+    parts = {part: items.take(np.flatnonzero(chosen == number)) for number, part in enumerate(_PARTS)}
     if not parts["train"]:
         raise BadData(f"{name}: none of its {len(items)} items is in the train split")
     by = "column split" if named else f"a hash of {'column group' if grouped else 'the id'}"
-    counts = ", ".join(f"{len(parts[part]):,} {part}" for part in ("train", "validation", "test") if parts[part])
+    counts = ", ".join(f"{len(part):,} {called}" for called, part in parts.items() if part)
     protocol = f"split by {by} ({counts}); text to the items of that text, all items of the split compete"
     if not parts["validation"]:
         notes = [*notes, "no validation part: the last state is kept"]
@@ -275,51 +286,49 @@ def _split(name: str, items: Sequence[Item], *, notes: Sequence[str]) -> Pair:
     return learn, validation if parts["validation"] else None
 
 
-def _named(item: Item, name: str) -> str:
-    said = str(item.meta.get("split", "")).strip().lower()
-    if said not in _SPLITS:
-        raise BadData(f"{name}: item {item.id} has split={said or 'nothing'}; it must be train, validation or test")
-    return _SPLITS[said]
+def _named(ids: pa.ChunkedArray, split: pa.ChunkedArray, name: str) -> Rows:
+    """Return the place in ``_PARTS`` that a column says of each item: (n,)."""
+    values, numbers = _distinct(split)
+    said = ["" if value is None else str(value).strip().lower() for value in values]
+    found = np.array([_PARTS.index(_SPLITS[each]) if each in _SPLITS else -1 for each in said], np.int64)[numbers]
+    if len(bad := np.flatnonzero(found < 0)):
+        row = int(bad[0])
+        raise BadData(
+            f"{name}: item {ids[row].as_py()} has split={said[numbers[row]] or 'nothing'}; "
+            "it must be train, validation or test"
+        )
+    return found
 
 
-def _hashed(item: Item) -> str:
-    """Assign a group, or an item without one, to training or validation by its SHA-256."""
-    text = str(item.meta.get("group", item.id))
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    return "validation" if number % _SHARE == 0 else "train"
+def _hashed(column: pa.ChunkedArray) -> Rows:
+    """Assign each value to training or validation by its SHA-256: (n,) places in ``_PARTS``."""
+    values, numbers = _distinct(column)
+    digests = (hashlib.sha256(str(value).encode()).digest() for value in values)
+    parts = (int(int.from_bytes(digest[:8], "big") % _SHARE == 0) for digest in digests)
+    return np.fromiter(parts, np.int64, len(values))[numbers]
 
 
-def _task(name: str, items: Sequence[Item], *, protocol: str, notes: Sequence[str]) -> Task:
-    count = Counter(key for item in items for key in keys_of(item.media) if key != "text")
-    target = max(KEYS, key=lambda key: count[key]) if count else "text"
-    content = json.dumps([[item.id, dict(item.media), dict(item.meta)] for item in items], default=str, sort_keys=True)
+def _distinct(column: pa.ChunkedArray) -> tuple[list[Any], Rows]:
+    """Return the distinct values of a column, null too, and the place of each item's value among them."""
+    try:
+        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # of lists and other nested values
+        return column.to_pylist(), np.arange(len(column))
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+
+
+def _task(name: str, items: ItemTable, *, protocol: str, notes: Sequence[str]) -> Task:
+    count = {key: int(items.holds(key).sum()) for key in KEYS}
+    target = max(KEYS[1:], key=lambda key: count[key])
+    target = target if count[target] else "text"
     return Task(
         name=name,
-        revision=hashlib.sha256(f"{protocol} {content}".encode()).hexdigest(),
+        revision=hashlib.sha256(f"{protocol} {items.digest()}".encode()).hexdigest(),
         items=items,
-        questions=_questions(items, target),
+        questions=TextQuestions(items, target),
         measures=("Success@1", "Success@5", "Success@10"),
         target=target,
         protocol=protocol,
         source=f"{name}, the user's own files",
         notes=tuple(notes),
     )
-
-
-def _questions(items: Sequence[Item], target: str) -> list[Question]:
-    """Make a question of the text of each item; all items with that text are right answers."""
-    told = [item for item in items if "text" in item.media and len(item.media) > 1]
-    alike: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    wanted = {}
-    for item in told:
-        keys = keys_of(item.media)
-        wanted[item.id] = target if target in keys else next(key for key in keys if key != "text")
-        alike[item.media["text"], wanted[item.id]][item.id] = 1
-    return [
-        Question(
-            id=item.id,
-            query=Query(media={"text": item.media["text"]}, target=wanted[item.id]),
-            relevant=alike[item.media["text"], wanted[item.id]],
-        )
-        for item in told
-    ]

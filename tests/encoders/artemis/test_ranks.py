@@ -10,6 +10,7 @@ import pytest
 
 PROGRAM = """
 import json, os, sys
+from dataclasses import replace
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -48,6 +49,15 @@ for known in (True, False):
     if ranks > 1:
         dist.all_reduce(value)
     found[str(known)] = value.item()
+torch.manual_seed(0)
+model = Model(replace(Config.tiny("visual_search"), objective="triplet", triplets=10**6, spread=0.0)).train()
+value = lessons.loss(model, batch)["loss"] / ranks
+value.backward()
+gradient = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+value = value.detach()
+if ranks > 1:
+    dist.all_reduce(value), dist.all_reduce(gradient)
+found["triplet"], found["gradient"] = value.item(), gradient.tolist()
 if rank == 0:
     print("FOUND" + json.dumps(found))
 if ranks > 1:
@@ -79,5 +89,6 @@ def test_right_answers_of_other_ranks_are_no_negatives(tmp_path):
     ended = [each.communicate(timeout=120) for each in running]
     assert [each.returncode for each in running] == [0, 0, 0], "\n".join(err for _, err in ended)
     one, two = (json.loads(ended[n][0].partition("FOUND")[2]) for n in (0, 1))
-    assert two == pytest.approx(one, rel=1e-6)
+    assert two.pop("gradient") == pytest.approx(one.pop("gradient"), rel=1e-4, abs=1e-6)
+    assert two == pytest.approx(one, rel=1e-6) and one["triplet"] > 0
     assert abs(one["True"] - one["False"]) > 1e-3

@@ -63,6 +63,20 @@ def test_work_is_kept_block_by_block(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.safetensors"))) == 5
 
 
+def test_many_rows_are_mapped_from_one_file_that_is_made_once(tmp_path, monkeypatch, pictures):
+    held, held_mask = extract("classic", "image", pictures, cache=None)
+    monkeypatch.setattr("quiver.encoders._train.feature.BLOCK", 10)
+    monkeypatch.setattr("quiver.encoders._train.feature.MAPPED", 1000)
+    rows, mask = extract("classic", "image", pictures, cache=tmp_path)
+    assert isinstance(rows, np.memmap) and np.array_equal(rows, held) and np.array_equal(mask, held_mask)
+    (folder,) = tmp_path.glob("rows-*")
+    before = (folder / "rows.npy").stat().st_mtime_ns
+    again, _ = extract("classic", "image", pictures, cache=tmp_path)
+    assert isinstance(again, np.memmap) and np.array_equal(again, held)
+    assert (folder / "rows.npy").stat().st_mtime_ns == before and not mask.all()
+    assert [each.name for each in tmp_path.glob("rows-*")] == [folder.name]
+
+
 def test_several_encoders_are_joined_side_by_side():
     texts = ["a red dress", "a blue shoe"]
     narrow, wide = (extract(f"classic dim={dim}", "text", texts, cache=None)[0] for dim in (16, 64))

@@ -64,7 +64,7 @@ def test_question_may_want_another_key_than_the_task() -> None:
     items = [Item("a", {"audio": "a.wav"}), Item("b", {"image": "b.png"})]
     wants = Question("1", Query(media={"text": "bark"}, target="audio"), relevant={"a": 1})
     pairs = gather(task_of(items, [wants]), own=True)
-    assert pairs.things.key[pairs.answers[0][0]] == "audio"
+    assert pairs.things.key(pairs.answers[0][0]) == "audio"
 
 
 def test_pair_of_pictures_is_one_thing() -> None:
