@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from quiver.encoders._train import optimiser
+from quiver.encoders._train.interrupt import uninterrupted
 
 
 class Average:
@@ -26,7 +27,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._model, self._decay = model, decay
+        self._model, self._decay, self._exchanged = model, decay, False
         self.values: dict[str, Tensor] = {name: weight.detach().clone() for name, weight in optimiser.named(model)}
 
     def restore(self, values: dict[str, Tensor]) -> None:
@@ -43,16 +44,19 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within the block the model has the mean as its weights."""
-        self._exchange()
         try:
+            self._exchange()
             yield
         finally:
-            self._exchange()
+            if self._exchanged:
+                self._exchange()
 
     def leave(self) -> None:
         """Give the model the mean as its weights for good."""
         self._exchange()
 
     def _exchange(self) -> None:
-        for name, weight in optimiser.named(self._model):
-            weight.data, self.values[name] = self.values[name], weight.data
+        with uninterrupted():  # half of each would be saved as the state of the run
+            for name, weight in optimiser.named(self._model):
+                weight.data, self.values[name] = self.values[name], weight.data
+            self._exchanged = not self._exchanged

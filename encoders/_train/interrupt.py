@@ -103,6 +103,16 @@ def shielded() -> Iterator[None]:
 
 
 @contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within the block, signals wait; what they raise is raised at its end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
     """Within the block, SIGTERM raises Stopped, so that work is put away as after Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
