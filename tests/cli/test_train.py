@@ -78,8 +78,8 @@ def train(learn, validation, out: Path, *, recipe: Recipe) -> Outcome:
 
     def loss(network, batch):
         taken.append(1)
-        if len(taken) == recipe.stop:
-            signal.raise_signal(signal.SIGINT)
+        if len(taken) == abs(recipe.stop or 0):  # a scheduler's SIGTERM is written as a negative one
+            signal.raise_signal(signal.SIGINT if recipe.stop > 0 else signal.SIGTERM)
         return {"loss": (network(batch[0]) - batch[1]).square().mean()}
 
     outcome = fit(model, loss, fetch=lambda rows, rng: (x[rows], y[rows]), count=len(x), out=out, loop=recipe.loop,
@@ -154,18 +154,19 @@ def test_the_same_command_goes_on_and_other_settings_are_refused_but_for_fresh(l
     assert "--data=" in refused("lab.lengths", "--data", other, *command[3:], "steps=30", "loop.rate=0.1")
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(lengths, tmp_path, lab):
+@pytest.mark.parametrize(("stop", "status", "name"), [(7, 130, "SIGINT"), (-7, 143, "SIGTERM")])
+def test_ctrl_c_and_a_schedulers_signal_say_that_the_same_command_goes_on(lengths, tmp_path, lab, stop, status, name):
     command = [sys.executable, "-m", "quiver", "train", "lab.lengths", "--data", lengths, "--out"]
     done = subprocess.run(
-        [*command, tmp_path / "run", "stop=7"],
+        [*command, tmp_path / "run", f"stop={stop}"],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(lab.parent), "OMP_NUM_THREADS": "1", "PATH": ""},
         check=False,
     )
-    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert done.returncode == status and "Traceback" not in done.stderr
     assert "the same command resumes" in done.stderr
-    assert "stopped after step 7" in done.stdout
+    assert f"stopped by {name} after step 7" in done.stdout
     states = list((tmp_path / "run/resume/main").iterdir())
     assert [each.name for each in states] == ["step-00000007-00000000"]
 
