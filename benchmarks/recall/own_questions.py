@@ -141,6 +141,7 @@ def _items(specs: Sequence[str], *, trust: bool) -> tuple[list[Item], tuple[str,
         path, options = own_files.split(spec)
         if not own_files.is_path(path):
             raise BadData(f"--items {spec!r}: no such file, folder or collection")
+        some: Sequence[Item]
         if is_collection(os.path.expanduser(path)):
             if options:
                 raise BadSpec(f"--items {spec!r}: a collection takes no options")
