@@ -132,12 +132,13 @@ def _of_rows(
     normalise: bool = True,
 ) -> Tensor:
     """Return ``milnce`` of this rank's clips among all; ``mask`` (B, K) and ``same`` (B, B) are those of all ranks."""
-    count, first = len(sides.video), own_start(len(sides.video))
+    count, several = len(sides.video), len(sides.videos) > len(sides.video)
+    first = own_start(count) if several else 0
     if mask is None:
         mask = torch.ones(sides.texts.shape[:2], dtype=torch.bool, device=sides.texts.device)
     own = slice(first, first + count)
     row_bBK = (_similarity(sides.video, sides.texts, normalise=normalise) / temperature).masked_fill(~mask, _NEVER)
-    if count == len(sides.videos):
+    if not several:
         column_bBK = row_bBK.transpose(0, 1)
     else:
         column_BbK = _similarity(sides.videos, sides.text, normalise=normalise) / temperature
@@ -152,7 +153,8 @@ def _of_rows(
     loss_b = softplus(negative_b2BK.flatten(1).logsumexp(dim=1) - positive_b)[told_b]
     if count_positive_twice:
         loss_b = softplus(loss_b)
-    return loss_b.sum() / over_ranks(told_b.sum()).clamp(min=1e-9)
+    told = told_b.sum()
+    return loss_b.sum() / (over_ranks(told).clamp(min=1e-9) if several else told.clamp(min=1))
 
 
 def contrast(
