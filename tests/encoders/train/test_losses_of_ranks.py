@@ -67,7 +67,7 @@ def aligned(one, other):
     return phase.aligned(Known).compare(rows)["loss"]
 
 def clips(graph):
-    config = Config(graph=graph, weight_at=0.5)
+    config = Config(graph=graph, weight_at=0.0 if graph == "disjoint" else 0.5)
     def loss(one, other):
         text = own(texts) + one[:, None]
         outputs = {("video", space): one for space in ("va", "vat", "s", "v")}
@@ -81,7 +81,9 @@ def clips(graph):
 def words(one, other):
     some = own(flags)
     logits = (own(texts) * one[:, None])[some]
-    return fashion.mlm(logits, torch.arange(len(logits)) % D) + fashion.mpm(logits, (own(texts) + 1)[some])
+    guess = (own(texts) * other[:, None])[some]
+    right = own(torch.arange(B * K).view(B, K) % D)[some]
+    return fashion.mlm(logits, right) + fashion.mpm(guess, (own(texts) + 1)[some])
 
 losses = {
     "softmax": lambda one, other: _contrast.softmax(scored(one, other), smoothing=0.1),
