@@ -18,13 +18,15 @@ export const nameOf = (hit) => captionOf(hit) || hit.id;
 export function Card({ hit, place, target, act, selected, mark, note }) {
   const name = nameOf(hit);
   const said = captionOf(hit);
+  const folded = hit.trace?.deduplicate?.folded ?? 0;
   const facts = Object.entries(hit.meta).filter(([, value]) => value !== null && value !== "" && value !== said);
   return html`
     <li class=${`card ${selected ? "selected" : ""}`} tabindex="-1" data-id=${hit.id} aria-label=${`${place}. ${name}`}>
       <${Media} hit=${hit} target=${target} name=${name} />
       <div><span class="quiet">${place}.</span> ${hit.score !== undefined && html`<span class="score" title="score">${number(hit.score, 3)}</span>`}
         ${mark && html` <span class="tag">${mark}</span>`}
-        ${note && html` <span class="tag">${note}</span>`}</div>
+        ${note && html` <span class="tag">${note}</span>`}
+        ${folded > 0 && html` <span class="tag">${folded} near-duplicates</span>`}</div>
       ${said && html`<div>${said}</div>`}
       <div class="small quiet">${facts.slice(0, BRIEF).map(([key, value]) => `${key} ${value}`).join(", ")}</div>
       <details>
@@ -49,7 +51,7 @@ export function Card({ hit, place, target, act, selected, mark, note }) {
 function Terms({ trace }) {
   const rows = Object.entries(trace ?? {}).flatMap(([step, values]) =>
     Object.entries(values)
-      .filter(([name, value]) => name !== "rank" && typeof value === "number")
+      .filter(([name, value]) => !["rank", "folded"].includes(name) && typeof value === "number")
       .map(([name, value]) => [name === "score" ? step : `${step}, ${CALLED[name] ?? name}`, value, values.rank]),
   );
   if (!rows.length) return null;

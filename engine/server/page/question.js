@@ -21,6 +21,8 @@
  * @property {string} group column of which one hit per value is kept
  * @property {boolean} words also match words
  * @property {number} diversity 0 to 1
+ * @property {boolean} fold near-duplicates of a better hit are left out
+ * @property {boolean} fits only hits above the learnt minimum score
  */
 
 /** @type {Question} */
@@ -38,7 +40,11 @@ export const EMPTY = {
   group: "",
   words: false,
   diversity: 0,
+  fold: false,
+  fits: false,
 };
+/** Cosine similarity from which a hit is a near-duplicate of a better one. */
+const DUPLICATE = 0.98;
 
 /** What a person calls each key. */
 export const CALLED = {
@@ -131,12 +137,15 @@ export function request(question, more = {}) {
   if (question.group) query.group_by = question.group;
   if (question.words && like.text) query.hybrid = true;
   if (question.diversity) query.diversity = question.diversity;
+  if (question.fold) query.deduplicate = DUPLICATE;
+  if (question.fits) query.min_score = "auto";
   return { query: { ...query, ...more }, files };
 }
 
 /** Whether a question has anything to ask. */
 export const askable = (question) => question.inputs.length > 0 || condition(question) !== null;
 
+const FLAGS = ["words", "fold", "fits"];
 const PLAIN = ["target", "where", "space", "other", "order", "group"];
 
 /** The address of a question, without its files: those cannot be part of a link. */
@@ -152,7 +161,7 @@ export function toAddress(question) {
     for (const value of values) found.append(`is.${name}`, JSON.stringify(value));
   }
   if (question.k !== EMPTY.k) found.set("k", String(question.k));
-  if (question.words) found.set("words", "1");
+  for (const name of FLAGS) if (question[name]) found.set(name, "1");
   if (question.diversity) found.set("diversity", String(question.diversity));
   return `#${found}`;
 }
@@ -163,7 +172,7 @@ export function fromAddress(hash) {
   const question = { ...EMPTY, inputs: [], filters: {}, weights: {}, collection: given.get("in") ?? "" };
   for (const name of PLAIN) question[name] = given.get(name) ?? "";
   question.k = Math.min(200, Math.max(1, Number.parseInt(given.get("k") ?? "", 10) || EMPTY.k));
-  question.words = given.get("words") === "1";
+  for (const name of FLAGS) question[name] = given.get(name) === "1";
   question.diversity = Math.min(1, Math.max(0, Number.parseFloat(given.get("diversity") ?? "") || 0));
   for (const [name, value] of given) {
     const [head, ...rest] = name.split(".");

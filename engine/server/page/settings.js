@@ -36,6 +36,8 @@ export function Settings({ question, info, columns, change }) {
             ${spaces.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
           </select></label>
           <label><input type="checkbox" checked=${question.words} onChange=${set("words")} /> match words too</label>
+          <label><input type="checkbox" checked=${question.fold} onChange=${set("fold")} /> fold near-duplicates</label>
+          <label><input type="checkbox" checked=${question.fits} onChange=${set("fits")} /> only what fits</label>
           <label>Diversity <input type="range" min="0" max="1" step="0.1" value=${question.diversity}
             aria-valuetext=${String(question.diversity)} onChange=${set("diversity")} /></label>
         </div>
