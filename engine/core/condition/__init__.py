@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiver.conditions import Condition
-from quiver.engine.core.sql import Sql, both
+from quiver.engine.core.sql import Sql
 from quiver.errors import BadSpec
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def compile(fields: Mapping[str, "pa.DataType"], condition: Condition) -> Compil
     parts = [_compiled(fields, each) for each in condition.parts]
     if len(parts) == 1:
         return parts[0]
-    return Compiled(both(*(each.sql for each in parts)), frozenset().union(*(each.columns for each in parts)))
+    joined = Sql(" AND ".join(f"({each.sql})" for each in parts))
+    return Compiled(joined, frozenset().union(*(each.columns for each in parts)))
 
 
 def _compiled(fields: Mapping[str, "pa.DataType"], condition: Condition) -> Compiled:
