@@ -20,6 +20,8 @@ from quiver.types import MEDIA
 
 #: Options that name tables and columns.
 OPTIONS = ("meta", "key", "media", *MEDIA, "id_column", "path_column")
+#: Columns that name a further picture of a pair (see ``encoders/clip4idc``): their paths start where those of media do.
+PICTURES = ("distractor",)
 _BATCH = 4096
 
 
@@ -27,8 +29,8 @@ class Files(NamedTuple):
     """Items read from files.
 
     Attributes:
-        items: with media as absolute paths and all other columns as metadata; a table of which items are made when
-            they are asked for.
+        items: with media and ``PICTURES`` as absolute paths, and all other columns as metadata; a table of which items
+            are made when they are asked for.
         notes: notes for the user: columns with a special meaning, and rows that were left out.
     """
 
@@ -79,6 +81,7 @@ def read(path: str, options: Mapping[str, str], *, what: str, more: tuple[str, .
         BadSpec: an option is unknown, or names a column that does not exist.
     """
     from quiver.engine import source
+    from quiver.engine.source.located import located
 
     if unknown := [name for name in options if name not in OPTIONS]:
         near = get_close_matches(unknown[0], [*OPTIONS, *more], n=1)
@@ -88,7 +91,7 @@ def read(path: str, options: Mapping[str, str], *, what: str, more: tuple[str, .
             f'as in {what} "{os.path.basename(path)} text=COLUMN"'
         )
     named = {key: options.get(key) for key in MEDIA}
-    stream = source.open(
+    opened = source.open(
         [path],
         meta=options.get("meta"),
         key=options.get("key"),
@@ -96,6 +99,7 @@ def read(path: str, options: Mapping[str, str], *, what: str, more: tuple[str, .
         path_column=options.get("path_column"),
         media=columns(options.get("media"), named),
     )
+    stream = located(opened, PICTURES)
     tables = [pa.Table.from_batches([batch]) for batch in stream.batches(_BATCH)]
     none = pa.table({"id": pa.array([], pa.string())})
     items = ItemTable(pa.concat_tables(tables, promote_options="permissive") if tables else none)

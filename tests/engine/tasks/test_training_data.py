@@ -1,5 +1,7 @@
 import csv
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from quiver.engine.tasks.training_data import advice, full_name, is_dataset, join, lessons, with_columns
@@ -92,6 +94,40 @@ def test_a_folder_gives_items_without_questions_and_files_left_out_are_told(phot
     path, rows = pictures
     learn, _ = lessons([manifest(path, [*rows, {"image": "", "text": ""}])])
     assert any("1 left out, such as photos/list.csv#24: it has no media" in note for note in learn.notes)
+
+
+PAIR = {"before": "a.png", "after": "b.png", "text": "the ball is gone", "split": "train"}
+
+
+def test_the_distractor_of_a_pair_is_found_from_its_table_as_the_pair_is(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+        rows = [{**PAIR, "distractor": "views/a.png"}, {**PAIR, "before": "c.png", "distractor": ""}]
+        rows.append({**PAIR, "before": "d.png", "distractor": str(tmp_path / "far.png")})
+        rows.append({**PAIR, "before": "e.png", "distractor": "https://host/e.png"})
+        manifest(tmp_path / name / "pairs.csv", rows)
+    for spec, folders in (("one/pairs.csv", ["one"]), ("*/pairs.csv", ["one", "two"])):
+        learn, _ = lessons([str(tmp_path / spec)])
+        found = [item.meta.get("distractor") or "" for item in learn.items]
+        rest = ["", str(tmp_path / "far.png"), "https://host/e.png"]
+        assert found == [each for name in folders for each in (str(tmp_path / name / "views/a.png"), *rest)]
+        assert learn.items[0].media["before"] == str(tmp_path / "one/a.png")
+
+
+def test_the_distractor_in_a_parquet_of_large_strings_is_found_too(tmp_path):
+    (tmp_path / "a.png").touch()
+    rows = {**PAIR, "distractor": "views/a.png"}
+    table = pa.table({name: pa.array([each], pa.large_string()) for name, each in rows.items()})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    learn, _ = lessons([str(tmp_path / "pairs.parquet")])
+    assert learn.items[0].meta["distractor"] == str(tmp_path / "views/a.png")
+
+
+def test_a_column_distractor_of_other_things_than_pairs_stays_as_it_is(tmp_path):
+    path = manifest(tmp_path / "t.csv", [{"id": "a", "text": "x", "distractor": "y.png", "split": "train"}])
+    learn, _ = lessons([path])
+    assert learn.items[0].meta["distractor"] == "y.png"
 
 
 def test_options_say_which_columns_are_meant(photos):
