@@ -75,6 +75,8 @@ class Captions:
         Raises:
             BadData: no row is left.
         """
+        if mask.all():
+            return self
         good: NDArray[np.bool_] = np.all(mask[self.pairs[:, :2]], axis=1)
         answers = [each[good[each]] for each in self.answers]
         keep = [row for row, each in enumerate(answers) if len(each)]
@@ -109,6 +111,7 @@ class _Gathering:
     ask: list[int] = field(default_factory=list)
     answers: list[Rows] = field(default_factory=list)
     barred: list[Rows] = field(default_factory=list)
+    right: dict[int, Rows] = field(default_factory=dict)
 
     def pair(self, media: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
         """Return the number of a pair."""
@@ -119,18 +122,18 @@ class _Gathering:
     def _picture(self, ref: Any) -> int:
         return self.pictures.add(ref if isinstance(ref, str | bytes) else id(ref), ref)
 
-    def row(self, text: Any, right: Sequence[int], barred: Sequence[int] = ()) -> None:
-        """Add a sentence with its answers."""
+    def row(self, text: Any, right: Sequence[int] | Rows, barred: Sequence[int] = ()) -> None:
+        """Add a sentence with its answers; an array of them is sorted."""
         if not isinstance(text, str):
             raise BadData(f"{self.task.name}: a sentence must be a text, not {type(text).__name__}")
         self.ask.append(self.texts.add(" ".join(text.casefold().split()), text))
-        self.answers.append(np.array(sorted(set(right)), np.int64))
+        self.answers.append(right if isinstance(right, np.ndarray) else np.array(sorted(set(right)), np.int64))
         self.barred.append(np.array(sorted(set(barred)), np.int64))
 
     def done(self) -> Captions:
         shape = (len(self.texts.held), len(self.pairs.held))
-        right = _matrix(self.ask, self.answers, shape)
-        known = _matrix([*self.ask, *self.ask], [*self.answers, *self.barred], shape)
+        right = matrix(self.ask, self.answers, shape)
+        known = matrix([*self.ask, *self.ask], [*self.answers, *self.barred], shape)
         pairs = np.array(self.pairs.held, np.int64).reshape(-1, 3)
         return Captions(self.texts.held, self.pictures.held, pairs, np.array(self.ask), self.answers, right, known)
 
@@ -164,8 +167,15 @@ def gather(task: Task) -> Captions:
 
 
 def _sentence(found: _Gathering, question: Question, pairs: Mapping[str, int]) -> None:
-    right = [pairs[id] for id in question.relevant if id in pairs and id not in question.exclude]
-    if not right:
+    one = id(question.relevant)  # thousands of questions may share one mapping of thousands of answers
+    if question.exclude or one not in found.right:
+        numbers = {pairs[each] for each in question.relevant if each in pairs and each not in question.exclude}
+        right = np.array(sorted(numbers), np.int64)
+        if not question.exclude:
+            found.right[one] = right
+    else:
+        right = found.right[one]
+    if not len(right):
         raise BadData(f"{found.task.name}: no item that answers question {question.id} has pictures before and after")
     found.row(question.query.media["text"], right, [pairs[id] for id in question.exclude if id in pairs])
 
@@ -182,9 +192,11 @@ def _held(question: Question) -> str:
     return ", ".join([*question.query.media, *(["stored items"] * bool(question.query.like))]) or "nothing"
 
 
-def _matrix(ask: Sequence[int], answers: Sequence[Rows], shape: tuple[int, int]) -> sparse.csr_array:
-    rows = np.repeat(np.array(ask, np.int64), [len(each) for each in answers])
-    columns = np.concatenate([*answers, np.empty(0, np.int64)])
+def matrix(ask: Sequence[int] | Rows, answers: Sequence[Rows], shape: tuple[int, int]) -> sparse.csr_array:
+    """Return (t, p) bool: True for each sentence of ``ask`` and its ``answers``."""
+    once = {(int(row), id(each)): each for row, each in zip(ask, answers, strict=True)}  # arrays may be shared
+    rows = np.repeat(np.array([row for row, _ in once], np.int64), [len(each) for each in once.values()])
+    columns = np.concatenate([*once.values(), np.empty(0, np.int64)])
     return sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
 
 

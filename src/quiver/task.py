@@ -85,7 +85,10 @@ def check(task: Task) -> Task:
     known = {item.id for item in task.items}
     shared: tuple[str, ...] | None = None  # questions in a row often name one and the same tuple of candidates
     competing: frozenset[str] | None = None
+    sound: set[int] = set()  # likewise of answers, by the id of their mapping
     for question in task.questions:
+        if id(question.relevant) in sound and not question.exclude and question.candidates is None:
+            continue
         absent = set(question.relevant) - known
         if question.candidates is not shared:
             shared = question.candidates
@@ -96,6 +99,7 @@ def check(task: Task) -> Task:
         answers = set(question.relevant).difference(question.exclude)
         if not (answers if competing is None else answers & competing):
             raise BadData(f"{task.name}: question {question.id} has no relevant item among those that compete")
+        sound.add(id(question.relevant))
     return task
 
 

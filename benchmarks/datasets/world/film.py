@@ -46,6 +46,13 @@ def photograph(placed: tuple[Placed, ...], take: Take, size: int, rng: np.random
     return develop(canvas, take, rng)[0]
 
 
+def seen_at(placed: Placed, take: Take) -> tuple[float, float]:
+    """Return where the middle of a body at rest is in its photograph, (x, y) as shares of the picture, y down."""
+    camera = Camera(take, shaken(take, np.zeros(1, np.float32)), 1)
+    x, y = camera.at(placed.x, placed.y)[0].tolist()
+    return x, y
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
     """Maps shares of the picture to pixels in T frames."""

@@ -256,6 +256,22 @@ class Pair:
         take = retake(rng, self.table.takes[0], self.world.nuisance)
         return _film.photograph(self.table.before, take, self.world.size, rng)
 
+    @property
+    def changed_at(self) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+        """Middle of the body that changes, (x, y) as shares of the picture before and of that after, y down.
+
+        None where the body is not in a picture, or nothing changes.
+        """
+        table = self.table
+        bodies = (
+            table.before[0] if table.change not in ("none", "add") else None,
+            table.after[0] if table.change not in ("none", "remove") else None,
+        )
+        before, after = (
+            None if body is None else _film.seen_at(body, take) for body, take in zip(bodies, table.takes, strict=True)
+        )
+        return before, after
+
     @cached_property
     def captions(self) -> tuple[str, ...]:
         """Four sentences about the change; those of unchanged pairs are the same for many pairs."""

@@ -306,18 +306,16 @@ def _with_views(folder: Path, world: World, asked: Asked) -> Asked:
     """Add a distractor to each changed pair: a view of its state before; with it, an unchanged pair that competes."""
     items, still = [], []
     for item in asked[0]:
-        unchanged = item.meta["change"] == "none"
+        changed = item.meta["change"] != "none"
         row = {"id": item.id, **item.media}
-        picture = "" if unchanged else str(folder / view(folder, world, row))
+        picture = str(folder / view(folder, world, row)) if changed else ""
         items.append(replace(item, meta={**item.meta, "distractor": picture}))
-        if not unchanged:
+        if changed:
             seen = {"before": item.media["before"], "after": picture}
             still.append(Item(f"{item.id}_view", seen, {"change": "none", "distractor": ""}))
-    unchanged_ids = {item.id for item in items if item.meta["change"] == "none"}
-    also = {item.id: 1 for item in still}
+    unchanged = {item.id: 1 for item in [*items, *still] if item.meta["change"] == "none"}  # thousands: shared by all
     questions = [
-        replace(question, relevant={**question.relevant, **also}) if question.source in unchanged_ids else question
-        for question in asked[1]
+        replace(question, relevant=unchanged) if question.source in unchanged else question for question in asked[1]
     ]
     return [*items, *still], questions
 
