@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quiver.encoders.clip4idc.data import Captions, Pictures, seen
+from quiver.encoders.clip4idc.data import Captions, Pictures, matrix, seen
 from quiver.task import Task
 from quiver.types import Rows, keys_of
 
@@ -69,17 +69,14 @@ def collect(
         encode: texts to ids.
         end: id of the end of a sentence.
     """
-    of_pair: dict[int, set[int]] = {}
-    for text, answers in zip(captions.ask, captions.answers, strict=True):
-        for pair in answers:
-            of_pair.setdefault(int(pair), set()).add(int(text))
-    pairs = np.array(sorted(of_pair), np.int64)
+    said = matrix(captions.ask, captions.answers, captions.right.shape).T.tocsr()  # (p, t)
+    pairs = np.flatnonzero(np.diff(said.indptr))
     same = _unchanged(task)
     refs = [tuple(captions.pictures[place] for place in captions.pairs[pair, :2]) for pair in pairs]
     return Told(
         captions=captions,
         pairs=pairs,
-        texts=[np.array(sorted(of_pair[int(pair)]), np.int64) for pair in pairs],
+        texts=[np.sort(each).astype(np.int64) for each in np.split(said.indices, said.indptr[1:-1]) if len(each)],
         changed=np.array([both not in same for both in refs]),
         ids=encode(captions.texts),
         end=end,

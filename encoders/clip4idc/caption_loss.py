@@ -14,16 +14,18 @@ import torch
 from torch import Tensor
 
 
-def cross_entropy(logp_BLV: Tensor, target_BL: Tensor, counted_BL: Tensor) -> Tensor:
+def cross_entropy(logp_BLV: Tensor, target_BL: Tensor, counted_BL: Tensor, *, divisor: Tensor | None = None) -> Tensor:
     """Return the mean of -log p over the words that count; 0 if none does.
 
     Args:
         logp_BLV: log probabilities.
         target_BL: int64 ids of the words that follow.
         counted_BL: False where a target is padding. It is given, not derived from ids: id 0 may be a word.
+        divisor: what the sum is divided by instead of the number of words that count here.
     """
     found_BL = logp_BLV.gather(2, target_BL[:, :, None])[:, :, 0]
-    return -torch.where(counted_BL, found_BL, 0).sum() / counted_BL.sum().clamp(min=1)
+    divisor = counted_BL.sum().clamp(min=1) if divisor is None else divisor
+    return -torch.where(counted_BL, found_BL, 0).sum() / divisor
 
 
 class Told(NamedTuple):

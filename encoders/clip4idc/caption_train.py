@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders._pieces import Pieces
-from quiver.encoders._train import Loop, Outcome, first, fit
+from quiver.encoders._train import Loop, Outcome, first, fit, gathered
 from quiver.encoders.clip4idc import caption_loss, speak
 from quiver.encoders.clip4idc.caption_config import Telling
 from quiver.encoders.clip4idc.caption_config import Words as Ids
@@ -31,9 +31,11 @@ from quiver.errors import require
 from quiver.task import Task
 
 #: Pairs whose mean memory is measured, and pairs by which the weight of the prior is chosen.
-MEASURED, CHOSEN_BY = 2_000, 200
+MEASURED, CHOSEN_BY = 2_000, 100
 #: Pairs measured together.
 AT_ONCE = 64
+#: Below any mean over ranks of a number that is not 0.
+_LEAST = 1e-6
 
 
 #: Sentences with their pairs, the task that they are from, and inputs of the encoder of pairs.
@@ -166,19 +168,32 @@ def _loss(recipe: Captioning) -> Callable[[nn.Module, Any], Mapping[str, Tensor]
 
 
 def batch_loss(model: nn.Module, batch: Mapping[str, Any], *, attention: float) -> Mapping[str, Tensor]:
-    """Return the loss of a batch: cross-entropy of words, and with DUDA the sum of attention of changed pairs."""
+    """Return the loss of a batch: cross-entropy of words, and with DUDA the sum of attention of changed pairs.
+
+    Averaged over ranks it is the loss of the batches of all ranks as one: sums are divided by numbers of words, and of
+    pairs, that are means over ranks.
+    """
     ids, changed = batch["ids"], batch["changed"]
     given, target = ids[:, :-1], ids[:, 1:]
     logp, state = model(batch["pictures"], given)
     counted = speak.counted(_plain(model).writer, ids)
-    words = caption_loss.cross_entropy(logp, target, counted)
+    words = caption_loss.cross_entropy(logp, target, counted, divisor=_number(counted))
     if "maps" not in state:
         return {"loss": words}
-    # half of the words of changed and of unchanged pairs each, as far as the batch has both
-    parts = [caption_loss.cross_entropy(logp[each], target[each], counted[each]) for each in (changed, ~changed)]
-    both = bool(changed.any()) and not bool(changed.all())
-    sums = state["maps"][changed].sum() / (2 * changed.sum().clamp(min=1))
+    # half of the words of changed and of unchanged pairs each, as far as the batches have both
+    parts = [
+        caption_loss.cross_entropy(logp[each], target[each], counted[each], divisor=_number(counted[each]))
+        for each in (changed, ~changed)
+    ]
+    pairs = _number(changed)
+    both = bool(pairs >= _LEAST) and bool(_number(~changed) >= _LEAST)
+    sums = state["maps"][changed].sum() / (2 * pairs)
     return {"loss": (sum(parts) / 2 if both else words) + attention * sums, "words": words.detach()}
+
+
+def _number(mask: Tensor) -> Tensor:
+    """Return how many are True, as a mean over ranks; where there are none, a number below any such mean."""
+    return gathered(mask.sum()[None].float()).mean().clamp(min=_LEAST / 2)
 
 
 def _plain(model: nn.Module) -> CaptionModel:
