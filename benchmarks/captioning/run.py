@@ -25,6 +25,8 @@ from quiver.types import source_of
 
 #: Things that are read and captioned together.
 AT_ONCE = 32
+#: Parts whose captions Java programs measure too, each of which takes seconds to start.
+WHOLE = ("all", "changed")
 Report = dict[str, Any]
 
 
@@ -162,7 +164,7 @@ def _measured(said: _Said, things: Sequence[Thing], options: Options) -> dict[st
     found = {}
     absent: dict[str, str] = {}
     for name, places in parts.items():
-        wanted = measures if name == "all" else [each for each in measures if each not in caption.JAVA]
+        wanted = measures if name in WHOLE else [each for each in measures if each not in caption.JAVA]
         figures = caption.evaluate(
             [said.texts[place] for place in places],
             [things[place].texts for place in places],

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from quiver.benchmarks.captioning.run import Report
-from quiver.benchmarks.metric.caption import MEASURES
+from quiver.benchmarks.captioning.run import WHOLE, Report
+from quiver.benchmarks.metric.caption import JAVA, MEASURES
 from quiver.files import write_json as write
 from quiver.files import write_text
 
@@ -51,6 +51,10 @@ def remarks(report: Report) -> list[str]:
         if system["failures"]:
             said += f"; {len(system['failures'])} could not be read and have no caption, which counts"
         lines.append(said)
+    parts = {part: found["figures"] for system in report["systems"] for part, found in system["parts"].items()}
+    whole = [name for name in JAVA if name in parts["all"]]
+    if whole and parts.keys() - set(WHOLE):
+        lines.append(f"{' and '.join(whole)}: of all things and of changed ones; not measured by kind")
     absent = {name: why for system in report["systems"] for name, why in system["absent"].items()}
     return lines + [f"no {name}: {why}" for name, why in absent.items()] + [f"note: {note}" for note in report["notes"]]
 

@@ -238,6 +238,10 @@ def caption(
         str | None, typer.Option(help="Write the report with all captions to this file; - prints it.")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write examples with their captions, right and wrong as they come, as an HTML page."),
+    ] = None,
 ) -> None:
     """Measure captions on a data set, with confidence intervals, by kind of change, and beside two baselines."""
     from quiver.benchmarks import captioning
@@ -259,6 +263,8 @@ def caption(
         captioning.write_json(Path(json), report)
     if markdown is not None:
         captioning.write_markdown(markdown, report)
+    if page is not None:
+        captioning.write_page(page, report, dataset, tuple(encoder or ()))
     if json == "-":
         show.write_json(report)
     else:

@@ -119,3 +119,48 @@ def test_the_command_writes_a_table_and_a_report(folder, tmp_path):
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["medium"] == "pair" and len(report["systems"]) == 2
     assert "| constant | all | 24 |" in (tmp_path / "r.md").read_text(encoding="utf-8")
+
+
+TELLS = """
+import numpy as np
+from quiver.media import ImageReader, PairReader
+from quiver.protocols import Told
+
+class Encoder:  # it tells nothing but that nothing has changed
+    name, revision, keys = "told", "0", ("pair",)
+
+    def spaces(self, key):
+        return ()
+
+    def reader(self, key):
+        return PairReader(ImageReader(16))
+
+    def tell(self, key, batch, *, beams=1, most=1):
+        return [[Told("Nothing has changed.", -1.0)] for _ in batch]
+
+    def differences(self, batch):
+        return np.ones((len(batch), 2, 2, 2), np.float32)
+
+def load():
+    made = Encoder()
+    made.tellers = (made,)
+    return made
+"""
+
+
+def test_a_page_shows_captions_as_they_come(folder, tmp_path, lab):
+    (lab / "told.py").write_text(TELLS)
+    spec = f"world track=changes {SMALL} folder={folder}"
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(
+        app, ["bench", "caption", spec, "--encoder", "lab.told", "--measure", "ROUGE-L", "--page", str(page)]
+    )
+    assert done.exit_code == 0, done.output
+    shown = page.read_text(encoding="utf-8")
+    task = world.load(track="changes", count=24, size=16, seed=3, folder=folder)
+    still = sum(item.meta["change"] == "none" for item in task.items)
+    assert 0 < still < 24
+    assert shown.count("<figure class=right>") == still and shown.count("<figure>") == 24 - still
+    assert f"lab.told: {still} of 24 captions are one of the sentences of their thing" in shown
+    assert shown.count("src='data:image/jpeg") == 4 * 24  # two pictures and two maps of each pair
+    assert "constant" not in shown
