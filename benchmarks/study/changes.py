@@ -284,19 +284,25 @@ def _cell(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]{stray}"
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the arguments of studies of changes: data, network, folders, seeds and settings."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("settings", nargs="*", help="settings of every run, such as model.dim=64")
+    made.add_argument("--out", type=Path, required=True, help="folder of runs and report")
+    made.add_argument("--data", default="world track=changes_views", help="data set with splits")
+    made.add_argument("--counts", type=int, nargs=3, default=(1500, 200, 300), help="pairs of each part of a world")
+    made.add_argument("--image", required=True, help="frozen network, as in tokens:timm model=mobilenetv2_100")
+    made.add_argument("--text", default="", help="frozen text encoder; empty for a text tower")
+    made.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="random seeds")
+    made.add_argument("--cache", type=Path, help="folder of features; default: in --out")
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read arguments, train and evaluate, write ``report.json``, and print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("settings", nargs="*", help="settings of every run, such as model.dim=64")
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and report")
-    parser.add_argument("--data", default="world track=changes_views", help="data set with splits")
-    parser.add_argument("--counts", type=int, nargs=3, default=(1500, 200, 300), help="pairs of each part of a world")
-    parser.add_argument("--image", required=True, help="frozen network, as in tokens:timm model=mobilenetv2_100")
-    parser.add_argument("--text", default="", help="frozen text encoder; empty for a text tower")
-    parser.add_argument("--methods", nargs="+", default=METHODS, help="methods, the first is compared with the others")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="random seeds")
-    parser.add_argument("--cache", type=Path, help="folder of features; default: in --out")
-    given = parser.parse_args(arguments)
+    takes = parser(__doc__)
+    takes.add_argument("--methods", nargs="+", default=METHODS, help="methods, the first is compared with the others")
+    given = takes.parse_args(arguments)
     study = Study(Parts.of(given.data, given.counts), given)
     done: dict[str, list[tuple[dict[str, Any], float]]] = {method: [] for method in given.methods}
     for seed in given.seeds:
