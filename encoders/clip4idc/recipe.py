@@ -137,13 +137,25 @@ class Recipe:
 
 #: ``paper``: adaptation on CLEVR-Change, as published (batch over all ranks: set loop.batch=128/ranks; Spot-the-Diff
 #: had 20 epochs); BertAdam's clip of each parameter and its missing bias correction are left out. ``cpu`` is ours, for
-#: thousands of pairs on a small machine. ``tiny`` is for tests, and learns a few pairs by heart in seconds.
+#: thousands of pairs on a small machine: hundreds it learns by heart, see the README. ``tiny`` is for tests, and learns
+#: a few pairs by heart in seconds.
 PRESETS: Mapping[str, Recipe] = {
     "paper": Recipe(),
     "cpu": Recipe(
         image="tokens:timm model=mobilenetv2_100",
+        grid=Grid(size=160, rows=5, columns=5),
         model=Config.cpu(),
-        loop=Loop(steps=1500, batch=128, rate=1e-3, warmup=50, decay=0.1, clip=1.0, validations=10, save_every=150),
+        loop=Loop(
+            steps=1500,
+            batch=128,
+            rate=1e-3,
+            warmup=50,
+            decay=0.1,
+            clip=1.0,
+            precision="auto",
+            validations=10,
+            save_every=150,
+        ),
         caption=Captioning(
             batch=64,
             rate=1e-3,
