@@ -145,17 +145,7 @@ PRESETS: Mapping[str, Recipe] = {
         image="tokens:timm model=mobilenetv2_100",
         grid=Grid(size=160, rows=5, columns=5),
         model=Config.cpu(),
-        loop=Loop(
-            steps=1500,
-            batch=128,
-            rate=1e-3,
-            warmup=50,
-            decay=0.1,
-            clip=1.0,
-            precision="auto",
-            validations=10,
-            save_every=150,
-        ),
+        loop=Loop(steps=1500, batch=128, rate=1e-3, warmup=50, decay=0.1, clip=1.0, validations=10, save_every=150),
         caption=Captioning(
             batch=64,
             rate=1e-3,
