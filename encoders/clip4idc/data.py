@@ -24,6 +24,8 @@ from quiver.types import Item, Rows, keys_of
 
 #: Column of an item with a further picture: the state before, seen from elsewhere or in another light.
 DISTRACTOR = "distractor"
+#: Answers from which on a mapping of them is worth keeping.
+_MANY = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +113,7 @@ class _Gathering:
     ask: list[int] = field(default_factory=list)
     answers: list[Rows] = field(default_factory=list)
     barred: list[Rows] = field(default_factory=list)
-    right: dict[int, Rows] = field(default_factory=dict)
+    right: dict[int, tuple[Mapping[str, int], Rows]] = field(default_factory=dict)
 
     def pair(self, media: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
         """Return the number of a pair."""
@@ -167,14 +169,14 @@ def gather(task: Task) -> Captions:
 
 
 def _sentence(found: _Gathering, question: Question, pairs: Mapping[str, int]) -> None:
-    one = id(question.relevant)  # thousands of questions may share one mapping of thousands of answers
+    one = id(question.relevant)  # thousands of questions may share one mapping of thousands of answers, which is kept
     if question.exclude or one not in found.right:
         numbers = {pairs[each] for each in question.relevant if each in pairs and each not in question.exclude}
         right = np.array(sorted(numbers), np.int64)
-        if not question.exclude:
-            found.right[one] = right
+        if not question.exclude and len(right) >= _MANY:
+            found.right[one] = question.relevant, right
     else:
-        right = found.right[one]
+        _, right = found.right[one]
     if not len(right):
         raise BadData(f"{found.task.name}: no item that answers question {question.id} has pictures before and after")
     found.row(question.query.media["text"], right, [pairs[id] for id in question.exclude if id in pairs])

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from quiver.errors import BadData
 from quiver.types import Item, Query, strings
 
+#: Answers from which on a mapping of them is worth keeping, to see it again.
+_MANY = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -85,7 +88,7 @@ def check(task: Task) -> Task:
     known = {item.id for item in task.items}
     shared: tuple[str, ...] | None = None  # questions in a row often name one and the same tuple of candidates
     competing: frozenset[str] | None = None
-    sound: set[int] = set()  # likewise of answers, by the id of their mapping
+    sound: dict[int, Mapping[str, int]] = {}  # likewise of answers, by the id of their mapping, which is kept alive
     for question in task.questions:
         if id(question.relevant) in sound and not question.exclude and question.candidates is None:
             continue
@@ -99,7 +102,8 @@ def check(task: Task) -> Task:
         answers = set(question.relevant).difference(question.exclude)
         if not (answers if competing is None else answers & competing):
             raise BadData(f"{task.name}: question {question.id} has no relevant item among those that compete")
-        sound.add(id(question.relevant))
+        if len(question.relevant) >= _MANY:
+            sound[id(question.relevant)] = question.relevant
     return task
 
 
