@@ -106,12 +106,10 @@ def test_the_collection_asks_itself_by_a_column(circle):
 def test_the_bound_holds_for_new_questions_with_the_stated_confidence():
     rng = np.random.default_rng(5)
     for questions, rate, confidence in ((40, 0.1, 0.95), (200, 0.1, 0.9), (100, 0.2, 0.95)):
-        missed = []
-        for _ in range(2000):
-            absent = rng.normal(size=questions).astype(np.float32)
-            found = bounded(absent, absent + 1, rate=rate, confidence=confidence)
-            missed.append(norm.sf(found.min_score) > rate)  # the true share of new questions above it
-        assert np.mean(missed) <= 1 - confidence + 0.015
+        draws = rng.normal(size=(500, questions)).astype(np.float32)
+        found = [bounded(absent, absent + 1, rate=rate, confidence=confidence).min_score for absent in draws]
+        missed = norm.sf(found) > rate  # the true share of new questions above the threshold
+        assert missed.mean() <= 1 - confidence + 0.02
     exact = [allowed(n, 0.1, 0.95) for n in (28, 29, 46, 61, 100, 500)]
     assert exact == [-1, 0, 1, 2, 4, 38]
     assert least_questions(0.01, 0.95) == 299
