@@ -121,7 +121,7 @@ def audit(task: Task, encoder: str, *, questions: int | None = None, options: Op
     options = replace(options or Options(), measures=(MEASURE,), baselines=False)
     ways = _reworded(asked)
     whole = replace(task, questions=[each for way in ways for each in way], measures=(MEASURE,))
-    every = _outcome(whole, encoder, (Setup(),), options)[0]
+    every = bench(whole, encoder, options=options).outcomes[0]
     found = every.scores.values[MEASURE].reshape(len(ways), len(asked)) > 0
     first = _first(every)
     single = replace(task, questions=asked, measures=(MEASURE,))
@@ -129,9 +129,9 @@ def audit(task: Task, encoder: str, *, questions: int | None = None, options: Op
     lists: dict[str, NDArray[np.int64]] = {}
     how: dict[str, str] = {}
     for half, setups in HALVES.items():
-        outcome, used = _outcome(single, encoder, setups, options)
-        halves[half], lists[half] = outcome.scores.values[MEASURE] > 0, _first(outcome)
-        how[half] = "the other input is left out" if used.held else "the other input has the weight 0"
+        outcome, how[half] = _half(single, encoder, setups, options)
+        halves[half] = np.zeros(len(asked), np.bool_) if outcome is None else outcome.scores.values[MEASURE] > 0
+        lists[half] = np.full((len(asked), 1), -1) if outcome is None else _first(outcome)
     alone = halves["picture"] | halves["words"]
     return Audit(
         encoder=encoder,
@@ -166,15 +166,15 @@ def _reworded(asked: Sequence[Question]) -> list[list[Question]]:
     ]
 
 
-def _outcome(task: Task, encoder: str, setups: Sequence[Setup], options: Options) -> tuple[Outcome, Setup]:
-    """Measure with the first setup that can answer."""
-    for last, setup in enumerate(setups, 1):
+def _half(task: Task, encoder: str, setups: Sequence[Setup], options: Options) -> tuple[Outcome | None, str]:
+    """Measure a half with the first setup that can answer, and say how; None if none can."""
+    for setup in setups:
         try:
-            return bench(task, encoder, setups=(setup,), options=options).outcomes[0], setup
-        except NoRoute:
-            if last == len(setups):
-                raise
-    raise AssertionError  # there is a setup
+            outcome = bench(task, encoder, setups=(setup,), options=options).outcomes[0]
+        except (NoRoute, BadSpec):  # no route for this input, or no scorer that weighs it
+            continue
+        return outcome, "the other input is left out" if setup.held else "the other input has the weight 0"
+    return None, "cannot be asked: no route or scorer takes this input"
 
 
 def _first(outcome: Outcome) -> NDArray[np.int64]:
