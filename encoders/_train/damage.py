@@ -174,7 +174,7 @@ def readable(
         return number in found or (note is not None and note.is_file())
 
     def work(number: int) -> None:
-        reasons = {}
+        reasons: dict[str, str] = {}
         for place, why in enumerate(pool.map(lambda ref: attempt(reader, ref)[1], parts[number])):
             reasons |= {str(place): why} if why else {}
             progress.update()

@@ -177,7 +177,8 @@ def loss(captions: Captions) -> Contrast:
 
     def embed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[Hashable, Tensor]:
         made: Embedded = model(batch["given"])
-        return {**made._asdict(), "rows": batch["rows"]}
+        named: dict[Hashable, Tensor] = dict(zip(made._fields, made, strict=True))
+        return named | {"rows": batch["rows"]}
 
     def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
         scale = rows["scale"]

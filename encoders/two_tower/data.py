@@ -103,10 +103,10 @@ def gather(task: Task, *, own: bool) -> Pairs:
                 answers.append(np.array([found]))
     if not ask:
         raise BadData(f"{task.name}: there is no question to learn from")
-    every, right = np.array(ask), Ragged.of(answers)
+    every, found_by = np.array(ask), Ragged.of(answers)
     known = matrix(np.array([*ask, *ask[:asked]]), Ragged.of([*answers, *barred]), len(things.key))
-    searched = np.unique(np.concatenate([[found for _, found in held], right.flat]).astype(np.int64))
-    return Pairs(things.done(), every, right, searched, known, asked)
+    searched = np.unique(np.concatenate([[found for _, found in held], found_by.flat]).astype(np.int64))
+    return Pairs(things.done(), every, found_by, searched, known, asked)
 
 
 def _held(task: Task, things: _Gathered, *, own: bool) -> set[tuple[int, int]]:

@@ -20,9 +20,10 @@ from quiver.encoders._contrast import scores, sigmoid, softmax
 from quiver.encoders._train import Contrast, Outcome, extract, first, fit
 from quiver.encoders.two_tower import base, trunk
 from quiver.encoders.two_tower.config import SHARED, Base, Config
-from quiver.encoders.two_tower.data import Column, Features, Fetch, Pairs, gather
+from quiver.encoders.two_tower.data import Column, Features, Fetch, gather
 from quiver.encoders.two_tower.model import Contrast as Embedded
 from quiver.encoders.two_tower.model import TwoTower
+from quiver.encoders.two_tower.pairs import Pairs
 from quiver.encoders.two_tower.recipe import PRESETS, Recipe
 from quiver.encoders.two_tower.validate import Measured, recalls
 from quiver.encoders.two_tower.word import GramReader
@@ -159,7 +160,8 @@ def _build(lesson: _Lesson, specs: Mapping[str, str], recipe: Recipe, name: str)
 def _loss(config: Config, pairs: Pairs) -> Contrast:
     def embed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[Hashable, Tensor]:
         made: Embedded = model(batch["sides"])
-        return {**made._asdict(), "things": batch["things"]}
+        named: dict[Hashable, Tensor] = dict(zip(made._fields, made, strict=True))
+        return named | {"things": batch["things"]}
 
     def compare(rows: Mapping[Hashable, Tensor]) -> Mapping[str, Tensor]:
         scale = rows["scale"]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from quiver.encoders._train.device import move
 from quiver.encoders.two_tower.config import Config
-from quiver.encoders.two_tower.data import Column, Pairs, side
+from quiver.encoders.two_tower.data import Column, side
 from quiver.encoders.two_tower.model import Side
+from quiver.encoders.two_tower.pairs import Pairs
 from quiver.types import Rows
 
 

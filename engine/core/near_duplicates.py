@@ -86,7 +86,7 @@ def _among(block: Floats, least: np.float32, most: int) -> tuple[Rows, Floats]:
     leader, nearness = np.full(len(block), -1, np.int64), np.zeros(len(block), np.float32)
     scores = block @ block.T
     near: NDArray[np.bool_] = np.triu(scores >= least, 1)  # an item is compared with the leaders before it
-    linked: list[bool] = near.any(axis=1).tolist()
+    linked: NDArray[np.bool_] = np.any(near, axis=1)
     for n in range(len(block)):
         if leader[n] >= 0:
             continue

@@ -55,7 +55,7 @@ def tools_of(service: Service) -> "MCPServer":
     hints = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     for tool in (tools.list_collections, tools.describe, tools.search, tools.similar, tools.get):
         server.tool(annotations=hints, structured_output=False)(tool)
-    return server  # type: ignore[no-any-return]
+    return server
 
 
 class _Tools:

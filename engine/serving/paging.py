@@ -61,12 +61,13 @@ def _page(result: Result, hits: list[Hit], order: Stage | None) -> Result:
     """Return an answer with the hits of one page, sorted by a column if there is an order."""
     if not isinstance(order, Order):
         return replace(result, hits=tuple(hits))
-    values = [hit.meta.get(order.column) for hit in hits]
+    values: list[Any] = [hit.meta.get(order.column) for hit in hits]
     known = [
         n for n, value in enumerate(values) if not (value is None or (isinstance(value, float) and math.isnan(value)))
     ]
-    known.sort(key=lambda n: values[n], reverse=order.descending)
-    places = [*known, *(n for n in range(len(hits)) if n not in set(known))]
+    known.sort(key=values.__getitem__, reverse=order.descending)
+    rest = sorted(set(range(len(hits))).difference(known))
+    places = [*known, *rest]
     plan = replace(result.plan, stages=(*result.plan.stages, replace(order, offset=0)))
     return replace(result, hits=tuple(hits[n] for n in places), plan=plan)
 

@@ -167,9 +167,9 @@ def _dim(table: MemoryTable, name: str, wanted: int | None) -> int:
         return int(kind.list_size)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = pc.value_counts(pc.list_value_length(values)).to_pylist()
-        counts = {each["values"]: each["counts"] for each in lengths if each["values"]}
+        counts: dict[int, int] = {each["values"]: each["counts"] for each in lengths if each["values"]}
         if counts and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
-            return wanted if wanted in counts else max(counts, key=lambda length: counts[length])
+            return wanted if wanted is not None and wanted in counts else max(counts, key=lambda length: counts[length])
     raise BadData(f"column {name} has no vectors: it has the type {kind}, and vectors are lists of numbers")
 
 
