@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--place", help="folder of the collection, which stays for the next run")
     parser.add_argument("--peer", action="store_true", help="measure chromadb too")
     parser.add_argument("--peer-python", default=sys.executable)
     args = parser.parse_args()
@@ -281,9 +282,9 @@ def main() -> None:
     made = clusters(args.rows, dim=DIM)
     vectors, queries = made.base, made.queries[:QUERIES]
     true = true_ids(vectors, queries, 200)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        shop = fill(folder, vectors)
+    with contextlib.ExitStack() as stack:
+        folder = Path(args.place or stack.enter_context(tempfile.TemporaryDirectory()))
+        shop = quiver.open(folder / "shop") if (folder / "shop").exists() else fill(folder, vectors)
         library(shop, queries, 1.0)
         began = time.process_time()
         ms = library(shop, queries, args.seconds)

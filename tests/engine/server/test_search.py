@@ -195,7 +195,7 @@ def test_health_and_the_description_of_the_interface(served):
     assert served.client.get("/livez").text == "ok\n" and served.client.get("/readyz").text == "ready\n"
     described = served.client.get("/openapi.json").json()
     words = described["paths"]["/v1/collections/{collection}/search"]["post"]["requestBody"]["content"]
-    known = {each.name for each in Query.__dataclass_fields__.values()} - {"media"}
+    known = {each.name for each in Query.__dataclass_fields__.values()} - {"media", "unlike_media"}
     assert known <= set(words["application/json"]["schema"]["properties"]) | {"vector"}
     docs = served.client.get("/docs")
     assert docs.status_code == 200 and "<script" not in docs.text and "min_score" in docs.text

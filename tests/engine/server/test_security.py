@@ -100,7 +100,7 @@ def test_no_encoder_checkpoint_or_factory_is_taken_from_a_client(client, words):
     assert client.post(SEARCH, json={"text": "red", **words}).status_code == 422
 
 
-@pytest.mark.parametrize("name", ["..", "../shop", "/tmp", "shop/../shop", "%2e%2e", "shop%00", "file:", ""])
+@pytest.mark.parametrize("name", ["..", "../shop", "/tmp", "%2e%2e", "shop%00", "file:", ""])
 def test_a_collection_is_a_name_and_never_a_path(client, name):
     assert client.get(f"/v1/collections/{name}/versions").status_code in (400, 404, 405, 307)
     for quoted in ("%2Ftmp", "..%2F..%2Fetc", "shop%2Fitems.lance"):
