@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from quiver.engine.server.app import app_of
 from quiver.engine.server.keys import Keys
@@ -39,6 +41,7 @@ def run(
 
     keys = Keys()
     settings.check(keys=bool(keys.all()))
+    bound = _listening(settings)
     _one_thread_each()
     service = Service(Catalogue(places, trust=trust), settings, keys=keys, trust=trust)
     _log_to_stderr()
@@ -46,7 +49,7 @@ def run(
         app_of(service),
         host=settings.host,
         port=settings.port,
-        log_level="warning",
+        log_level="critical",  # what a user can mend is one line of ours; what strangers send is no news
         access_log=False,
         server_header=False,
         date_header=False,
@@ -57,7 +60,7 @@ def run(
     server = uvicorn.Server(config)
 
     async def serve() -> None:
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
@@ -67,14 +70,25 @@ def run(
                 webbrowser.open(address)
         await serving
 
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(serve())
-    except SystemExit as stop:  # uvicorn has logged why
-        raise BadSpec(
-            f"cannot listen at {settings.host}:{settings.port}: is another program there? Choose another --port"
-        ) from stop
-    except KeyboardInterrupt:
-        pass
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """Return a socket that is bound to the address of the service.
+
+    Raises:
+        BadSpec: it cannot be.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((settings.host, settings.port))
+    except OSError as error:
+        made.close()
+        place = f"{settings.host}:{settings.port}"
+        raise BadSpec(f"cannot listen at {place}: {error.strerror or error}; choose another --host or --port") from None
+    return made
 
 
 def run_tools(places: Sequence[str], *, trust: bool = False) -> None:
@@ -94,7 +108,7 @@ def run_tools(places: Sequence[str], *, trust: bool = False) -> None:
 
 def address_of(server: "object") -> str:
     """Return the address of a running uvicorn server."""
-    (listening, *_) = (socket for each in server.servers for socket in each.sockets)  # type: ignore[attr-defined]
+    (listening, *_) = (line for each in server.servers for line in each.sockets)  # type: ignore[attr-defined]
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

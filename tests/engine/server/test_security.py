@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -30,7 +31,7 @@ def test_without_keys_it_listens_to_this_machine_only(tmp_path):
         Settings(host=host).check(keys=True)
     done = subprocess.run(
         [sys.executable, "-m", "quiver", "serve", str(tmp_path / "none"), "--host", "0.0.0.0"],
-        capture_output=True, text=True, check=False, env={**__import__("os").environ, "QUIVER_CONFIG": str(tmp_path)},
+        capture_output=True, text=True, check=False, env={**os.environ, "QUIVER_CONFIG": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 2 and "there is no key: make one first" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -272,3 +273,16 @@ def test_keys_are_stored_as_hashes_and_compared_in_constant_time(tmp_path, monke
     for wrong in (made[:-1] + ("A" if made[-1] != "A" else "B"), f"qv_{'0' * 8}_{secret}", "", "x", made + "\n"):
         assert keys.find(wrong) is None
     assert len(compared) == 6 and {len(part) for pair in compared for part in pair} == {64}
+
+
+def test_a_port_that_is_in_use_is_one_line(shop, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "quiver", "serve", str(shop.uri), "--port", port],
+            capture_output=True, text=True, check=False, env={**os.environ, "QUIVER_CONFIG": str(tmp_path)},
+        )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith(f"quiver: cannot listen at 127.0.0.1:{port}")
+    assert done.stderr.count("\n") == 1
