@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from quiver import files
+from quiver import files, registry
 from quiver.errors import BadSpec, MissingWeights, QuiverError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -45,7 +45,9 @@ class Saved(nn.Module, PyTorchModelHubMixin):
         """
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
-                raise MissingWeights(f"{folder} has no {name}: give the folder of a trained model (out/model)")
+                raise MissingWeights(
+                    f"{folder} has no {name}: give the folder of a trained model (out/model){cls._ours()}"
+                )
         try:
             values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             state = load_file(folder / WEIGHTS)
@@ -73,6 +75,12 @@ class Saved(nn.Module, PyTorchModelHubMixin):
     def _made(cls, config: Any, folder: Path, state: Mapping[str, Tensor]) -> Self:
         """Create a model with arbitrary weights from a config and the other files of its folder."""
         return cls(config)
+
+    @classmethod
+    def _ours(cls) -> str:
+        """Name the checkpoints that ship with this family, for a message."""
+        named = ", ".join(registry.shipped("encoders", cls.__module__.split(".")[-2]))
+        return f", or the name of a checkpoint that ships with Quiver: {named}" if named else ""
 
     @classmethod
     def _kind(cls) -> type[Any]:

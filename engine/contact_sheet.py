@@ -1,7 +1,7 @@
 """Contact sheets: answers as one self-contained HTML file with thumbnails, waveforms and key frames."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,12 +29,34 @@ figcaption p, .when { margin: .25rem 0 } .when { font-size: .8rem; text-align: c
 summary { cursor: pointer; opacity: .65 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .5rem; margin: .25rem 0 0 } dt { opacity: .65 }
 dd { margin: 0 } pre { overflow-x: auto; font-size: .8rem; background: #8881; padding: .75rem; border-radius: .5rem }
+.asked { margin: 0 0 .75rem } .right .score, .expected .score { color: #16a34a }
 .note { opacity: .75; font-size: .9rem } figcaption, figcaption p, dt, dd { unicode-bidi: isolate }
 """
 #: The page runs no script but that for marks, and requests nothing from a server, whatever ids and captions contain.
 _POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
+
+
+#: What the frames mean, for pages on which right answers are known.
+_LEGEND = "<p class=note>An orange frame holds the question. A green frame and \u2713 mark a right answer.</p>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer of a page.
+
+    Attributes:
+        query: the query.
+        result: its result.
+        asked: one sentence that says what was asked; empty to leave it out.
+        right: ids of the right answers, where they are known.
+    """
+
+    query: Query
+    result: Result
+    asked: str = ""
+    right: Collection[str] = ()
 
 
 class Shelf(Protocol):
@@ -55,7 +77,7 @@ class Shelf(Protocol):
 
 def write(
     path: Path,
-    answers: Sequence[tuple[Query, Result]],
+    answers: Sequence[tuple[Query, Result] | Answer],
     *,
     collection: Shelf,
     title: str = "Quiver",
@@ -65,13 +87,19 @@ def write(
 
     Args:
         path: the HTML file.
-        answers: queries with their results.
+        answers: queries with their results, or with what was asked and what is right too.
         collection: source of the hits' media.
         title: title of the page.
         label: whether hits can be marked as right or wrong, see ``quiver.engine.execution.label_page``.
     """
+    given = [each if isinstance(each, Answer) else Answer(query=each[0], result=each[1]) for each in answers]
+    legend = [_LEGEND] if any(each.right for each in given) else []
     grades: dict[str, int] | None = {} if label else None
-    save(path, [section(query, result, collection, grades=grades) for query, result in answers], title=title)
+    sections = [
+        section(each.query, each.result, collection, sentence=each.asked, right=each.right, grades=grades)
+        for each in given
+    ]
+    save(path, [*legend, *sections], title=title)
 
 
 def write_groups(
@@ -113,6 +141,7 @@ def section(
     result: Result,
     collection: Shelf,
     *,
+    sentence: str = "",
     right: Collection[str] = (),
     expected: Sequence[tuple[Hit, str]] = (),
     grades: Mapping[str, int] | None = None,
@@ -124,6 +153,7 @@ def section(
         query: the query.
         result: its result.
         collection: source of the media.
+        sentence: says what was asked; empty to leave it out.
         right: ids of the right answers, which are marked.
         expected: missed right answers to show after the hits, each with a text in place of its score.
         grades: known grades by item id, for a page on which hits can be marked; None for a page without marks.
@@ -131,7 +161,7 @@ def section(
     """
     asked = None if grades is None else label_page.asked(query)
     known = grades if grades is not None and asked is not None else None
-    hits = [*((hit, f"{hit.score:.3f}", "right" if hit.id in right else "") for hit in result.hits)]
+    hits = [_marked(hit, hit.id in right) for hit in result.hits]
     hits += [(hit, says, "expected") for hit, says in expected]
     named = collection.get([*query.like, *(hit.id for hit, _, _ in hits)])
     items = {item.id: replace(item, media=readable(item.media, collection.hidden)) for item in named}
@@ -145,7 +175,8 @@ def section(
     empty = "" if result.hits else "<p>Nothing found.</p>"
     plan = f"<details><summary>plan</summary><pre>{escape(render(result.plan, result.actual))}</pre></details>"
     cards = f"<div class=row>{_query(query, items)}{''.join(shown)}</div>"
-    whole = f"<h2>{escape(_title(query))}</h2>{notes}{cards}{empty}{plan if result.plan.stages else ''}"
+    said = f"<p class=asked>{escape(sentence)}</p>" if sentence else ""
+    whole = f"<h2>{escape(_title(query))}</h2>{said}{notes}{cards}{empty}{plan if result.plan.stages else ''}"
     return whole if asked is None else f"{label_page.opening(asked, id or label_page.query_id(asked))}{whole}</section>"
 
 
@@ -154,6 +185,11 @@ def _judged(id: str, grades: Mapping[str, int] | None) -> tuple[str, str]:
     return (
         ("", "") if grades is None else (label_page.attributes(id, grades.get(id)), label_page.buttons(grades.get(id)))
     )
+
+
+def _marked(hit: Hit, right: bool) -> tuple[Hit, str, str]:
+    """Return a hit with the text beside it and its mark; a right one is told by a sign too, not by colour alone."""
+    return (hit, f"\u2713 {hit.score:.3f}", "right") if right else (hit, f"{hit.score:.3f}", "")
 
 
 def _maps(items: Mapping[str, Item], collection: Shelf) -> dict[str, Floats]:

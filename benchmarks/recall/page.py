@@ -16,11 +16,13 @@ from quiver.engine.contact_sheet import save, section
 from quiver.engine.execution.plan import Plan, Result
 from quiver.errors import MissingExtra
 from quiver.task import Question
-from quiver.types import Floats, Hit, Item, Rows
+from quiver.types import Floats, Hit, Item, Query, Rows, keys_of
 
 #: Questions shown: a random sample, the worst, the best, and losses of each cause except the encoder's, which are
 #: among the worst.
 DRAWN, WORST, BEST, LOST = 6, 8, 4, 2
+#: Targets in the plural.
+_MANY = {"text": "texts", "image": "images", "audio": "sounds", "video": "videos", "pair": "pairs"}
 #: Hits and right answers shown of each.
 _HITS, _RIGHT = 5, 2
 _STYLE = """<style>
@@ -160,7 +162,22 @@ def _show(bench: Bench, outcome: Outcome, n: int, standing: Rows, shelf: Shelf) 
         ids = [bench.task.items[row].id for row in relevant.rows[span]]
         grades = dict(zip(ids, bench.judgements.grades[span].tolist(), strict=True))
     marked = () if shelf.label else right
-    return section(question.query, result, shelf, right=marked, expected=expected, grades=grades, id=question.id)
+    said = asks(question.query, bench.task.target)
+    said += "" if shelf.label else f" Right answers are green: {bench.task.protocol}."
+    named = {"grades": grades, "id": question.id}
+    return section(question.query, result, shelf, sentence=said, right=marked, expected=expected, **named)
+
+
+def asks(query: Query, target: str) -> str:
+    """Say in a sentence what a query asks for.
+
+    >>> asks(Query({"image": "a.jpg", "text": "in red"}), "image")
+    'A text and an image were given, and images were searched.'
+    """
+    held = [*keys_of(query.media), *(["example"] if query.like else []), *(["vector"] if query.vectors else [])]
+    given = " and ".join(f"{'an' if key[0] in 'aeiou' else 'a'} {key}" for key in held) or "nothing"
+    were = "were" if len(held) > 1 else "was"
+    return f"{given[0].upper()}{given[1:]} {were} given, and {_MANY.get(target, target)} were searched."
 
 
 def _hits(bench: Bench, outcome: Outcome, n: int, shelf: Shelf) -> list[Hit]:

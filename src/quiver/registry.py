@@ -2,6 +2,9 @@
 
 ``quiver.encoders.timm`` is the encoder ``timm``; a dotted name such as ``my_company.encoder`` is a module outside
 this package. Modules whose names start with ``_`` are not listed.
+
+Some encoders ship with small checkpoints, folders of ``NAME/checkpoints``: ``mmv checkpoint=world`` is one of them, on
+any machine and in any working directory. A folder of the user's that is called so is ``checkpoint=./world``.
 """
 
 import importlib
@@ -50,6 +53,31 @@ def module(kind: str, name: str) -> types.ModuleType:
         raise
 
 
+#: The option of an encoder that takes a shipped checkpoint by its name.
+CHECKPOINT = "checkpoint"
+
+
+def shipped(kind: str, name: str) -> dict[str, Path]:
+    """Return the checkpoints that ship with a module of this package, by name, without importing it.
+
+    >>> "world" in shipped("encoders", "mmv"), shipped("encoders", "classic")
+    (True, {})
+    """
+    if "." in name or "/" in name:
+        return {}
+    folders = (Path(place, name, "checkpoints") for place in importlib.import_module(f"quiver.{kind}").__path__)
+    return {
+        each.name: each for folder in folders if folder.is_dir() for each in sorted(folder.iterdir()) if each.is_dir()
+    }
+
+
+def _located(kind: str, name: str, options: dict[str, str]) -> dict[str, str]:
+    """Return the options with the folder of a shipped checkpoint in place of its name."""
+    named = options.get(CHECKPOINT)
+    folder = shipped(kind, name).get(named) if named else None
+    return options if folder is None else {**options, CHECKPOINT: str(folder)}
+
+
 def split(spec: str) -> tuple[str, dict[str, str]]:
     """Split a spec into its name and options.
 
@@ -78,15 +106,21 @@ def load(kind: str, spec: str, *, entry: str = "load") -> Any:
     if function is None:
         raise BadSpec(f"{name} has no {entry}() and cannot be used as one of {kind}")
     with optional():
-        return function(**convert(function, options, name=name))
+        return function(**convert(function, _located(kind, name, options), name=name))
 
 
 def canonical(spec: str) -> str:
     """Make a spec independent of the current folder: values that are paths on disk become absolute."""
     name, options = split(spec)
-    paths = {key: Path(value).expanduser() for key, value in options.items() if "/" in value or Path(value).is_file()}
+    paths = {key: Path(value).expanduser() for key, value in options.items() if _is_path(name, key, value)}
     absolute = {key: str(path.resolve()) for key, path in paths.items() if path.exists()}
     return shlex.join([name, *(f"{key}={value}" for key, value in {**options, **absolute}.items())])
+
+
+def _is_path(name: str, key: str, value: str) -> bool:
+    if key == CHECKPOINT and value in shipped("encoders", name):
+        return False
+    return "/" in value or Path(value).is_file() or (key == CHECKPOINT and Path(value).is_dir())
 
 
 def convert(function: Callable[..., Any], options: dict[str, str], *, name: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A collection or model folder may come from a stranger, so what is written in it is data. It names encoders, and an
 encoder can be any Python module, or open any file. So a name that is read from such a folder is used only where
 
-- it is one of Quiver's own encoders, with no option that names a file, a repository or another module,
+- it is one of Quiver's own encoders, with no option that names a file, a repository or another module, but for a
+  checkpoint that ships with it,
 - its files lie in a folder that the user named, or
 - the user gave that very spec on this machine, by ``encoder=``, by training, or by ``trust=``.
 
@@ -201,7 +202,10 @@ def is_plain(spec: str, *, within: Path | None = None) -> bool:
     if "." in name or name not in registry.names("encoders"):
         return False
     accepted = inspect.signature(registry.module("encoders", name).load, eval_str=True).parameters
+    ours = registry.shipped("encoders", name)
     for key, value in options.items():
+        if key == registry.CHECKPOINT and value in ours:
+            continue
         if key not in accepted or not (
             _harmless(key, value, accepted[key].annotation) or (within is not None and _inside(value, within))
         ):
