@@ -37,4 +37,4 @@ def test_every_snippet_runs(tmp_path, photos, prices, monkeypatch):
     measured = json.loads((tmp_path / "mine.json").read_text())
     assert measured["dataset"]["questions"] == 3 and measured["systems"][0]["name"] == "products"
     assert measured["systems"][0]["figures"]["nDCG@10"]["value"] > 0.9
-    assert len(outputs) == 21
+    assert len(outputs) == 23

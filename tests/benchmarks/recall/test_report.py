@@ -87,6 +87,8 @@ def test_the_page_shows_drawn_worst_and_best_questions_with_what_was_wanted(meas
     assert text[drawn:worst].count("<h2>") == page.DRAWN
     assert worst < text.index("could not be searched", worst) < best
     assert "class=expected" in text[worst:best] and "question q-red4: Success@1 0; none of 4" in text
+    said = f"An image was given, and images were searched. Right answers are green: {task.protocol}."
+    assert text.count(f"<p class=asked>{said}</p>") == text.count("<h2>") and "class=right" in text[best:]
     assert "class=right" in text[best:]
     assert text.count("<svg") == 3 and "<td>classic<td>" in text
     assert "src='data:image/jpeg;base64," in text
