@@ -19,7 +19,7 @@ WORLD, COUNT = "seed=5", 80
 
 
 def test_there_are_some():
-    assert {("mmv", "world"), ("two_tower", "world"), ("artemis", "world")} <= set(SHIPPED)
+    assert ("mmv", "world") in SHIPPED
 
 
 @pytest.mark.parametrize(("family", "name"), SHIPPED)
@@ -79,10 +79,7 @@ def asked(question):
     return {"media": query.media, "target": query.target, "exclude": question.exclude, "k": 10}
 
 
-@pytest.mark.parametrize(
-    ("track", "family"),
-    [("text_video", "mmv"), ("text_audio", "mmv"), ("text_image", "two_tower"), ("composed", "artemis")],
-)
+@pytest.mark.parametrize(("track", "family"), [("text_video", "mmv"), ("text_audio", "mmv"), ("image_video", "mmv")])
 def test_right_answers_are_among_the_first_ten_of_things_never_seen(found, track, family, one_thread):
     share, chance = found(track, f"{family} checkpoint=world")
     assert share >= 0.9 > chance
@@ -93,6 +90,6 @@ def test_the_demo_finds_what_it_asks_for(tmp_path, monkeypatch, one_thread):
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0 and " 0 quarantined" in done.stdout
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert page.count("<p class=asked>") == 9 and "class=right" in page
+    assert page.count("<p class=asked>") == 8 and "class=right" in page
     right, of = re.search(r"the first hit is right for (\d) of (\d) questions", done.stdout).groups()
-    assert int(of) == 9 and int(right) >= 6
+    assert int(of) == 8 and int(right) >= 5
