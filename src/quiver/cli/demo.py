@@ -46,7 +46,7 @@ def demo(
     world = out / f"world-{seed}"
     scenes, stills, pairs, garments = _render(world, seed)
     films = f"mmv checkpoint={_train(out / 'mmv', seed + 1, steps).resolve()}" if steps else FILMS
-    collection = quiver.open(out / ("collection-trained" if steps else "collection"))
+    collection = quiver.open(out / f"collection-{'trained' if steps else 'shipped'}")
     report = collection.add(scenes, stills, encoder=["classic", films, *(encoder or ())])
     report = report.plus(collection.add(pairs, garments, encoder="classic"))  # MMV knows no words of garments
     print(f"{report.added} added, {report.embedded} embedded, {report.quarantined} quarantined\n")
