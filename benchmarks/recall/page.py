@@ -164,8 +164,16 @@ def _show(bench: Bench, outcome: Outcome, n: int, standing: Rows, shelf: Shelf) 
     marked = () if shelf.label else right
     said = asks(question.query, bench.task.target)
     said += "" if shelf.label else f" Right answers are green: {bench.task.protocol}."
-    named = {"grades": grades, "id": question.id}
-    return section(question.query, result, shelf, sentence=said, right=marked, expected=expected, **named)
+    return section(
+        question.query,
+        result,
+        shelf,
+        sentence=said,
+        right=marked,
+        expected=expected,
+        grades=grades,
+        id=question.id,
+    )
 
 
 def asks(query: Query, target: str) -> str:
