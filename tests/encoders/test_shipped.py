@@ -1,5 +1,6 @@
 """Checkpoints that ship with Quiver: small, named, trusted on any machine, and right about things they never saw."""
 
+import importlib
 import json
 import re
 
@@ -86,7 +87,9 @@ def test_right_answers_are_among_the_first_ten_of_things_never_seen(found, track
 
 
 def test_the_demo_finds_what_it_asks_for(tmp_path, monkeypatch, one_thread):
-    monkeypatch.setattr("quiver.cli.demo._COUNTS", {"scenes": 40, "stills": 8, "pairs": 16, "garments": 64})
+    monkeypatch.setattr(
+        importlib.import_module("quiver.cli.demo"), "_COUNTS", {"scenes": 40, "stills": 8, "pairs": 16, "garments": 64}
+    )
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0 and " 0 quarantined" in done.stdout
     page = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -162,7 +162,7 @@ def _garments(garments: Rows) -> Iterator[Asked]:
 
 
 def _changes(world: Path, pairs: Rows) -> Iterator[Asked]:
-    pair = next(row for row in pairs if row["change"] == "colour")
+    pair = next(row for row in pairs if row["change"] != "none")
     media = {name: str(world / pair[name]) for name in ("before", "after")}
     yield (
         f"Between these two pictures something changed: {pair['text']} In which pairs is there such a change?",
