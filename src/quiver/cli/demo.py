@@ -1,4 +1,4 @@
-"""``quiver demo``: add and search films, sounds and garments that are made on the spot; no network, under a minute."""
+"""``quiver demo``: add and search films, sounds and garments that are made on the spot; no network, no training."""
 
 import csv
 import shutil
@@ -102,7 +102,7 @@ def _train(out: Path, seed: int, steps: int) -> Path:
 
 def _questions(world: Path) -> Iterator[Asked]:
     tables = {name: _read(world / f"{name}.csv") for name in _COUNTS}
-    yield from _films(world, tables["scenes"], tables["stills"])
+    yield from _films(world, tables["scenes"])
     yield from _garments(tables["garments"])
     yield from _changes(world, tables["pairs"])
 
@@ -112,9 +112,9 @@ def _read(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _films(world: Path, scenes: Rows, stills: Rows) -> Iterator[Asked]:
-    """Ask across text, sounds, pictures and films, in the spaces of MMV."""
-    told, heard, like, still = scenes[5], scenes[9], scenes[3], stills[0]
+def _films(world: Path, scenes: Rows) -> Iterator[Asked]:
+    """Ask across text, sounds and films, in the spaces of MMV."""
+    told, heard, like = scenes[5], scenes[9], scenes[3]
     text = told["text"]
     yield (
         f"Which films show \u201c{text}\u201d? Right is every film in which a body of that shape and colour does that.",
@@ -127,9 +127,9 @@ def _films(world: Path, scenes: Rows, stills: Rows) -> Iterator[Asked]:
         _alike(scenes, told["activity"], _activity),
     )
     yield (
-        "Which films show the activity of this photograph? Its body is another one; the blur tells how it moves.",
-        _query({"image": str(world / still["image"])}, "video", "mmv/va"),
-        _alike(scenes, still["activity"], _activity),
+        "Which films are like this one? Right is every other film of its activity.",
+        _query({}, "video", "mmv/va", like=(like["id"],)),
+        _alike(scenes, like["activity"], _activity) - {like["id"]},
     )
     yield (
         "Which films could this sound belong to? Right is every film of the activity that is heard.",
