@@ -144,15 +144,7 @@ def _films(world: Path, scenes: Rows) -> Iterator[Asked]:
 
 
 def _garments(garments: Rows) -> Iterator[Asked]:
-    """Ask for garments by text and by example."""
-    kinds = [_kind(row) for row in garments]
-    kind = next(each for each in kinds if "plain" not in each and kinds.count(each) > 2)
-    text = " ".join((kind[1], kind[2], kind[0]))
-    yield (
-        f"Which garments are described as \u201c{text}\u201d? Full text; right are type, colour and pattern together.",
-        _query({"text": text}, "image"),
-        _alike(garments, kind, _kind),
-    )
+    """Ask for a garment by example."""
     seen = garments[8]
     yield (
         "Which other photograph shows the product of this photograph? Each product was photographed twice at most.",
@@ -192,10 +184,6 @@ def _body(row: Mapping[str, str]) -> tuple[str, ...]:
 
 def _partner(row: Mapping[str, str]) -> tuple[str, ...]:
     return row["activity"], row["partner_shape"], row["partner_colour"]
-
-
-def _kind(row: Mapping[str, str]) -> tuple[str, ...]:
-    return row["type"], row["colour"], row["pattern"]
 
 
 def _product(row: Mapping[str, str]) -> str:
