@@ -39,7 +39,7 @@ ONE = {"vectors": {"cos": [1, 0, 0]}}
         ({"offset": "1"}, "offset must be a whole number"),
         ({"depth": "x"}, "depth must be a whole number"),
         ({"group_size": 1.5, "group_by": "n"}, "group_size must be a whole number"),
-        ({"min_score": "high"}, "min_score must be a finite number, not 'high'"),
+        ({"min_score": "high"}, "min_score must be a finite number or 'auto', not 'high'"),
         ({"budget_ms": "fast"}, "budget_ms must be a positive number"),
         ({"budget_ms": 0}, "budget_ms must be a positive number"),
         ({"weights": 5}, "weights must be a mapping from names to numbers"),
@@ -129,7 +129,7 @@ def test_a_batch_of_vectors_without_a_space_is_refused_in_one_line(shop):
 
 
 def test_threshold_names_the_query_that_is_none(shop):
-    with pytest.raises(BadSpec, match="threshold takes a list of Query"):
+    with pytest.raises(BadSpec, match="threshold takes queries as a list of Query"):
         shop.threshold([ONE], ["a"])
     for rate in (0, 5, -1, float("nan"), "0.1"):
         with pytest.raises(BadSpec, match="rate must be a share between 0 and 1"):
