@@ -131,6 +131,8 @@ def test_a_batch_of_vectors_without_a_space_is_refused_in_one_line(shop):
 def test_threshold_names_the_query_that_is_none(shop):
     with pytest.raises(BadSpec, match="threshold takes queries as a list of Query"):
         shop.threshold([ONE], ["a"])
-    for rate in (0, 5, -1, float("nan"), "0.1"):
+    for rate in (0, 5, -1, float("nan")):
         with pytest.raises(BadSpec, match="rate must be a share between 0 and 1"):
             shop.threshold([Query(**ONE)], ["a"], rate=rate)
+    with pytest.raises(BadSpec, match=r"threshold takes rate as a number, not '0\.1'"):
+        shop.threshold([Query(**ONE)], ["a"], rate="0.1")
