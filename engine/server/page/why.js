@@ -17,7 +17,7 @@ export function Why({ plan, actual, close }) {
       </div>
       <p class="quiet">Version ${plan.version}, ${number(plan.items)} items.</p>
       <table>
-        <thead><tr><th>Step</th><th>Why</th><th class="number">Promised</th><th class="number">Rows</th><th class="number">Milliseconds</th></tr></thead>
+        <thead><tr><th>Step</th><th>Why</th><th class="number">Estimate</th><th class="number">Rows</th><th class="number">Milliseconds</th></tr></thead>
         <tbody>
           ${plan.stages.map((stage) => {
             const { rows, ms } = measured.get(stage.label) ?? {};
