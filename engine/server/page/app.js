@@ -96,7 +96,7 @@ function App() {
   const [names, info] = useCollection(question, change, setProblem);
   const [answer, busy, more] = useAnswer(question, setProblem);
   const asked = sentence(question);
-  const marks = judged[asked] ?? {};
+  const marks = judged[asked]?.marks ?? {};
   /** Ask from a hit: the new hits are read from the top, also by a screen reader. */
   const from = (next) => {
     change(next);
@@ -108,7 +108,10 @@ function App() {
     more: (hit) => from({ ...question, inputs: [{ key: "item", value: hit.id, name: nameOf(hit) }] }),
     less: (hit) => item(hit, true),
     select: ({ id }) => setSelected(new Set(selected.has(id) ? [...selected].filter((each) => each !== id) : [...selected, id])),
-    judge: ({ id }, mark) => setJudged({ ...judged, [asked]: { ...marks, [id]: marks[id] === mark ? undefined : mark } }),
+    judge: ({ id }, mark) => {
+      const { [id]: before, ...others } = marks;
+      setJudged({ ...judged, [asked]: { question, marks: before === mark ? others : { ...others, [id]: mark } } });
+    },
     why: () => answer.plan && setOpen("why"),
     help: () => setOpen("help"),
   };

@@ -25,12 +25,18 @@ const FILES = {
   },
 };
 
-/** Judgements as TREC qrels: `question 0 id grade`. */
-export function qrels(judged) {
-  const plain = (text) => encodeURIComponent(text).replaceAll("%20", "_");
-  return Object.entries(judged)
-    .flatMap(([question, ids]) => Object.entries(ids).map(([id, mark]) => [plain(question), 0, id.replaceAll(/[\s%]/g, encodeURIComponent), mark === "right" ? 1 : 0].join(" ")))
-    .join("\n");
+/** Columns of a table of questions, as `quiver fit` and `quiver bench recall` read it. */
+const ASKED = ["text", "like", "unlike", "where", "target"];
+
+/** Judgements as lines of a table of questions: what was asked, the id of the hit as `answer`, and its `grade`. */
+export function labels(judged) {
+  const lines = Object.entries(judged).flatMap(([id, { question, marks }]) => {
+    const { query, files } = request(question);
+    const asked = Object.fromEntries(ASKED.filter((name) => name in query).map((name) => [name, query[name]]));
+    for (const [key, { name }] of files) asked[key] = name;
+    return Object.entries(marks).map(([answer, mark]) => JSON.stringify({ id, ...asked, answer, grade: mark === "right" ? 1 : 0 }));
+  });
+  return lines.map((line) => `${line}\n`).join("");
 }
 
 export function save(name, text) {
@@ -101,7 +107,7 @@ export function Exporting({ question, hits, selected, judged, close }) {
         ${Object.entries(FILES).map(([name, write]) => html`
           <button key=${name} type="button" onClick=${() => save(name, write(chosen))}>${name}</button>`)}
         ${Object.keys(judged).length > 0 && html`
-          <button type="button" onClick=${() => save("judged.qrels", qrels(judged))}>judged.qrels</button>`}
+          <button type="button" onClick=${() => save("labels.jsonl", labels(judged))}>labels.jsonl</button>`}
       </p>
       <h3>The question</h3>
       ${Object.entries(wordings).map(([name, write]) => html`

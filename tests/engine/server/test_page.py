@@ -305,7 +305,7 @@ def test_the_exported_question_finds_the_same(open_page, site, monkeypatch):
     assert [hit["id"] for hit in json.loads(done.stdout)["hits"]] == hits
 
 
-def test_judged_hits_are_saved_as_qrels(open_page):
+def test_judged_hits_are_saved_as_questions_that_a_collection_is_measured_with(open_page, site, tmp_path):
     page = open_page("#in=shop&item=photos%2Fred0.png&k=3")
     hits = settled(page, 3)
     cards = page.locator(".card")
@@ -313,9 +313,17 @@ def test_judged_hits_are_saved_as_qrels(open_page):
     cards.nth(1).get_by_role("button", name=re.compile("is wrong$")).press("Enter")
     page.locator("#export").press("Enter")
     with page.expect_download() as started:
-        page.get_by_role("button", name="judged.qrels").press("Enter")
-    rows = [line.split() for line in Path(started.value.path()).read_text().splitlines()]
-    assert [(row[2], row[3]) for row in rows] == [(hits[0], "1"), (hits[1], "0")]
+        page.get_by_role("button", name="labels.jsonl").press("Enter")
+    started.value.save_as(tmp_path / "labels.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert [(row["like"], row["answer"], row["grade"]) for row in rows] == [
+        (["photos/red0.png"], hits[0], 1),
+        (["photos/red0.png"], hits[1], 0),
+    ]
+    words = ["bench", "recall", "--queries", tmp_path / "labels.jsonl", "--collection", site.folder / "shop", "--json"]
+    done = CliRunner().invoke(app, [*map(str, words), str(tmp_path / "out.json")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out.json").read_text())["dataset"]["questions"] == 1
 
 
 def test_more_hits_and_the_address_bring_the_same_back(open_page):
