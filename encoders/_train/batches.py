@@ -67,7 +67,7 @@ def _by_workers(fetch: Callable[[int], T], steps: range, workers: int, *, pin: b
             worker_init_fn=_begin,
             multiprocessing_context="fork",
         )
-    found: Iterator[Any] = iter(loader)
+        found: Iterator[Any] = iter(loader)
     try:
         for each in found:
             if isinstance(each, _Failure):
