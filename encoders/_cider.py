@@ -6,6 +6,9 @@ Library: pycocoevalcap, the code of coco-caption (BSD), which calls it CIDEr.
 import re
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quiver.errors import optional
 
 _WORD = re.compile(r"[^\W_]+")
@@ -26,8 +29,17 @@ def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float
     Raises:
         MissingExtra: pycocoevalcap is not installed.
     """
+    return float(each_cider(captions, references).mean())
+
+
+def each_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """Return CIDEr-D of each caption, (n,), with n-gram weights of all references.
+
+    Raises:
+        MissingExtra: pycocoevalcap is not installed.
+    """
     with optional():
         from pycocoevalcap.cider.cider import Cider
     wanted = {place: [plain(text) for text in own] for place, own in enumerate(references)}
     given = {place: [plain(text)] for place, text in enumerate(captions)}
-    return float(Cider().compute_score(wanted, given)[0])
+    return np.asarray(Cider().compute_score(wanted, given)[1], np.float64)

@@ -1,5 +1,7 @@
 """How good captions of validation pairs are: CIDEr-D of greedy captions against the sentences of each pair.
 
+Where there are changed and unchanged pairs, the geometric mean of both selects the best state. Over both together, and by
+their plain mean too, a generator that says of every pair that nothing has changed beats one that begins to tell changes.
 Legend: p pairs, t sentences.
 """
 
@@ -7,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from quiver.encoders._cider import cider
+from quiver.encoders._cider import each_cider
 from quiver.encoders.clip4idc import speak
 from quiver.encoders.clip4idc.caption_data import Told
 from quiver.encoders.clip4idc.caption_model import CaptionModel
@@ -30,10 +33,26 @@ def figures(model: CaptionModel, told: Told, rows: Rows) -> dict[str, float]:
         rows: of the pairs that are captioned.
 
     Returns:
-        ``cider`` (CIDEr-D), and ``different``, the share of captions that differ from all others.
+        ``balanced``, which selects: the geometric mean of CIDEr-D of changed and of unchanged pairs, if there are both;
+        ``cider``, that of all; and ``different``, the number of different captions as a share of all.
     """
-    said = captions(model, told, rows)
-    return {"cider": cider(said, [told.references(row) for row in rows]), "different": len(set(said)) / len(said)}
+    references = [told.references(row) for row in rows]
+    return measured(captions(model, told, rows), references, told.changed[rows])
+
+
+def measured(said: Sequence[str], references: Sequence[Sequence[str]], changed: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the figures of captions; see ``figures``.
+
+    Args:
+        said: the caption of each of n pairs.
+        references: the sentences of each.
+        changed: (n,) bool.
+    """
+    each = each_cider(said, references)
+    found = {"cider": float(each.mean()), "different": len(set(said)) / len(said)}
+    if changed.all() or not changed.any():
+        return found
+    return {"balanced": float(np.sqrt(each[changed].mean() * each[~changed].mean())), **found}
 
 
 @torch.inference_mode()

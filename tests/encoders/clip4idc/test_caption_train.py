@@ -14,6 +14,7 @@ from quiver.encoders.clip4idc.caption_data import collect
 from quiver.encoders.clip4idc.caption_model import CaptionModel
 from quiver.encoders.clip4idc.caption_recipe import Captioning
 from quiver.encoders.clip4idc.caption_train import batch_loss
+from quiver.encoders.clip4idc.caption_validate import measured
 from quiver.encoders.clip4idc.data import gather
 from quiver.encoders.clip4idc.model import Clip4Idc
 from quiver.encoders.clip4idc.train import PRESETS, train
@@ -187,3 +188,16 @@ def test_pairs_of_one_change_share_their_sentences(squares):
         caption_loss.cross_entropy(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=int), torch.zeros(1, 1, dtype=bool))
         == 0
     )
+
+
+def test_a_generator_that_sees_no_change_anywhere_is_not_the_best():
+    changed = np.arange(12) % 2 == 0
+    right = [
+        [f"the {n} ball turned blue"] if each else [NOTHING] for n, each in zip("abcdefghijkl", changed, strict=True)
+    ]
+    half = [own[0] if place % 4 < 2 else "it turned" for place, own in enumerate(right)]  # half of each kind is right
+    same, better = (measured(said, right, changed) for said in ([NOTHING] * 12, half))
+    assert next(iter(same)) == next(iter(better)) == "balanced"  # the first figure selects
+    assert same["balanced"] < better["balanced"] / 2
+    assert same["different"] == 1 / 12
+    assert next(iter(measured(half[::2], right[::2], changed[::2]))) == "cider"  # one kind has nothing to balance
