@@ -1,7 +1,7 @@
 """How good captions of validation pairs are: CIDEr-D of greedy captions against the sentences of each pair.
 
-Where there are changed and unchanged pairs, the geometric mean of both selects the best state. Over both together, and by
-their plain mean too, a generator that says of every pair that nothing has changed beats one that begins to tell changes.
+Where there are changed and unchanged pairs, the geometric mean of both selects the best state. Over both together, and
+by their plain mean too, a generator that says of every pair that nothing has changed beats one that tells some changes.
 Legend: p pairs, t sentences.
 """
 
