@@ -76,7 +76,13 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(folder.parent)
+    forget_lab()
     yield folder
+    forget_lab()
+
+
+def forget_lab() -> None:
+    """Forget imported modules of a package called lab: a later test has another one of that name."""
     for name in [name for name in sys.modules if name.split(".")[0] == "lab"]:
         del sys.modules[name]
 
