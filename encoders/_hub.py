@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from quiver.encoders._custom_code import Code
 from quiver.errors import BadSpec, MissingWeights
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ PATIENCE = 5.0
 
 _SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+_CODE = ("*.py",)
 # The same weights again for other runtimes, precisions and programs.
 _UNWANTED = ("onnx/*", "openvino/*", "coreml/*", "original/*", "*.fp16.*", "consolidated*", "training_args.bin",
              "optimizer.*", "scheduler.*", "rng_state*")  # fmt: skip
@@ -30,7 +32,14 @@ _IDLE = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers
 _LOGGERS = ("transformers", "huggingface_hub", "sentence_transformers", "open_clip", "timm")
 
 
-def load(name: str, build: Callable[[Path], T], *, instead: str = "give model=FOLDER", weights: bool = True) -> T:
+def load(
+    name: str,
+    build: Callable[[Path], T],
+    *,
+    instead: str = "give model=FOLDER",
+    weights: bool = True,
+    code: Code | None = None,
+) -> T:
     """Build a model from its folder, downloading what is missing.
 
     Args:
@@ -38,22 +47,35 @@ def load(name: str, build: Callable[[Path], T], *, instead: str = "give model=FO
         build: makes the model of a folder; OSError says that files are missing.
         instead: what the user can do when there is none, for the message.
         weights: download weights too, not only settings and vocabularies.
+        code: the commit to load, and whether the model's own Python code may run; it is checked before ``build``.
 
     Raises:
         MissingWeights: neither on disk nor to be downloaded from here.
-        BadSpec: the Hub knows no such repository.
+        BadSpec: the Hub knows no such repository, or the model needs code that may not run.
     """
+    pinned = None if code is None else code.commit
+    if code is not None:
+        build = _checked(code, build)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _built(build, folder, name)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingWeights(f"{name}: there is no such folder")
-    if cached := _cached(name):
+    if cached := _cached(name, pinned):
         try:
             return build(cached)
         except OSError:
             pass  # an earlier download was not finished, or not made by us: fetch the rest
-    return _built(build, _download(name, instead, weights), name)
+    patterns = _SETTINGS + _WEIGHTS * weights + _CODE * (code is not None and code.allowed)
+    return _built(build, _download(name, instead, patterns, pinned), name)
+
+
+def _checked(code: Code, build: Callable[[Path], T]) -> Callable[[Path], T]:
+    def checked(folder: Path) -> T:
+        code.check(folder)
+        return build(folder)
+
+    return checked
 
 
 def file(repository: str, names: Iterable[str], *, instead: str) -> Path:
@@ -95,6 +117,24 @@ def stable(config: Mapping[str, Any]) -> str:
     return json.dumps(kept(config), sort_keys=True, default=str)
 
 
+def described(folder: Path) -> Mapping[str, Any]:
+    """Return the ``config.json`` of a folder; empty if there is none.
+
+    Raises:
+        BadSpec: it is not a JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadSpec(f"{path} cannot be read: {brief(error)}") from error
+    if not isinstance(found, dict):
+        raise BadSpec(f"{path} is no JSON object")
+    return found
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep libraries from printing while they load; progress bars stay on a terminal."""
@@ -129,23 +169,23 @@ def _built(build: Callable[[Path], T], folder: Path, name: str) -> T:
         raise MissingWeights(f"{name}: {brief(error)}") from error
 
 
-def _cached(repository: str) -> Path | None:
+def _cached(repository: str, commit: str | None) -> Path | None:
     """Return the folder of an earlier download, whole or not; the library's own search wants it whole."""
     from huggingface_hub import constants
 
     home = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
     latest = home / "refs" / "main"
-    if not latest.is_file():
+    if commit is None and not latest.is_file():
         return None
-    folder = home / "snapshots" / latest.read_text(encoding="utf-8").strip()
+    folder = home / "snapshots" / (commit or latest.read_text(encoding="utf-8").strip())
     return folder if folder.is_dir() else None
 
 
-def _download(repository: str, instead: str, weights: bool) -> Path:
+def _download(repository: str, instead: str, patterns: Iterable[str], commit: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    held = _listing(repository, instead)
-    return Path(snapshot_download(repository, allow_patterns=_needed(held, _SETTINGS + _WEIGHTS * weights)))
+    held = _listing(repository, instead, commit)
+    return Path(snapshot_download(repository, revision=commit, allow_patterns=_needed(held, patterns)))
 
 
 def _needed(held: Iterable[str], patterns: Iterable[str]) -> list[str]:
@@ -161,19 +201,26 @@ def _needed(held: Iterable[str], patterns: Iterable[str]) -> list[str]:
     return [n for n in wanted if not (n.endswith(pickles) and PurePosixPath(n).parent in safe)]
 
 
-def _listing(repository: str, instead: str) -> list[str]:
+def _listing(repository: str, instead: str, commit: str | None = None) -> list[str]:
     """List the files of a repository on the Hub; one attempt with a short timeout."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
-        found = HfApi().model_info(repository, timeout=PATIENCE)
+        found = HfApi().model_info(repository, revision=commit, timeout=PATIENCE)
     except HFValidationError as error:
         raise BadSpec(f"{repository!r} is neither a folder nor the name of a model: {brief(error)}") from error
     except GatedRepoError as error:
         raise MissingWeights(
             f"{repository} is gated: accept its licence on the Hub and log in with 'hf auth login'"
         ) from error
+    except RevisionNotFoundError as error:
+        raise BadSpec(f"{repository} has no commit {commit}") from error
     except RepositoryNotFoundError as error:
         raise BadSpec(f"the Hugging Face Hub has no model {repository!r}, or it is private: {instead}") from error
     except Exception as error:  # whatever a network, a proxy or the client library may raise

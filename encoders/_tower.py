@@ -39,10 +39,13 @@ class Towers:
     Attributes:
         space: where every tower ends.
         towers: by key.
+        at_once: inputs that go through the model together, if the user chose a number; ``add`` then gives as many to
+            ``embed``.
     """
 
     space: Space
     towers: Mapping[str, Tower]
+    at_once: int | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -86,6 +89,47 @@ def chunks(batch: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut a batch into runs of at most ``size``."""
     for start in range(0, len(batch), size):
         yield batch[start : start + size]
+
+
+def in_batches(features: Features, at_once: int) -> Features:
+    """Bound the number of inputs that go through a model together."""
+
+    def features_of_batches(batch: Sequence[Any]) -> Floats:
+        if len(batch) <= at_once:
+            return features(batch)
+        return np.concatenate([features(chunk) for chunk in chunks(batch, at_once)])
+
+    return features_of_batches
+
+
+def check_sizes(dim: int | None, at_once: int | None) -> None:
+    """Check two options that many encoders have.
+
+    Raises:
+        BadSpec: one is not positive.
+    """
+    for name, value in (("dim", dim), ("at_once", at_once)):
+        if value is not None and value < 1:
+            raise BadSpec(f"{name} must be at least 1, not {value}")
+
+
+def check_dim(dim: int | None, width: int) -> None:
+    """See that a model has as many numbers as the user wants to keep.
+
+    Args:
+        dim: number of leading numbers to keep (Matryoshka); None for all.
+        width: the numbers that the model gives, after ``dim`` of them are kept.
+
+    Raises:
+        BadSpec: the model has fewer.
+    """
+    if dim is not None and width < dim:
+        raise BadSpec(f"the vectors of this model have {width} numbers: dim must be from 1 to {width}, not {dim}")
+
+
+def shape_parts(dim: int | None) -> tuple[str, ...]:
+    """Return what a revision says of ``dim``: nothing where all numbers are kept, as it has always been."""
+    return () if dim is None else (f"first {dim}",)
 
 
 def averaged(features: Features, *, at_once: int) -> Features:

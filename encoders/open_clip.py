@@ -7,6 +7,9 @@
 Library: github.com/mlfoundations/open_clip, MIT. A picture is resized, cropped and normalised exactly as by the
 library's own inference transform; a video is the mean of its frames' unit vectors. Texts longer than the model's
 context (77 tokens for CLIP) are cut. Tags trained with QuickGELU get it, which the library only warns about.
+
+Today's models: ``model=PE-Core-L-14-336 pretrained=meta``, ``model=MobileCLIP2-S4 pretrained=dfndr2b``,
+``model=ViT-SO400M-16-SigLIP2-384 pretrained=webli``, ``model=ViT-H-14-worldwide pretrained=metaclip2_worldwide``.
 """
 
 import json
@@ -18,7 +21,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _tokens
-from quiver.encoders._tower import Features, Tower, Towers, averaged
+from quiver.encoders._custom_code import Code
+from quiver.encoders._tower import (
+    Features,
+    Tower,
+    Towers,
+    averaged,
+    check_dim,
+    check_sizes,
+    in_batches,
+    shape_parts,
+)
 from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import ImageReader, TextReader, VideoReader
 from quiver.types import Floats, Space
@@ -34,7 +47,7 @@ _ELSEWHERE = "the model is built with it; load it once with a network, or give m
 FRAMES_AT_ONCE = 64
 
 
-def load(
+def load(  # noqa: PLR0913 - options of a spec, each of them named where it is given
     *,
     model: str,
     pretrained: str | None = None,
@@ -42,6 +55,9 @@ def load(
     precision: Precision = "fp32",
     frames: int = 8,
     device: str = "auto",
+    dim: int | None = None,
+    at_once: int | None = None,
+    revision: str | None = None,
 ) -> Towers:
     """Load a model.
 
@@ -52,6 +68,9 @@ def load(
         precision: of the weights and of the sums; vectors are float32 whatever it is.
         frames: taken from a video, evenly spread.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dim: leading numbers of a vector to keep, of a model that was trained for it (Matryoshka); None for all.
+        at_once: texts, pictures or frames that go through the model together; None for 64.
+        revision: commit of an ``hf-hub:`` repository, 40 hexadecimal digits; None for the newest.
 
     Raises:
         BadSpec: no such model or tag, or not exactly one of pretrained and checkpoint.
@@ -60,28 +79,32 @@ def load(
     with optional():
         import open_clip  # noqa: F401
     place = _device.pick(device)
+    check_sizes(dim, at_once)
     with _hub.quiet():
-        network, tokenizer, shape = _open(model, pretrained, checkpoint, precision)
+        network, tokenizer, shape = _open(model, pretrained, checkpoint, precision, revision)
     network = network.eval().requires_grad_(False).to(place)
     settings = dict(network.visual.preprocess_cfg)
     reader, pixels = _eyes(settings, place)
-    image = _image(network, pixels, precision)
+    together = at_once or FRAMES_AT_ONCE
+    image = in_batches(_image(network, pixels, precision, dim), together)
     towers = {
-        "text": Tower(TextReader(), _text(network, tokenizer, place)),
+        "text": Tower(TextReader(), in_batches(_text(network, tokenizer, place, dim), together)),
         "image": Tower(reader, image),
-        "video": Tower(VideoReader(frames=frames, image=reader), averaged(image, at_once=FRAMES_AT_ONCE)),
+        "video": Tower(VideoReader(frames=frames, image=reader), averaged(image, at_once=together)),
     }
-    revision = _fingerprint.of_state(
+    revised = _fingerprint.of_state(
         network.state_dict(),
         "open_clip 1",
         shape,
         json.dumps(settings, sort_keys=True),
         _words(tokenizer),
         f"{precision} {frames} frames",
+        *shape_parts(dim),
     )
-    dim = towers["text"].features(["a"]).shape[1]
+    width = towers["text"].features(["a"]).shape[1]
+    check_dim(dim, width)
     name = Path(model.partition(":")[2]).name if model.startswith(("hf-hub:", "local-dir:")) else model
-    return Towers(Space(f"open_clip/{name}", dim, "cosine", revision), towers)
+    return Towers(Space(f"open_clip/{name}", width, "cosine", revised), towers, at_once)
 
 
 def network(*, model: str, pretrained: str | None = None, checkpoint: Path | None = None) -> tuple[Any, Any]:
@@ -103,12 +126,18 @@ def network(*, model: str, pretrained: str | None = None, checkpoint: Path | Non
     return found.eval(), tokenizer
 
 
-def _open(model: str, pretrained: str | None, checkpoint: Path | None, precision: str) -> tuple[Any, Any, str]:
+def _open(
+    model: str, pretrained: str | None, checkpoint: Path | None, precision: str, revision: str | None = None
+) -> tuple[Any, Any, str]:
     prefix, _, rest = model.partition(":")
     if rest and prefix in {"hf-hub", "local-dir"}:
         if pretrained or checkpoint:
             raise BadSpec(f"model={model} brings its weights: leave out pretrained and checkpoint")
-        return _hub.load(rest, lambda folder: _folder(folder, precision), instead="give model=local-dir:FOLDER")
+        code = Code.of(rest, False, revision)
+        instead = "give model=local-dir:FOLDER"
+        return _hub.load(rest, lambda folder: _folder(folder, precision), instead=instead, code=code)
+    if revision is not None:
+        raise BadSpec("revision is the commit of an hf-hub: repository; the weights of a tag are named by it")
     return _architecture(model, pretrained, checkpoint, precision)
 
 
@@ -270,23 +299,23 @@ def _normalise(settings: Mapping[str, Any], place: "torch.device") -> Pixels:
     return pixels
 
 
-def _image(network: Any, pixels: Pixels, precision: str) -> Features:
+def _image(network: Any, pixels: Pixels, precision: str, dim: int | None) -> Features:
     import torch
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
     @torch.inference_mode()
     def features(batch: Sequence[Any]) -> Floats:
-        return network.encode_image(pixels(batch).to(dtype)).float().cpu().numpy()
+        return network.encode_image(pixels(batch).to(dtype))[:, :dim].float().cpu().numpy()
 
     return features
 
 
-def _text(network: Any, tokenizer: Any, place: "torch.device") -> Features:
+def _text(network: Any, tokenizer: Any, place: "torch.device", dim: int | None) -> Features:
     import torch
 
     @torch.inference_mode()
     def features(batch: Sequence[str]) -> Floats:
-        return network.encode_text(tokenizer(list(batch)).to(place)).float().cpu().numpy()
+        return network.encode_text(tokenizer(list(batch)).to(place))[:, :dim].float().cpu().numpy()
 
     return features

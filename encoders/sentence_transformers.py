@@ -1,41 +1,53 @@
 """Any Sentence Transformers model: ``sentence_transformers model=all-MiniLM-L6-v2`` or ``model=FOLDER``.
 
 Library: github.com/huggingface/sentence-transformers, Apache-2.0. Its models embed text, and some of them images and
-audio, into one space; where they take images, a video is the mean of its frames' unit vectors. Code that comes
-with a model is never run. Texts longer than the model's context (256 tokens for MiniLM) are cut.
+audio, into one space. A model that takes videos, as Qwen3-VL-Embedding does, gets their frames; of another one that
+takes images, a video is the mean of its frames' unit vectors. Code that comes with a model runs only with
+``custom_code=true``, pinned by ``revision=COMMIT``. Texts longer than the model's context (256 tokens for MiniLM) are
+cut.
 
 Many models embed a question unlike the texts that answer it: E5, BGE, Qwen3-Embedding and EmbeddingGemma put an
 instruction before it, a ``Router`` has a network of its own for it. Stored texts are embedded as the library's
-``encode_document`` does, and the text of a query as its ``encode_query`` does; both are in one space.
+``encode_document`` does, and the text of a query as its ``encode_query`` does; both are in one space. Some families
+(E5, BGE) do not keep their prompts in the checkpoint: a warning names them.
 """
 
-import json
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from quiver.encoders import _device, _fingerprint, _hub, _tokens
-from quiver.encoders._tower import Features, Tower, Towers, averaged
-from quiver.errors import BadSpec, MissingWeights, optional
+from quiver.encoders import _device, _fingerprint, _hub, _sentence
+from quiver.encoders._custom_code import Code
+from quiver.encoders._precision import Precision
+from quiver.encoders._prompts import missing
+from quiver.encoders._tower import Features, Tower, Towers, averaged, check_dim, check_sizes, shape_parts
+from quiver.errors import BadSpec, optional
 from quiver.media import AudioReader, ImageReader, TextReader, VideoReader
 from quiver.types import Floats, Space
-
-if TYPE_CHECKING:
-    import torch
 
 #: Items that go through a model together; texts are sorted by length first, so that little is padding.
 AT_ONCE = 64
 #: Names of prompts for stored texts, in the order in which the library looks for them.
 _DOCUMENT = ("document", "passage", "corpus")
+_LOG = logging.getLogger("quiver")
 
 
-def load(
-    *, model: str, prompt: str | None = None, query: str | None = None, frames: int = 8, device: str = "auto"
+def load(  # noqa: PLR0913 - options of a spec, each of them named where it is given
+    *,
+    model: str,
+    prompt: str | None = None,
+    query: str | None = None,
+    frames: int = 8,
+    device: str = "auto",
+    dim: int | None = None,
+    precision: Precision = "fp32",
+    at_once: int | None = None,
+    custom_code: bool = False,
+    revision: str | None = None,
 ) -> Towers:
     """Load a model.
 
@@ -46,30 +58,55 @@ def load(
         query: the same for the text of queries; None for the model's own prompt for queries, else for ``prompt``.
         frames: taken from a video, evenly spread.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dim: leading numbers of a vector to keep, of a model that was trained for it (Matryoshka); None for all.
+        precision: of weights and sums; ``auto`` is that of the checkpoint.
+        at_once: inputs that go through the model together; None for 64.
+        custom_code: run the Python code that comes with the model; only together with ``revision``.
+        revision: commit of the repository, 40 hexadecimal digits; with ``custom_code`` and a folder, the hash of its
+            Python files, which the error without it tells.
 
     Raises:
-        BadSpec: no such model, it has no single space of vectors, or it takes no text and a prompt is given.
+        BadSpec: no such model, it has no single space of vectors, it takes no text and a prompt is given, or it needs
+            code that may not run.
         MissingWeights: the files are not on disk and cannot be downloaded, or are not complete.
     """
     with optional():
         import sentence_transformers  # noqa: F401
     place = _device.pick(device)
+    check_sizes(dim, at_once)
     here = Path(model).expanduser().is_dir()
-    name = model if here or "/" in model else f"sentence-transformers/{model}"
+    code = Code.of(model if here or "/" in model else f"sentence-transformers/{model}", custom_code, revision)
+
+    def build(folder: Path) -> tuple[Any, str]:
+        opened = _sentence.opened("SentenceTransformer", folder, place, precision=precision, custom_code=custom_code)
+        return opened, _sentence.shapes(folder)
+
     with _hub.quiet():
-        network, shapes = _hub.load(name, lambda folder: (_open(folder, place), _shapes(folder)))
-    network.eval().requires_grad_(False)
-    before = _prompt(network, prompt, _DOCUMENT)
-    asked = _prompt(network, query, ("query",)) or before
-    towers = _towers(network, _Prompts(before, asked), frames)
+        network, shapes = _hub.load(code.model, build, code=code)
+    width = network.get_embedding_dimension()
+    check_dim(dim, width)
+    network.truncate_dim = dim
+    before = _sentence.prompt(network, prompt, _DOCUMENT)
+    asked = _sentence.prompt(network, query, ("query",)) or before
+    if not (before or asked) and (said := missing(model)):
+        _LOG.warning("%s", said)
+    towers = _towers(network, _Prompts(before, asked), frames, at_once or AT_ONCE)
     if "text" not in towers and (prompt or query):
         raise BadSpec("this model takes no text: leave out the prompt")
-    revision = _fingerprint.of_state(
-        network.state_dict(), "sentence_transformers 1", shapes, _settings(network), f"{before!r} {frames} frames"
+    pinned = (f"code {revision}",) if custom_code else ()
+    own_video = ("video",) if "video" in network.modalities else ()
+    revised = _fingerprint.of_state(
+        network.state_dict(),
+        "sentence_transformers 1",
+        shapes,
+        _sentence.settings(network),
+        f"{before!r} {frames} frames",
+        *shape_parts(dim),
+        *pinned,
+        *own_video,
     )
     short = Path(model).expanduser().resolve().name if here else model
-    dim = network.get_embedding_dimension()
-    return Towers(Space(f"sentence_transformers/{short}", dim, "cosine", revision), towers)
+    return Towers(Space(f"sentence_transformers/{short}", dim or width, "cosine", revised), towers, at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,73 +122,24 @@ class _Prompts:
     query: str | None
 
 
-def _prompt(network: Any, given: str | None, usual: Sequence[str]) -> str | None:
-    """Return the prompt that the user gave by name or as a text, else the one that the library would choose."""
-    if given:
-        return str(network.prompts.get(given, given))
-    return next((network.prompts[name] for name in usual if name in network.prompts), None) or None
-
-
-def _open(folder: Path, place: "torch.device") -> Any:
-    """Load a folder; a missing file is an OSError, missing weights are refused."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
-        raise FileNotFoundError(f"no modules.json or config.json in {folder}")
-    report = _Report()
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addHandler(report)
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
-    try:
-        network = SentenceTransformer(
-            str(folder), device=str(place), trust_remote_code=False, model_kwargs={"dtype": torch.float32}
-        )
-    except OSError:
-        raise
-    except Exception as error:  # torch, safetensors and transformers each have errors of their own
-        raise MissingWeights(f"{folder} cannot be loaded: {_hub.brief(error)}") from error
-    finally:
-        logger.removeHandler(report)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-    if report.absent:
-        raise MissingWeights(f"{folder} lacks weights, such as {report.absent[0]}")
-    return network
-
-
-class _Report(logging.Handler):
-    """Hears which weights were not found: the library fills them with random numbers and only logs it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.absent: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage())
-        found = re.findall(r"^(\S.*?)\s+\|\s+(?:MISSING|MISMATCH)\b", plain, re.MULTILINE)
-        # Sentence Transformers pools tokens by itself, past the pooler.
-        self.absent += [name for name in found if not name.startswith("pooler.")]
-
-
-def _towers(network: Any, prompts: _Prompts, frames: int) -> dict[str, Tower]:
+def _towers(network: Any, prompts: _Prompts, frames: int, at_once: int) -> dict[str, Tower]:
     takes = set(network.modalities)
     towers: dict[str, Tower] = {}
     if "text" in takes:
         # Beside other media a bare string may be taken for the name of a file or an address to fetch.
         wrap = (lambda text: text) if takes <= {"text", "message"} else (lambda text: {"text": text})
-        document = _features(network.encode_document, wrap, prompt=prompts.document)
+        document = _features(network.encode_document, wrap, prompt=prompts.document, at_once=at_once)
         routed = any(type(part).__name__ == "Router" for part in network)
         unlike = routed or prompts.query != prompts.document
-        query = _features(network.encode_query, wrap, prompt=prompts.query) if unlike else None
+        query = _features(network.encode_query, wrap, prompt=prompts.query, at_once=at_once) if unlike else None
         towers["text"] = Tower(TextReader(), document, query)
     if "image" in takes:
-        image = _features(network.encode_document, _picture)
-        video = VideoReader(frames=frames, image=ImageReader())
+        image = _features(network.encode_document, _picture, at_once=at_once)
         towers["image"] = Tower(ImageReader(), image)
-        towers["video"] = Tower(video, averaged(image, at_once=AT_ONCE))
+        towers["video"] = Tower(VideoReader(frames=frames, image=ImageReader()), averaged(image, at_once=at_once))
+    if "video" in takes:  # the model's own way takes the place of the mean
+        film = _features(network.encode_document, _film, at_once=1)
+        towers["video"] = Tower(VideoReader(frames=frames, image=ImageReader()), film)
     if "audio" in takes:
         rate = _rate(network)
         sound = _features(network.encode_document, lambda wave: {"array": wave, "sampling_rate": rate}, at_once=1)
@@ -183,31 +171,14 @@ def _picture(pixels: Any) -> Any:
     return Image.fromarray(pixels)
 
 
+def _film(frames: Any) -> Any:
+    """Give frames that were chosen already to a model that takes videos; it is told that they are all there are."""
+    count = len(frames)
+    about = {"fps": 1.0, "total_num_frames": count, "duration": float(count), "frames_indices": list(range(count))}
+    return {"array": np.ascontiguousarray(np.moveaxis(np.asarray(frames), -1, 1)), "video_metadata": about}
+
+
 def _rate(network: Any) -> int:
     """Return the samples per second (Hz) that a model was trained on."""
     processor = network.processor
     return int(getattr(processor, "feature_extractor", processor).sampling_rate)
-
-
-def _shapes(folder: Path) -> str:
-    """Write down the settings of a folder's networks."""
-    listed = folder / "modules.json"
-    parts = [part["path"] for part in json.loads(listed.read_text("utf-8"))] if listed.is_file() else [""]
-    files = [folder / part / "config.json" for part in parts]
-    return " ".join(_hub.stable(json.loads(file.read_text("utf-8"))) for file in files if file.is_file())
-
-
-def _settings(network: Any) -> str:
-    """Write down everything but the weights that makes a vector what it is."""
-    modules = [
-        (type(part).__name__, part.get_config_dict() if hasattr(part, "get_config_dict") else None) for part in network
-    ]
-    written = json.dumps([modules, network.max_seq_length, network.default_prompt_name], default=str)
-    processor = network.processor
-    tokenizer = processor if hasattr(processor, "get_vocab") else getattr(processor, "tokenizer", None)
-    words = "" if tokenizer is None else _tokens.fingerprint(tokenizer)
-    others = (getattr(processor, name, None) for name in ("image_processor", "feature_extractor"))
-    rest = [other.to_json_string() for other in others if other is not None]
-    if tokenizer is None and not rest:
-        rest = [processor.to_json_string()]
-    return " ".join([written, words, *rest])

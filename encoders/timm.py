@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from quiver.encoders import _device, _fingerprint, _hub, _pixel
-from quiver.encoders._tower import Tower, Towers, averaged, chunks
+from quiver.encoders._tower import Tower, Towers, averaged, check_sizes, chunks
 from quiver.errors import BadSpec, MissingWeights, optional
 from quiver.media import ImageReader, VideoReader
 from quiver.protocols import Encoder
@@ -27,6 +27,7 @@ from quiver.types import Floats, Space
 if TYPE_CHECKING:
     import torch
 
+Precision = Literal["fp32", "bf16", "fp16"]
 #: Pictures that go through the model together. On a CPU few: what passes between layers then stays in its cache
 #: (MobileNetV2 at 224 pixels on 2 busy cores: by 4 to 16 about 1.5 times as fast as by 64).
 AT_ONCE = {"cpu": 8, "cuda": 64}
@@ -44,6 +45,8 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
     std: str | None = None,
     frames: int = 8,
     device: str = "auto",
+    precision: Precision = "fp32",
+    at_once: int | None = None,
 ) -> Encoder:
     """Load a backbone.
 
@@ -59,22 +62,25 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
         std: likewise; ``mean=0.5 std=0.5`` scales to the range from -1 to 1.
         frames: taken from a video, evenly spread.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of weights and sums; vectors are float32 whatever it is.
+        at_once: pictures that go through the model together; None for 64 on a GPU and 8 on a CPU.
 
     Raises:
         BadSpec: no such model, or it does not take an option.
         MissingWeights: the weights are not on disk and cannot be downloaded, or do not fit the model.
     """
     place = _device.pick(device)
+    check_sizes(None, at_once)
     settings = {"pad_type": pad_type, "num_classes": num_classes, "img_size": size}
     settings = {name: value for name, value in settings.items() if value is not None}
     network = _network(model, checkpoint, pretrained=pretrained, settings=settings)
     config = _config(network, size, mean, std)
-    reader, eye = _reader(config), _eye(network, config, place)
+    reader, eye = _reader(config), _eye(network, config, place, precision, at_once)
     dim = _width(eye, model)
     recipe = ("timm 1", _name(model), f"{pad_type}", str(config), f"{frames} frames")
     revision = _fingerprint.of_state(eye.network.state_dict(), *recipe)
-    video = Tower(VideoReader(frames=frames, image=reader), averaged(eye, at_once=64))
-    return Towers(Space(_name(model), dim, "cosine", revision), {"image": Tower(reader, eye), "video": video})
+    video = Tower(VideoReader(frames=frames, image=reader), averaged(eye, at_once=max(64, eye.at_once)))
+    return Towers(Space(_name(model), dim, "cosine", revision), {"image": Tower(reader, eye), "video": video}, at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +113,21 @@ class Eye:
         size: side of its input in pixels.
         mean: (3, 1, 1) float32 in 0 to 255, on the model's device.
         std: likewise.
+        at_once: pictures that go through the model together.
     """
 
     network: Any
     size: int
     mean: "torch.Tensor"
     std: "torch.Tensor"
+    at_once: int
 
     def __call__(self, batch: Sequence[Any]) -> Floats:
         """Return (n, dim) float32 of n pictures (H, W, 3) uint8, of which the centre counts."""
         import torch
 
         with torch.inference_mode():
-            rows = [self._features(chunk) for chunk in chunks(batch, AT_ONCE[self.mean.device.type])]
+            rows = [self._features(chunk) for chunk in chunks(batch, self.at_once)]
         return np.concatenate(rows)
 
     def _features(self, batch: Sequence[Any]) -> Floats:
@@ -128,7 +136,7 @@ class Eye:
         pictures = torch.from_numpy(np.stack([_centre(picture, self.size) for picture in batch]))
         # Seen as (n, 3, H, W) the bytes lie channels-last, as the network wants them; float() keeps that.
         pixels = pictures.to(self.mean.device).permute(0, 3, 1, 2).float().sub_(self.mean).div_(self.std)
-        features = self.network.forward_features(pixels)
+        features = self.network.forward_features(pixels.to(next(self.network.parameters()).dtype))
         return self.network.forward_head(features, pre_logits=True).float().cpu().numpy()
 
 
@@ -261,12 +269,15 @@ def _reader(config: Config) -> ImageReader:
     return ImageReader(config.size, shorter=larger, resample=config.resample)
 
 
-def _eye(network: "torch.nn.Module", config: Config, place: "torch.device") -> Eye:
+def _eye(
+    network: "torch.nn.Module", config: Config, place: "torch.device", precision: Precision, at_once: int | None
+) -> Eye:
     import torch
 
     network = network.eval().requires_grad_(False).to(place).to(memory_format=torch.channels_last)
+    network = network.to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision])
     mean, std = (255 * torch.tensor(values)[:, None, None].to(place) for values in (config.mean, config.std))
-    return Eye(network, config.size, mean, std)
+    return Eye(network, config.size, mean, std, at_once or AT_ONCE[place.type])
 
 
 def _width(eye: Eye, model: str) -> int:

@@ -43,6 +43,7 @@ class Adding(ABC):
         tell: bool | str = False,
         caption_column: str | None = None,
         beams: int | None = None,
+        devices: str | Sequence[str] | None = None,
         vectors: Any = None,
         ids: Sequence[str] | None = None,
         space: str | None = None,
@@ -92,6 +93,8 @@ class Adding(ABC):
                 current caption is not written again, and a caption that a user wrote or changed is kept.
             caption_column: with ``tell``, the metadata column of captions: ``caption``, or another that is new.
             beams: with ``tell``, width of the beam search; 1, greedy decoding, by default.
+            devices: devices that embed, each a part of every batch, such as ``["cuda:0", "cuda:1"]``; by default the
+                one that each encoder chooses.
             vectors: ready-made vectors, (n, dim) numbers or a file; with rows, the name of their column of vectors
                 (``vector`` by default).
             ids: with an array of vectors, an id for each row.
@@ -125,7 +128,9 @@ class Adding(ABC):
         media = own_files.columns(media, named)
         if space is not None or vectors is not None:
             without = {"encoder": encoder, "key": key, "path_column": path_column, "sync": sync}
-            _refuse("space= adds ready-made vectors", **without, window=window, stride=stride, tell=tell)
+            _refuse(
+                "space= adds ready-made vectors", **without, window=window, stride=stride, tell=tell, devices=devices
+            )
             if space is None:
                 raise BadSpec("ready-made vectors need the name of their space, such as space='mine'")
             given = _vectors(sources, vectors)
@@ -151,6 +156,7 @@ class Adding(ABC):
             tell=tell,
             caption_column=caption_column,
             beams=beams,
+            devices=devices,
         )
         if meta is not None and not isinstance(meta, str | Path):
             raise BadSpec(

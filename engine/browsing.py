@@ -18,7 +18,7 @@ from quiver.engine.storage.scanning import Scan
 from quiver.engine.storage.unknown_ids import check_stored
 from quiver.engine.tuning.maintenance import Upkeep
 from quiver.errors import BadSpec
-from quiver.records import Duplicates, Facets
+from quiver.records import Duplicates, Facets, VectorHealth
 from quiver.types import Floats, Item, strings
 from quiver.wording import option
 
@@ -132,6 +132,23 @@ class Browsing:
             ``PairExplainer``.
         """
         return differences(self._searcher.session(), pairs)
+
+    def check_vectors(self, *, sample: int = 1000, again: int = 8) -> list[VectorHealth]:
+        """Look for signs that an encoder is not well: all vectors alike, equal vectors, or other ones than before.
+
+        Args:
+            sample: stored vectors of each column that are looked at, evenly spread.
+            again: stored items of each column that are embedded again, to compare their vectors; 0 loads no encoder.
+
+        Returns:
+            What was found for each column of vectors.
+
+        Raises:
+            BadSpec: a number is invalid.
+        """
+        from quiver.engine.ingest.health_check import check
+
+        return check(self._searcher.session(), sample=sample, again=again)
 
     def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
         """Return the stored items among these ids, in the order of the ids.

@@ -21,6 +21,7 @@ from quiver.engine.ingest.meta_update import update
 from quiver.engine.ingest.options import AddOptions, Options, VectorOptions, known_options
 from quiver.engine.ingest.pipeline import Ingest, take_vectors
 from quiver.engine.ingest.progress import track
+from quiver.engine.ingest.replicas import spread
 from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.stored_roots import keep, roots_of
 from quiver.engine.ingest.sync import compare
@@ -142,6 +143,7 @@ class Changes:
         while not keep(table, roots):  # another process took a name meanwhile
             origins = [*given, *opened(roots := roots_of(table))]
         encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
+        encoders = spread(encoders, chosen.devices)
         typed = [each.beside(table.schema) if isinstance(each, Given) else each for each in origins]
         origin = source.chain(typed, check=bool(items)) if typed else Stored(table, self._reach)
         reach = self._reach if typed else None
@@ -174,6 +176,7 @@ class Changes:
             if table is None:
                 table = self.table(create=True, roots=roots)
                 encoders = encoders or self._loaded(table.encoders or (DEFAULT_ENCODER,), stored=True)
+                encoders = spread(encoders, chosen.devices)
             typed = origin.beside(table.schema) if isinstance(origin, Given) else origin
             given, quarantine = wanted.ids, self._quarantine
             ingest = Ingest(table, encoders, quarantine=quarantine, options=chosen, reach=self._reach, ids=given)

@@ -119,6 +119,7 @@ def test_the_command_line_says_in_one_line_what_to_do_and_remembers(tmp_path, ev
         "two_tower checkpoint=relative text=lab.evil",
         "_hub name=x",
         "no_such_encoder",
+        "sentence_transformers model=all-MiniLM-L6-v2 custom_code=yes",
         "classic no_such_option=1",
     ],
 )
@@ -141,6 +142,30 @@ def test_only_our_own_encoders_without_files_or_repositories_are_plain(spec):
         "sentence_transformers model=all-MiniLM-L6-v2",
     ],
 )
+@pytest.mark.parametrize(
+    "spec",
+    [
+        f"sentence_transformers model=someone/model custom_code=true revision={'a' * 40}",
+        f"sentence_transformers model=all-MiniLM-L6-v2 custom_code=YES revision={'a' * 40}",
+        f"classic + cross_encoder model=a custom_code=1 revision={'a' * 40}",
+        """two_tower checkpoint=/tmp/m text='sentence_transformers model=a custom_code="tr"ue'""",
+    ],
+)
+def test_no_stored_spec_runs_the_code_of_a_model_even_if_the_collection_is_trusted(spec):
+    with trust.accepting(True), pytest.raises(Untrusted, match="--trust does not allow that"):
+        check(spec, place="somewhere")
+    assert trust.runs_custom_code(spec)
+    give(spec)  # named by the user
+    for part in spec.split(" + "):
+        if trust.runs_custom_code(part):
+            check(part, place="somewhere")
+
+
+def test_custom_code_that_is_off_runs_nothing():
+    assert is_plain("sentence_transformers model=all-MiniLM-L6-v2 custom_code=false")
+    assert not trust.runs_custom_code("sentence_transformers model=a/b custom_code=no")
+
+
 def test_our_own_encoders_with_published_weights_need_no_trust(spec):
     check(spec, place="somewhere")
 

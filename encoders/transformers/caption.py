@@ -10,9 +10,11 @@ Decoding is greedy or a beam search, never sampled, with the other settings of t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from quiver.encoders import _fingerprint, _hub
+from quiver.encoders._custom_code import Code
+from quiver.encoders._precision import Precision, dtype
 from quiver.encoders.transformers.checkpoint import part
 from quiver.encoders.transformers.within import Within
 from quiver.errors import BadSpec, MissingWeights
@@ -23,7 +25,6 @@ from quiver.types import Floats, Space
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 #: Models of one picture, with their prompts; None for no prompt.
 PLAIN: dict[str, str | None] = {
     "blip": None,
@@ -75,7 +76,7 @@ def captions(kind: str) -> bool:
     return kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 
-def captioner(model: str, name: str, wanted: Wanted, place: "torch.device") -> "Describes":
+def captioner(model: str, name: str, wanted: Wanted, place: "torch.device", code: Code) -> "Describes":
     """Load a captioner.
 
     Args:
@@ -83,12 +84,13 @@ def captioner(model: str, name: str, wanted: Wanted, place: "torch.device") -> "
         name: its display name.
         wanted: the user's options.
         place: the device to run on.
+        code: the commit to load.
 
     Raises:
         BadSpec: the model is neither a known captioner nor a chat model.
         MissingWeights: the files are not on disk and cannot be downloaded, or are not complete.
     """
-    network, processor, config = _hub.load(model, lambda folder: _open(folder, wanted.precision))
+    network, processor, config = _hub.load(model, lambda folder: _open(folder, wanted.precision), code=code)
     if config["model_type"] not in PLAIN and not getattr(processor, "chat_template", None):
         raise BadSpec(
             f"transformers model={model} is of type {config['model_type']!r} and has no chat template, so how to ask"
@@ -107,13 +109,11 @@ def captioner(model: str, name: str, wanted: Wanted, place: "torch.device") -> "
 
 
 def _open(folder: Path, precision: Precision) -> tuple[Any, Any, dict[str, Any]]:
-    import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    kinds: dict[str, Any] = {"auto": "auto", "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     try:
         network, report = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=kinds[precision], trust_remote_code=False, output_loading_info=True
+            folder, dtype=dtype(precision), trust_remote_code=False, output_loading_info=True
         )
     except OSError:
         raise

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 Filter = Literal["nearest", "lanczos", "bilinear", "bicubic"]
-_FILTERS: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+FILTERS: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 # Processors that do the same in another order, to within rounding.
 _ALIKE = {"DINOv3ViTImageProcessor", "VideoMAEImageProcessorPil"}
 
@@ -79,7 +79,7 @@ def _plain(processor: Any) -> bool:
 def _reader(processor: Any) -> ImageReader | None:
     """Return the reader that resizes as the processor does; None where there is none."""
     size, crop = processor.size, processor.crop_size if processor.do_center_crop else None
-    resample = _FILTERS.get(int(processor.resample))
+    resample = FILTERS.get(int(processor.resample))
     if resample is None:
         return None
     if size.get("height") and size.get("width"):

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from quiver.encoders._tower import Tower
+from quiver.encoders._precision import cast
+from quiver.encoders._tower import Tower, in_batches
 from quiver.encoders.transformers import pooling
 from quiver.encoders.transformers.checkpoint import Checkpoint
-from quiver.encoders.transformers.contrastive import seen_towers
+from quiver.encoders.transformers.contrastive import AT_ONCE, seen_towers
 from quiver.encoders.transformers.pixel import accepted, eyes
 from quiver.encoders.transformers.word import words
 from quiver.errors import BadSpec
@@ -34,12 +35,12 @@ TEXT = {
 }
 
 
-def towers(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+def towers(checkpoint: Checkpoint) -> tuple[dict[str, Tower], tuple[str, ...]]:
     """Return the towers of a checkpoint and the description of their preprocessing."""
-    return _image(checkpoint, frames) if checkpoint.kind in VISION else _text(checkpoint, frames)
+    return _image(checkpoint) if checkpoint.kind in VISION else _text(checkpoint)
 
 
-def _image(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+def _image(checkpoint: Checkpoint) -> tuple[dict[str, Tower], tuple[str, ...]]:
     import torch
 
     how = VISION[checkpoint.kind] if checkpoint.pooling == "auto" else checkpoint.pooling
@@ -49,10 +50,10 @@ def _image(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower]
 
     @torch.inference_mode()
     def features(batch: Sequence[Any]) -> Floats:
-        output = network(**accepted(seen.inputs(batch), network.forward))
-        return _picture(output, how, checkpoint).float().cpu().numpy()
+        output = network(**cast(accepted(seen.inputs(batch), network.forward), checkpoint.dtype))
+        return checkpoint.rows(_picture(output, how, checkpoint))
 
-    made, parts = seen_towers(seen, features, frames)
+    made, parts = seen_towers(checkpoint, seen, in_batches(features, checkpoint.at_once(AT_ONCE)))
     return made, (*parts, how)
 
 
@@ -76,10 +77,10 @@ def _first_patch(checkpoint: Checkpoint) -> int:
     return 2 if checkpoint.kind == "deit" else 1 + getattr(checkpoint.config, "num_register_tokens", 0)
 
 
-def _text(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower], tuple[str, ...]]:
+def _text(checkpoint: Checkpoint) -> tuple[dict[str, Tower], tuple[str, ...]]:
     import torch
 
-    if frames is not None:
+    if checkpoint.wishes.frames is not None:
         raise BadSpec(f"a {checkpoint.kind} model takes no video: leave out frames")
     how = _text_pooling(checkpoint) if checkpoint.pooling == "auto" else checkpoint.pooling
     network = checkpoint.network
@@ -90,10 +91,10 @@ def _text(checkpoint: Checkpoint, frames: int | None) -> tuple[dict[str, Tower],
         inputs = tokens(batch)
         output = network(**inputs)
         if how == "pooler":
-            return _pooler(output, checkpoint.kind).float().cpu().numpy()
-        return _tokens(output.last_hidden_state, inputs["attention_mask"], how).float().cpu().numpy()
+            return checkpoint.rows(_pooler(output, checkpoint.kind))
+        return checkpoint.rows(_tokens(output.last_hidden_state, inputs["attention_mask"], how))
 
-    return {"text": Tower(TextReader(), features)}, (str(tokens), how)
+    return {"text": Tower(TextReader(), in_batches(features, checkpoint.at_once(AT_ONCE)))}, (str(tokens), how)
 
 
 def _text_pooling(checkpoint: Checkpoint) -> str:

@@ -1,6 +1,6 @@
 """The options of an add, checked before anything is created or changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -8,6 +8,7 @@ from quiver.arguments import check_known
 from quiver.engine.core.caption import CAPTION
 from quiver.engine.core.metadata import check_names
 from quiver.engine.ingest.decode_workers import checked_count, limits_of
+from quiver.engine.ingest.replicas import devices_of
 from quiver.engine.ingest.worker_process import Limits
 from quiver.errors import BadSpec
 from quiver.media import check_window
@@ -38,6 +39,7 @@ class AddOptions(TypedDict, total=False):
         tell: the model that writes captions, or whether one does.
         caption_column: the metadata column of captions, ``caption`` by default.
         beams: width of the beam search for captions; 1, greedy decoding, by default.
+        devices: devices that embed, each a part of every batch: a list, or names joined by commas.
     """
 
     workers: int | None
@@ -55,6 +57,7 @@ class AddOptions(TypedDict, total=False):
     tell: bool | str
     caption_column: str | None
     beams: int | None
+    devices: str | Sequence[str] | None
 
 
 class VectorOptions(TypedDict, total=False):
@@ -131,6 +134,7 @@ class Options:
         columns: ``id_column`` and ``path_column``, as given.
         window: length of a window and stride (s), or None to add videos and sounds whole.
         tell: how to write captions; None writes none.
+        devices: devices that embed; empty for those that the encoders choose.
     """
 
     workers: int
@@ -142,6 +146,7 @@ class Options:
     columns: Mapping[str, str | None] = field(default_factory=dict)
     window: tuple[float, float] | None = None
     tell: Tell | None = None
+    devices: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, given: AddOptions) -> "Options":
@@ -170,7 +175,9 @@ class Options:
         window = values.get("window"), values.get("stride")
         spans = None if window == (None, None) else check_window(*window)
         told, show = Tell.of(values), values.get("progress")
-        more: dict[str, Any] = {"columns": columns, "window": spans, "tell": told}
+        devices = values.get("devices")
+        placed = () if devices is None else devices_of(devices)
+        more: dict[str, Any] = {"columns": columns, "window": spans, "tell": told, "devices": placed}
         return cls(count, show, limits, sync=sync, prune=prune, expect=expect, **more)
 
 

@@ -26,6 +26,8 @@ from quiver.engine.ingest.report import Report, changes, grouped, merged, withou
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.ingest.same_files import SameFiles
 from quiver.engine.ingest.sync import Seen
+from quiver.engine.ingest.vector_health import Health
+from quiver.engine.ingest.watch import Watch
 from quiver.engine.ingest.windows import Windows, slots_of
 from quiver.engine.source import GivenVectors, Problem, Rows, Source, VectorSource
 from quiver.engine.source.roots import real_file
@@ -80,6 +82,8 @@ class Ingest:
         self._windows: Windows | None = None
         self._failed: set[str] = set()
         self._partial: dict[tuple[str, str], dict[str, str]] = {}
+        self._watch = Watch(table, self.fills, reach)
+        self._chunk = chunk_of(encoders)
 
     def run(self, source: Source) -> Iterator[int]:
         """Add all items; yields the number of items of each chunk, for a progress bar."""
@@ -125,6 +129,7 @@ class Ingest:
                         self._commit(block)
                         last = time.perf_counter()
                     yield len(decoded)
+                self._watch.embed_again(workers, self.table)
         except (KeyboardInterrupt, GeneratorExit):  # stopped by the consumer: keep the finished work
             self._commit(block)
             raise
@@ -145,6 +150,7 @@ class Ingest:
             *self.same.notes(),
             *without(self._partial),
             *workers.notes,
+            *self._watch.notes(),
             *changes(self._renewed, self._replaced, self.report),
         ]
 
@@ -159,8 +165,8 @@ class Ingest:
                 known = Known.look_up(self.table, rows, self.columns)
                 kept = self.same.keep_ids(rows, known)
                 known = known if kept is None else Known.look_up(self.table, kept, self.columns)
-                for start in range(0, len(rows), CHUNK):
-                    waiting.append(known.slice(start, CHUNK))
+                for start in range(0, len(rows), self._chunk):
+                    waiting.append(known.slice(start, self._chunk))
                     if self.options.sync:
                         for item in waiting[-1].items:
                             self.seen.take(item.id, item.media)
@@ -191,7 +197,9 @@ class Ingest:
         for slot, (loaded, key) in enumerate(self.fills):
             rows = [n for n, each in enumerate(decoded) if slot in each.media]
             for name, space in _targets(loaded, key) if rows else ():
-                data, bad = embed(loaded, key, [decoded[n].media[slot] for n in rows], space)
+                media = [decoded[n].media[slot] for n in rows]
+                data, bad = embed(loaded, key, media, space)
+                self._watch.see(name, key, space, (data, bad, media))
                 for n, reason in bad.items():
                     failed[rows[n]].setdefault(slot, reason)
                 good = [n for n in range(len(rows)) if n not in bad]
@@ -243,6 +251,15 @@ class Ingest:
         self._renewed += done.renewed
         self._replaced += done.replaced
         block.reset()
+
+
+def chunk_of(encoders: Sequence[Loaded]) -> int:
+    """Return the number of items that are decoded and embedded together: more for large batches and many devices."""
+    sizes = [
+        (getattr(loaded.encoder, "at_once", None) or CHUNK) * getattr(loaded.encoder, "together", 1)
+        for loaded in encoders
+    ]
+    return min(max([CHUNK, *sizes]), COMMIT_ROWS)
 
 
 def _targets(loaded: Loaded, key: str) -> list[tuple[str, Space]]:
@@ -330,7 +347,7 @@ def take_vectors(
     started = time.perf_counter()
     table.check_fields([column.field()])
     report.notes += agree(table, source.schema)
-    block, replaced = Block(), 0
+    block, replaced, health = Block(), 0, Health(str(column))
     for batch in source.batches(COMMIT_ROWS * 4):
         rows, problems = _comparable(*admit(batch, table.schema), column.space.metric)
         if len(rows) and column.name not in table.schema.names:
@@ -342,6 +359,7 @@ def take_vectors(
         news = _unlike_stored(table, known, column, data)
         replaced += int(known.has(column.name)[news].sum())
         filled: Filled = {column.name: (news, data[news])}
+        health.see(data[news])
         block.add(known, dict.fromkeys(range(len(rows))), filled)
         commit(table, block, report)
         quarantine.cure(block.ids)
@@ -349,7 +367,7 @@ def take_vectors(
         block.reset()
         yield len(batch)
     _set_aside(quarantine, source.problems(), report)
-    report.notes += source.notes
+    report.notes += [*source.notes, *health.problems()]
     if replaced:
         many = "1 item has a new vector" if replaced == 1 else f"{replaced:,} items have new vectors"
         report.notes += (f"{many} in {column.space.name}, in place of the stored: ids decide which items are the same",)

@@ -367,3 +367,26 @@ class Duplicates(Record):
     space: str | None
     key: str | None
     threshold: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorHealth(Record):
+    """What a check of the stored vectors of one column found.
+
+    Attributes:
+        key: the embedded medium.
+        space: name of the space.
+        sampled: vectors that were looked at.
+        cosine: mean cosine of two different ones; None for less than two, and for columns that only a reranker reads.
+        alike: vectors equal to that of another item.
+        again: by id of an item that was embedded again, the cosine of its stored and its new vector.
+        problems: lines for the user; empty if all is well.
+    """
+
+    key: str
+    space: str
+    sampled: int
+    cosine: float | None
+    alike: int
+    again: Mapping[str, float]
+    problems: Sequence[str]

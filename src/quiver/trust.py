@@ -6,7 +6,8 @@ encoder can be any Python module, or open any file. So a name that is read from 
 - it is one of Quiver's own encoders, with no option that names a file, a repository or another module, but for a
   checkpoint that ships with it,
 - its files lie in a folder that the user named, or
-- the user gave that very spec on this machine, by ``encoder=``, by training, or by ``trust=``.
+- the user gave that very spec on this machine, by ``encoder=``, by training, or by ``trust=``. ``trust=`` never allows
+  a spec that runs the code of a model's author (``custom_code=true``).
 
 These decisions lie outside all collections, one small file each, in ``$QUIVER_CONFIG``, else ``quiver`` in
 ``$XDG_CONFIG_HOME`` or ``~/.config``.
@@ -131,6 +132,11 @@ def check(spec: str, *, place: str | os.PathLike[str], within: Path | None = Non
         return
     if remembers(*what):
         return
+    if runs_custom_code(spec):
+        raise Untrusted(
+            f"{os.fspath(place)} names the encoder {spec!r}, which runs Python code of a model's author: --trust does"
+            " not allow that; if you have read the code, name the encoder yourself by --encoder (encoder= in Python)"
+        )
     if not _accepting.get():
         raise Untrusted(
             f"{os.fspath(place)} names the encoder {spec!r}, which runs code or opens files that you did not name on"
@@ -213,7 +219,32 @@ def is_plain(spec: str, *, within: Path | None = None) -> bool:
     return True
 
 
+def runs_custom_code(spec: str) -> bool:
+    """Tell whether a spec, or one within its options, lets the Python code that comes with a model run.
+
+    >>> runs_custom_code("sentence_transformers model=a/b custom_code=true"), runs_custom_code("timm model=resnet50")
+    (True, False)
+    """
+    for part in _parts(spec):
+        try:
+            options = registry.split(part)[1]
+        except BadSpec:
+            continue
+        for key, value in options.items():
+            if key == "custom_code" and not _is_off(value):
+                return True
+            if "custom_code" in value and runs_custom_code(value):
+                return True
+    return False
+
+
+def _is_off(value: str) -> bool:
+    return value.lower() in {"false", "no", "0"}
+
+
 def _harmless(key: str, value: str, annotation: Any) -> bool:
+    if key == "custom_code":
+        return _is_off(value)
     union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     kinds = [kind for kind in (typing.get_args(annotation) if union else (annotation,)) if kind is not type(None)]
     if value.lower() == "none" or all(kind in (int, float, bool) or typing.get_origin(kind) for kind in kinds):

@@ -76,7 +76,9 @@ def write_open_clip() -> Callable[..., Path]:
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+            kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
+            network = kind(**{name: value for name, value in config.items() if name != "custom_text"})
+            save_file(network.state_dict(), folder / "open_clip_model.safetensors")
         return folder
 
     return write

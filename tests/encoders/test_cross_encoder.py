@@ -78,7 +78,9 @@ def test_a_model_without_a_head_for_pairs_is_refused(write_transformers, tmp_pat
 
 
 def test_the_librarys_own_folder_is_read(folder, encoder, tmp_path):
-    encoder.scorers[0].network.save_pretrained(str(tmp_path))
+    from sentence_transformers import CrossEncoder
+
+    CrossEncoder(str(folder), device="cpu").save_pretrained(str(tmp_path))
     again = load(model=str(tmp_path), characters=40, device="cpu")
     columns = {encoder.space: encoder.embed("text", TEXTS, encoder.space)}
     held = encoder.scorers[0].hold([ScorerInput({"text": ["red"]})])

@@ -82,6 +82,13 @@ def add(
     beams: Annotated[
         int | None, typer.Option(help="With --tell: width of the beam search (default 1, greedy decoding).")
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices that embed, each a part of every batch, such as cuda:0,cuda:1 (default: one).",
+            metavar="NAMES",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of decoding processes; 0 decodes in this process, without limits.")
     ] = None,
@@ -140,6 +147,7 @@ def add(
             tell=teller or tell,
             caption_column=caption_column,
             beams=beams,
+            devices=devices,
         )
     else:
         report = Report()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quiver.cli import show
+from quiver.cli import place, show
 from quiver.errors import explained
 
 #: Distribution by module.
@@ -33,13 +33,24 @@ _LIBRARIES = {
 
 
 def doctor(
+    collection: Annotated[
+        str | None, typer.Argument(help="Check the stored vectors of this collection instead of the installation.")
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure the speed of this machine again (one or two seconds).")
     ] = False,
+    trust: show.Trust = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the installation: versions, import errors, GPUs, Java, threads, and search speed on this machine."""
+    """Check the installation: versions, import errors, GPUs, Java, threads, and search speed on this machine.
+
+    With a collection, check its vectors: whether they differ, and whether its encoders still give the stored ones.
+    """
     from quiver import __version__, registry
+
+    if collection is not None:
+        _vectors(collection, trust=trust, json=json)
+        return
 
     found: dict[str, Any] = {
         "quiver": __version__,
@@ -64,6 +75,28 @@ def doctor(
     show.write_table(("library", "version", "state"), rows)
     print(_priced(found["costs"]))
     print(f"encoders: {', '.join(found['encoders'])}\nindexers: {', '.join(found['indexers'])}")
+
+
+def _vectors(collection: str, *, trust: bool, json: bool) -> None:
+    found = place.opened(collection, trust=trust).check_vectors()
+    if json:
+        show.write_json(found)
+    else:
+        rows = [
+            (
+                each.key,
+                each.space,
+                each.sampled,
+                "-" if each.cosine is None else f"{each.cosine:.3f}",
+                each.alike,
+                f"{min(each.again.values()):.5f} ({len(each.again)} items)" if each.again else "-",
+            )
+            for each in found
+        ]
+        show.write_table(("embeds", "space", "sampled", "mean cosine", "equal vectors", "embedded again"), rows)
+    for each in found:
+        for line in each.problems:
+            show.warn(line)
 
 
 def _java() -> dict[str, Any]:
