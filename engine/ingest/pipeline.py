@@ -259,7 +259,7 @@ def chunk_of(encoders: Sequence[Loaded]) -> int:
         (getattr(loaded.encoder, "at_once", None) or CHUNK) * getattr(loaded.encoder, "together", 1)
         for loaded in encoders
     ]
-    return min(max([CHUNK, *sizes]), COMMIT_ROWS)
+    return int(min(max([CHUNK, *sizes]), COMMIT_ROWS))
 
 
 def _targets(loaded: Loaded, key: str) -> list[tuple[str, Space]]:

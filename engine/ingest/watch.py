@@ -74,7 +74,7 @@ class Watch:
                 done = (table.uri, column.name, id(loaded.encoder))
                 if column.name in table.schema.names and done not in _DONE:
                     names = ["id", *MEDIA, "sha256", column.name]
-                    found = table.table(names, present(column.name), limit=AGAIN, use_scalar_index=False)
+                    found = table.table(names, present(column.name), limit=AGAIN)
                     self._again.append((Again(column, slot, found, reach), loaded))
 
     def see(self, name: str, key: str, space: Space, batch: tuple[Floats, Mapping[int, str], Sequence[Any]]) -> None:
