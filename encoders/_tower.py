@@ -1,7 +1,7 @@
 """An encoder made of towers: one reader and one function per key, all of them into one space."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +45,7 @@ class Towers:
 
     space: Space
     towers: Mapping[str, Tower]
-    at_once: int | None = None
+    at_once: int | None = field(default=None, kw_only=True)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
     width = towers["text"].features(["a"]).shape[1]
     check_dim(dim, width)
     name = Path(model.partition(":")[2]).name if model.startswith(("hf-hub:", "local-dir:")) else model
-    return Towers(Space(f"open_clip/{name}", width, "cosine", revised), towers, at_once)
+    return Towers(Space(f"open_clip/{name}", width, "cosine", revised), towers, at_once=at_once)
 
 
 def network(*, model: str, pretrained: str | None = None, checkpoint: Path | None = None) -> tuple[Any, Any]:

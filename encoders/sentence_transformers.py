@@ -106,7 +106,7 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
         *own_video,
     )
     short = Path(model).expanduser().resolve().name if here else model
-    return Towers(Space(f"sentence_transformers/{short}", dim or width, "cosine", revised), towers, at_once)
+    return Towers(Space(f"sentence_transformers/{short}", dim or width, "cosine", revised), towers, at_once=at_once)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,9 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
     recipe = ("timm 1", _name(model), f"{pad_type}", str(config), f"{frames} frames")
     revision = _fingerprint.of_state(eye.network.state_dict(), *recipe)
     video = Tower(VideoReader(frames=frames, image=reader), averaged(eye, at_once=max(64, eye.at_once)))
-    return Towers(Space(_name(model), dim, "cosine", revision), {"image": Tower(reader, eye), "video": video}, at_once)
+    return Towers(
+        Space(_name(model), dim, "cosine", revision), {"image": Tower(reader, eye), "video": video}, at_once=at_once
+    )
 
 
 @dataclass(frozen=True, slots=True)

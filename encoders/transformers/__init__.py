@@ -130,7 +130,7 @@ def _encoder(code: Code, config: Mapping[str, Any], wishes: Wishes, place: "torc
         if kind in pe.THREE:
             return pe.both(checkpoint, name, revision, width)
         towers, parts = _FAMILIES[kind](checkpoint)
-        return Towers(Space(name, width(towers), "cosine", revision(*parts)), towers, wishes.at_once)
+        return Towers(Space(name, width(towers), "cosine", revision(*parts)), towers, at_once=wishes.at_once)
 
     return _hub.load(code.model, build, code=code)
 
