@@ -19,8 +19,9 @@ from quiver.engine.core.sql import among
 from quiver.engine.execution.session import Session
 from quiver.engine.ingest.meta_update import update
 from quiver.engine.ingest.options import AddOptions, Options, VectorOptions, known_options
-from quiver.engine.ingest.pipeline import Ingest, take_vectors
+from quiver.engine.ingest.pipeline import Ingest
 from quiver.engine.ingest.progress import track
+from quiver.engine.ingest.ready_vectors import take_vectors
 from quiver.engine.ingest.replicas import spread
 from quiver.engine.ingest.report import Report
 from quiver.engine.ingest.stored_roots import keep, roots_of

@@ -10,12 +10,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
-from quiver.engine.core.sql import among
 from quiver.engine.core.vector_check import as_float32, faults
 from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot, unexcused
 from quiver.engine.ingest.decode_workers import Workers
@@ -26,16 +23,15 @@ from quiver.engine.ingest.report import Report, changes, grouped, merged, withou
 from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
 from quiver.engine.ingest.same_files import SameFiles
 from quiver.engine.ingest.sync import Seen
-from quiver.engine.ingest.vector_health import Health
 from quiver.engine.ingest.watch import Watch
 from quiver.engine.ingest.windows import Windows, slots_of
-from quiver.engine.source import GivenVectors, Problem, Rows, Source, VectorSource
+from quiver.engine.source import Source
 from quiver.engine.source.roots import real_file
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.errors import BadSpec, SpaceMismatch, is_panic
 from quiver.trust import Reach, folders_of
-from quiver.types import MEDIA, Floats, Metric, Space, uri_of
+from quiver.types import Floats, Space, uri_of
 from quiver.wording import option
 
 #: Items per decoding task and per forward pass.
@@ -328,82 +324,3 @@ def embed(
         reasons = {n: bad[0] for n, (_, bad) in enumerate(alone) if bad}
         return np.concatenate([data for data, _ in alone]), reasons
     return data, {n: f"{loaded.spec}: {reason}" for n, reason in faults(data, space.metric).items()}
-
-
-def take_vectors(
-    table: Table,
-    source: VectorSource | GivenVectors | Rows,
-    column: Column,
-    report: Report,
-    *,
-    quarantine: Quarantine,
-    reach: Reach | None = None,
-) -> Iterator[int]:
-    """Add ready-made vectors, without decoding or encoding; yields the number of items of each batch.
-
-    Raises:
-        BadData: the space has another dimension or metric, or metadata cannot be stored; see ``agree``.
-    """
-    started = time.perf_counter()
-    table.check_fields([column.field()])
-    report.notes += agree(table, source.schema)
-    block, replaced, health = Block(), 0, Health(str(column))
-    for batch in source.batches(COMMIT_ROWS * 4):
-        rows, problems = _comparable(*admit(batch, table.schema), column.space.metric)
-        if len(rows) and column.name not in table.schema.names:
-            table.add_fields([column.field()])
-        known = Known.look_up(table, rows, (column,))
-        if reach is not None and any(rows[name].null_count < len(rows) for name in MEDIA if name != "text"):
-            reach.add(folders_of(known.items))
-        data = _matrix(rows)
-        news = _unlike_stored(table, known, column, data)
-        replaced += int(known.has(column.name)[news].sum())
-        filled: Filled = {column.name: (news, data[news])}
-        health.see(data[news])
-        block.add(known, dict.fromkeys(range(len(rows))), filled)
-        commit(table, block, report)
-        quarantine.cure(block.ids)
-        _set_aside(quarantine, problems, report)
-        block.reset()
-        yield len(batch)
-    _set_aside(quarantine, source.problems(), report)
-    report.notes += [*source.notes, *health.problems()]
-    if replaced:
-        many = "1 item has a new vector" if replaced == 1 else f"{replaced:,} items have new vectors"
-        report.notes += (f"{many} in {column.space.name}, in place of the stored: ids decide which items are the same",)
-    report.seconds = time.perf_counter() - started
-
-
-def _matrix(rows: pa.RecordBatch) -> Floats:
-    data: Floats = rows["vector"].flatten().to_numpy().reshape(len(rows), rows["vector"].type.list_size)
-    return data
-
-
-def _comparable(rows: pa.RecordBatch, problems: list[Problem], metric: Metric) -> tuple[pa.RecordBatch, list[Problem]]:
-    """Leave out rows whose vectors cannot be indexed."""
-    bad = faults(_matrix(rows), metric) if len(rows) else {}
-    if not bad:
-        return rows, problems
-    ids, keep = rows["id"], np.ones(len(rows), bool)
-    keep[list(bad)] = False
-    return rows.filter(pa.array(keep)), problems + [Problem(ids[n].as_py(), "", why) for n, why in bad.items()]
-
-
-def _set_aside(quarantine: Quarantine, problems: Sequence[Problem], report: Report) -> None:
-    bad = [(problem.id, problem.uri or None, problem.reason) for problem in problems]
-    quarantine.add(bad)
-    report.quarantined += len(bad)
-    report.reasons = merged([*report.reasons, *grouped(bad)])
-
-
-def _unlike_stored(table: Table, known: Known, column: Column, data: Floats) -> list[int]:
-    """Return the positions whose vector is not stored already."""
-    held = np.flatnonzero(known.has(column.name))
-    if not len(held):
-        return list(range(len(data)))
-    ids = known.batch["id"].take(held)
-    found = table.read(["id", column.name], where=among("id", ids.to_pylist()))
-    order = pc.index_in(ids, found["id"].combine_chunks())
-    stored = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), -1)[order.to_numpy()]
-    same = held[(stored == data[held]).all(axis=1)]
-    return sorted(set(range(len(data))).difference(same.tolist()))
