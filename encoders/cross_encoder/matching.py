@@ -75,7 +75,6 @@ class Matcher:
             text=[text for text, _ in pairs],
             padding=True,
             truncation=True,
-            max_length=self.length,
             return_tensors="pt",
         ).to(self.network.device)
         with torch.inference_mode():
@@ -114,4 +113,5 @@ def opened(folder: Path, place: "torch.device", precision: Precision) -> Matcher
         raise MissingWeights(f"{folder} lacks {len(absent)} of the weights, such as {absent[0]}")
     config = network.config.qformer_config if hasattr(network.config, "qformer_config") else network.config.text_config
     length = min(int(config.max_position_embeddings), int(processor.tokenizer.model_max_length))
+    processor.tokenizer.model_max_length = length  # a max_length of the call would count the tokens of an image too
     return Matcher(network.eval().requires_grad_(False).to(place), processor, _HEADS[name], length)

@@ -34,8 +34,8 @@ MODERN = {
 }
 CHAT = (
     "{% for message in messages %}{{ message['role'] }}: {% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>"
-    "{% elif part['type'] == 'video' %}<video>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\n"
+    "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\n"
     "{% endfor %}"
 )
 
@@ -224,11 +224,9 @@ def _see_and_say(folder: Path) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, length=4096)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    marks = ["<image>", "<video>", "<start>", "<end>"]
+    marks = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
     tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken(mark, normalized=False) for mark in marks]})
     picture, film, start, end = tokenizer.convert_tokens_to_ids(marks)
-    for name, mark in zip(("image_token", "video_token", "vision_bos_token", "vision_eos_token"), marks, strict=True):
-        setattr(tokenizer, name, mark)
     size = {"shortest_edge": 16 * 16, "longest_edge": 64 * 64}
     look = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
     processor = transformers.Qwen3VLProcessor(
