@@ -32,12 +32,14 @@ MODERN = {
     "sep_token_id": 2,
     "max_position_embeddings": 77,
 }
-CHAT = (
-    "{% for message in messages %}{{ message['role'] }}: {% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\n"
-    "{% endfor %}"
-)
+CHAT = """\
+{% for message in messages %}{{ message['role'] }}: {% if message['content'] is string %}{{ message['content'] }}
+{%- else %}{% for part in message['content'] -%}
+{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>
+{%- else %}{{ part['text'] }}{% endif -%}
+{% endfor %}{% endif %}
+{% endfor %}"""
 
 
 def metaclip2(folder: Path) -> Path:
