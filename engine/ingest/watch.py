@@ -32,7 +32,7 @@ class Again:
     def __init__(self, column: Column, slot: int, found: Any, reach: Reach | None) -> None:
         self.column = column
         hashes, rows = found["sha256"].to_pylist(), items_of(found)
-        vectors = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), -1)
+        vectors = found[column.name].combine_chunks().flatten().to_numpy().reshape(len(found), column.space.dim)
         kept = [n for n, item in enumerate(rows) if hashes[n] is not None and _readable(item, reach)]
         self.jobs = [Job(rows[n].id, rows[n].media, hashes[n], (slot,)) for n in kept]
         self._slot, self._stored, self._hashes = slot, vectors[kept], [hashes[n] for n in kept]

@@ -195,3 +195,13 @@ def test_fingerprints_are_of_vectors_and_not_of_batches():
 def test_cosines_of_rows():
     found = cosines(np.array([[1, 0], [3, 4], [0, 0]], np.float32), np.array([[2, 0], [4, 3], [1, 1]], np.float32))
     np.testing.assert_allclose(found, [1, 0.96, 0])
+
+
+def test_a_column_without_vectors_has_nothing_to_compare(tmp_path, monkeypatch):
+    """The column is made before the first commit: a run that is killed between the two leaves it empty."""
+    monkeypatch.setattr(watch, "_DONE", set())
+    encoder = Encoder("model", directions)
+    shop, _ = added(tmp_path, encoder, items(3))
+    shop.delete([item.id for item in items(3)])
+    _, report = added(tmp_path, encoder, items(4, words="new"))
+    assert (report.added, report.lines()) == (4, [])
