@@ -152,6 +152,30 @@ def test_clap(fusion, tmp_path, write_transformers):
         agree(embedded(encoder, "audio", sounds()), network.get_audio_features(**heard).pooler_output)
 
 
+def test_xclip(tmp_path, write_transformers):
+    import torch
+
+    folder = write_transformers.build["xclip"](tmp_path)
+    encoder, network = transformers.load(model=str(folder), device="cpu"), model_of(folder)
+    process = part_of(folder, "AutoImageProcessor")
+    frames = torch.cat([process(images=opened(clip), return_tensors="pt")["pixel_values"] for clip in clips()])
+    with torch.inference_mode():
+        agree(embedded(encoder, "video", clips()), network.get_video_features(pixel_values=frames).pooler_output)
+
+
+def test_videomae(tmp_path):
+    import torch
+
+    folder = families.videomae(tmp_path)
+    encoder, network = transformers.load(model=str(folder), device="cpu"), model_of(folder)
+    process = part_of(folder, "AutoImageProcessor")
+    frames = torch.cat([process(images=opened(clip), return_tensors="pt")["pixel_values"] for clip in clips()])
+    with torch.inference_mode():
+        agree(embedded(encoder, "video", clips()), network(pixel_values=frames).last_hidden_state.mean(1))
+    with pytest.raises(BadSpec, match="made for 4 frames, not 8"):
+        transformers.load(model=str(folder), frames=8, device="cpu")
+
+
 def test_vjepa2(tmp_path):
     import torch
 
@@ -336,6 +360,30 @@ def test_prompts_that_a_checkpoint_does_not_hold_are_named(tmp_path, caplog):
     assert "query='Represent this" in str(_prompts.missing("BAAI/bge-base-en-v1.5"))
 
 
+@pytest.fixture(scope="module")
+def qwen3_vl(tmp_path_factory):
+    prompts = {"query": "find: ", "document": "describe: "}
+    return families.sentence(tmp_path_factory.mktemp("vl"), families.qwen3_vl, pooling="lasttoken", prompts=prompts)
+
+
+def test_qwen3_vl_embedding(qwen3_vl):
+    from sentence_transformers import SentenceTransformer
+
+    encoder = sentence_transformers.load(model=str(qwen3_vl), device="cpu", frames=4)
+    network = SentenceTransformer(str(qwen3_vl), device="cpu")
+    assert encoder.keys == ("text", "image", "video")
+    agree(embedded(encoder, "text", TEXTS), network.encode_document([{"text": text} for text in TEXTS]))
+    agree(
+        encoder.embed_query("text", TEXTS, encoder.spaces("text")[0]),
+        network.encode_query([{"text": text} for text in TEXTS]),
+    )
+    agree(embedded(encoder, "image", pictures(32)), network.encode_document(opened(pictures(32))))
+    films = clips(side=32)
+    about = {"fps": 1.0, "total_num_frames": 4, "duration": 4.0, "frames_indices": [0, 1, 2, 3]}
+    given = [{"video": {"array": np.moveaxis(film, -1, 1), "video_metadata": about}} for film in films]
+    agree(embedded(encoder, "video", films), network.encode_document(given, batch_size=1))
+
+
 # Rerankers
 
 
@@ -347,7 +395,31 @@ def scored(encoder, finds, query, items):
     return scorer.score(scorer.hold([ScorerInput(query)]), columns)[0]
 
 
-@pytest.mark.parametrize("kind", ["blip_itm"])
+def test_qwen3_vl_reranker(tmp_path):
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    folder = families.qwen3_vl_reranker(tmp_path)
+    encoder = cross_encoder.load(model=str(folder), device="cpu", pixels=32 * 32)
+    network = CrossEncoder(str(folder), device="cpu")
+    seen = pictures(32)
+
+    def theirs(pairs):
+        return network.predict(pairs, activation_fn=torch.nn.Identity(), batch_size=1)
+
+    said = [{"text": text} for text in TEXTS]
+    for finds, query, items, pairs in (
+        ("text", {"text": ["red"]}, TEXTS, [({"text": "red"}, text) for text in said]),
+        ("image", {"text": ["red"]}, seen, [({"text": "red"}, picture) for picture in opened(seen)]),
+        ("image", {"image": [seen[1]]}, seen, [(opened(seen)[1], picture) for picture in opened(seen)]),
+        ("text", {"image": [seen[1]]}, TEXTS, [(opened(seen)[1], text) for text in said]),
+    ):
+        ours = scored(encoder, finds, query, items)
+        np.testing.assert_allclose(ours, theirs(pairs), atol=1e-5)
+        assert np.ptp(ours) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["blip2_itm", "blip_itm"])
 def test_blip_matchers(kind, tmp_path):
     import torch
 
@@ -425,7 +497,7 @@ def test_an_unknown_class_is_refused_with_those_that_are_known(tmp_path):
 def test_the_table_of_models_names_a_test_in_each_row():
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("|") and "`test_" in line]
-    assert len(rows) >= 16
+    assert len(rows) >= 18
     every = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     for row in rows:
         for name in re.findall(r"`(test_\w+)`", row):

@@ -1,10 +1,13 @@
 """Several devices at ingest. Here they are several copies on one CPU: the mechanism, not the speed."""
 
+import threading
+
 import numpy as np
 import pytest
 from tests.encoders import families
 
 import quiver
+from quiver import registry
 from quiver.engine.core.encoder import Loaded, find
 from quiver.engine.ingest import replicas
 from quiver.engine.ingest.pipeline import CHUNK, chunk_of
@@ -18,6 +21,53 @@ def folder(tmp_path_factory):
 
 def items(count):
     return [quiver.Item(str(n), {"text": f"thing {n} of {count}"}) for n in range(count)]
+
+
+def test_two_copies_store_what_one_stores(folder, tmp_path):
+    spec = f"sentence_transformers model={folder}"
+    stored = {}
+    for devices in (None, "cpu,cpu"):
+        shop = quiver.open(tmp_path / str(devices))
+        report = shop.add(*items(100), encoder=spec, devices=devices, workers=0, progress=False)
+        assert report.added == 100
+        assert list(shop.info().encoders) == [spec]
+        shop.export(tmp_path / f"{devices}.npy", space=f"sentence_transformers/{folder.name}")
+        stored[devices] = np.load(tmp_path / f"{devices}.npy")
+    np.testing.assert_allclose(stored["cpu,cpu"], stored[None], atol=1e-6)
+
+
+def test_each_copy_embeds_its_part_of_a_batch_in_its_own_thread(folder, monkeypatch):
+    copies, load_one = [], registry.load
+
+    def load(kind, spec):
+        copies.append(encoder := Counting(load_one(kind, spec)))
+        return encoder
+
+    plain = find(f"sentence_transformers model={folder}")
+    monkeypatch.setattr(replicas.registry, "load", load)
+    (spread,) = replicas.spread([plain], ("cpu", "cpu", "cpu"))
+    space = plain.encoder.spaces("text")[0]
+    texts = [f"text {n}" for n in range(10)]
+    np.testing.assert_allclose(
+        spread.encoder.embed("text", texts, space), plain.encoder.embed("text", texts, space), atol=1e-6
+    )
+    assert [copy.sizes for copy in copies] == [[3], [3], [4]]
+    assert len({thread for copy in copies for thread in copy.threads} - {threading.main_thread().name}) == 3
+    assert spread.describe() == plain.describe()
+    assert chunk_of([spread]) == 3 * CHUNK
+
+
+class Counting:
+    def __init__(self, encoder):
+        self.encoder, self.sizes, self.threads = encoder, [], []
+
+    def __getattr__(self, name):
+        return getattr(self.encoder, name)
+
+    def embed(self, key, batch, space):
+        self.sizes.append(len(batch))
+        self.threads.append(threading.current_thread().name)
+        return self.encoder.embed(key, batch, space)
 
 
 def test_a_bad_item_on_one_device_does_not_harm_the_others(tmp_path):
