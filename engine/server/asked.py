@@ -19,6 +19,8 @@ from quiver.wording import unknown
 
 #: Media that a client sends as files.
 FILES = tuple(name for name in MEDIA if name != "text")
+#: Parts of a search that are files, and their media: also those of negative examples.
+PARTS = {**{name: name for name in FILES}, **{word: name for word, name in NEGATIVES.items() if name != "text"}}
 #: Words of a request beside those of a query: what to return.
 WANTED = ("meta", "explain", "trace", "types")
 #: Words of other services, and the words here.
@@ -121,20 +123,12 @@ def joined(where: Any, params: Any, within: Condition | None) -> Condition | Non
 
 
 def _check_media(words: Mapping[str, Any]) -> None:
-    for name in FILES:
+    for name in PARTS:
         if words.get(name) is not None:
             raise Problem(
                 422,
                 f"{name} takes a file: send multipart/form-data with a part {name!r} and a part 'query' with this JSON;"
                 " the service opens no path and no address",
-                kind="file-needed",
-            )
-    for word, name in NEGATIVES.items():
-        if name != "text" and words.get(word) is not None:
-            raise Problem(
-                422,
-                f"{word} takes a file, and the service takes no files as negative examples: give unlike (ids of stored"
-                " items) or unlike_text",
                 kind="file-needed",
             )
 

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from quiver.engine.server.asked import PARTS
 from quiver.engine.server.forms import FORM, JSON
 from quiver.types import KEYS, Query
 
@@ -73,10 +74,7 @@ SEARCH_BODY = {
                     "type": "object",
                     "properties": {
                         "query": QUERY,
-                        **{
-                            name: {"type": "string", "format": "binary"}
-                            for name in ("image", "audio", "video", "before", "after")
-                        },
+                        **{name: {"type": "string", "format": "binary"} for name in PARTS},
                     },
                 }
             },

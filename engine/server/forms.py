@@ -7,7 +7,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from quiver.engine.server.asked import FILES, decoded
+from quiver.engine.server.asked import PARTS, decoded
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.settings import Limits
 
@@ -72,15 +72,15 @@ async def _read(parts: Any, name: str) -> Form:
 
 
 def media_of(files: list[tuple[str, str, bytes]]) -> Mapping[str, list[tuple[str, bytes]]]:
-    """Return the files of a query by medium.
+    """Return the files of a query by the name of their part.
 
     Raises:
         Problem: a part is named after no medium.
     """
     found: dict[str, list[tuple[str, bytes]]] = {}
     for key, name, data in files:
-        if key not in FILES:
-            raise Problem(422, f"there is no part {key[:50]!r}: files are {', '.join(FILES)}", kind="bad-part")
+        if key not in PARTS:
+            raise Problem(422, f"there is no part {key[:50]!r}: files are {', '.join(PARTS)}", kind="bad-part")
         found.setdefault(key, []).append((_shown(name), data))
     return found
 

@@ -118,7 +118,7 @@ class _Tools:
             collection: its name.
             text: words to search for.
             like: ids of stored items that the hits should resemble.
-            unlike: ids of stored items that they should not resemble; needs like.
+            unlike: ids of stored items that they should not resemble.
             where: an SQL condition on metadata, such as "price < 50 AND colour = 'red'".
             target: the medium to find: text, image, audio, video or pair; any by default.
             k: number of hits.

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from quiver.engine.execution.plan import plain
-from quiver.engine.server.asked import Asked, asked, many
+from quiver.engine.server.asked import PARTS, Asked, asked, many
 from quiver.engine.server.examples import ANSWER, BATCH, SEARCH_BODY, errors
 from quiver.engine.server.forms import Form, body_of, media_of
 from quiver.engine.server.problems import Problem, problem_of
@@ -28,7 +28,8 @@ async def search(request: Request, collection: Name) -> Response:
     """Search with texts, files, vectors or stored items; the words are those of `Collection.search`.
 
     Send JSON, or `multipart/form-data` with a part `query` (this JSON) and files as the parts `image`, `audio`,
-    `video`, `before` and `after`; a part may come several times. Hits have links to their media.
+    `video`, `before` and `after`, or of negative examples `unlike_image`, `unlike_audio` and `unlike_video`; a part may
+    come several times. Hits have links to their media.
     """
     service = service_of(request)
     served = service.collection(request)
@@ -53,7 +54,7 @@ async def read(service: Service, request: Request, form: Form) -> Asked:
     asked(given, limits, files={name: [b""] * len(each) for name, each in uploaded.items()})  # decode no bad query's
     for name, uploads in uploaded.items():
         read = [
-            await loop.run_in_executor(service.decoders.executor, service.decoders.decode, name, data, shown)
+            await loop.run_in_executor(service.decoders.executor, service.decoders.decode, PARTS[name], data, shown)
             for shown, data in uploads
         ]
         media[name] = read[0] if len(read) == 1 else read

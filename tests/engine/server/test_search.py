@@ -60,6 +60,16 @@ def test_a_picture_is_sent_as_a_file(served):
     assert alone.json()["hits"][0]["id"] == "photos/green3.png"
 
 
+def test_a_picture_that_hits_should_not_resemble_is_sent_as_a_file(served):
+    path = served.folder / "photos" / "blue3.png"
+    form = {"query": (None, json.dumps({"like": "photos/red0.png", "k": 24}))}
+    answer = served.client.post(f"{SHOP}/search", files={**form, "unlike_image": ("x.png", path.read_bytes())})
+    assert answer.status_code == 200, answer.text
+    true = served.shop.search(like="photos/red0.png", unlike_image=str(path), k=24)
+    assert [hit["id"] for hit in answer.json()["hits"]] == list(true.ids)
+    assert list(true.ids) != list(served.shop.search(like="photos/red0.png", k=24).ids)
+
+
 def test_several_pictures_and_words_join_in_one_query(served):
     paths = [served.folder / "photos" / name for name in ("red3.png", "red5.png")]
     parts = [("image", (path.name, path.read_bytes())) for path in paths]
@@ -118,8 +128,8 @@ def test_metadata_are_chosen_and_an_empty_answer_says_why(served):
         ({"text": "x", "explain": True}, "explain is false, 'plan' or 'analyze'"),
         ({"text": "x", "meta": "price"}, "meta is true, false, or a list"),
         ({"like": "photos/red0.png", "target": "smell"}, "target must be one of"),
-        ({"like": "photos/red0.png", "unlike_image": "/etc/passwd"}, "takes no files as negative examples"),
-        ({"like": "photos/red0.png", "unlike_video": ["a.mp4"]}, "takes no files as negative examples"),
+        ({"like": "photos/red0.png", "unlike_image": "/etc/passwd"}, "unlike_image takes a file"),
+        ({"like": "photos/red0.png", "unlike_video": ["a.mp4"]}, "unlike_video takes a file"),
         ({"like": "photos/red0.png", "min_score": "soon"}, "must be a finite number or 'auto'"),
         ({"like": "photos/red0.png", "min_score": "auto"}, "no threshold is learned for like"),
         ({"like": "photos/red0.png", "order_by": "prize"}, "no metadata column 'prize' to sort by"),
