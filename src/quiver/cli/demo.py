@@ -1,6 +1,7 @@
 """``quiver demo``: add and search films, sounds and garments that are made on the spot; no network, no training."""
 
 import csv
+import shlex
 import shutil
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,8 @@ def demo(
     world = out / f"world-{seed}"
     scenes, stills, pairs, garments = _render(world, seed)
     films = f"mmv checkpoint={_train(out / 'mmv', seed + 1, steps).resolve()}" if steps else FILMS
-    collection = quiver.open(out / f"collection-{'trained' if steps else 'shipped'}")
+    place = out / f"collection-{'trained' if steps else 'shipped'}"
+    collection = quiver.open(place)
     report = collection.add(scenes, stills, encoder=["classic", films, *(encoder or ())])
     report = report.plus(collection.add(pairs, garments, encoder="classic"))  # MMV knows no words of garments
     print(f"{report.added} added, {report.embedded} embedded, {report.quarantined} quarantined\n")
@@ -71,6 +73,7 @@ def demo(
     write(page, answers, collection=collection, title="Quiver demo: search in a made world")
     first = sum(answer.result.hits[0].id in answer.right for answer in answers if answer.result.hits)
     print(f"\nthe first hit is right for {first} of {len(answers)} questions; look at {page}")
+    print(f"ask it yourself in a browser: quiver serve {shlex.quote(str(place))} --open")
 
 
 def _render(folder: Path, seed: int) -> list[Path]:
