@@ -134,20 +134,9 @@ def test_only_our_own_encoders_without_files_or_repositories_are_plain(spec):
 @pytest.mark.parametrize(
     "spec",
     [
-        "classic",
-        "classic dim=64 frames=2",
-        "timm model=mobilenetv2_100",
-        "timm model=vit_base_patch16_clip_224.openai pretrained=false device=cuda:1",
-        "open_clip model=ViT-B-32 pretrained=laion2b_s34b_b79k precision=fp16",
-        "sentence_transformers model=all-MiniLM-L6-v2",
-    ],
-)
-@pytest.mark.parametrize(
-    "spec",
-    [
         f"sentence_transformers model=someone/model custom_code=true revision={'a' * 40}",
         f"sentence_transformers model=all-MiniLM-L6-v2 custom_code=YES revision={'a' * 40}",
-        f"classic + cross_encoder model=a custom_code=1 revision={'a' * 40}",
+        f"cross_encoder model=a custom_code=1 revision={'a' * 40}",
         """two_tower checkpoint=/tmp/m text='sentence_transformers model=a custom_code="tr"ue'""",
     ],
 )
@@ -156,9 +145,7 @@ def test_no_stored_spec_runs_the_code_of_a_model_even_if_the_collection_is_trust
         check(spec, place="somewhere")
     assert trust.runs_custom_code(spec)
     give(spec)  # named by the user
-    for part in spec.split(" + "):
-        if trust.runs_custom_code(part):
-            check(part, place="somewhere")
+    check(spec, place="somewhere")
 
 
 def test_custom_code_that_is_off_runs_nothing():
@@ -166,6 +153,17 @@ def test_custom_code_that_is_off_runs_nothing():
     assert not trust.runs_custom_code("sentence_transformers model=a/b custom_code=no")
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "classic",
+        "classic dim=64 frames=2",
+        "timm model=mobilenetv2_100",
+        "timm model=vit_base_patch16_clip_224.openai pretrained=false device=cuda:1",
+        "open_clip model=ViT-B-32 pretrained=laion2b_s34b_b79k precision=fp16",
+        "sentence_transformers model=all-MiniLM-L6-v2",
+    ],
+)
 def test_our_own_encoders_with_published_weights_need_no_trust(spec):
     check(spec, place="somewhere")
 
