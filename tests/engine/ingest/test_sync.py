@@ -268,7 +268,7 @@ def test_a_root_that_moved_is_compared_at_its_new_place(place):
 def test_sync_needs_something_to_compare(place):
     with pytest.raises(BadSpec, match="name the folders, tables or tars"):
         quiver.open(place / "c").add(sync=True, **FAST)
-    with pytest.raises(BadSpec, match="prune must be True or False"):
+    with pytest.raises(BadSpec, match="prune as True or False"):
         quiver.open(place / "c").add(place / "a", prune="yes", **FAST)
     for wrong in ({"expect": 3}, {"sync": True, "expect": 3}, {"prune": True, "expect": -1}):
         with pytest.raises(BadSpec, match=r"^expect is the number of items that prune=True deletes$"):
