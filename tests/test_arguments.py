@@ -101,7 +101,10 @@ def test_an_empty_path_is_no_query(shop, medium):
         (["--text", " "], "--text is empty: give words to search for"),
         (["--text", "a", "-k", "0"], "-k must be at least 1, not 0"),
         (["--text", "a", "--target", "smell"], "--target must be one of text, image, audio, video, pair, not 'smell'"),
-        (["--unlike", "a", "--text", "b"], "--unlike (negative examples) needs at least one positive example: --id"),
+        (
+            ["--unlike", "a", "--text", "b"],
+            "--unlike (negative examples) cannot be used: this search ranks by words only, and has no vector to move",
+        ),
         (["--id", "a", "--group-size", "2"], "--group-size needs --group-by: the metadata column to group by"),
         (["--id", "a", "--hybrid"], "--hybrid needs --text to search for"),
         (["--id", "a", "--budget-ms", "-1"], "--budget-ms must be a positive number of milliseconds, not -1.0"),

@@ -130,9 +130,10 @@ def _begin(number: int) -> None:
 
 @contextmanager
 def _many_workers() -> Iterator[None]:
-    """Allow more workers than cores: the user has chosen their number."""
+    """Allow more workers than cores: the user has chosen their number. Lance warns of forks; workers never use it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
         yield
 
 

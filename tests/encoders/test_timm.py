@@ -64,11 +64,11 @@ def test_pixels_are_those_of_the_evaluation_transform(mode: str, crop: float, pi
 
 
 def test_mean_and_std_scale_pixels(picture: np.ndarray) -> None:
-    network = torch.nn.Identity()
+    network = torch.nn.Linear(1, 1)  # pixels take the type of its weights
     network.forward_features = lambda pixels: pixels.mean(dim=(2, 3))
     network.forward_head = lambda features, pre_logits: features
     config = ours.Config(64, 1.0, "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.25, 0.5))
-    eye = ours._eye(network, config, torch.device("cpu"))
+    eye = ours._eye(network, config, torch.device("cpu"), "fp32", None)
     flat = np.full((64, 64, 3), (255, 255, 0), np.uint8)
     np.testing.assert_allclose(eye([flat, flat]), [[1, 2, -1]] * 2)
 

@@ -11,6 +11,7 @@ from tests.encoders.map_ivr.conftest import QUICK, made
 
 from quiver.encoders._settings import changed
 from quiver.encoders._train.log import read
+from quiver.encoders._train.update import Updates
 from quiver.encoders.map_ivr.model import MapIvr
 from quiver.encoders.map_ivr.train import PRESETS, train
 from quiver.errors import BadData, BadSpec
@@ -52,22 +53,19 @@ def test_a_fixed_lambda_is_kept_and_without_validation_it_is_one_half(task, tmp_
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(task, tmp_path, monkeypatch):
-    from quiver.encoders._train import fitting
-
     settings = recipe(**{"loop.epochs": 4.0, "validations": 2, "save_every": 2, "model.dropout": 0.2})
     train(task, task, tmp_path / "whole", recipe=settings)
-    advance, steps = fitting._advance, []
+    advance = Updates.advance
 
-    def stop(run, step, batch):
-        steps.append(step)
+    def stop(updates, step, parts, *, rate):
         if step == 3:
             raise KeyboardInterrupt
-        return advance(run, step, batch)
+        return advance(updates, step, parts, rate=rate)
 
-    monkeypatch.setattr(fitting, "_advance", stop)
+    monkeypatch.setattr(Updates, "advance", stop)
     with pytest.raises(KeyboardInterrupt):
         train(task, task, tmp_path / "cut", recipe=settings)
-    monkeypatch.setattr(fitting, "_advance", advance)
+    monkeypatch.setattr(Updates, "advance", advance)
     assert train(task, task, tmp_path / "cut", recipe=settings).resumed > 0
     one, two = (load_file(tmp_path / run / "model/model.safetensors") for run in ("whole", "cut"))
     for name, tensor in one.items():

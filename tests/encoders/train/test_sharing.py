@@ -34,8 +34,8 @@ def noted(kind, what, found):
     own[kind].extend(what)
     return found
 
-feature._block = lambda source, spec, refs, path: noted("features", refs, block(source, spec, refs, path))
-patch._Kept._compute = lambda kept, number: noted("patches", [number], compute(kept, number))
+feature._block = lambda *given: noted("features", given[2], block(*given))
+patch._Kept._compute = lambda *given: noted("patches", [given[1]], compute(*given))
 rows, mask = extract("classic", "image", pictures, cache=folder / "features")
 dist.barrier()
 source = patch.open(patch.Extractor(features="pixels", side=2, rows=4, columns=4))
@@ -128,6 +128,6 @@ def test_patches_of_an_older_version_are_not_computed_again(tmp_path, pictures, 
     (older / note.name).write_text(json.dumps({"done": 12, "bad": [5, 7]}))
     seen = []
     compute = patch._Kept._compute
-    monkeypatch.setattr(patch._Kept, "_compute", lambda self, number: (seen.append(number), compute(self, number)))
+    monkeypatch.setattr(patch._Kept, "_compute", lambda *given: (seen.append(given[1]), compute(*given)))
     again, bad = patch.extract(source, refs, folder=older, shape=(16, 12))
     assert seen == [2, 3] and np.array_equal(again, whole) and np.array_equal(bad, mask)

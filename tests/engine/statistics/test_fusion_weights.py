@@ -109,7 +109,7 @@ def test_the_command_line_reads_questions_from_a_table(shop, tmp_path):
     assert "1 rows left out" in done.stderr
     told = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert told.startswith("weights recall text -> chance (text)") and "21 questions of asked.csv" in told
-    with pytest.raises(BadSpec, match=r"no column 'right' .* which are answer beside its media"):
+    with pytest.raises(BadSpec, match=r"no column 'right' .* which are text, answer"):
         read_questions(tmp_path / "asked.csv", answer="right")
     (tmp_path / "none.csv").write_text("text,answer\nhat,\n")
     with pytest.raises(BadData, match="has no row with query media and an answer"):
