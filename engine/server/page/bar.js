@@ -29,12 +29,14 @@ export function Bar({ question, change, say }) {
     return () => removeEventListener("paste", paste);
   });
 
-  function submit(event) {
+  /** Search with the words: in place of those before, or beside them. Files and items stay. */
+  function submit(event, beside = false) {
     event.preventDefault();
     const text = words.trim();
     setWords("");
-    const inputs = text ? [...question.inputs, { key: "text", value: text, name: text }] : question.inputs;
-    change({ ...question, inputs });
+    if (!text) return change({ ...question });
+    const kept = question.inputs.filter(({ key, less }) => beside || key !== "text" || less);
+    return change({ ...question, inputs: [...kept, { key: "text", value: text, name: text }] });
   }
 
   const drop = {
@@ -47,7 +49,8 @@ export function Bar({ question, change, say }) {
     <form role="search" class=${`bar ${over ? "over" : ""}`} onSubmit=${submit} ...${drop}>
       <input id="words" ref=${field} type="search" aria-label="Words to search with" autocomplete="off"
         placeholder="Words; or drop, paste, choose or record a file" value=${words}
-        onInput=${(event) => setWords(event.currentTarget.value)} />
+        onInput=${(event) => setWords(event.currentTarget.value)}
+        onKeyDown=${(event) => event.key === "Enter" && event.shiftKey && submit(event, true)} />
       <label class="button row">
         Choose files
         <input id="files" class="hidden" type="file" multiple accept=${ACCEPT}

@@ -3,6 +3,7 @@ import { html, useEffect, useRef } from "./html.js";
 
 const HELP = [
   ["/", "go to the words"],
+  ["Shift Enter", "add the words to those before"],
   ["← ↑ ↓ →", "move among the hits"],
   ["Enter", "more like the hit"],
   ["u", "less like the hit"],

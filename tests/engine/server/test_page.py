@@ -165,6 +165,19 @@ def test_by_keyboard_alone(open_page):
     check(page)
 
 
+def test_new_words_take_the_place_of_those_before_or_stand_beside_them(open_page):
+    page = open_page("#in=shop&k=3&text=blue+thing+number+3")
+    assert settled(page, 3)[0] == "photos/blue3.png"
+    page.fill("#words", "red thing number 2")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#hits .card')?.dataset.id === 'photos/red2.png'")
+    assert page.locator(".chip").count() == 1
+    page.fill("#words", "green")
+    page.keyboard.press("Shift+Enter")
+    until(page, "document.querySelectorAll('.chip').length === 2")
+    settled(page, 3)
+
+
 def test_a_dropped_picture_is_searched_with_words_and_weights(open_page, site):
     page = open_page("#in=shop&k=8")
     content = list((site.folder / "photos" / "green2.png").read_bytes())
