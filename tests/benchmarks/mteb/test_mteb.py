@@ -115,8 +115,8 @@ def scores(report, number=0):
 
 
 def test_the_protocols_of_mteb_are_met(tmp_path, lab):
-    (lab / "judge.py").write_text(JUDGE)
-    encoder, reranker = bridge.QuiverEncoder("classic"), bridge.QuiverReranker("lab.judge")
+    (lab / "pair_judge.py").write_text(JUDGE)
+    encoder, reranker = bridge.QuiverEncoder("classic"), bridge.QuiverReranker("lab.pair_judge")
     search = bridge.QuiverSearch("classic", folder=tmp_path)
     assert isinstance(encoder, EncoderProtocol) and not isinstance(encoder, SearchProtocol)
     assert isinstance(reranker, CrossEncoderProtocol) and not isinstance(reranker, EncoderProtocol)
@@ -190,13 +190,13 @@ class Made(AbsTaskRetrieval):
 
 
 def test_a_task_of_mteb_runs_on_encoders_rerankers_and_the_engine(tmp_path, lab):
-    (lab / "judge.py").write_text(JUDGE)
-    run = bridge.Run(encoders=["classic"], rerankers=["lab.judge"], predictions=tmp_path / "predictions")
+    (lab / "pair_judge.py").write_text(JUDGE)
+    run = bridge.Run(encoders=["classic"], rerankers=["lab.pair_judge"], predictions=tmp_path / "predictions")
     report = bridge.evaluate(Made(), run)
-    assert [system["name"] for system in report["systems"]] == ["classic", "lab.judge"]
+    assert [system["name"] for system in report["systems"]] == ["classic", "lab.pair_judge"]
     assert [scores(report, n)["map_at_1000"] for n in (0, 1)] == [1.0, 1.0]
     assert list((tmp_path / "predictions").rglob("*.json"))
-    engine = bridge.evaluate(Made(), bridge.Run(encoders=["classic + lab.judge"], folder=str(tmp_path / "kept")))
+    engine = bridge.evaluate(Made(), bridge.Run(encoders=["classic + lab.pair_judge"], folder=str(tmp_path / "kept")))
     assert scores(engine)["map_at_1000"] == 1.0
     titles, rows = bridge.table(report)
     assert titles[:4] == ["system", "split", "subset", "map_at_1000 (main)"] and rows[0][:4] == [
