@@ -5,7 +5,7 @@ Schedulers (SLURM, Kubernetes, torchrun) end a job by SIGTERM and kill it some t
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -48,15 +48,8 @@ class Signals:
     @contextmanager
     def caught(self) -> Iterator[None]:
         """Within the block, the signals raise Stopped; outside of the main thread they are not touched."""
-        if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        with _handled(self._catch):
             yield
-            return
-        before = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
@@ -91,15 +84,22 @@ class Signals:
 @contextmanager
 def shielded() -> Iterator[None]:
     """Within the block, no signal interrupts: files are written whole."""
+    with _handled(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Give SIGINT and SIGTERM a handler within the block; outside of the main thread, which alone gets them, none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 @contextmanager
