@@ -21,6 +21,7 @@ from quiver.encoders.fashionbert import bert
 from quiver.encoders.fashionbert.encoder import Precision, fast_bf16
 from quiver.encoders.fashionbert.oscar import Config, Oscar
 from quiver.encoders.fashionbert.region import Found, RegionReader
+from quiver.encoders.fashionbert.scorer import Direction
 from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
 from quiver.media import TextReader
 from quiver.protocols import Held, Reader, Scorer, ScorerInput
@@ -111,7 +112,7 @@ class Regions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OscarMatcher:
+class OscarMatcher(Direction):
     """The scorer of one direction.
 
     Attributes:
@@ -130,29 +131,14 @@ class OscarMatcher:
         return "oscar"
 
     @property
-    def holds(self) -> tuple[str, ...]:
-        """A text to find pictures, or a picture to find texts."""
-        return ("text",) if self.finds == "image" else ("image",)
-
-    @property
     def reads(self) -> tuple[Space, ...]:
         """Regions and tags of pictures, or pieces of texts."""
         return self.stock.spaces(self.finds)
 
     @property
-    def recalls(self) -> Mapping[str, tuple[Space, ...]]:
-        """None: it can only rerank."""
-        return {}
-
-    @property
     def device(self) -> str:
         """Its device."""
         return str(self.model.pooler.weight.device)
-
-    @property
-    def exact(self) -> bool:
-        """False: no recall method replaces its score."""
-        return False
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Prepare the inputs of q queries, as they are stored.

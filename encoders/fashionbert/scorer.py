@@ -34,8 +34,31 @@ class Embeds(Protocol):
         ...
 
 
+class Direction:
+    """What every matcher of a text and a picture says of its one direction; subclasses name what it ``finds``."""
+
+    __slots__ = ()
+
+    finds: str
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """A text to find pictures, or a picture to find texts."""
+        return ("text",) if self.finds == "image" else ("image",)
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[Space, ...]]:
+        """None: it can only rerank."""
+        return {}
+
+    @property
+    def exact(self) -> bool:
+        """False: no recall method replaces its score."""
+        return False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Matcher:
+class Matcher(Direction):
     """The scorer of one direction.
 
     Attributes:
@@ -54,29 +77,14 @@ class Matcher:
         return "fashionbert"
 
     @property
-    def holds(self) -> tuple[str, ...]:
-        """A text to find pictures, or a picture to find texts."""
-        return ("text",) if self.finds == "image" else ("image",)
-
-    @property
     def reads(self) -> tuple[Space, ...]:
         """Patches of pictures, or word pieces of texts."""
         return self.stock.spaces(self.finds)
 
     @property
-    def recalls(self) -> Mapping[str, tuple[Space, ...]]:
-        """None: it can only rerank."""
-        return {}
-
-    @property
     def device(self) -> str:
         """Its device."""
         return str(next(self.model.parameters()).device)
-
-    @property
-    def exact(self) -> bool:
-        """False: no recall method replaces its score."""
-        return False
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Prepare the inputs of q queries: (q, L) pieces or (q, P H) patches.
