@@ -106,6 +106,11 @@ class Chosen:
     positions: Rows
     count: int
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its positions and its mask."""
+        return self.positions.nbytes + self.count
+
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """(n,) whether each position may be found."""

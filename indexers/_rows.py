@@ -12,23 +12,43 @@ from quiver.types import Rows
 T = TypeVar("T")
 
 
-class Last(Generic[T]):
-    """What was made of the last array that nobody writes to: who asks with the same rows again need not wait again."""
+class Recent(Generic[T]):
+    """What was made of the last few arrays that nobody writes to: the same rows asked again need not wait again.
 
-    __slots__ = ("_held",)
+    The last one is always held; those before it as long as all together take no more than ``room`` bytes, each counted
+    as the array and the ``nbytes`` of what was made of it.
+    """
 
-    def __init__(self) -> None:
-        self._held: tuple[Rows, T] | None = None
+    __slots__ = ("_held", "_room")
+
+    def __init__(self, room: int = 1 << 25) -> None:
+        self._held: tuple[tuple[Rows, T], ...] = ()  # replaced as a whole: threads read it without a lock
+        self._room = room
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return sum(map(_size, self._held))
 
     def of(self, rows: Rows, make: Callable[[Rows], T]) -> T:
         """Make something of row numbers, unless it was made of this very array before, which must be read-only."""
-        held = self._held
-        if held is not None and held[0] is rows and not rows.flags.writeable:
-            return held[1]
+        if rows.flags.writeable:
+            return make(rows)
+        for known, made in self._held:
+            if known is rows:
+                return made
         made = make(rows)
-        if rows.base is None and not rows.flags.writeable:
-            self._held = rows, made
+        if rows.base is None:
+            self._hold((rows, made))
         return made
+
+    def _hold(self, newest: tuple[Rows, T]) -> None:
+        sizes = np.cumsum([_size(newest), *map(_size, self._held)])
+        self._held = (newest, *self._held[: int((sizes[1:] <= self._room).sum())])
+
+
+def _size(each: tuple[Rows, object]) -> int:
+    return each[0].nbytes + int(getattr(each[1], "nbytes", 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

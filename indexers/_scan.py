@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quiver.indexers._allowed import Allowed
 from quiver.indexers._bounds import FLUSH, faint, gamma
 from quiver.indexers._compact import BLOCK, Compact, mix
 from quiver.indexers._query import Asked
@@ -76,7 +77,7 @@ class Corpus:
         lengths: (n,) float32 Euclidean lengths.
         rows: (n,) int64 row numbers.
         compact: the copy of data.
-        allowed: (n,) bool, which rows of the copy may be found; None for all.
+        allowed: which rows of the copy may be found; None for all.
     """
 
     metric: Metric
@@ -84,7 +85,7 @@ class Corpus:
     lengths: Tensor
     rows: Rows
     compact: Compact
-    allowed: NDArray[np.bool_] | None = None
+    allowed: Allowed | None = None
 
 
 def fits(queries: Floats, k: int, found: int) -> bool:
@@ -365,10 +366,10 @@ def _passing(corpus: Corpus) -> tuple[Tensor | None, list[tuple[int, int, int]]]
     spans = corpus.compact.segments()
     if corpus.allowed is None:
         return None, spans
-    every = np.flatnonzero(corpus.allowed)
-    places = torch.from_numpy(every)
+    every = corpus.allowed.places
+    places = torch.from_numpy(every.copy())
     spans = [(number, *np.searchsorted(every, span).tolist()) for number, *span in spans]
-    if corpus.metric == "l2" and 2 * len(every) < len(corpus.allowed):  # what is left of blocks is not alike
+    if corpus.metric == "l2" and 2 * len(every) < corpus.allowed.total:  # what is left of blocks is not alike
         for _, begin, end in spans:
             part = places[begin:end]
             part.copy_(part[torch.argsort(corpus.compact.square[part])])

@@ -26,12 +26,13 @@ from safetensors import SafetensorError
 from quiver.errors import BadCollection, BadSpec, optional
 from quiver.files import write_arrays
 from quiver.indexers import _check, _mapped
-from quiver.indexers._rows import Last, RowMap
+from quiver.indexers._rows import Recent, RowMap
 from quiver.indexers._score import prepared, settled
 from quiver.indexers._topk import Tile, best, width
 from quiver.types import Floats, Rows, Space, Vectors
 
 if TYPE_CHECKING:
+    from quiver.indexers._allowed import Allowed
     from quiver.indexers._compact import Compact
     from quiver.indexers._gpu import Gpu
     from quiver.indexers._lone import Lone
@@ -121,8 +122,8 @@ class _Past:
     lone: "Lone | None" = None
     saved: dict[str, NDArray[Any]] | None = None
     making: threading.Lock = field(default_factory=threading.Lock)
-    allowed: Last[Rows | None] = field(default_factory=Last)
-    masked: Last[NDArray[np.bool_]] = field(default_factory=Last)
+    positions: Recent[Rows | None] = field(default_factory=Recent)
+    allowed: "Recent[Allowed]" = field(default_factory=Recent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +175,10 @@ class ExactIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that vectors, lengths, row numbers and the compact copy, if made, take."""
+        """Bytes that vectors, lengths, row numbers, the compact copy, if made, and rows of recent filters take."""
         copy, saved = self._made(), (self._past.saved or {}).values()
         size = copy.nbytes if copy else sum(each.nbytes for each in saved)
+        size += self._past.positions.nbytes + self._past.allowed.nbytes
         return self.data.nbytes + self.lengths.nbytes + self.rows.nbytes + size
 
     def __len__(self) -> int:
@@ -185,7 +187,7 @@ class ExactIndex:
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query; see ``quiver.protocols.Index``."""
         asked = _check.asked(queries, self.space, k)
-        positions = None if allow is None else self._past.allowed.of(allow, self._among)
+        positions = None if allow is None else self._past.positions.of(allow, self._among)
         found = len(self) if positions is None else len(positions)
         k = min(k, found)
         if not k or not len(asked):
@@ -216,7 +218,7 @@ class ExactIndex:
         from quiver.indexers._query import swift
         from quiver.indexers._scan import fits
 
-        if not fits(asked, k, found) or not (self._alone(asked) or swift(self.space.dim)):
+        if not fits(asked, k, found) or not (self._alone(asked, found) or swift(self.space.dim)):
             return None
         if compact is None and past.making.acquire(blocking=False):
             try:  # meanwhile other threads go on without
@@ -225,11 +227,11 @@ class ExactIndex:
                 past.making.release()
         return compact
 
-    def _alone(self, asked: Floats) -> bool:
-        """Tell whether queries are so few that each is answered on its own."""
-        from quiver.indexers._lone import MOST, able
+    def _alone(self, asked: Floats, found: int) -> bool:
+        """Tell whether each query is answered on its own."""
+        from quiver.indexers._lone import able
 
-        return len(asked) <= MOST and able(self.space.dim)
+        return able(len(asked), found, self.space.dim)
 
     def _compare(self, asked: Floats, k: int, positions: Rows | None) -> tuple[Floats, Rows]:
         if self.gpu is not None:
@@ -242,9 +244,9 @@ class ExactIndex:
         from quiver.indexers._scan import Corpus, Scan, scan
 
         lone = self._past.lone = self._past.lone or Lone(self.space.metric, compact)
-        allowed = None if positions is None else self._past.masked.of(positions, lone.mask)
+        allowed = None if positions is None else self._past.allowed.of(positions, lone.allowed)
         corpus = Corpus(self.space.metric, tensor(self.data), tensor(self.lengths), self.rows, compact, allowed)
-        if self._alone(asked):
+        if self._alone(asked, len(self) if positions is None else len(positions)):
             answers = lone.search(corpus, asked, k)
             scores, rows = np.stack([each.scores for each in answers]), np.stack([each.rows for each in answers])
             lost, scored = np.array([not each.proven for each in answers]), sum(each.scored for each in answers)

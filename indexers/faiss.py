@@ -25,7 +25,7 @@ from quiver.indexers import _check
 from quiver.indexers._faiss import Chosen, first, knobs, library, parts, plain, sample, scorer, threads
 from quiver.indexers._faiss_rank import MOST_EQUAL, SPARE, Found, settle, sort, trimmed
 from quiver.indexers._memory import Memory, needed
-from quiver.indexers._rows import Last, RowMap
+from quiver.indexers._rows import Recent, RowMap
 from quiver.indexers._score import Doubles, prepared
 from quiver.indexers._topk import best, lacking, measured, mend, width
 from quiver.indexers._tune import Spend, rungs
@@ -195,7 +195,7 @@ class FaissIndex:
     index: Any
     factory: str
     params: Params
-    _last: Last[Chosen] = field(default_factory=Last, repr=False)
+    _chosen: Recent[Chosen] = field(default_factory=Recent, repr=False)
 
     @property
     def rows(self) -> Rows:
@@ -234,7 +234,7 @@ class FaissIndex:
     def search(self, queries: Floats, k: int, *, allow: Rows | None = None) -> tuple[Floats, Rows]:
         """Find the k best rows of each query; see ``quiver.protocols.Index``. Scores are those of the stored codes."""
         asked = _check.asked(queries, self.space, k)
-        chosen = None if allow is None else self._last.of(allow, self._choose)
+        chosen = None if allow is None else self._chosen.of(allow, self._choose)
         count = len(self) if chosen is None else len(chosen.positions)
         k = min(k, count)
         if not k or not len(asked):

@@ -23,7 +23,7 @@ from quiver.engine.storage.dataset import Fragment, Table, fragment_of
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.live_vectors import Live
 from quiver.errors import BadSpec
-from quiver.indexers._rows import Last
+from quiver.indexers._rows import Recent
 from quiver.protocols import Index
 from quiver.types import Floats, Rows, Vectors
 
@@ -78,7 +78,7 @@ class LoadedIndex:
     alive: Rows | None = None
     stamp: str | None = None
     _tuned: Tuned | None = None
-    _within: Last[Rows] = field(default_factory=Last)
+    _within: Recent[Rows] = field(default_factory=Recent)
 
     def _living(self, rows: Rows) -> Rows:
         """Return the given rows that are not dead."""
@@ -276,7 +276,7 @@ class Resident:
                 ours = loaded.index.rows[fragment_of(loaded.index.rows) == number]
                 self._rows[number] = np.intersect1d(ours, alive)
         live = [self._rows[number] for number in same]
-        loaded.alive, loaded._within = None, Last()
+        loaded.alive, loaded._within = None, Recent()
         loaded.dead = np.setdiff1d(loaded.index.rows, np.concatenate(live) if live else np.empty(0, np.int64))
         late = self._tail(other)
         loaded.tail = None if late is None else _scan(late)

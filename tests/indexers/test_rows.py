@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quiver.errors import BadData
-from quiver.indexers._rows import Last, RowMap
+from quiver.indexers._rows import Recent, RowMap
 
 numbers = st.lists(st.integers(-50, 2**40) | st.integers(0, 30), unique=True, max_size=40)
 
@@ -45,7 +45,7 @@ def test_so_do_those_of_rows_without_gaps(order: list[int], allowed: list[int]) 
 
 
 def test_only_what_was_made_of_an_array_that_nobody_writes_to_is_remembered() -> None:
-    last, rows = Last[list[int]](), np.array([3, 5])
+    last, rows = Recent[list[int]](), np.array([3, 5])
     assert last.of(rows, np.ndarray.tolist) is not last.of(rows, np.ndarray.tolist)
     rows.flags.writeable = False
     first = last.of(rows, np.ndarray.tolist)
@@ -55,3 +55,16 @@ def test_only_what_was_made_of_an_array_that_nobody_writes_to_is_remembered() ->
     rows.flags.writeable = True
     rows[0] = 1
     assert last.of(rows, np.ndarray.tolist) == [1, 5]
+
+
+def test_several_arrays_are_remembered_as_long_as_there_is_room() -> None:
+    recent, every = Recent[np.ndarray](room=100), [np.full(3, n) for n in range(4)]
+    for rows in every:
+        rows.flags.writeable = False
+    made = [recent.of(rows, np.copy) for rows in every]  # each takes 2 x 24 bytes
+    assert recent.nbytes == 96
+    again = [recent.of(rows, np.copy) is old for rows, old in zip(every[::-1], made[::-1], strict=True)]
+    assert again == [True, True, False, False]
+    large = np.arange(100)
+    large.flags.writeable = False
+    assert recent.of(large, np.copy) is recent.of(large, np.copy) and recent.nbytes == 1600

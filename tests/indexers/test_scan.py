@@ -99,7 +99,7 @@ def check(found: tuple[Floats, Rows], rows: Rows, scores: Floats, k: int) -> Non
     asked=st.sampled_from((1, 9, 40)),
     k=st.sampled_from((1, 3, 10, 2000)),
     alike=st.booleans(),
-    share=st.sampled_from((None, 0.02, 0.3, 1.0)),
+    share=st.sampled_from((None, 0.02, 0.1, 0.3, 1.0)),
     lone=st.booleans(),
     seed=st.integers(0, 2**32),
 )
@@ -124,9 +124,15 @@ def test_answers_are_those_of_comparing_everything(
         patch.setattr(_scan, "_PRODUCTS", 1)  # stretches as short as k allows
         patch.setattr(_scan, "_BYTES", 1)
         patch.setattr(_scan, "_QUERIES", 16)
-        patch.setattr(_lone, "MOST", 9 if lone else 0)
+        patch.setattr(_lone, "able", lambda queries, *_: lone and queries <= 9 and _lone._there())
         patch.setattr(_lone, "_SPARE", 1)  # so that more has to be asked for
-        found = build(data, metric, rows).search(queries, k, allow=allow)
+        patch.setattr(_lone, "_SHARE", 4096)  # several threads
+        index = build(data, metric, rows)
+        found = index.search(queries, k, allow=allow)
+        if allow is not None:
+            allow.flags.writeable = False
+            again = [index.search(queries, k, allow=allow) for _ in range(3)]  # first tested one by one, then gathered
+            assert all((a == b).all() for other in again for a, b in zip(found, other, strict=True))
     check(found, rows[kept], brute(data[kept], metric, queries), k)
 
 
@@ -147,9 +153,9 @@ def test_plain_and_compact_answers_are_equal_to_the_last_bit(
 
 
 def test_few_rows_are_scored_in_full_where_scores_differ() -> None:
-    data, queries = made("normal", 20_000, 64, 5), made("normal", 6, 64, 6)
+    data, queries = made("normal", 20_000, 64, 5), made("normal", 20, 64, 6)
     index = build(data, "cosine")
-    for m in (2, 6):  # one by one, and together
+    for m in (2, 20):  # one by one, and together
         index.search(queries[:m], 10)
         assert 10 * m <= index.last.candidates < 600 * m and index.last.widened == 0
 
@@ -167,7 +173,7 @@ def test_whole_numbers_need_no_second_look() -> None:
 def test_pass_is_widened_where_the_bound_tells_nothing_apart_and_only_there(
     together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lone, "MOST", 0 if together else 3)
+    monkeypatch.setattr(_lone, "able", lambda *_: not together)
     data = np.concatenate([np.ones((5000, 64), np.float32), made("normal", 5000, 64, 8)])
     index = build(data, "cosine", np.random.default_rng(0).permutation(10_000))
     queries = np.stack([np.ones(64), np.zeros(64), -np.ones(64)]).astype(np.float32)
@@ -189,12 +195,26 @@ def test_more_rows_are_asked_for_where_the_first_do_not_prove_the_answer() -> No
     assert index._past.lone.depth >= 290  # and at once for the next query
 
 
+def test_codes_that_a_filter_leaves_are_gathered_if_they_are_few_or_asked_again() -> None:
+    data = made("normal", 9000, 40, 19)
+    index, queries = build(data, "cosine"), made("normal", 2, 40, 20)
+    for step, first in ((10, True), (3, False)):
+        allow = np.arange(0, 9000, step)
+        allow.flags.writeable = False
+        wanted = index.search(queries, 10, allow=allow)
+        ((_, held), *_) = index._past.allowed._held
+        assert (held._codes is not None) is first
+        found = index.search(queries, 10, allow=allow)
+        assert held._codes is not None and (held._codes == index.compact.codes.numpy()[held.places]).all()
+        assert all((a == b).all() for a, b in zip(found, wanted, strict=True))
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_without_faiss_lone_queries_get_the_same_answers(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     data = made("normal", 9000, 40, 17)
     index, queries = build(data, metric), made("normal", 2, 40, 18)
     wanted = index.search(queries, 10)
-    monkeypatch.setattr(_lone, "able", lambda width: False)
+    monkeypatch.setattr(_lone, "able", lambda *_: False)
     found = index.search(queries, 10)
     assert index.last.widened == 0
     assert (found[0] == wanted[0]).all() and (found[1] == wanted[1]).all()
