@@ -84,7 +84,7 @@ def _add_tools(api: FastAPI, service: Service) -> None:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Compare answers with exact searches in idle time while the service runs, and release its parts at the end."""
+    """Load what searches need, compare answers with exact searches in idle time, and release all parts at the end."""
     service: Service = api.state.service
     async with AsyncExitStack() as stack:
         stack.callback(service.close)
@@ -92,14 +92,16 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(service.jobs.stop)
         if api.state.tools is not None:
             await stack.enter_async_context(api.state.tools.session_manager.run())
+        warming = asyncio.create_task(service.warm())
         comparing = asyncio.create_task(service.watching.compare(lambda: service.gate.idle, service.off))
         try:
             yield
         finally:
             service.ready = False
-            comparing.cancel()
-            with suppress(asyncio.CancelledError):
-                await comparing
+            for task in (warming, comparing):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 async def _problem(request: Request, error: Any) -> Response:

@@ -6,6 +6,7 @@ from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 import msgspec
+from anyio import to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +23,7 @@ from quiver.engine.server.served import Catalogue, Served
 from quiver.engine.server.settings import Settings
 from quiver.engine.server.thumbnails import Thumbnails
 from quiver.engine.server.uploads import Decoders
+from quiver.engine.server.warming import warm
 from quiver.engine.server.watching import Watching
 from quiver.trust import Reach
 
@@ -47,6 +49,7 @@ class Service:
         answers: turns results into JSON.
         thumbnails: thumbnails that were drawn.
         jobs: long work.
+        warming: whether collections are being loaded that nobody has searched yet.
         ready: whether it takes requests: False while it ends.
     """
 
@@ -63,8 +66,17 @@ class Service:
         self.answers = Answers()
         self.thumbnails = Thumbnails()
         self.jobs = Jobs(catalogue, trust=trust)
+        self.warming = settings.warm
         self.ready = True
         self._heavy, self._waiting = asyncio.Semaphore(_HEAVY), 0
+
+    async def warm(self) -> None:
+        """Load what the first searches need, if the settings say so; the service answers meanwhile."""
+        if self.warming:
+            try:
+                await to_thread.run_sync(warm, list(self.catalogue.all()), abandon_on_cancel=True)
+            finally:
+                self.warming = False
 
     def close(self) -> None:
         """Release threads, processes and collections."""

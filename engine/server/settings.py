@@ -64,6 +64,7 @@ class Settings:
         limits: what one request may ask for.
         slow_ms: milliseconds from which a search is logged as slow.
         shadow: one answer in so many is compared with an exact search in idle time; 0 compares none.
+        warm: load collections at once, rather than when somebody searches them first.
     """
 
     host: str = "127.0.0.1"
@@ -72,6 +73,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     slow_ms: float = 1_000.0
     shadow: int = 1_000
+    warm: bool = False
 
     @property
     def local(self) -> bool:

@@ -18,10 +18,13 @@ async def livez() -> Response:
 
 @router.get("/readyz", summary="Whether it takes requests", response_class=PlainTextResponse, responses=errors(503))
 async def readyz(request: Request) -> Response:
-    """Answer 200 if every collection can be read, and 503 if not, or while the service ends."""
+    """Answer 200 if every collection can be read, and 503 if not, or while the service begins or ends."""
     service = service_of(request)
     if not service.ready:
         raise Problem(503, "the service is ending", headers={"Retry-After": "5"}, kind="ending")
+    if service.warming:
+        detail = "the service loads its collections; it answers, but the first searches are slow"
+        raise Problem(503, detail, headers={"Retry-After": "1"}, kind="loading")
     await service.off(lambda: [served.version for served in service.catalogue.all()])
     return PlainTextResponse("ready\n")
 

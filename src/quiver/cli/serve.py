@@ -24,6 +24,9 @@ def serve(
     shadow: Annotated[
         int, typer.Option(help="Compare one answer in so many with an exact search, in idle time; 0: none.", min=0)
     ] = 1_000,
+    warm: Annotated[
+        bool, typer.Option(help="Load indexes and encoders at once; /readyz says when. Else the first searches do.")
+    ] = True,
     trust: show.Trust = False,
 ) -> None:
     """Serve collections over HTTP: a page to search with, and an interface for programs (/docs).
@@ -35,7 +38,7 @@ def serve(
     from quiver.errors import optional
 
     with optional():
-        settings = Settings(host=host, port=port, names=tuple(name or ()), slow_ms=slow_ms, shadow=shadow)
+        settings = Settings(host=host, port=port, names=tuple(name or ()), slow_ms=slow_ms, shadow=shadow, warm=warm)
         run(collections, settings, trust=trust, browser=open, started=_say)
 
 
