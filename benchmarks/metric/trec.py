@@ -1,23 +1,20 @@
 """TREC run and qrels files.
 
 A run has six columns (query Q0 item rank score tag), qrels four (query 0 item grade). Columns are separated by
-whitespace, so whitespace, control characters and % in ids are written as %XX of their UTF-8 bytes, and read back.
+whitespace, and ids are written as ``quiver.trec_ids`` says.
 Scores are the shortest text that reads back as the same float: ties stay ties, and no order changes. Other programs
 order ties their own way (trec_eval by descending item id); to have them agree, write ``arrange(...)`` of a tie rule.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 import numpy as np
 
 from quiver.benchmarks.metric.judgement import Judgements
 from quiver.benchmarks.metric.ranking import Ragged, Ranking
 from quiver.errors import BadData
-
-UNSAFE = re.compile(r"[\s%\x00-\x1f\x7f]")
+from quiver.trec_ids import decode, encode
 
 
 def write_run(path: str | Path, ranking: Ranking, *, queries: Sequence[str], items: Sequence[str], tag: str) -> None:
@@ -35,9 +32,9 @@ def write_run(path: str | Path, ranking: Ranking, *, queries: Sequence[str], ite
     """
     if len(queries) != len(ranking):
         raise BadData(f"{path}: {len(queries)} query ids for a ranking of {len(ranking)}")
-    names, label = [_encode(item) for item in items], _encode(tag)
+    names, label = [encode(item) for item in items], encode(tag)
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        for query, rows, scores in zip(map(_encode, queries), ranking.rows, ranking.scores, strict=True):
+        for query, rows, scores in zip(map(encode, queries), ranking.rows, ranking.scores, strict=True):
             kept = (rows >= 0) & (scores > -np.inf)
             pairs = zip(rows[kept].tolist(), scores[kept].astype(str).tolist(), strict=True)
             file.writelines(
@@ -82,7 +79,7 @@ def write_qrels(path: str | Path, judgements: Judgements, *, items: Sequence[str
     Raises:
         BadData: an id is empty.
     """
-    names, queries = [_encode(item) for item in items], [_encode(query) for query in judgements.ids]
+    names, queries = [encode(item) for item in items], [encode(query) for query in judgements.ids]
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         pairs = zip(judgements.relevant.rows.tolist(), judgements.grades.tolist(), strict=True)
         for owner, (row, grade) in zip(judgements.relevant.owner.tolist(), pairs, strict=True):
@@ -104,7 +101,7 @@ def read_qrels(path: str | Path, *, queries: Sequence[str], items: Sequence[str]
         where = f"{path}:{number}"
         grades, row = found[_known(query, words[0], f"{where}: query")], _known(item, words[2], f"{where}: item")
         if row in grades:
-            raise BadData(f"{where}: item {items[row]!r} is judged twice for query {unquote(words[0])!r}")
+            raise BadData(f"{where}: item {items[row]!r} is judged twice for query {decode(words[0])!r}")
         grades[row] = _grade(words[3], where)
     found = [{row: grade for row, grade in grades.items() if grade > 0} for grades in found]
     return Judgements(
@@ -114,12 +111,6 @@ def read_qrels(path: str | Path, *, queries: Sequence[str], items: Sequence[str]
         competing=np.full(len(queries), len(items), np.int64),
         groups=[""] * len(queries),
     )
-
-
-def _encode(id: str) -> str:
-    if not id:
-        raise BadData("an empty id cannot be written to a TREC file")
-    return UNSAFE.sub(lambda match: quote(match[0], safe=""), id)
 
 
 def _lines(path: str | Path, columns: int) -> Iterator[tuple[int, list[str]]]:
@@ -133,7 +124,7 @@ def _lines(path: str | Path, columns: int) -> Iterator[tuple[int, list[str]]]:
 
 
 def _known(names: dict[str, int], word: str, what: str) -> int:
-    name = unquote(word)
+    name = decode(word)
     if name not in names:
         raise BadData(f"{what} {name!r} is not known")
     return names[name]

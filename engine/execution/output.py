@@ -1,11 +1,9 @@
 """Answers as lists, tables, text and HTML."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -13,6 +11,7 @@ from quiver.engine.execution.cards import readable, show
 from quiver.engine.source import column
 from quiver.errors import BadData, MissingExtra
 from quiver.files import write_text
+from quiver.trec_ids import encode
 from quiver.types import MEDIA, Hit
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 FIRST = ("id", "score")
 _FIRST_TYPES = {"id": pa.string(), "score": pa.float64()}
 #: What separates columns of a TREC file, or escapes.
-_UNSAFE = re.compile(r"[\s%\x00-\x1f\x7f]")
 #: Hits shown as text, and as pictures in a notebook.
 _LINES, _CARDS = 10, 24
 #: Longest metadata in a line of text, in characters.
@@ -80,25 +78,14 @@ def write_trec(path: str | Path, results: Sequence["Result"], queries: Sequence[
     """Write answers as a TREC run file: see ``Results.write_trec``."""
     if len(queries) != len(results):
         raise BadData(f"{path}: {len(queries)} query ids for {len(results)} answers: give one for each")
-    named = zip(map(_word, queries), results, strict=True)
-    label = _word(tag)
+    named = zip(map(encode, queries), results, strict=True)
+    label = encode(tag)
     lines = [
-        f"{query} Q0 {_word(hit.id)} {place} {hit.score!r} {label}\n"
+        f"{query} Q0 {encode(hit.id)} {place} {hit.score!r} {label}\n"
         for query, result in named
         for place, hit in enumerate(result, 1)
     ]
     write_text(Path(path), "".join(lines))
-
-
-def _word(text: str) -> str:
-    """Return an id as one word, as ``quiver.benchmarks.metric.trec`` reads it.
-
-    Raises:
-        BadData: it is empty.
-    """
-    if not text:
-        raise BadData("a TREC run has no empty ids")
-    return _UNSAFE.sub(lambda found: quote(found.group(), safe=""), text)
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

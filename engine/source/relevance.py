@@ -9,16 +9,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import quote, unquote
 
 from quiver.engine.source.table import is_table, open_table
 from quiver.errors import BadData
+from quiver.trec_ids import decode
 
 #: Names of the columns of a table, the first that it has is taken.
 QUERY = ("query-id", "query_id", "qid", "query", "question", "question_id", "topic", "topic_id")
 ITEM = ("corpus-id", "corpus_id", "item", "item_id", "answer", "docid", "doc_id", "doc-id", "docno", "document", "pid")
 GRADE = ("score", "grade", "relevance", "rel", "label", "judgement")
-_UNSAFE = re.compile(r"[\s%\x00-\x1f\x7f]")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 
 
@@ -36,17 +35,6 @@ class Judgement(NamedTuple):
     item: str
     grade: int
     where: str
-
-
-def encode(id: str) -> str:
-    """Write an id for a TREC file, whose columns end at whitespace: that and % become %XX of their UTF-8 bytes.
-
-    Raises:
-        BadData: the id is empty.
-    """
-    if not id:
-        raise BadData("an empty id cannot be written to a TREC file")
-    return _UNSAFE.sub(lambda match: quote(match[0], safe=""), id)
 
 
 def grade_of(value: object, where: str) -> int:
@@ -131,7 +119,7 @@ def _lines(path: str) -> Iterator[Judgement]:
                         " column names and a name that ends in .csv, .tsv, .jsonl or .parquet"
                     )
                 if words:
-                    yield Judgement(unquote(words[0]), unquote(words[2]), grade_of(words[3], where), where)
+                    yield Judgement(decode(words[0]), decode(words[2]), grade_of(words[3], where), where)
     except UnicodeDecodeError as error:
         raise BadData(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
 
