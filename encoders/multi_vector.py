@@ -7,9 +7,10 @@ The score of an item is MaxSim (Khattab and Zaharia, SIGIR 2020): for each token
 token of the item, added up. Library: ``MultiVectorEncoder`` of github.com/huggingface/sentence-transformers,
 Apache-2.0.
 
-An item's vectors are stored side by side in one column that is not to be searched, ``tokens=`` of them. So the model
-ranks what another encoder or a full-text search has found, or all items of a small collection. Memory and disk: 4 bytes
-for each number, such as 67 kB for 128 tokens of 128 numbers, 0.5 MB for a page of ColPali.
+An item's vectors are stored side by side in one column, ``tokens=`` of them. A small collection is ranked whole. In a
+large one an encoding of all vectors of an item in one (``_muvera``) finds candidates, exactly or by any index, and
+MaxSim ranks them; ``recall="routes"`` lets another encoder or full-text search find them. Memory and disk: 4 bytes for
+each number, such as 67 kB for 128 tokens of 128 numbers, 0.5 MB for a page of ColPali; an encoding takes 20 kB.
 Shapes: q queries, n items, T tokens of an item, D numbers of a vector, L numbers of the longest query.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from quiver.encoders import _device, _fingerprint, _hub, _sentence
+from quiver.encoders import _device, _fingerprint, _hub, _muvera, _sentence
 from quiver.encoders._custom_code import Code
 from quiver.encoders._precision import Precision
 from quiver.encoders._tower import check_sizes
@@ -33,6 +34,8 @@ from quiver.types import Floats, Probe, Space
 
 #: Texts that go through a model together, and pictures.
 AT_ONCE = {"text": 32, "image": 4}
+#: Name of the recall recipe: the encoding of all vectors in one.
+MUVERA = "muvera"
 #: Most tokens of a text that are stored unless the user wants more.
 MOST = 256
 _LOG = logging.getLogger("quiver")
@@ -162,8 +165,13 @@ class MultiVectors:
 
     @property
     def features(self) -> tuple[Space, ...]:
-        """Its one space, which only MaxSim reads."""
-        return (self.space,)
+        """Its space and that of the encodings, which are for MaxSim alone: a product of either is no similarity."""
+        return (self.space, self.bridges[0].target)
+
+    @property
+    def bridges(self) -> tuple[_muvera.OneVector, ...]:
+        """The bridge from all vectors of an item to their encoding."""
+        return (_muvera.OneVector(self.space, self.width),)
 
     def reader(self, key: str) -> Reader:
         """Return the reader of its key."""
@@ -232,8 +240,8 @@ class MaxSim:
 
     @property
     def recalls(self) -> Mapping[str, tuple[Space, ...]]:
-        """None: it can only rerank."""
-        return {}
+        """One: by encodings of all vectors in one, whose product approximates the score."""
+        return {MUVERA: (self.items.bridges[0].target,)}
 
     @property
     def device(self) -> str:
@@ -242,7 +250,7 @@ class MaxSim:
 
     @property
     def exact(self) -> bool:
-        """False: no recall method replaces its score."""
+        """False: a product of encodings only approximates its score."""
         return False
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
@@ -272,12 +280,15 @@ class MaxSim:
         return {"text": rows}
 
     def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
-        """Refuse.
+        """Return the encodings of the queries, (q, 1, dim).
 
         Raises:
-            BadSpec: always; something else has to recall candidates.
+            BadSpec: it has no such recall method.
         """
-        raise BadSpec(f"multi_vector only reranks candidates; it has no recall method {recall!r}")
+        if recall != MUVERA:
+            raise BadSpec(f"multi_vector has no recall method {recall!r}: use {MUVERA}")
+        vectors = _muvera.of_queries([_kept(row, self.items.width) for row in held["text"]])
+        return (Probe(self.items.bridges[0].target, vectors[:, None]),)
 
     def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
         """Return MaxSim of every pair, (q, n) float32, divided by the query's tokens if the model says "meanmaxsim"."""

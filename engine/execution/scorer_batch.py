@@ -63,7 +63,7 @@ class Composer:
         Raises:
             SpaceMismatch: the scorer returned probes in other spaces than it declared.
         """
-        moments = {space: resident.moments() for space, resident in self.residents.items()}
+        moments = _Moments(self.residents)
         with self.lock, failing(f"the scorer {self.scorer.name}", "prepare the query"):
             made = self.scorer.probes(self.held, recipe.name, moments)
         if tuple(probe.space for probe in made) != recipe.spaces:
@@ -128,6 +128,22 @@ class Composer:
             space: vectors.data if whole[space] else vectors.data[np.searchsorted(vectors.rows, common)]
             for space, vectors in taken.items()
         }
+
+
+class _Moments(Mapping[Space, Floats]):
+    """The moments of stored vectors by space, read only when a scorer asks for them: they need every vector."""
+
+    def __init__(self, residents: Mapping[Space, Resident]) -> None:
+        self._residents = residents
+
+    def __getitem__(self, space: Space) -> Floats:
+        return self._residents[space].moments()
+
+    def __iter__(self) -> Iterator[Space]:
+        return iter(self._residents)
+
+    def __len__(self) -> int:
+        return len(self._residents)
 
 
 def _common(ours: Rows, theirs: Rows) -> Rows:

@@ -49,7 +49,7 @@ def each(session: Session, spaces: Sequence[str], do: Callable[[Session, Column 
     """
     columns = session.graph.searched(spaces)
     if not columns:
-        raise BadSpec("there are no vectors to index" + (f" in {', '.join(spaces)}" if spaces else ""))
+        raise BadSpec(_nothing(session, spaces))
     done, problems = [], []
     for column in columns:
         try:
@@ -62,6 +62,17 @@ def each(session: Session, spaces: Sequence[str], do: Callable[[Session, Column 
         well = f"{len(done)} of {len(columns)} columns are done; " if len(columns) > 1 else ""
         raise BadSpec(well + "; ".join(problems))
     return [found for some in done for found in some]
+
+
+def _nothing(session: Session, spaces: Sequence[str]) -> str:
+    """Explain that there is nothing to index, and name the computed spaces that a scorer recalls by."""
+    if spaces:
+        return f"there are no vectors to index in {', '.join(spaces)}"
+    computed = {derived.space.name for derived in session.graph.derived}
+    recalled = {space.name for c in session.graph.compositions for recipe in c.recalls for space in recipe.spaces}
+    if not (names := sorted(computed & recalled)):
+        return "there are no vectors to index"
+    return f"there are no vectors to index; a scorer can recall by the computed space {names[0]}: index it by its name"
 
 
 def build(session: Session, column: Column | Derived, kind: str, options: Mapping[str, str]) -> BuiltIndex:
