@@ -14,7 +14,7 @@ from quiver.benchmarks.metric.measure import Measure, parse
 from quiver.benchmarks.metric.place import Tie, arrange, find, ranks
 from quiver.benchmarks.metric.ranking import Ragged, Ranking, drop, order, rank
 from quiver.benchmarks.metric.score import Scores, chance, evaluate
-from quiver.benchmarks.metric.significance import Comparison, Interval, compare, holm, intervals
+from quiver.benchmarks.metric.significance import Comparison, Interval, compare, holm, intervals, resampled
 from quiver.benchmarks.metric.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "ranks",
     "read_qrels",
     "read_run",
+    "resampled",
     "write_qrels",
     "write_run",
 ]

@@ -81,6 +81,21 @@ def intervals(scores: Scores, *, resamples: int = RESAMPLES, level: float = 0.95
     return {name: _interval(scores.mean(name), drawn[:, i], level, seed) for i, name in enumerate(names)}
 
 
+def resampled(table: Doubles, *, sources: Sequence[str] = (), resamples: int = RESAMPLES, seed: int = 0) -> Doubles:
+    """Return (resamples, m) means of the columns of a table (q, m) over resampled sources, the same ones for all.
+
+    For figures that are not measures of a ranking: the quantiles of a column are the interval of its mean, and those of
+    a difference of columns are the interval of that difference.
+
+    Args:
+        table: (q, m) float64, a row for each query.
+        sources: (q,) names; queries of one source stay together. Without them, each query is its own source.
+        resamples: number of resamples.
+        seed: random seed.
+    """
+    return _resampled(Scores({}, [""] * len(table), "pessimistic", 0, 0, 0, 0, sources), table, (), resamples, seed)
+
+
 def _interval(value: float, drawn: Doubles, level: float, seed: int) -> Interval:
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level, len(drawn), seed)
@@ -88,8 +103,11 @@ def _interval(value: float, drawn: Doubles, level: float, seed: int) -> Interval
 
 def _draw(scores: Scores, values: Mapping[str, Doubles], resamples: int, seed: int) -> Doubles:
     """Return (resamples, m) averages of resampled sources, the same ones for all m measures."""
-    table = np.stack(list(values.values()), axis=1)
     medians = [number for number, name in enumerate(values) if parse(name).median]
+    return _resampled(scores, np.stack(list(values.values()), axis=1), medians, resamples, seed)
+
+
+def _resampled(scores: Scores, table: Doubles, medians: Sequence[int], resamples: int, seed: int) -> Doubles:
     rng = np.random.default_rng(seed)
     total = np.zeros((resamples, table.shape[1]))
     for groups in _strata(scores):

@@ -8,13 +8,14 @@ An encoder that embeds pictures only cannot search by words alone: its scorer th
 for one of them.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver.benchmarks.metric import chance, judge, resampled
 from quiver.benchmarks.recall.outcome import Options, Outcome
 from quiver.benchmarks.recall.run import bench
 from quiver.benchmarks.recall.setup import Setup
@@ -23,6 +24,8 @@ from quiver.paraphrases import paraphrases
 from quiver.task import Question, Task
 
 Hits = NDArray[np.bool_]
+#: Lower and upper end of a 95 % bootstrap interval over the references of questions.
+Ends = tuple[float, float]
 #: The measured cutoff.
 K = 10
 MEASURE = f"Success@{K}"
@@ -43,6 +46,7 @@ class Wordings:
         swing: largest recall less the smallest.
         unstable: share of the questions that some wordings answer and others do not.
         kept: mean share of the first ten hits of the plain wording that another wording also has.
+        intervals: of ``recall`` by number (``recall 1`` ...), ``swing`` and ``unstable``.
     """
 
     names: Sequence[str]
@@ -50,6 +54,35 @@ class Wordings:
     swing: float
     unstable: float
     kept: float
+    intervals: Mapping[str, Ends] = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return rows of a table."""
+        told = "another wording of the questions"
+        rows = [
+            (f"as \u201c{name}\u201d", _cell(recall, self.intervals.get(f"recall {n}")), told)
+            for n, (name, recall) in enumerate(zip(self.names, self.recall, strict=True), 1)
+        ]
+        return [
+            *rows,
+            ("swing", _cell(self.swing, self.intervals.get("swing")), "largest less smallest recall over wordings"),
+            (
+                "unstable",
+                _cell(self.unstable, self.intervals.get("unstable")),
+                "questions that only some wordings answer",
+            ),
+            ("kept", _cell(self.kept), "hits of the plain wording that another wording has"),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One question: what finds a right answer of it."""
+
+    id: str
+    both: bool
+    picture: bool
+    words: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +95,16 @@ class Audit:
         both: answered with picture and words.
         picture: answered with the picture alone.
         words: answered with the words alone.
+        alone: answered with the picture alone or with the words alone: questions that ask for no composition.
         composed: answered with both, and with neither half alone: what composition gives.
         lost: answered with a half alone, and not with both.
         lured: questions whose first hit is wrong, and among the first ten of a half alone: hard negatives that ignore
             the other half.
+        random: answered by a random order, on average.
         how: how each half was searched.
         wordings: recall by wording; None if the texts follow no template.
+        intervals: of the shares, by name.
+        answered: every question, in order.
     """
 
     encoder: str
@@ -75,31 +112,38 @@ class Audit:
     both: float
     picture: float
     words: float
+    alone: float
     composed: float
     lost: float
     lured: float
+    random: float
     how: dict[str, str]
     wordings: Wordings | None
+    intervals: Mapping[str, Ends] = field(default_factory=dict)
+    answered: tuple[Answered, ...] = ()
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return titles and rows of a table."""
+        named = {
+            "both": ("picture and words", "answered with both"),
+            "picture": ("picture alone", self.how["picture"]),
+            "words": ("words alone", self.how["words"]),
+            "alone": ("a half alone", "answered with the picture alone or the words alone: needs no composition"),
+            "composed": ("composition", "answered with both, with neither alone"),
+            "lost": ("lost", "answered with a half alone, not with both"),
+            "lured": ("lured", "the first hit is wrong, and a half alone finds it"),
+        }
         rows = [
-            ("picture and words", self.both, "answered with both"),
-            ("picture alone", self.picture, self.how["picture"]),
-            ("words alone", self.words, self.how["words"]),
-            ("composition", self.composed, "answered with both, with neither alone"),
-            ("lost", self.lost, "answered with a half alone, not with both"),
-            ("lured", self.lured, "the first hit is wrong, and a half alone finds it"),
+            (title, _cell(getattr(self, name), self.intervals.get(name)), told) for name, (title, told) in named.items()
         ]
+        rows.append(("random", _cell(self.random), "answered by a random order"))
         if self.wordings is not None:
-            named = zip(self.wordings.names, self.wordings.recall, strict=True)
-            rows += [(f"as \u201c{name}\u201d", recall, "another wording of the questions") for name, recall in named]
-            rows += [
-                ("swing", self.wordings.swing, "largest less smallest recall over wordings"),
-                ("unstable", self.wordings.unstable, "questions that only some wordings answer"),
-                ("kept", self.wordings.kept, "hits of the plain wording that another wording has"),
-            ]
-        return ("", f"share, {MEASURE}", "what it is"), [(name, f"{share:.3f}", told) for name, share, told in rows]
+            rows += self.wordings.rows()
+        return ("", f"share, {MEASURE}", "meaning"), rows
+
+
+def _cell(share: float, ends: Ends | None = None) -> str:
+    return f"{share:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends is not None else "")
 
 
 def audit(task: Task, encoder: str, *, questions: int | None = None, options: Options | None = None) -> Audit:
@@ -132,19 +176,45 @@ def audit(task: Task, encoder: str, *, questions: int | None = None, options: Op
         outcome, how[half] = _half(single, encoder, setups, options)
         halves[half] = np.zeros(len(asked), np.bool_) if outcome is None else outcome.scores.values[MEASURE] > 0
         lists[half] = np.full((len(asked), 1), -1) if outcome is None else _first(outcome)
-    alone = halves["picture"] | halves["words"]
+    figures = _figures(found[0], halves, _lured(single, first[: len(asked)], lists))
+    sources = [each.source or each.id for each in asked]
     return Audit(
         encoder=encoder,
         questions=len(asked),
-        both=float(found[0].mean()),
-        picture=float(halves["picture"].mean()),
-        words=float(halves["words"].mean()),
-        composed=float((found[0] & ~alone).mean()),
-        lost=float((alone & ~found[0]).mean()),
-        lured=_lured(single, first[: len(asked)], lists),
+        **{name: float(values.mean()) for name, values in figures.items()},
+        random=float(chance(judge(single), [MEASURE]).of(MEASURE).mean()),
         how=how,
-        wordings=_wordings(asked, ways, found, first) if len(ways) > 1 else None,
+        wordings=_wordings(asked, ways, found, first, options) if len(ways) > 1 else None,
+        intervals=_intervals(figures, sources, options),
+        answered=tuple(
+            Answered(each.id, *(bool(figures[name][n]) for name in ("both", "picture", "words")))
+            for n, each in enumerate(asked)
+        ),
     )
+
+
+def _figures(both: Hits, halves: Mapping[str, Hits], lured: Hits) -> dict[str, Hits]:
+    """Return (q,) whether each share counts a question, by name of the share."""
+    alone = halves["picture"] | halves["words"]
+    return {
+        "both": both,
+        **halves,
+        "alone": alone,
+        "composed": both & ~alone,
+        "lost": alone & ~both,
+        "lured": lured,
+    }
+
+
+def _intervals(figures: Mapping[str, Hits], sources: Sequence[str], options: Options) -> dict[str, Ends]:
+    table = np.stack(list(figures.values()), axis=1).astype(np.float64)
+    drawn = resampled(table, sources=sources, resamples=options.resamples, seed=options.seed)
+    return {name: _ends(drawn[:, n], options.level) for n, name in enumerate(figures)}
+
+
+def _ends(drawn: NDArray[np.float64], level: float) -> Ends:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _reworded(asked: Sequence[Question]) -> list[list[Question]]:
@@ -183,33 +253,44 @@ def _first(outcome: Outcome) -> NDArray[np.int64]:
     return outcome.ranking.rows[:, :K]
 
 
-def _lured(task: Task, first: NDArray[np.int64], lists: dict[str, NDArray[np.int64]]) -> float:
-    """Return the share of questions whose first hit is wrong, and found by a half alone."""
+def _lured(task: Task, first: NDArray[np.int64], lists: dict[str, NDArray[np.int64]]) -> Hits:
+    """Return (q,) whether the first hit of a question is wrong, and found by a half alone."""
     places = {item.id: n for n, item in enumerate(task.items)}
     right = [{places[id] for id in each.relevant} for each in task.questions]
     lured = [
         row[0] >= 0 and row[0] not in own and any(row[0] in lists[half][n] for half in lists)
         for n, (row, own) in enumerate(zip(first, right, strict=True))
     ]
-    return float(np.mean(lured))
+    return np.array(lured, np.bool_)
 
 
 def _wordings(
-    asked: Sequence[Question], ways: Sequence[Sequence[Question]], found: Hits, first: NDArray[np.int64]
+    asked: Sequence[Question],
+    ways: Sequence[Sequence[Question]],
+    found: Hits,
+    first: NDArray[np.int64],
+    options: Options,
 ) -> Wordings:
     recall = found.mean(axis=1)
+    unstable = found.any(axis=0) & ~found.all(axis=0)
     lists = first.reshape(len(ways), len(asked), -1)
     shared = [
         np.isin(plain[plain >= 0], other).mean()
         for way in lists[1:]
         for plain, other in zip(lists[0], way, strict=True)
     ]
+    table = np.vstack([found, unstable]).T.astype(np.float64)
+    sources = [each.source or each.id for each in asked]
+    drawn = resampled(table, sources=sources, resamples=options.resamples, seed=options.seed)
+    swings = drawn[:, :-1].max(axis=1) - drawn[:, :-1].min(axis=1)
+    columns = {**{f"recall {n + 1}": drawn[:, n] for n in range(len(ways))}, "swing": swings, "unstable": drawn[:, -1]}
     return Wordings(
         names=[str(way[0].query.media["text"]) for way in ways],
         recall=recall.tolist(),
         swing=float(recall.max() - recall.min()),
-        unstable=float((found.any(axis=0) & ~found.all(axis=0)).mean()),
+        unstable=float(unstable.mean()),
         kept=float(np.mean(shared)),
+        intervals={name: _ends(values, options.level) for name, values in columns.items()},
     )
 
 

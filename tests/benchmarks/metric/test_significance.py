@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from quiver.benchmarks.metric import Scores, compare, holm, intervals
+from quiver.benchmarks.metric import Scores, compare, holm, intervals, resampled
 from quiver.benchmarks.metric import significance as module
 from quiver.errors import BadData, BadSpec
 
@@ -197,3 +197,17 @@ def test_what_cannot_be_compared_is_refused():
         compare({"a": a, "b": b}, ["RR"], against="c")
     with pytest.raises(BadSpec, match="median"):
         compare({"a": scored([1, 2], measure="MedR"), "b": scored([1, 2], measure="MedR")}, ["MedR"])
+
+
+def test_means_are_resampled_together_and_by_source():
+    rng = np.random.default_rng(0)
+    first = rng.random(400)
+    table = np.stack([first, first - 0.25, np.full(400, 0.5)], axis=1)
+    drawn = resampled(table, resamples=2000, seed=1)
+    assert drawn.shape == (2000, 3)
+    np.testing.assert_allclose(drawn[:, 0] - drawn[:, 1], 0.25)  # the same queries are drawn for all columns
+    np.testing.assert_allclose(drawn[:, 2], 0.5)
+    assert np.std(drawn[:, 0]) == pytest.approx(np.std(first) / 20, rel=0.1)
+    halves = np.repeat([0.0, 1.0], 200)[:, None]
+    apart = resampled(halves, sources=["a"] * 200 + ["b"] * 200, resamples=2000, seed=1)
+    assert set(np.unique(apart)) == {0.0, 0.5, 1.0}  # a source is drawn as a whole

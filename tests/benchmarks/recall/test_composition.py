@@ -32,7 +32,30 @@ def test_halves_and_wordings_are_measured_on_the_same_questions(shelf, tmp_path)
         and found.composed == (both & ~picture & ~words).mean()
         and found.lost == (~both & (picture | words)).mean()
     )
+    assert found.alone == (picture | words).mean()
     assert 0 <= found.lured <= 1
+    assert [each.both for each in found.answered] == both.tolist()
+    assert [(each.id, each.picture) for each in found.answered] == [
+        (question.id, bool(own)) for question, own in zip(task.questions, picture, strict=True)
+    ]
+
+
+def test_shares_have_intervals_and_a_random_order_beside_them(shelf, tmp_path):
+    found = audit(shelf, "classic", questions=12, options=Options(work=tmp_path, progress=False))
+    for name in ("both", "picture", "words", "alone", "composed", "lost", "lured"):
+        low, high = found.intervals[name]
+        assert low <= getattr(found, name) <= high
+    competing = len(shelf.items) - 1  # the reference does not compete
+    missed = [
+        np.prod([(competing - len(each.relevant) - n) / (competing - n) for n in range(10)])
+        for each in shelf.questions[:12]
+    ]
+    assert found.random == pytest.approx(1 - np.mean(missed))
+    told = found.wordings
+    assert told.intervals["swing"][0] <= told.swing <= told.intervals["swing"][1]
+    assert told.intervals["recall 1"][0] <= told.recall[0] <= told.intervals["recall 1"][1]
+    _, rows = found.table()
+    assert any(row[0] == "a half alone" and "[" in row[1] for row in rows)
 
 
 def test_wordings_are_compared_question_by_question(shelf, tmp_path):
