@@ -20,6 +20,7 @@ from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import load
 from quiver.engine.core.sql import either, present
 from quiver.engine.serving.searcher import Searcher
+from quiver.engine.storage import full_text
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.index_files import Cache
 from quiver.engine.storage.location import DATASET
@@ -61,7 +62,7 @@ class Stock:
         ordered: (m,) int64 their row numbers, ascending.
         places: (m,) int64 their places in the task's items, in the same order.
         reasons: reason why an item is missing, by id.
-        wordy: whether items have text for full-text search.
+        wordy: whether items have text for full-text search; in the user's own collection, metadata counts too.
         seconds: time of adding the items; almost zero on a second run.
         own: whether this is the user's own collection, which is searched as it is.
     """
@@ -154,7 +155,8 @@ def stored(task: Task, place: str, *, trust: bool = False) -> Stock:
     at = _numbers(opened.table, wanted)
     session = TaskSession(opened.table, cache=Cache(collection.uri), at=at, own=True, trusted=trust)
     stock = _look_up(task, collection.uri, session, reasons)
-    return replace(stock, specs=tuple(opened.table.encoders), own=True)
+    wordy = full_text.any_words(opened.table)  # its searches read metadata, too
+    return replace(stock, specs=tuple(opened.table.encoders), wordy=wordy, own=True)
 
 
 def _numbers(table: Table, columns: Sequence[str]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from quiver.engine.source.role import CAPTIONS, Choice, Roles, check_files, choo
 from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadData, QuiverError
 from quiver.types import LIKE, MEDIA, UNLIKE, Query
+from quiver.wording import option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,8 +140,8 @@ def _layout(table: Table, choice: Choice, answer: str) -> _Layout:
     stored = table.path.lower().endswith(_PARQUET) and any(_LEFT_OUT in note for note in table.notes)
     if not (media or path or stored or {LIKE, VECTOR} & set(special)):
         raise BadData(
-            f"{table.path}: no column of media: name it, as in image='COLUMN' or text='COLUMN'; its columns are"
-            f" {', '.join(names)}"
+            f"{table.path}: no column of media: name it, as in {option('image', 'COLUMN')} or"
+            f" {option('text', 'COLUMN')}; its columns are {', '.join(names)}"
         )
     taken = {path, *media.values()}
     free = [name for name in names if name not in taken]

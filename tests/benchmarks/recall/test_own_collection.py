@@ -100,6 +100,22 @@ def shop(tmp_path, photos, prices):
     return tmp_path
 
 
+def test_texts_are_searched_by_full_text_where_a_search_does_so(tmp_path, photos):
+    collection = quiver.open(tmp_path / "shop", catch_up=False)
+    names = [(f"{colour}{n}", f"{colour} shirt {n}") for colour in ("red", "blue") for n in range(4)]
+    rows = [{"id": id, "image": str(photos / f"{id}.png"), "name": name} for id, name in names]
+    collection.add(rows, encoder="classic")  # which embeds no text that finds pictures
+    (tmp_path / "q.csv").write_text("id,text\na,red\nb,blue shirt 2\n")
+    (tmp_path / "qrels.csv").write_text("query-id,corpus-id,score\na,red1,1\nb,blue2,1\nb,blue3,1\n")
+    options = replace(QUICK, work=tmp_path / "work", measures=("Success@1", "R@4"))
+    (outcome, *_) = measure(str(tmp_path / "q.csv"), own=own(tmp_path), options=options).outcomes
+    hits = collection.search_batch([Query({"text": text}, target="image", k=4) for text in ("red", "blue shirt 2")])
+    rights = [{"red1"}, {"blue2", "blue3"}]
+    shares = [len(right & {hit.id for hit in found}) / len(right) for right, found in zip(rights, hits, strict=True)]
+    assert outcome.scores.values["R@4"].tolist() == shares and min(shares) > 0
+    assert outcome.scores.values["Success@1"][1] == 1
+
+
 def own(folder, **more):
     return Own(collection=str(folder / "shop"), relevant=[str(folder / "qrels.csv")], **more)
 

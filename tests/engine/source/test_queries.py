@@ -10,6 +10,7 @@ import pytest
 from quiver.engine.source import queries, relevance
 from quiver.engine.tasks import labelled_queries
 from quiver.errors import BadData, BadSpec
+from quiver.wording import command_line
 
 
 def write(path, text):
@@ -145,3 +146,11 @@ def test_labelled_queries_count_what_has_no_counterpart(tmp_path):
         labelled_queries.read(write(tmp_path / "r.csv", "text\nred\n"), relevant=[judged])
     with pytest.raises(BadSpec, match=r"or give a file of judgements with --relevant"):
         labelled_queries.read(write(tmp_path / "s.csv", "text\nred\n"))
+
+
+def test_a_missing_column_of_media_is_named_as_the_reader_would_type_it(tmp_path):
+    table = write(tmp_path / "a.csv", "name,picture\na,b.png\n")
+    with pytest.raises(BadData, match="image='COLUMN' or text='COLUMN'; its columns are name, picture"):
+        queries.read(table)
+    with command_line(), pytest.raises(BadData, match="--image COLUMN or --text COLUMN; its columns are name, picture"):
+        queries.read(table)
