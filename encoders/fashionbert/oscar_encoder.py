@@ -84,10 +84,8 @@ class Regions:
         if key == "text":
             return self._ids(self.pieces.split(batch), longest)
         regions = np.concatenate([self._embedded(part) for part in chunks(batch, AT_ONCE)])
-        counts = np.array([[len(each.regions)] for each in batch], np.float32)
-        return np.concatenate(
-            [regions, counts, self._ids(self.pieces.split([each.tags for each in batch]), longest)], 1
-        )
+        counts = np.array([[len(found)] for found, _ in batch], np.float32)
+        return np.concatenate([regions, counts, self._ids(self.pieces.split([tags for _, tags in batch]), longest)], 1)
 
     def _ids(self, rows: Sequence[Sequence[int]], longest: int) -> Floats:
         out = np.full((len(rows), longest), self.model.config.pad, np.float32)
@@ -100,10 +98,10 @@ class Regions:
         out = np.zeros((len(batch), self.read.most, self.model.config.hidden), np.float32)
         place = self.model.pooler.weight.device
         with torch.inference_mode():
-            for row, each in zip(out, batch, strict=True):
+            for row, (regions, _) in zip(out, batch, strict=True):
                 # In fp32 whatever the precision of scoring, so that columns do not depend on it.
-                given = torch.from_numpy(each.regions)[None].to(place)
-                row[: len(each.regions)] = self.model.embed_regions(given)[0].float().cpu().numpy()
+                given = torch.from_numpy(regions)[None].to(place)
+                row[: len(regions)] = self.model.embed_regions(given)[0].float().cpu().numpy()
         return out.reshape(len(batch), -1)
 
     def _check(self, key: str) -> None:

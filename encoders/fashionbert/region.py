@@ -15,13 +15,8 @@ from quiver.errors import BadMedia
 from quiver.media import locate
 from quiver.types import Floats
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a detector found in a picture: regions (R, F) float32 with their box terms, and the names in words."""
-
-    regions: Floats
-    tags: str
+#: What a detector found in a picture: regions (R, F) float32 with their box terms, and the names in words.
+Found = tuple[Floats, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ class RegionReader:
             raise BadMedia(
                 f"{place} has regions {features.shape}: at least one is wanted, of {self.feature - 6} finite features"
             )
-        return Found(regions[: self.most], " ".join(tags))
+        return regions[: self.most], " ".join(tags)
 
 
 def _names(source: Any) -> list[str]:

@@ -109,8 +109,13 @@ def _decode(job: Job, slots: Sequence[Slot]) -> Decoded:
         if "audio" in job.media:
             raise
         # A recorder that names its sounds .mp4 is common; only the content tells.
-        found = {("audio" if name == "video" else name): value for name, value in job.media.items()}
+        found = as_audio(job.media)
         return Decoded(job.id, sha256, found=found, **_read(found, slots, wanted, stored=stored))
+
+
+def as_audio(media: Mapping[str, str]) -> dict[str, str]:
+    """Return the references of an item whose video is only a sound."""
+    return {("audio" if name == "video" else name): value for name, value in media.items()}
 
 
 def _read(media: Mapping[str, str], slots: Sequence[Slot], wanted: Iterable[int], *, stored: bool) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Decoding in worker processes, while the main process encodes.
 
-A worker that dies, hangs or uses too much memory loses only its current item; a new worker continues with the rest.
-An item whose worker died is tried once more, alone: the worker may have died because of other processes' memory.
+A worker that dies, hangs, uses too much memory or sends a wrong answer loses only its current item; a new worker
+continues with the rest. An item whose worker died or sent a wrong answer is tried once more, alone: the cause may be
+the memory of other processes, or an item before it.
 """
 
 import os
@@ -30,7 +31,6 @@ MEMORY = 4 << 30
 _LEAST_MEMORY = 1 << 30
 #: Seconds between two checks of the workers' memory and time.
 _TICK = 0.2
-_KILLED = "decoding this item killed its worker process"
 
 
 def processes() -> int:
@@ -145,8 +145,8 @@ class Workers:
             except WorkerDiedError as death:
                 self._forget(worker)
                 at = len(done)
-                if death.reason or retried == at:
-                    done.append(Decoded(jobs[at].id, reason=death.reason or _KILLED))
+                if death.certain or retried == at:
+                    done.append(Decoded(jobs[at].id, reason=death.reason))
                 else:
                     retried = at
             else:

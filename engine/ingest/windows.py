@@ -4,6 +4,7 @@ The window from 10 to 20 s of ``films/long.mp4`` is the item ``films/long.mp4#t=
 moment of the file. Each film is measured and hashed once, in a worker process, before its windows are decoded.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,21 @@ class Cut:
     hashes: Sequence[str]
     stamps: tuple[tuple[int, int], ...]
 
+    @classmethod
+    def of(cls, fields: Any) -> "Cut | None":
+        """Return the answer of a ``SplitReader``; None if it does not have the form of one."""
+        try:
+            spans, hashes, stamped = fields
+            whole = len(spans) == len(hashes) and all(
+                isinstance(start, float) and isinstance(stop, float) and 0 <= start <= stop < math.inf
+                for start, stop in spans
+            )
+            whole = whole and all(isinstance(each, str) and len(each) == 64 for each in hashes)
+            whole = whole and all(isinstance(time, int) and isinstance(size, int) for time, size in stamped)
+        except (TypeError, ValueError):
+            return None
+        return cls(spans, hashes, tuple(stamped)) if whole else None
+
 
 @dataclass(frozen=True, slots=True)
 class SplitReader:
@@ -53,13 +69,13 @@ class SplitReader:
     window: float
     stride: float
 
-    def __call__(self, source: Any) -> Cut:
-        """Return the windows of a file or a moment, in seconds of the file."""
+    def __call__(self, source: Any) -> tuple[list[Span], list[str], tuple[tuple[int, int], ...]]:
+        """Return the fields of a ``Cut``, plain: the windows of a file or a moment, in seconds of the file."""
         whole, first, _ = times(source)
         now = stamps({self.key: whole})
         made = split(length(source, self.key), window=self.window, stride=self.stride)
         spans = [(round(first + start, 6), round(first + stop, 6)) for start, stop in made]
-        return Cut(spans, digests(whole, spans), now)
+        return spans, list(digests(whole, spans)), now
 
 
 @dataclass(slots=True)
@@ -144,9 +160,11 @@ class Windows:
         found = [each for chunk in self.workers.map([job] for job in jobs) for each in chunk]
         films = []
         for n, (decoded, job) in enumerate(zip(found, jobs, strict=True)):
-            cut = next(iter(decoded.media.values()), None)
-            if decoded.reason is not None:
-                self._problems.append(Problem(decoded.id, next(iter(job.media.values())), decoded.reason))
+            fields = next(iter(decoded.media.values()), None)
+            cut = None if fields is None else Cut.of(fields)
+            if decoded.reason is not None or (fields is not None and cut is None):
+                reason = decoded.reason or "its windows could not be read"
+                self._problems.append(Problem(decoded.id, next(iter(job.media.values())), reason))
             elif cut is None:  # it has only sound, and no encoder embeds sounds
                 yield self._with_fields(batch.slice(n, 1), [None], [None])
             else:

@@ -1,15 +1,15 @@
 """One worker process that decodes items, and its main loop.
 
-A worker is a separate Python process, started by ``python -c``. It never imports the caller's main module, so that a
-plain script, a notebook, ``python -c`` and a script on standard input can all add items without a main guard. Jobs and
-results travel as pickles through its standard input and output, and each item is answered as soon as it is done: if the
-process dies, its current item is known.
+A damaged or crafted file can take over the decoder that reads it. So a worker answers in plain values (see
+``quiver.engine.core.messages``), and the parent checks the form of each answer: a worker that a file has taken over can
+send wrong pixels, but no code. The other direction is safe: the readers of the encoders are objects of any class, and
+travel to the worker as one pickle, before it opens any file; jobs are plain values. Each item is answered as soon as it
+is done: if the process dies, its current item is known.
 """
 
-import json
 import os
 import pickle
-import subprocess
+import re
 import sys
 import threading
 import time
@@ -19,22 +19,31 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import IO, Any
 
-from quiver.engine.ingest.decode import TOO_LARGE, Decoded, Job, Slot
+from quiver.engine.core.child_process import ChildProcess, streams
+from quiver.engine.core.messages import BadMessage, NotPlain, packed, receive, send
+from quiver.engine.ingest.decode import TOO_LARGE, Decoded, Hashed, Job, Slot, as_audio
 from quiver.engine.ingest.decode_windows import decode_all
 from quiver.errors import QuiverError
 from quiver.malloc import share_arenas
 from quiver.media.picture import PIXELS, allow
+from quiver.types import keys_of
 
 #: Niceness of workers, in steps of nice(2): each thread of a model waits for the slowest,
 #: so a decoder that delays one thread delays all.
 _NICENESS = 10
 #: Seconds between two checks whether the parent is still running.
 _PARENT_CHECK = 0.5
-#: The first line on standard input is the parent's sys.path; the rest is ``serve``.
-_BOOT = (
-    "import sys, json; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
-    " from quiver.engine.ingest.worker_process import serve; serve()"
+_KILLED = "decoding this item killed its worker process"
+_BROKEN = "decoding this item broke its worker process, whose answer has the wrong form"
+#: End of the quarantine reason of an item whose reader returns something else.
+_PLAIN = (
+    "a reader must return text, numbers, bytes, numpy arrays of numbers, or lists, tuples and dicts of them; mend the"
+    " encoder, or decode without worker processes: workers=0"
 )
+#: The content hash of an item; empty for a film, whose windows have hashes of their own.
+_SHA256 = re.compile("[0-9a-f]{64}|")
+#: Most characters of a quarantine reason.
+_REASON = 4_000
 
 
 class WorkerStartError(QuiverError):
@@ -45,12 +54,13 @@ class WorkerDiedError(QuiverError):
     """A worker process ended in the middle of its jobs.
 
     Attributes:
-        reason: why the parent killed it, if it exceeded a limit.
+        reason: why its current item is to be quarantined.
+        certain: whether that item alone is the cause, because it exceeded a limit.
     """
 
-    def __init__(self, reason: str | None) -> None:
-        super().__init__(reason or "the worker process died")
-        self.reason = reason
+    def __init__(self, reason: str, *, certain: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.certain = reason, certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,78 +103,65 @@ class WorkerProcess:
     def __init__(self, slots: Sequence[Slot], limits: Limits) -> None:
         self.limits = limits
         self.killed: str | None = None
+        self._slots = slots
         #: Numbers of items sent and answered: while they differ, the worker is decoding.
         self.asked = self.answered = 0
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            self._child = ChildProcess("quiver.engine.ingest.worker_process", most=limits.memory)
         except OSError as error:
             raise WorkerStartError(str(error)) from error
         self._greet(slots)
 
     def _greet(self, slots: Sequence[Slot]) -> None:
         try:
-            self._input.write(json.dumps(sys.path).encode() + b"\n")
-            pickle.dump((tuple(slots), self.limits), self._input)
-            self._input.flush()
-            failure: str | None = pickle.load(self._output)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self._child.send(pickle.dumps((tuple(slots), self.limits)))
+            failure = self._child.receive()
+        except (OSError, EOFError, BadMessage) as error:
             self.close()
-            raise WorkerStartError(f"it ended immediately, with status {self._process.returncode}") from error
+            raise WorkerStartError(f"it ended immediately, with status {self._child.status}") from error
         except (pickle.PicklingError, AttributeError, TypeError) as error:  # a reader that cannot be pickled
             self.close()
             raise WorkerStartError(f"a reader cannot be sent to it: {error}") from error
         if failure is not None:
             self.close()
-            raise WorkerStartError(failure)
+            raise WorkerStartError(str(failure))
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
-
-    @property
-    def _input(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    @property
-    def _output(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
+        return self._child.pid
 
     def decode(self, jobs: Sequence[Job]) -> Iterator[Decoded]:
         """Yield the results of jobs, each as soon as it arrives.
 
         Raises:
-            WorkerDiedError: the process ended before it answered all jobs.
+            WorkerDiedError: the process ended before it answered all jobs, or an answer has the wrong form.
         """
         try:
-            pickle.dump(jobs, self._input)
-            self._input.flush()
+            self._child.send([_request(job) for job in jobs])
             self.asked += len(jobs)
-            for _ in jobs:
-                result: Decoded = pickle.load(self._output)
+            for job in jobs:
+                result = _result(self._child.receive(), job, self._slots)
                 self.answered += 1
                 yield result
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError) as error:
             self.close()
-            raise WorkerDiedError(self.killed) from error
+            raise WorkerDiedError(self.killed or _KILLED, certain=self.killed is not None) from error
+        except BadMessage as error:
+            self.close()
+            raise WorkerDiedError(_BROKEN, certain=False) from error
+        except MemoryError as error:
+            self.close()
+            raise WorkerDiedError(self.limits.too_large, certain=True) from error
 
     def kill(self, reason: str | None = None) -> None:
         """Kill the worker; ``reason`` says which limit its current item exceeded."""
         self.killed = self.killed or reason
-        self._process.kill()
+        self._child.kill()
 
     def close(self) -> None:
         """Stop the worker and close its pipes."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+        self._child.close()
 
     def resident(self) -> int:
         """Return the resident memory of the worker in bytes; 0 if unknown."""
@@ -184,41 +181,89 @@ def resident(pid: int) -> int:
         return 0
 
 
+def _request(job: Job) -> tuple[Any, ...]:
+    """Return a job as a plain value."""
+    hashed = None if job.hashed is None else (job.hashed.sha256, job.hashed.stamps)
+    return job.id, dict(job.media), job.known, job.missing, hashed
+
+
+def _job(request: tuple[Any, ...]) -> Job:
+    id, media, known, missing, hashed = request
+    return Job(id, media, known, missing, None if hashed is None else Hashed(*hashed))
+
+
+def _answer(result: Decoded) -> tuple[Any, ...]:
+    """Return a result as a plain value."""
+    return result.sha256, dict(result.media), result.reason, result.found is not None, dict(result.failed)
+
+
+def _result(answer: Any, job: Job, slots: Sequence[Slot]) -> Decoded:
+    """Return the result of a job; its id and its references are the parent's own, not those of the answer.
+
+    Raises:
+        BadMessage: the answer does not have the form of one.
+    """
+    if type(answer) is not tuple or len(answer) != 5:
+        raise BadMessage("an answer has the wrong form")
+    sha256, media, reason, is_sound, failed = answer
+    can_be_sound = "video" in job.media and "audio" not in job.media
+    found = as_audio(job.media) if is_sound is True and can_be_sound else None
+    held = keys_of(found or job.media)
+    slots_held = {n for n, slot in enumerate(slots) if slot.key in held}
+    whole = (
+        is_sound is (found is not None)
+        and _is_text(reason)
+        and (_SHA256.fullmatch(sha256) is not None if type(sha256) is str else sha256 is None and reason is not None)
+        and type(media) is dict
+        and slots_held.issuperset(media)
+        and type(failed) is dict
+        and slots_held.issuperset(failed)
+        and all(type(why) is str for why in failed.values())
+    )
+    if not whole:
+        raise BadMessage("an answer has the wrong form")
+    failed = {slot: why[:_REASON] for slot, why in failed.items()}
+    return Decoded(job.id, sha256, media, reason and reason[:_REASON], found, failed)
+
+
+def _is_text(found: Any) -> bool:
+    return found is None or type(found) is str
+
+
 def serve() -> None:
     """Run a worker: read the readers, then lists of jobs, until standard input ends."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    jobs, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # the output of a library would mix with the results
+    jobs, answers = streams()
     share_arenas()
     try:
-        slots, limits = pickle.load(jobs)
+        slots, limits = pickle.loads(receive(jobs, most=sys.maxsize))
         _stand_back(limits)
         allow(limits.pixels)
     except Exception as error:
-        _answer(results, f"{type(error).__name__}: {error}")
+        send(answers, f"{type(error).__name__}: {error}")
         return
     with suppress(EOFError, BrokenPipeError):
-        _answer(results, None)
+        send(answers, None)
         while True:
-            for result in decode_all(pickle.load(jobs), slots):
-                _answer(results, _sendable(result, limits))
+            for result in decode_all([_job(each) for each in receive(jobs, most=sys.maxsize)], slots):
+                _send(answers, result, limits)
 
 
-def _sendable(result: Decoded, limits: Limits) -> bytes:
+def _send(answers: IO[bytes], result: Decoded, limits: Limits) -> None:
     if result.reason is not None and result.reason.endswith(TOO_LARGE):
         result = replace(result, reason=result.reason.removesuffix(TOO_LARGE) + limits.too_large)
     try:
-        return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+        parts = packed(_answer(result))
     except MemoryError:
-        return pickle.dumps(Decoded(result.id, reason=limits.too_large))
-
-
-def _answer(results: IO[bytes], value: Any) -> None:
-    results.write(value if isinstance(value, bytes) else pickle.dumps(value))
-    results.flush()
+        parts = packed(_answer(Decoded(result.id, reason=limits.too_large)))
+    except NotPlain as error:
+        parts = packed(_answer(Decoded(result.id, reason=f"{error}: {_PLAIN}")))
+    for part in parts:
+        answers.write(part)
+    answers.flush()
 
 
 def _stand_back(limits: Limits) -> None:

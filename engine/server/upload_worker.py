@@ -1,24 +1,26 @@
 """A process that decodes what strangers send: it has little memory, little time, and can write no file.
 
-It is started by ``uploads`` and speaks JSON lines and raw bytes through its standard streams. Nothing that it returns
-is unpickled: whoever takes it over can send wrong pixels, and no code.
+It is started by ``uploads`` and speaks plain values (``quiver.engine.core.messages``) through its standard streams:
+whoever takes it over can send wrong pixels, and no code.
 
-A request is a line ``{"do", "size", ...}`` and ``size`` bytes; an answer is a line ``{"shape", "dtype", "size"}`` and
-``size`` bytes, or ``{"error"}``.
+A request is a dict with ``do`` and ``data``. An answer is an array of pixels, the samples and the rate of a sound, or
+the kind and the text of an error.
 """
 
 import io
-import json
 import os
 import sys
-from typing import IO, Any
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quiver.engine.core.child_process import streams
+from quiver.engine.core.messages import receive, send
 from quiver.errors import MissingExtra, QuiverError
 from quiver.media import ImageReader, VideoReader, thumbnail
-from quiver.media.audio import sound
+from quiver.media.audio import Samples, sound
 from quiver.media.picture import allow, check_decoded, open_picture, quiet, scales
 
 #: Frames that stand for a video, and the shorter side to which they are scaled down.
@@ -31,26 +33,28 @@ _FILES = 64
 
 def serve() -> None:
     """Answer requests until standard input ends."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints would mix with the answers
-    limits = json.loads(requests.readline())
+    requests, answers = streams()
+    limits = receive(requests, most=0)
     confine(limits["memory"], limits["seconds"])
     allow(_DECODED)
-    _send(answers, {})
-    while line := requests.readline():
-        request = json.loads(line)
-        data = requests.read(request["size"])
-        try:
-            made = np.ascontiguousarray(_do(request, data))
-            _send(answers, {"shape": made.shape, "dtype": made.dtype.str, "size": made.nbytes}, made)
-        except MissingExtra as error:
-            _send(answers, {"error": str(error), "missing": True})
-        except MemoryError:
-            _send(answers, {"error": "decoding it needs more memory than an upload may take"})
-        except QuiverError as error:
-            _send(answers, {"error": str(error)})
-        except Exception as error:  # a fault of a decoder is one of the file
-            _send(answers, {"error": f"cannot be decoded: {type(error).__name__}"})
+    with suppress(EOFError, BrokenPipeError):
+        send(answers, None)
+        while True:
+            send(answers, _made(receive(requests, most=sys.maxsize)))
+
+
+def _made(request: dict[str, Any]) -> NDArray[np.uint8] | tuple[Samples, int] | tuple[str, str]:
+    """Return the answer to a request."""
+    try:
+        return _do(request)
+    except MissingExtra as error:
+        return "MissingExtra", str(error)
+    except MemoryError:
+        return "BadMedia", "decoding it needs more memory than an upload may take"
+    except QuiverError as error:
+        return "BadMedia", str(error)
+    except Exception as error:  # a fault of a decoder is one of the file
+        return "BadMedia", f"cannot be decoded: {type(error).__name__}"
 
 
 def confine(memory: int, seconds: float) -> None:
@@ -74,19 +78,13 @@ def confine(memory: int, seconds: float) -> None:
         resource.setrlimit(what, (limit, limit))
 
 
-def _send(answers: IO[bytes], head: dict[str, Any], data: NDArray[Any] | None = None) -> None:
-    answers.write(json.dumps(head).encode() + b"\n")
-    if data is not None:
-        answers.write(data.data)
-    answers.flush()
-
-
-def _do(request: dict[str, Any], data: bytes) -> NDArray[Any]:
+def _do(request: dict[str, Any]) -> NDArray[np.uint8] | tuple[Samples, int]:
+    data = request["data"]
     match request["do"]:
         case "image":
             return picture(data, request["pixels"])
         case "audio":
-            return wave(data, request["seconds"])
+            return sound(data, request["seconds"])
         case "video":
             return film(data, request["seconds"])
         case "thumbnail":
@@ -107,16 +105,6 @@ def picture(data: bytes, pixels: int) -> NDArray[np.uint8]:
     return ImageReader(shorter=max(1, int(min(width, height) * scale)))(data)
 
 
-def wave(data: bytes, seconds: float) -> NDArray[np.uint8]:
-    """Decode the beginning of a sound, and write it as a WAV of float samples, mono, at its own rate."""
-    import soundfile
-
-    samples, rate = sound(data, seconds)
-    fresh = io.BytesIO()
-    soundfile.write(fresh, samples, rate, format="WAV", subtype="FLOAT")
-    return np.frombuffer(fresh.getvalue(), np.uint8)
-
-
 def film(data: bytes, seconds: float) -> NDArray[np.uint8]:
     """Decode frames of the beginning of a video, at even distances: (72, H, W, 3) uint8 RGB."""
     height, width = VideoReader(frames=1, stop=seconds)(data).shape[1:3]
@@ -134,4 +122,4 @@ def _jpeg(request: dict[str, Any]) -> NDArray[np.uint8]:
     return np.frombuffer(fresh.getvalue(), np.uint8)
 
 
-__all__ = ["FRAMES", "SIDE", "confine", "film", "picture", "serve", "wave"]
+__all__ = ["FRAMES", "SIDE", "confine", "film", "picture", "serve"]

@@ -1,38 +1,33 @@
 """Uploads of clients: decoded in processes with limits, so that no decoder runs on strangers' bytes in this one.
 
-What comes back is an array of pixels or a plain WAV that the worker wrote itself; the encoders read these as they read
-files.
+Pixels and samples come back as plain values (see ``quiver.engine.core.messages``): no file of a stranger's, and no file
+that its decoder wrote, is read in this process.
 """
 
-import json
-import math
-import subprocess
-import sys
+import io
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from quiver.engine.core.child_process import ChildProcess
+from quiver.engine.core.messages import BadMessage
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.settings import Limits
 from quiver.errors import BadMedia, MissingExtra, QuiverError
+from quiver.media.audio import RATES, Samples
 
-_BOOT = (
-    "import sys, json; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
-    " from quiver.engine.server.upload_worker import serve; serve()"
-)
 #: Uploads after which a worker ends: what one of them may have done to it ends with it.
 _TURNS = 32
-#: Longest head of an answer, and most bytes of an answer.
-_HEAD, _LARGEST = 4_096, 256 << 20
+#: Most bytes of an answer.
+_LARGEST = 256 << 20
 #: What a medium is decoded as.
 _KINDS = {"image": "image", "before": "image", "after": "image", "audio": "audio", "video": "video"}
-#: Largest size of a thumbnail, in pixels.
-_TYPES = ("|u1", "<f4")
+_NONE = "uploads cannot be decoded now: no process could be started"
 
 
 class Decoders:
@@ -60,7 +55,7 @@ class Decoders:
         return self._threads
 
     def decode(self, medium: str, data: bytes, name: str) -> Any:
-        """Return an upload decoded: an array, or the bytes of a WAV.
+        """Return an upload decoded: an array, or the bytes of a WAV of its samples, which encoders read as a file.
 
         Args:
             medium: name of a medium.
@@ -75,9 +70,7 @@ class Decoders:
         kind, limits = _KINDS[medium], self._limits
         seconds = limits.audio if kind == "audio" else limits.video
         found = self._ask({"do": kind, "pixels": limits.pixels, "seconds": seconds}, data, name)
-        if kind == "audio":
-            return found.tobytes()
-        return found
+        return _wav(*found) if kind == "audio" else found
 
     def thumbnail(self, reference: str, key: str, side: int, name: str) -> bytes:
         """Return a JPEG of a stored medium, ``side`` pixels high.
@@ -110,19 +103,19 @@ class _Worker:
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._turns, self._late = limits, 0, False
-        command = [sys.executable, "-P", "-c", _BOOT]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
-        total = limits.decode * _TURNS
         try:
-            self._write(json.dumps(sys.path).encode() + b"\n")
-            self._write(json.dumps({"memory": limits.memory, "seconds": total}).encode() + b"\n")
-            self._head("it did not start")
-        except (BadMedia, OSError) as error:
+            self._child = ChildProcess("quiver.engine.server.upload_worker", most=_LARGEST, environment=_environment())
+        except OSError as error:
+            raise Problem(503, _NONE) from error
+        try:
+            self._child.send({"memory": limits.memory, "seconds": limits.decode * _TURNS})
+            self._child.receive()
+        except (OSError, EOFError, BadMessage) as error:
             self.end()
-            raise Problem(503, "uploads cannot be decoded now: no process could be started") from error
+            raise Problem(503, _NONE) from error
 
     def ask(self, request: Mapping[str, Any], data: bytes, name: str) -> Any:
-        """Decode, and return the array.
+        """Decode, and return an array; of a sound, its samples (n,) float32 and their rate (Hz).
 
         Raises:
             BadMedia: it cannot be decoded.
@@ -132,36 +125,12 @@ class _Worker:
         alarm = threading.Timer(self._limits.decode, self._kill)
         alarm.start()
         try:
-            self._write(json.dumps({**request, "size": len(data)}).encode() + b"\n" + data)
-            head = self._head(name)
-            if "error" in head:
-                raise _error(str(head["error"]), name, missing=bool(head.get("missing")))
-            return self._array(head, name)
-        except (OSError, ValueError) as error:
+            self._child.send({**request, "data": data})
+            return _checked(self._child.receive(), request["do"], name)
+        except (OSError, EOFError, BadMessage) as error:
             raise self._died(name) from error
         finally:
             alarm.cancel()
-
-    def _head(self, name: str) -> dict[str, Any]:
-        line = self._out.readline(_HEAD)
-        if not line.endswith(b"\n"):
-            raise self._died(name)
-        head = json.loads(line)
-        if not isinstance(head, dict):
-            raise self._died(name)
-        return head
-
-    def _array(self, head: Mapping[str, Any], name: str) -> Any:
-        size, shape, kind = head.get("size"), head.get("shape"), head.get("dtype")
-        if not isinstance(shape, list):
-            raise self._died(name)
-        whole = len(shape) <= 4 and all(isinstance(n, int) and n >= 0 for n in shape)
-        if not whole or kind not in _TYPES or not isinstance(size, int) or not 0 <= size <= _LARGEST:
-            raise self._died(name)
-        data = self._out.read(size)
-        if len(data) != size or size != math.prod(shape) * np.dtype(kind).itemsize:
-            raise self._died(name)
-        return np.frombuffer(data, kind).reshape(shape).copy()
 
     def _died(self, name: str) -> BadMedia:
         self._turns = _TURNS
@@ -171,33 +140,51 @@ class _Worker:
 
     def finish(self, idle: "SimpleQueue[_Worker]") -> None:
         """Wait for the next upload, or end."""
-        if self._turns >= _TURNS or self._process.poll() is not None:
+        if self._turns >= _TURNS or self._child.status is not None:
             self.end()
         else:
             idle.put(self)
 
     def end(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+        self._child.close()
 
     def _kill(self) -> None:
         self._late = True
-        self._process.kill()
+        self._child.kill()
 
-    @property
-    def _out(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
 
-    def _write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-        self._process.stdin.flush()
+def _checked(answer: Any, do: str, name: str) -> Any:
+    """Return an answer: pixels, or the samples and the rate of a sound.
+
+    Raises:
+        BadMessage: it is neither, nor an error.
+        BadMedia: the worker could not decode the upload.
+        MissingExtra: a package is missing for this medium.
+    """
+    pair = type(answer) is tuple and len(answer) == 2
+    if pair and type(answer[0]) is type(answer[1]) is str:
+        raise _error(answer[0], answer[1], name)
+    whole = (
+        (pair and _is_array(answer[0], np.float32, most=1) and type(answer[1]) is int and answer[1] in RATES)
+        if do == "audio"
+        else _is_array(answer, np.uint8, most=4)
+    )
+    if not whole:
+        raise BadMessage("an answer has the wrong form")
+    return answer
+
+
+def _is_array(found: Any, dtype: type, *, most: int) -> bool:
+    return type(found) is np.ndarray and found.dtype == dtype and found.ndim <= most
+
+
+def _wav(samples: Samples, rate: int) -> bytes:
+    import soundfile
+
+    fresh = io.BytesIO()
+    soundfile.write(fresh, samples, rate, format="WAV", subtype="FLOAT")
+    return fresh.getvalue()
 
 
 def _environment() -> dict[str, str]:
@@ -208,10 +195,11 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | {"OMP_NUM_THREADS": "1"}
 
 
-def _error(said: str, name: str, *, missing: bool) -> QuiverError:
-    if missing:
+def _error(kind: str, said: str, name: str) -> QuiverError:
+    """Return an error that a worker named; any kind but ``MissingExtra`` is a fault of the file."""
+    if kind == "MissingExtra":
         error = MissingExtra("")
-        error.args = (said,)
+        error.args = (said[:500],)
         return error
     said = said.split(": ", 1)[-1] if said.startswith("<") else said
     return BadMedia(f"{name}: {said[:500]}")

@@ -15,7 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 from quiver.types import Floats, Probe, Rows, Space
 
 #: Turns a path, URI, bytes, array or text into an input of ``embed``, or raises BadMedia.
-#: It is picklable and light: spawned workers run it, while the model runs in the main process.
+#: It is picklable and light: spawned workers run it, while the model runs in the main process. It returns a text, a
+#: number, bytes, a numpy array of numbers, or a list, tuple or dict of them: no object of another class comes back from
+#: a process that decodes untrusted files.
 #: A reader of videos or sounds may have a method ``moments(source, spans)`` that reads windows of one file in one pass:
 #: for each (start, stop) in seconds, it yields what a call with that moment returns, or the QuiverError that it raises.
 Reader = Callable[[Any], Any]

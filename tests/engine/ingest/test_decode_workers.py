@@ -1,16 +1,30 @@
+import io
+import json
 import os
+import pickle
 import signal
+import struct
 import subprocess
 import sys
+import wave
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import quiver
-from quiver.engine.ingest.decode import Job, Slot
+from quiver.encoders._frozen import Readers
+from quiver.encoders.map_ivr.window import WindowReader, Windows
+from quiver.encoders.transformers.within import Within
+from quiver.encoders.two_tower.word import GramReader
+from quiver.engine.core.messages import BadMessage, packed, receive
+from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot, content_hash, stamps
+from quiver.engine.ingest.decode_windows import decode_all
 from quiver.engine.ingest.decode_workers import Workers, checked_count, limits_of
-from quiver.engine.ingest.worker_process import Limits, WorkerProcess, resident
+from quiver.engine.ingest.windows import SplitReader
+from quiver.engine.ingest.worker_process import Limits, WorkerProcess, _result, resident
 from quiver.errors import BadSpec
-from quiver.media import TextReader
+from quiver.media import AudioReader, ImageReader, PairReader, TextReader, VideoReader
 
 SCRIPT = "import quiver\nprint(quiver.open({place!r}).add({photos!r}, encoder='classic', progress=False).added)\n"
 
@@ -69,6 +83,162 @@ def test_an_item_that_needs_too_much_memory_is_left_out(hostile):
     assert found == ["A", "decoding needs more than 1 GB of memory: raise max_memory to allow it", "B"]
 
 
+@pytest.fixture
+def seized(lab):
+    """A reader that a crafted file has taken over: it writes bytes of the file's to every pipe of its process."""
+    (lab / "seized.py").write_text(
+        "import os, stat\nfrom contextlib import suppress\nfrom dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\nclass Reader:\n"
+        "    def __call__(self, text):\n"
+        "        if not text.startswith('write '): return text.upper()\n"
+        "        for pipe in range(3, 64):\n"
+        "            with suppress(OSError):\n"
+        "                if stat.S_ISFIFO(os.fstat(pipe).st_mode): os.write(pipe, bytes.fromhex(text[6:]))\n"
+        "        os._exit(0)\n"
+    )
+    import lab.seized
+
+    return lab.seized
+
+
+class Evil:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def answer(*fields, body=b"", sizes=None):
+    """Return an answer as a worker writes it, with any fields."""
+    head = json.dumps({"tuple": fields}).encode()
+    return struct.pack(">QQ", *(sizes or (len(head), len(body)))) + head + body
+
+
+def by_slot(*pairs):
+    return {"dict": [list(pair) for pair in pairs]}
+
+
+BROKEN = "decoding this item broke its worker process, whose answer has the wrong form"
+DIED = "decoding this item killed its worker process"
+GOOD = ("0" * 64, by_slot([0, "A"]), None, False, by_slot())
+
+
+def test_a_file_that_takes_over_its_worker_costs_itself_and_runs_nothing(seized, tmp_path):
+    mark = tmp_path / "mark"
+    unpickled = pickle.dumps(Evil(mark)) + bytes(1 << 12)
+    pixels = by_slot([0, {"array": ["|u1", [99], "C"]}])
+    crafted = [
+        (unpickled, BROKEN),
+        (answer(*GOOD, sizes=(200, 1 << 50)), BROKEN),
+        (answer(*GOOD[:4], by_slot([0, 7])), BROKEN),
+        (answer(GOOD[0], pixels, *GOOD[2:], body=bytes(99))[:-1], DIED),
+    ]
+    texts = ["a", *(text for data, _ in crafted for text in (f"write {data.hex()}", "b"))]
+    assert decoded(seized.Reader(), *texts) == ["A", *(text for _, reason in crafted for text in (reason, "B"))]
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        GOOD[:4], (*GOOD, None), ("../../x", *GOOD[1:]), ("0" * 65, *GOOD[1:]), (7, *GOOD[1:]),
+        (None, by_slot(), None, False, by_slot()), ("0" * 64, by_slot([1, "A"]), *GOOD[2:]),
+        ("0" * 64, by_slot([-1, "A"]), *GOOD[2:]), ("0" * 64, by_slot(["0", "A"]), *GOOD[2:]),
+        ("0" * 64, ["A"], *GOOD[2:]), (*GOOD[:2], 7, *GOOD[3:]), (*GOOD[:4], by_slot([0, 7])), (*GOOD[:4], ["A"]),
+        (*GOOD[:4], by_slot([9, "A"])), (GOOD[0], by_slot([0, {"array": ["|O", [1], "C"]}]), *GOOD[2:]),
+    ],
+)  # fmt: skip
+def test_an_answer_of_another_form_is_refused(fields):
+    slots = [Slot("text", TextReader()), Slot("image", ImageReader())]
+    job = Job("a", {"text": "a"})
+    assert _result(receive(io.BytesIO(answer(*GOOD)), most=0), job, slots) == Decoded("a", "0" * 64, {0: "A"})
+    with pytest.raises(BadMessage):
+        _result(receive(io.BytesIO(answer(*fields)), most=0), job, slots)
+
+
+def test_a_reason_has_an_end():
+    fields = (None, by_slot(), "x" * 9999, False, by_slot([0, "y" * 9999]))
+    found = _result(receive(io.BytesIO(answer(*fields)), most=0), Job("a", {"text": "a"}), [Slot("text", TextReader())])
+    assert (found.reason, found.failed) == ("x" * 4000, {0: "y" * 4000})
+
+
+def test_an_answer_cannot_name_other_files_or_another_item():
+    slots = [Slot("audio", TextReader()), Slot("video", TextReader())]
+    sound = (GOOD[0], by_slot([0, "A"]), None, True, by_slot())
+    found = _result(receive(io.BytesIO(answer(*sound)), most=0), Job("a", {"video": "a.mp4"}), slots)
+    assert (found.id, found.found, found.media) == ("a", {"audio": "a.mp4"}, {0: "A"})
+    for is_sound in ("other.mp4", 1, {"dict": [["audio", "other.mp4"]]}):
+        with pytest.raises(BadMessage):
+            _result(
+                receive(io.BytesIO(answer(*sound[:3], is_sound, by_slot())), most=0), Job("a", {"video": "a"}), slots
+            )
+    with pytest.raises(BadMessage):  # it has a sound of its own
+        _result(receive(io.BytesIO(answer(*sound)), most=0), Job("a", {"video": "a", "audio": "b"}), slots[1:])
+
+
+def test_a_value_that_is_not_plain_is_a_reason_that_says_what_to_do(lab):
+    (lab / "classy.py").write_text(
+        "from dataclasses import dataclass\nclass Thing: pass\n@dataclass(frozen=True)\nclass Reader:\n"
+        "    def __call__(self, text): return Thing() if text == 'thing' else text\n"
+    )
+    import lab.classy
+
+    thing, other = decoded(lab.classy.Reader(), "thing", "b")
+    assert thing.startswith("a lab.classy.Thing is not plain: a reader must return text, numbers, bytes, numpy arrays")
+    assert thing.endswith("workers=0") and other == "b"
+    assert type(decoded(lab.classy.Reader(), "thing", count=0)[0]) is lab.classy.Thing
+
+
+def test_all_kinds_of_media_and_errors_come_back_as_they_are_decoded_here(tmp_path, photos):
+    """What a worker returns is bit for bit what this process decodes."""
+    paths = sorted(str(path) for path in photos.iterdir())
+    rng = np.random.default_rng(3)
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
+        file.setparams((2, 2, 8000, 0, "NONE", ""))
+        file.writeframes(rng.integers(-9000, 9000, 16_000, dtype=np.int16).tobytes())
+    frames = [Image.open(path) for path in paths[:5]]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], duration=200)
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    sound, film, bad = (str(tmp_path / name) for name in ("sound.wav", "film.gif", "bad.png"))
+    image = ImageReader(9)
+    slots = [
+        Slot("image", image), Slot("pair", PairReader(image)), Slot("video", VideoReader(3, image)),
+        Slot("audio", AudioReader(8000)), Slot("text", TextReader()), Slot("audio", SplitReader("audio", 0.3, 0.2)),
+        Slot("video", Readers((VideoReader(2, image), WindowReader(Windows(2), VideoReader(1, image))))),
+        Slot("image", Within(ImageReader(), 100)), Slot("text", GramReader(64)),
+    ]  # fmt: skip
+    jobs = [
+        Job("image", {"image": paths[0], "text": "e\u0301 caf\u00e9"}),
+        Job("pair", {"before": paths[0], "after": paths[1]}),
+        Job("film", {"video": film}),
+        Job("sound", {"audio": sound}),
+        *(Job(f"{key} {n}", {key: f"{own}#t={n / 5},{(n + 1) / 5}"}) for key, own in (("audio", sound), ("video", film))
+          for n in range(3)),
+        Job("stored", known := {"image": paths[2], "text": "a"}, known=content_hash(known), missing=(4,)),
+        Job("hashed", {"audio": sound}, hashed=Hashed("", stamps({"audio": sound}))),
+        Job("bad", {"image": bad}),
+        Job("gone", {"image": str(tmp_path / "gone.png")}),
+        Job("half", {"image": paths[3], "audio": bad}),
+        Job("no text", {"image": paths[3], "text": " "}),
+        Job("late", {"audio": f"{sound}#t=90,91"}),
+    ]  # fmt: skip
+    with Workers(slots, count=1) as workers:
+        (there,) = workers.map([jobs])
+    here = list(decode_all(jobs, slots))
+    for one, other in zip(there, here, strict=True):
+        assert written(one) == written(other), one.id
+    assert {each.id for each in here if each.reason} == {"bad", "gone", "half", "late"}
+    assert [len(each.media) for each in here if not each.reason][:4] == [4, 1, 2, 2]
+    assert next(each for each in here if each.id == "no text").failed.keys() == {4, 8}
+
+
+def written(result):
+    """Return a result as bytes that tell types, shapes and every bit."""
+    fields = [getattr(result, name) for name in ("id", "sha256", "media", "reason", "found", "failed")]
+    return b"".join(packed(fields))
+
+
 def test_a_library_that_prints_does_not_disturb_the_results(hostile, capfd):
     assert decoded(hostile.Reader(), "print", "b") == ["PRINT", "B"]
 
@@ -104,7 +274,7 @@ def test_workers_end_with_the_pool_even_where_it_is_left_early(hostile):
         stream = workers.map([[Job("a", {"text": "a"})], *([Job("b", {"text": "hang"})] for _ in range(5))])
         next(stream)
         started = list(workers._alive)
-    assert started and all(worker._process.poll() is not None for worker in started)
+    assert started and all(worker._child.status is not None for worker in started)
 
 
 def test_the_memory_of_a_process_is_read():

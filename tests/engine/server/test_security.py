@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import socket
 import struct
 import subprocess
@@ -11,12 +12,17 @@ import time
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from quiver.engine.core import messages
+from quiver.engine.core.child_process import ChildProcess
+from quiver.engine.core.messages import BadMessage
 from quiver.engine.server.keys import Keys
 from quiver.engine.server.settings import Limits, Settings
-from quiver.errors import BadSpec
+from quiver.engine.server.uploads import _checked, _error
+from quiver.errors import BadMedia, BadSpec, MissingExtra
 
 from .conftest import running
 
@@ -141,6 +147,10 @@ def test_a_condition_is_read_whole_and_has_limits(client):
     assert client.post(SEARCH, json=many).status_code == 422
 
 
+def packed(value):
+    return b"".join(messages.packed(value))
+
+
 @pytest.fixture(scope="module")
 def small(shop, no_keys):
     """The shop with small limits."""
@@ -200,11 +210,11 @@ def test_uploads_are_decoded_in_a_process_with_limits(small):
     assert small.client.post(SEARCH, files={"image": ("a.png", held.getvalue())}).status_code == 200
     worker = small.service.decoders._idle.get_nowait()
     try:
-        lines = Path(f"/proc/{worker._process.pid}/limits").read_text().splitlines()
+        lines = Path(f"/proc/{worker._child.pid}/limits").read_text().splitlines()
         limits = {line[:25].strip(): line[26:46].strip() for line in lines}
         assert limits["Max file size"] == "0" and limits["Max address space"] != "unlimited"
         assert limits["Max cpu time"] != "unlimited" and int(limits["Max open files"]) < 200
-        environment = Path(f"/proc/{worker._process.pid}/environ").read_text()
+        environment = Path(f"/proc/{worker._child.pid}/environ").read_text()
         assert "QUIVER" not in environment and "TOKEN" not in environment
     finally:
         worker.finish(small.service.decoders._idle)
@@ -214,12 +224,62 @@ def test_a_decoder_that_dies_or_hangs_costs_one_upload(small):
     held = io.BytesIO()
     Image.new("RGB", (50, 50), "red").save(held, "PNG")
     worker = small.service.decoders._idle.get_nowait()
-    worker._process.kill()
-    worker._process.wait()
+    worker._child.kill()
+    worker._child._process.wait()
     small.service.decoders._idle.put(worker)
     died = small.client.post(SEARCH, files={"image": ("a.png", held.getvalue())})
     assert died.status_code == 422 and "ended the process" in died.json()["detail"]
     assert small.client.post(SEARCH, files={"image": ("a.png", held.getvalue())}).status_code == 200
+
+
+@pytest.mark.parametrize("crafted", [pickle.dumps(print) + bytes(4096), packed(np.zeros(4))], ids=["pickle", "float64"])
+def test_a_process_that_an_upload_has_taken_over_costs_that_upload_and_runs_nothing(small, lab, crafted):
+    (lab / "seized.py").write_text(
+        "import os\nfrom quiver.engine.core.child_process import streams\n"
+        "from quiver.engine.core.messages import receive\n"
+        "def serve():\n    requests, answers = streams()\n    receive(requests, most=1 << 20)\n"
+        f"    answers.write(bytes.fromhex('{crafted.hex()}'))\n    answers.flush()\n"
+    )
+    worker = small.service.decoders._idle.get_nowait()
+    worker._child.close()
+    worker._child = ChildProcess("lab.seized", most=1 << 20)
+    small.service.decoders._idle.put(worker)
+    held = io.BytesIO()
+    Image.new("RGB", (50, 50), "red").save(held, "PNG")
+    found = small.client.post(SEARCH, files={"image": ("a.png", held.getvalue())})
+    assert (
+        found.status_code == 422
+        and found.json()["detail"] == "a.png: decoding it ended the process that decodes uploads"
+    )
+    assert small.client.post(SEARCH, files={"image": ("a.png", held.getvalue())}).status_code == 200
+
+
+def test_an_answer_of_another_form_is_refused():
+    pixels, samples = np.zeros((2, 2, 3), np.uint8), np.zeros(9, np.float32)
+    assert _checked(pixels, "image", "a") is pixels and _checked((samples, 8000), "audio", "a")[1] == 8000
+    wrong = [
+        pixels.astype(np.float32),
+        pixels[None, None],
+        (samples, 8000),
+        {"size": 1},
+        ("BadMedia",),
+        None,
+        "a",
+        [pixels],
+    ]
+    for answer in (*wrong, ("BadMedia", 7), (b"BadMedia", "x")):
+        with pytest.raises(BadMessage):
+            _checked(answer, "image", "a")
+    for answer in (samples, pixels, (samples, 8000.0), (samples, 0), (samples[None], 8000), (pixels, 8000), (samples,)):
+        with pytest.raises(BadMessage):
+            _checked(answer, "audio", "a")
+
+
+def test_a_process_can_name_no_error_but_two():
+    assert isinstance(_error("MissingExtra", "av is not installed", "a.mp4"), MissingExtra)
+    for kind in ("BadMedia", "SystemExit", "Problem", "os.system", ""):
+        error = _error(kind, "x" * 9999, "a.mp4")
+        assert type(error) is BadMedia and str(error) == f"a.mp4: {'x' * 500}"
 
 
 def test_an_upload_is_scaled_to_the_pixels_that_are_allowed():
