@@ -14,7 +14,7 @@ true, false and null stand for themselves; an object with one member stands for 
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BufferedReader
 from typing import IO, Any, cast
 
@@ -28,6 +28,8 @@ HEAD = 16 << 20
 #: How deep lists, tuples and dicts may be nested, and the most dimensions of an array.
 _DEPTH, _AXES = 16, 32
 _LENGTHS = struct.Struct(">QQ")
+_ENCODE, _DECODE = json.JSONEncoder(separators=(",", ":")).encode, json.JSONDecoder().decode
+_LEAVES = frozenset([type(None), str, bool, int, float])
 #: The dtypes that may be sent: booleans and numbers, in both byte orders.
 _DTYPES = {
     name: np.dtype(name)
@@ -64,7 +66,7 @@ def packed(value: Any) -> list[bytes | memoryview]:
     """
     body: list[memoryview] = []
     try:
-        head = json.dumps(_node(value, body, 0), separators=(",", ":")).encode("ascii")
+        head = _ENCODE(_node(value, body, 0)).encode("ascii")
     except ValueError as error:  # a number of thousands of digits
         raise NotPlain(f"a number cannot be sent: {error}") from error
     if len(head) > HEAD:
@@ -88,9 +90,8 @@ def receive(stream: IO[bytes], *, most: int) -> Any:
         raise BadMessage(f"a message of {head:,} and {body:,} bytes is too large")
     text = _exactly(stream, head)
     try:
-        node = json.loads(text.decode("ascii"))
         reader = _Body(stream, body)
-        value = reader.value(node, 0)
+        value = reader.value(_DECODE(text.decode("ascii")), 0)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadMessage(f"the head of a message is wrong: {type(error).__name__}") from error
     if reader.left:
@@ -107,7 +108,7 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 def _node(value: Any, body: list[memoryview], depth: int) -> Any:
     """Return the description of a value, and append its bytes to the body."""
-    if value is None or type(value) in (str, bool, int, float):
+    if type(value) in _LEAVES:
         return value
     if depth > _DEPTH:
         raise NotPlain(f"it is nested more than {_DEPTH} deep")
@@ -119,12 +120,12 @@ def _node(value: Any, body: list[memoryview], depth: int) -> Any:
     raise NotPlain(f"a {type(value).__module__}.{type(value).__qualname__} is not plain")
 
 
-def _pack_list(value: list[Any], body: list[memoryview], depth: int) -> Any:
-    return [_node(each, body, depth) for each in value]
+def _pack_list(value: Sequence[Any], body: list[memoryview], depth: int) -> Any:
+    return [each if type(each) in _LEAVES else _node(each, body, depth) for each in value]
 
 
 def _pack_tuple(value: tuple[Any, ...], body: list[memoryview], depth: int) -> Any:
-    return {"tuple": [_node(each, body, depth) for each in value]}
+    return {"tuple": _pack_list(value, body, depth)}
 
 
 def _pack_dict(value: dict[Any, Any], body: list[memoryview], depth: int) -> Any:
@@ -195,7 +196,8 @@ class _Body:
         return found
 
     def _values(self, nodes: Any, depth: int) -> list[Any]:
-        return [self.value(each, depth + 1) for each in _checked(nodes, depth)]
+        nodes = _checked(nodes, depth)
+        return [each if type(each) in _LEAVES else self.value(each, depth + 1) for each in nodes]
 
     def _ordered(self, dtype: str, shape: list[int], order: str) -> NDArray[Any]:
         if order == "C":

@@ -111,28 +111,29 @@ class Evil:
 
 def answer(*fields, body=b"", sizes=None):
     """Return an answer as a worker writes it, with any fields."""
-    head = json.dumps({"tuple": fields}).encode()
+    head = json.dumps(fields).encode()
     return struct.pack(">QQ", *(sizes or (len(head), len(body)))) + head + body
 
 
-def by_slot(*pairs):
-    return {"dict": [list(pair) for pair in pairs]}
+def read(keys, *fields, **media):
+    """Return what the parent takes from an answer."""
+    return _result(receive(io.BytesIO(answer(*fields)), most=0), Job("a", media or {"text": "a"}), keys)
 
 
 BROKEN = "decoding this item broke its worker process, whose answer has the wrong form"
 DIED = "decoding this item killed its worker process"
-GOOD = ("0" * 64, by_slot([0, "A"]), None, False, by_slot())
+HASH = "0" * 64
 
 
 def test_a_file_that_takes_over_its_worker_costs_itself_and_runs_nothing(seized, tmp_path):
     mark = tmp_path / "mark"
     unpickled = pickle.dumps(Evil(mark)) + bytes(1 << 12)
-    pixels = by_slot([0, {"array": ["|u1", [99], "C"]}])
+    pixels = {"array": ["|u1", [99], "C"]}
     crafted = [
         (unpickled, BROKEN),
-        (answer(*GOOD, sizes=(200, 1 << 50)), BROKEN),
-        (answer(*GOOD[:4], by_slot([0, 7])), BROKEN),
-        (answer(GOOD[0], pixels, *GOOD[2:], body=bytes(99))[:-1], DIED),
+        (answer(HASH, None, False, [0], ["A"], [], [], sizes=(200, 1 << 50)), BROKEN),
+        (answer(HASH, None, False, [0], ["A"], [0], [7]), BROKEN),
+        (answer(HASH, None, False, [0], [pixels], [], [], body=bytes(99))[:-1], DIED),
     ]
     texts = ["a", *(text for data, _ in crafted for text in (f"write {data.hex()}", "b"))]
     assert decoded(seized.Reader(), *texts) == ["A", *(text for _, reason in crafted for text in (reason, "B"))]
@@ -142,39 +143,39 @@ def test_a_file_that_takes_over_its_worker_costs_itself_and_runs_nothing(seized,
 @pytest.mark.parametrize(
     "fields",
     [
-        GOOD[:4], (*GOOD, None), ("../../x", *GOOD[1:]), ("0" * 65, *GOOD[1:]), (7, *GOOD[1:]),
-        (None, by_slot(), None, False, by_slot()), ("0" * 64, by_slot([1, "A"]), *GOOD[2:]),
-        ("0" * 64, by_slot([-1, "A"]), *GOOD[2:]), ("0" * 64, by_slot(["0", "A"]), *GOOD[2:]),
-        ("0" * 64, ["A"], *GOOD[2:]), (*GOOD[:2], 7, *GOOD[3:]), (*GOOD[:4], by_slot([0, 7])), (*GOOD[:4], ["A"]),
-        (*GOOD[:4], by_slot([9, "A"])), (GOOD[0], by_slot([0, {"array": ["|O", [1], "C"]}]), *GOOD[2:]),
+        [], [HASH, None, False, [0], ["A"], []], [HASH, None, False, [0], ["A"], [], [], None],
+        ["../../x", None, False, [0], ["A"], [], []], [HASH + "0", None, False, [0], ["A"], [], []],
+        [7, None, False, [0], ["A"], [], []], [None, None, False, [], [], [], []],
+        [HASH, 7, False, [0], ["A"], [], []], [HASH, ["A"], False, [0], ["A"], [], []],
+        [HASH, None, False, [1], ["A"], [], []], [HASH, None, False, [-1], ["A"], [], []],
+        [HASH, None, False, ["0"], ["A"], [], []], [HASH, None, False, [0.0], ["A"], [], []],
+        [HASH, None, False, [False], ["A"], [], []], [HASH, None, False, [[0]], ["A"], [], []],
+        [HASH, None, False, 0, ["A"], [], []], [HASH, None, False, [0], [], [], []],
+        [HASH, None, False, [0], 7, [], []],
+        [HASH, None, False, [], [], [0], [7]], [HASH, None, False, [], [], [9], ["A"]],
+        [HASH, None, False, [], [], [0], []], [HASH, None, False, [0], [{"array": ["|O", [1], "C"]}], [], []],
     ],
 )  # fmt: skip
 def test_an_answer_of_another_form_is_refused(fields):
-    slots = [Slot("text", TextReader()), Slot("image", ImageReader())]
-    job = Job("a", {"text": "a"})
-    assert _result(receive(io.BytesIO(answer(*GOOD)), most=0), job, slots) == Decoded("a", "0" * 64, {0: "A"})
+    assert read(("text", "image"), HASH, None, False, [0], ["A"], [], []) == Decoded("a", HASH, {0: "A"})
     with pytest.raises(BadMessage):
-        _result(receive(io.BytesIO(answer(*fields)), most=0), job, slots)
-
-
-def test_a_reason_has_an_end():
-    fields = (None, by_slot(), "x" * 9999, False, by_slot([0, "y" * 9999]))
-    found = _result(receive(io.BytesIO(answer(*fields)), most=0), Job("a", {"text": "a"}), [Slot("text", TextReader())])
-    assert (found.reason, found.failed) == ("x" * 4000, {0: "y" * 4000})
+        read(("text", "image"), *fields)
 
 
 def test_an_answer_cannot_name_other_files_or_another_item():
-    slots = [Slot("audio", TextReader()), Slot("video", TextReader())]
-    sound = (GOOD[0], by_slot([0, "A"]), None, True, by_slot())
-    found = _result(receive(io.BytesIO(answer(*sound)), most=0), Job("a", {"video": "a.mp4"}), slots)
+    found = read(("audio", "video"), HASH, None, True, [0], ["A"], [], [], video="a.mp4")
     assert (found.id, found.found, found.media) == ("a", {"audio": "a.mp4"}, {0: "A"})
-    for is_sound in ("other.mp4", 1, {"dict": [["audio", "other.mp4"]]}):
+    for is_sound in ("other.mp4", 1, None, {"dict": [["audio", "other.mp4"]]}):
         with pytest.raises(BadMessage):
-            _result(
-                receive(io.BytesIO(answer(*sound[:3], is_sound, by_slot())), most=0), Job("a", {"video": "a"}), slots
-            )
-    with pytest.raises(BadMessage):  # it has a sound of its own
-        _result(receive(io.BytesIO(answer(*sound)), most=0), Job("a", {"video": "a", "audio": "b"}), slots[1:])
+            read(("audio", "video"), HASH, None, is_sound, [0], ["A"], [], [], video="a.mp4")
+    for media in ({"video": "a.mp4", "audio": "a.wav"}, {"audio": "a.wav"}):
+        with pytest.raises(BadMessage):  # it has a sound of its own
+            read(("audio", "video"), HASH, None, True, [0], ["A"], [], [], **media)
+
+
+def test_a_reason_has_an_end():
+    found = read(("text",), None, "x" * 9999, False, [], [], [0], ["y" * 9999])
+    assert (found.reason, found.failed) == ("x" * 4000, {0: "y" * 4000})
 
 
 def test_a_value_that_is_not_plain_is_a_reason_that_says_what_to_do(lab):
