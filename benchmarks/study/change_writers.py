@@ -60,7 +60,7 @@ def write(study: Study, writer: str, seed: int) -> float:
         pictures = lessons["learn"].pictures
         assert isinstance(pictures, Features)
         rows = pictures.rows[: train.MEASURED].astype(np.float32)
-        new.pairs.measure(torch.from_numpy(rows).flatten(0, 1))
+        new.pairs.measure(torch.from_numpy(rows))
         model.pairs.load_state_dict(new.pairs.state_dict())
     learn, held = (
         (lessons[part].captions, getattr(study.parts, part), lessons[part].pictures) for part in ("learn", "validation")

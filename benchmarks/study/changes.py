@@ -6,7 +6,9 @@ with the same text tower, loss and frozen features, by the ``cpu`` recipe with s
 * ``clip4idc``: inter blocks over the tokens of both pictures; options follow, as in "clip4idc data.distractors=0";
 * ``untrained``: the same before stage one (adaptation);
 * ``mean``, ``difference``, ``both``: the mean of the two pictures' features over all places, that after minus that
-  before, or the two side by side; then a network with one hidden layer.
+  before, or the two side by side; then a network with one hidden layer;
+* ``pooled``: the difference of means beside that of the largest values: what goes past the blocks of ``clip4idc``
+  with ``model.vision.change``, without the blocks.
 
 ``words`` asks for pairs with every sentence, ``pair`` asks for groups of sentences with every pair (protocol of
 CLIP4IDC, see ``encoders/clip4idc/validate.py``). ``reversed`` asks with every sentence among pairs whose order is given
@@ -39,6 +41,7 @@ from quiver.encoders._patch.extract import Source, open
 from quiver.encoders._settings import changed, parse
 from quiver.encoders._train import fit
 from quiver.encoders.clip4idc import train
+from quiver.encoders.clip4idc.change import pooled
 from quiver.encoders.clip4idc.data import Captions, Features, Fetch, gather
 from quiver.encoders.clip4idc.model import Clip4Idc
 from quiver.encoders.clip4idc.recipe import Recipe
@@ -47,8 +50,8 @@ from quiver.errors import BadSpec
 from quiver.task import Task
 from quiver.types import Rows
 
-Kind = Literal["mean", "difference", "both"]
-KINDS: tuple[Kind, ...] = ("mean", "difference", "both")
+Kind = Literal["mean", "difference", "both", "pooled"]
+KINDS: tuple[Kind, ...] = ("mean", "difference", "both", "pooled")
 METHODS = ("clip4idc", "clip4idc data.distractors=0", "untrained", *KINDS)
 CUTS = (1, 5, 10)
 #: Hidden units of the baselines.
@@ -57,7 +60,7 @@ _RESAMPLES = 2_000
 
 
 class Pooled(nn.Module):
-    """A baseline: features of two pictures, averaged over all places, as one vector.
+    """A baseline: features of two pictures, averaged over all places (or pooled), as one vector.
 
     Args:
         kind: how the two are joined.
@@ -71,22 +74,28 @@ class Pooled(nn.Module):
     def __init__(self, kind: Kind, width: int, dim: int) -> None:
         super().__init__()
         self.kind = kind
-        self.register_buffer("centre", torch.zeros(width))
-        self.register_buffer("spread", torch.ones(width))
-        inputs = 2 * width if kind == "both" else width
+        inputs = 2 * width if kind in ("both", "pooled") else width
+        held = inputs if kind == "pooled" else width
+        self.register_buffer("centre", torch.zeros(held))
+        self.register_buffer("spread", torch.ones(held))
         self.layers = nn.Sequential(nn.Dropout(0.1), nn.Linear(inputs, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, dim))
 
-    def measure(self, features: Tensor) -> None:
-        """Take centre and scale from the training set's features (n, F)."""
+    def measure(self, features_nPF: Tensor) -> None:
+        """Take centre and scale from the training set's pictures."""
+        features = self._one(features_nPF)
         self.centre.copy_(features.mean(0))
         self.spread.copy_(features.std(0).clamp(min=1e-3))
 
     def forward(self, pictures_B2PF: Tensor) -> Tensor:
         """Return one token per pair, (B, 1, D)."""
-        before, after = ((pictures_B2PF.mean(dim=2) - self.centre) / self.spread).unbind(dim=1)
-        joined = {"mean": (before + after) / 2, "difference": after - before, "both": torch.cat([before, after], 1)}
-        token: Tensor = self.layers(joined[self.kind])[:, None]
+        before, after = ((self._one(pictures_B2PF) - self.centre) / self.spread).unbind(dim=1)
+        joined = {"mean": (before + after) / 2, "both": torch.cat([before, after], 1)}
+        token: Tensor = self.layers(joined.get(self.kind, after - before))[:, None]
         return token
+
+    def _one(self, features: Tensor) -> Tensor:
+        """Return one vector of the features (..., P, F) of each picture."""
+        return pooled(features) if self.kind == "pooled" else features.mean(dim=-2)
 
     def pool(self, tokens_B1D: Tensor) -> Tensor:
         """Return the vector of each pair, (B, D)."""
@@ -161,8 +170,7 @@ def learn(study: Study, method: str, seed: int) -> tuple[Clip4Idc, Recipe, float
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model.pairs = Pooled(name, study.source.width, model.config.dim)  # type: ignore[assignment]
-    flat = torch.from_numpy(features)
-    model.pairs.measure(flat.mean(dim=1) if name in KINDS else flat.flatten(0, 1))
+    model.pairs.measure(torch.from_numpy(features))
     if name == "untrained":
         return model.eval(), recipe, 0.0
     held = fetch(study, "validation", model, recipe)

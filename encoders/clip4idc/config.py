@@ -40,6 +40,10 @@ class Vision:
         mean: of each channel, for pixel values from 0 to 1.
         std: likewise.
         dropout: share of each token's entries that is left out in training, before the first block.
+        change: hidden units of a way past the blocks for the difference of the two pictures' pooled features, see
+            ``change``; 0 for none, as in the paper. For patches that are features.
+        relative: whether patches that are features enter as their difference from the mean of both pictures at their
+            place, so that equal pictures are alike whatever they show. The paper's enter as they are.
 
     Raises:
         BadSpec: numbers that do not go together.
@@ -63,6 +67,8 @@ class Vision:
     mean: tuple[float, float, float] = found(MEAN)
     std: tuple[float, float, float] = found(STD)
     dropout: float = 0.0
+    change: int = 0
+    relative: bool = False
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):  # JSON has lists
@@ -73,6 +79,8 @@ class Vision:
             raise BadSpec(f"clip4idc: size={self.size} has no grid of {self.rows}x{self.columns} patches")
         if not 0 <= self.intra < self.layers:
             raise BadSpec(f"clip4idc: intra must be from 0 to below layers={self.layers}, not {self.intra}")
+        if self.change < 0:
+            raise BadSpec(f"clip4idc: vision.change must be at least 0, not {self.change}")
         _check_width(self.width, self.heads, "vision.")
         _check_dropout(self.dropout, "vision.")
 
@@ -161,8 +169,13 @@ class Config:
 
     @classmethod
     def cpu(cls) -> "Config":
-        """Return a size that trains on a few cores: 2 blocks of 192 that see both pictures, sentences in 2 blocks."""
-        vision = Vision(width=192, layers=2, intra=0, heads=6, activation="gelu", dropout=0.1)
+        """Return a size that trains on a few cores: 2 blocks of 192 that see both pictures, sentences in 2 blocks.
+
+        The blocks see differences, and the difference of pooled features goes past them, see ``change``.
+        """
+        vision = Vision(
+            width=192, layers=2, intra=0, heads=6, activation="gelu", dropout=0.1, change=512, relative=True
+        )  # fmt: skip
         text = Text(vocabulary=2000, width=192, layers=2, heads=6, activation="gelu", dropout=0.1)
         return cls(dim=128, vision=vision, text=text)
 

@@ -17,7 +17,7 @@ from quiver.encoders._frozen import Frozen
 from quiver.encoders._patch.extract import Extractor, Source, open
 from quiver.encoders._tower import Tower, Towers, chunks
 from quiver.encoders.clip4idc.caption_model import FOLDER, CaptionModel
-from quiver.encoders.clip4idc.config import Config
+from quiver.encoders.clip4idc.config import Config, Vision
 from quiver.encoders.clip4idc.model import Clip4Idc
 from quiver.encoders.clip4idc.scorer import Likelihood, Shelf
 from quiver.encoders.clip4idc.teller import PairTeller
@@ -124,6 +124,7 @@ def _telling(made: PairEncoder, folder: Path, look: Eyes, place: torch.device, *
     assert writer.words is not None
     config = writer.config
     shown = f"{config.vision.heads} {config.vision.intra} {config.writer.heads} {config.words} {config.prior}"
+    shown += _relative(config.vision)
     mark = _fingerprint.of_state(
         writer.state_dict(), "clip4idc caption 1", config.vision.source, writer.words.described, shown
     )
@@ -200,9 +201,14 @@ def revision(model: Clip4Idc) -> str:
         config.vision.source,
         config.text.source,
         words,
-        f"{shown} {config.vision.heads} {config.vision.intra} {config.vision.activation}",
+        f"{shown} {config.vision.heads} {config.vision.intra} {config.vision.activation}" + _relative(config.vision),
         f"{config.text.length} {config.text.heads} {config.text.activation}",
     )
+
+
+def _relative(vision: Vision) -> str:
+    """Return what sets models with relative patches apart; nothing for others, whose stored vectors stay current."""
+    return " relative" if vision.relative else ""
 
 
 def _sentences(model: Clip4Idc, frozen: Frozen | None) -> tuple[Reader, Callable[[Sequence[Any]], Floats]]:

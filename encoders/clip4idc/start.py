@@ -61,7 +61,8 @@ def from_clip(config: Config, spec: str, *, seed: int) -> Clip4Idc:
     """Make a model with the weights of a CLIP; what is new in it is random, always the same of a seed.
 
     Args:
-        config: model.vision.intra, dropouts, model.text.length, and a frozen text encoder if there is one.
+        config: model.vision.intra, dropouts, model.text.length, and a frozen text encoder if there is one. What is
+            only for features of a frozen network (``change``, ``relative``) is left out.
         spec: of open_clip.
         seed: of the new weights.
 
@@ -125,6 +126,8 @@ def _vision(eye: Any, said: Vision, spec: str) -> Vision:
         source="",
         rows=rows,
         columns=columns,
+        change=0,
+        relative=False,
         width=eye.conv1.out_channels,
         layers=len(blocks),
         heads=first.attn.num_heads,

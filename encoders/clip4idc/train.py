@@ -73,7 +73,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     model = build(recipe, captions, source, name=recipe.name or out.resolve().name)
     lesson = prepare(captions, model.config, source, recipe, out)
     if isinstance(lesson.pictures, Features):
-        model.pairs.measure(torch.from_numpy(lesson.pictures.rows[:MEASURED].astype(np.float32)).flatten(0, 1))
+        model.pairs.measure(torch.from_numpy(lesson.pictures.rows[:MEASURED].astype(np.float32)))
     first_pairs = copy.deepcopy(model.pairs.state_dict())
     seen, held = None, None
     if validation is not None:

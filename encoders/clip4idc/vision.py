@@ -8,7 +8,8 @@ their order.
 
 Deviates: any number of patches (the reference counts on 49), and fp32 throughout (the reference trains half of its
 weights, and their moments, in fp16). Ours: patches may be features of a frozen network instead of pixels, for
-machines without a GPU; then a linear map stands in place of the convolution, and all blocks may be inter blocks.
+machines without a GPU; then a linear map stands in place of the convolution, all blocks may be inter blocks, tokens
+may be relative to the mean of both pictures, and the difference of pooled features may go past the blocks (``change``).
 Legend: B pairs, n pictures, P patches of a picture, S pixels of a side, F features of a patch, W width, D dim of the
 space; T = 2 (P + 1) tokens of a pair: class token and patches of the picture before, then those of the picture after.
 """
@@ -20,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quiver.encoders.clip4idc.change import Change
 from quiver.encoders.clip4idc.config import Vision
-from quiver.errors import optional
+from quiver.errors import BadSpec, optional
 
 with optional():
     from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
@@ -38,6 +40,10 @@ class Pairs(nn.Module):
         classes: places of the two class tokens in the sequence.
         centre: (F,) mean of the training set's features, where patches are features.
         spread: (F,) by which they are divided.
+        change: what goes past the blocks; None where the config has none.
+
+    Raises:
+        BadSpec: pixels are to be compared before the first block.
     """
 
     mean: Tensor
@@ -47,6 +53,8 @@ class Pairs(nn.Module):
 
     def __init__(self, config: Vision, dim: int) -> None:
         super().__init__()
+        if config.patch and (config.change or config.relative):
+            raise BadSpec("clip4idc: change and relative are for patches that are features of a frozen network")
         self.config, width = config, config.width
         self.classes = (0, config.patches + 1)
         self.conv1 = nn.Conv2d(3, width, config.patch, config.patch, bias=False) if config.patch else None
@@ -66,6 +74,8 @@ class Pairs(nn.Module):
         self.ln_mid = LayerNorm(width)
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, dim))
+        with torch.random.fork_rng():  # so that all other weights of a seed are the same with and without it
+            self.change = Change(config, dim) if config.change else None
         for name, values in (("mean", config.mean), ("std", config.std)):
             self.register_buffer(name, 255 * torch.tensor(values)[:, None, None], persistent=False)
 
@@ -76,19 +86,25 @@ class Pairs(nn.Module):
             pictures: before and after: (B, 2, S, S, 3) uint8 pixels, (B, 2, 3, S, S) normalised ones, or features
                 (B, 2, P, F).
         """
-        return self.ln_post(self.inter(self.join(self.intra(pictures)))) @ self.proj
+        tokens: Tensor = self.ln_post(self.inter(self.join(self.intra(pictures)))) @ self.proj
+        return tokens if self.change is None else self.change(pictures, tokens)
 
-    def measure(self, features: Tensor) -> None:
-        """Take centre and scale from the training set's features (n, F).
+    def measure(self, features_nPF: Tensor) -> None:
+        """Take centre and scale from the training set's pictures.
 
         A feature that hardly varies is not blown up: its deviation counts as at least a hundredth of their mean.
         """
+        if self.change is not None:
+            self.change.measure(features_nPF)
+        features = features_nPF.flatten(0, 1)
         deviation = features.std(0, correction=0)
         self.centre.copy_(features.mean(0))
         self.spread.copy_(deviation.clamp(min=deviation.mean().item() / 100).clamp(min=1e-8))
 
     def embed(self, pictures: Tensor) -> Tensor:
         """Return what enters the first block: (B, 2, P + 1, W)."""
+        if self.config.relative:
+            pictures = pictures - pictures.mean(dim=1, keepdim=True) + self.centre
         rows = self._patches(pictures.flatten(0, 1))
         head = self.class_embedding.to(rows.dtype).expand(len(rows), 1, -1)
         rows = torch.cat([head, rows], dim=1) + self.positional_embedding.to(rows.dtype)

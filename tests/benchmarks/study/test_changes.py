@@ -48,15 +48,19 @@ def test_pooled_vectors_are_those_of_their_name():
     turned = pictures.flip(1)
     made = {kind: Pooled(kind, 6, 5).eval() for kind in changes.KINDS}
     for module in made.values():
-        module.measure(pictures.mean(dim=2).flatten(0, 1))
+        module.measure(pictures.flatten(0, 1))
     with torch.no_grad():
         vectors = {kind: module.pool(module(pictures)) for kind, module in made.items()}
         backwards = {kind: module.pool(module(turned)) for kind, module in made.items()}
-        same = made["difference"].pool(made["difference"](pictures[:, [0, 0]]))
+        same = torch.cat([made[kind].pool(made[kind](pictures[:, [0, 0]])) for kind in ("difference", "pooled")])
+        moved = made["pooled"].pool(made["pooled"](pictures.roll(1, dims=2)))
     np.testing.assert_allclose(vectors["mean"], backwards["mean"], atol=1e-6)
-    for kind in ("difference", "both"):
+    for kind in ("difference", "both", "pooled"):
         assert (vectors[kind] - backwards[kind]).abs().max() > 0.01
-    np.testing.assert_allclose(same, same[:1].expand(3, -1), atol=1e-6)  # nothing but the change is in it
+    for rows in (same[:3], same[3:]):
+        np.testing.assert_allclose(rows, rows[:1].expand(3, -1), atol=1e-6)  # nothing but the change is in it
+    np.testing.assert_allclose(moved, vectors["pooled"], atol=1e-5)  # where things are does not matter
+    assert (vectors["pooled"] - vectors["difference"]).abs().max() > 0.01
 
 
 def test_a_clip_is_refused(tmp_path):
