@@ -1,4 +1,7 @@
-"""A page of examples with their captions, right and wrong ones as they come: ``quiver bench caption --page FILE``."""
+"""A page of examples with their captions, right and wrong ones as they come: ``quiver bench caption --page FILE``.
+
+An HTML page with maps, or one picture of the first twelve examples if the file is named so (``examples.png``).
+"""
 
 from collections.abc import Sequence
 from html import escape
@@ -9,6 +12,7 @@ import numpy as np
 
 from quiver import registry
 from quiver.benchmarks import datasets
+from quiver.benchmarks.captioning import sheet
 from quiver.benchmarks.captioning.reference import Thing, gather
 from quiver.benchmarks.captioning.run import Report
 from quiver.encoders._cider import plain
@@ -26,10 +30,12 @@ _SHOWN = 4
 def write(path: Path, report: Report, dataset: str, encoders: Sequence[str]) -> None:
     """Write examples of a report as one HTML page, with the attention of the first encoder that shows its own.
 
+    A file that ends with one of ``sheet.SUFFIXES`` is one picture of the first examples instead, without attention.
+
     Examples are drawn with the seed of the report, whatever their captions are; baselines are left out.
 
     Args:
-        path: the HTML file.
+        path: the file.
         report: of ``captioning.measure``.
         dataset: the spec that it was made with.
         encoders: likewise.
@@ -39,6 +45,10 @@ def write(path: Path, report: Report, dataset: str, encoders: Sequence[str]) -> 
     kept = [thing for thing in things if all(thing.id in each["captions"] for each in captioned)]
     order = np.random.default_rng(report["options"]["seed"]).permutation(len(kept))[:EXAMPLES]
     drawn = [kept[place] for place in order]
+    if path.suffix.lower() in sheet.SUFFIXES:
+        said = [[(each["captions"][thing.id], _right(each, thing)) for each in captioned] for thing in drawn]
+        sheet.save(path, key, drawn, said)
+        return
     maps = _maps(encoders, key, drawn)
     cards = [_card(thing, key, captioned, each) for thing, each in zip(drawn, maps, strict=True)]
     note = (

@@ -240,7 +240,10 @@ def caption(
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
     page: Annotated[
         Path | None,
-        typer.Option(help="Write examples with their captions, right and wrong as they come, as an HTML page."),
+        typer.Option(
+            help="Write examples with their captions, right and wrong as they come, as an HTML page, or as one picture"
+            " if the name ends with .png, .jpg or .webp."
+        ),
     ] = None,
 ) -> None:
     """Measure captions on a data set, with confidence intervals, by kind of change, and beside two baselines."""

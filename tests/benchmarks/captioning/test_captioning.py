@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from quiver.benchmarks import captioning
+from quiver.benchmarks.captioning import sheet
 from quiver.benchmarks.captioning.reference import gather
 from quiver.benchmarks.datasets import clevr_change, image_editing_request, spot_the_diff, world
 from quiver.cli import app
@@ -164,3 +167,24 @@ def test_a_page_shows_captions_as_they_come(folder, tmp_path, lab):
     assert f"lab.told: {still} of 24 captions are one of the sentences of their thing" in shown
     assert shown.count("src='data:image/jpeg") == 4 * 24  # two pictures and two maps of each pair
     assert "constant" not in shown
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "sheet.JPG"])
+def test_a_page_may_be_one_picture(folder, tmp_path, lab, name):
+    (lab / "told.py").write_text(TELLS)
+    spec, file = f"world track=changes {SMALL} folder={folder}", tmp_path / name
+    done = CliRunner().invoke(
+        app, ["bench", "caption", spec, "--encoder", "lab.told", "--measure", "ROUGE-L", "--page", str(file)]
+    )
+    assert done.exit_code == 0, done.output
+    shown = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    _, things = gather(world.load(track="changes", count=24, size=16, seed=3, folder=folder))
+    order = np.random.default_rng(0).permutation(24)[: sheet.EXAMPLES]
+    still = [things[place].kind == "none" for place in order]
+    assert 0 < sum(still) < len(still)
+    height, width = (side // count for side, count in zip(shown.shape[:2], (4, sheet.COLUMNS), strict=True))
+    for place, right in enumerate(still):  # the caption under each example is green if it is right, and red if not
+        row, column = divmod(place, sheet.COLUMNS)
+        words = shown[row * height + 180 : (row + 1) * height, column * width + 12 : (column + 1) * width]
+        red, green = (int((words[..., one] > words[..., other] + 40).sum()) for one, other in ((0, 1), (1, 0)))
+        assert (green > red) == right
