@@ -133,7 +133,7 @@ class Audit:
             "lost": ("lost", "answered with a half alone, not with both"),
             "lured": ("lured", "the first hit is wrong, and a half alone finds it"),
         }
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (title, _cell(getattr(self, name), self.intervals.get(name)), told) for name, (title, told) in named.items()
         ]
         rows.append(("random", _cell(self.random), "answered by a random order"))
