@@ -174,8 +174,9 @@ class Collection(Searching, Learning, Adding, Browsing):
             spaces: names of spaces; vectors that bridges compute are indexed only if their space is named.
             recall: recall target: mean fraction of the true top k that searches find; 0.95 if no spec is given.
             k: the k of the recall target.
-            queries: sample queries to tune on: (q, dim) vectors, a file of vectors (npy, npz) or of texts (txt), or
-                sources as for ``add``. By default stored vectors of another key in the same space, or of the column.
+            queries: sample queries to tune on: (q, dim) vectors, a file of vectors (npy, npz) or of texts (txt), a
+                list of ``Query`` with media, or sources as for ``add``. By default stored vectors of another key in the
+                same space, or of the column.
             memory: memory limit, in bytes or as ``8GB``; by default most of the free memory.
             updates: how often vectors change, ``rare`` or ``often``.
 

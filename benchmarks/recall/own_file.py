@@ -27,7 +27,7 @@ from quiver.benchmarks.recall.own_questions import Own
 from quiver.engine.tasks import own_files
 from quiver.errors import BadData, BadSpec
 
-_COLUMNS = ("meta", "key", "media", "text", "image")
+_COLUMNS = ("meta", "key", "media", "text", "image", "id_column", "path_column")
 _KEYS = ("queries", "relevant", "collection", "items", "target", "answer", "encoders", "measures", "plan", *_COLUMNS)
 
 

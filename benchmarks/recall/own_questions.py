@@ -43,8 +43,9 @@ class Own:
         collection: path or URI of the collection to measure as it is; None to embed ``items``.
         items: folders, manifests or collections to search, with options as in ``"shop.csv text=name"``.
         answer: the column with the id of a right answer.
-        columns: tables and columns of the items, as ``add`` and ``train`` take them: meta, key, media, text, image.
-            Text and image also name columns of the questions that have these.
+        columns: tables and columns of the items, as ``add`` and ``train`` take them: meta, key, media, text, image,
+            id_column, path_column.
+            Text and image also name columns of the questions that have these; without ``items`` all are of questions.
         target: the medium to search: text, image, audio, video or pair; None for the main medium of the items.
         trust: whether to use encoders and files that only the collection names.
     """
@@ -81,7 +82,8 @@ def load(path: str, own: Own) -> Task:
     """
     queries, relevant, items, notes = _sources(path, own)
     named = {key: own.columns.get(key) for key in MEDIA}
-    asked = labelled_queries.read(queries, relevant=relevant, answer=own.answer, columns=named)
+    others = {} if own.items else {name: value for name, value in own.columns.items() if name not in MEDIA}
+    asked = labelled_queries.read(queries, relevant=relevant, answer=own.answer, options=others, columns=named)
     target = _target(items, asked.asked, own)
     lacking = set() if own.collection is not None else _lacking(items, target)
     questions, absent, told = _questions(asked.asked, items, target, lacking, path=path)

@@ -4,23 +4,27 @@ One reader for ``bench recall``, ``fit``, ``threshold`` and ``index --queries``.
 ``image`` ..., or ``query``, ``question`` or ``caption`` for text), ``like``, ``unlike`` and ``exclude`` (an id, or a
 JSON list of ids), ``where``, ``target``, ``vector`` (numbers), ``id`` (or ``_id``, ``qid``, ``query-id``), and the
 answer with its ``grade``. BEIR's ``queries.jsonl`` is such a table. An ``npy`` file holds the vectors of queries alone.
+Media files are queries too: a folder, a glob or one file, with a table joined to them that has the other columns.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import has_magic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from quiver.engine.source import column
 from quiver.engine.source.array import open_array
 from quiver.engine.source.manifest import to_records
 from quiver.engine.source.place import Place
 from quiver.engine.source.relevance import grade_of
 from quiver.engine.source.role import CAPTIONS, Choice, Roles, check_files, choose, media_columns, path_column
 from quiver.engine.source.table import Table, open_table
-from quiver.errors import BadData, QuiverError
+from quiver.errors import BadData, BadSpec, QuiverError
+from quiver.media import kind
 from quiver.types import LIKE, MEDIA, UNLIKE, Query
 from quiver.wording import option
 
@@ -36,6 +40,8 @@ _LISTS = (LIKE, UNLIKE, "exclude")
 _PLAIN = ("where", "target")
 _ARRAYS = (".npy", ".npz")
 _PARQUET = (".parquet", ".pq")
+_BATCH = 4096
+_NOTHING: Mapping[str, str | None] = {}
 #: Part of the note on a column of vectors of a Parquet file, which is no metadata.
 _LEFT_OUT = f"column {VECTOR} is left out"
 
@@ -90,35 +96,89 @@ class _Layout:
         return tuple(dict.fromkeys(name for name in named if name))
 
 
-def read(path: str | os.PathLike[str], *, answer: str = "answer", choice: Choice | None = None) -> QueryTable:
-    """Read the queries of a file.
+def read(
+    path: str | os.PathLike[str], *, answer: str = "answer", options: Mapping[str, str | None] = _NOTHING
+) -> QueryTable:
+    """Read the queries of a table, or of media files.
 
     Rows with one id are one query; without ids, or with answers in the table, rows that ask the same are.
 
     Args:
-        path: a CSV, TSV, JSON lines, Parquet, npy or npz file.
+        path: a CSV, TSV, JSON lines, Parquet, npy or npz file; or a folder, glob or file of media.
         answer: column with the id of a right answer, if there is one.
-        choice: the user's options for the columns of media.
+        options: meta, key, media, id_column and path_column, as ``source.open`` takes them; meta and key are for media
+            files.
 
     Raises:
-        BadData: the file cannot be read, no row is a query, or one id stands for two queries.
+        BadData: a file cannot be read, no row is a query, or one id stands for two queries.
+        BadSpec: an option does not fit the files.
     """
     place = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    if os.path.isdir(place) or has_magic(place) or kind(place) not in (None, "text"):
+        return _of_media(os.fspath(path), answer, {name: value for name, value in options.items() if value})
+    if idle := next((name for name in ("meta", "key") if options.get(name)), None):
+        raise BadSpec(
+            f"{option(idle)} joins a table to media files, and {path} is a table itself: name its columns by"
+            f" {option('id_column')}, {option('path_column')}, {option('text')} or {option('image')}"
+        )
     if place.lower().endswith(_ARRAYS):
         return _of_vectors(place)
     table = open_table(place)
-    layout = _layout(table, choice or choose(None, None, None), answer)
+    choice = choose(options.get("id_column"), options.get("path_column"), options.get("media"))
+    layout = _layout(table, choice, answer)
     bad: list[str] = []
     rows = list(_rows(table, layout, bad))
-    queries, notes = _merged(rows, path=os.fspath(path), answered=layout.answer is not None)
+    return _told(rows, layout, bad, table.schema.names, path=os.fspath(path), notes=table.notes)
+
+
+def _told(
+    rows: Sequence[GivenQuery],
+    layout: _Layout,
+    bad: Sequence[str],
+    names: Sequence[str],
+    *,
+    path: str,
+    notes: Iterable[str],
+) -> QueryTable:
+    """Join the rows of one query, and say what was left out."""
+    queries, found = _merged(rows, path=path, answered=layout.answer is not None)
     if not queries:
         raise BadData(f"{path} has no query: {bad[0] if bad else 'it has no row with media to search with'}")
-    lost = [f"{os.path.basename(place)}: {len(bad)} rows left out, such as {bad[0]}"] if bad else []
-    kept = [note for note in table.notes if _LEFT_OUT not in note]
-    unused = [n for n in table.schema.names if n not in layout.columns and not n.startswith("metadata")]
-    idle = [f"{os.path.basename(place)}: no use for column{'s' * (len(unused) > 1)} {', '.join(unused)}"]
-    names = tuple(table.schema.names)
-    return QueryTable(queries, layout.answer is not None, names, (*kept, *(idle if unused else ()), *lost, *notes))
+    file = os.path.basename(os.path.abspath(path))
+    lost = [f"{file}: {len(bad)} rows left out, such as {bad[0]}"] if bad else []
+    kept = [note for note in notes if _LEFT_OUT not in note]
+    unused = [n for n in names if n not in layout.columns and not n.startswith("metadata")]
+    idle = [f"{file}: no use for column{'s' * (len(unused) > 1)} {', '.join(unused)}"] if unused else []
+    return QueryTable(queries, layout.answer is not None, tuple(names), (*kept, *idle, *lost, *found))
+
+
+def _of_media(path: str, answer: str, options: Mapping[str, str]) -> QueryTable:
+    """Read media files as queries; the columns of a table that is joined to them are used as those of queries."""
+    from quiver.engine import source
+
+    opened = source.open([path], **options)
+    names = opened.schema.names
+    special = tuple(name for name in (*_LISTS, *_PLAIN, VECTOR) if name in names)
+    roles = Roles({}, None, None, {}, Place.of(path), choose(None, None, None))
+    grade = next((name for name in GRADE if name in names), None)
+    layout = _Layout(roles, None, answer if answer in names else None, grade, special)
+    rows, bad = [], list[str]()
+    for record in (record for batch in opened.batches(_BATCH) for record in batch.to_pylist()):
+        media = {key: record[key] for key in MEDIA if record.get(key) is not None}
+        row = {name: _written(record[name]) for name in names if record[name] not in (None, "")}
+        try:
+            given = _given(media, row, layout, None)
+            Query(**given)
+            rows.append(GivenQuery(record["id"], given, record["id"], _answer(row, layout, record["id"])))
+        except QuiverError as error:
+            bad.append(f"{record['id']}: {error}")
+    bad += [f"{each.id}: {each.reason}" for each in opened.problems()]
+    return _told(rows, layout, bad, names, path=path, notes=opened.notes)
+
+
+def _written(value: Any) -> str:
+    """Return a value of a column as it is written in a table."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _of_vectors(path: str) -> QueryTable:
@@ -149,11 +209,20 @@ def _layout(table: Table, choice: Choice, answer: str) -> _Layout:
     check_files(table, roles)
     return _Layout(
         roles,
-        next((name for name in IDS if name in free), None),
+        _id_column(table, choice, free),
         answer if answer in free else None,
         next((name for name in GRADE if name in free), None),
         tuple(special),
     )
+
+
+def _id_column(table: Table, choice: Choice, free: Sequence[str]) -> str | None:
+    """Return the column of query ids: the one that the user named, else one with such a name."""
+    if choice.id_column == "none":
+        return None
+    if choice.id_column:
+        return column.known(choice.id_column, table.schema.names, path=table.path)
+    return next((name for name in IDS if name in free), None)
 
 
 def _rows(table: Table, layout: _Layout, bad: list[str]) -> Iterator[GivenQuery]:

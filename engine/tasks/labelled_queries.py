@@ -9,11 +9,10 @@ from typing import Any
 from quiver.engine.source import queries as tables
 from quiver.engine.source import relevance
 from quiver.engine.source.queries import GivenQuery
-from quiver.engine.source.role import choose
 from quiver.engine.source.table import is_table, open_table
 from quiver.engine.tasks import own_files
 from quiver.errors import BadData, BadSpec
-from quiver.types import Query
+from quiver.types import MEDIA, Query
 
 NONE: Mapping[str, str | None] = {}
 
@@ -46,16 +45,16 @@ def read(
     *,
     relevant: Sequence[str | Path] = (),
     answer: str = "answer",
-    media: str | None = None,
+    options: Mapping[str, str | None] = NONE,
     columns: Mapping[str, str | None] = NONE,
 ) -> LabelledQueries:
     """Read labelled queries.
 
     Args:
-        path: the table of queries, see ``quiver.engine.source.queries``.
+        path: the table of queries, or media files, see ``quiver.engine.source.queries``.
         relevant: files of judgements, see ``quiver.engine.source.relevance``; without any, the table has answers.
         answer: column with the id of a right answer.
-        media: media to ask with, and columns of media, as ``add`` takes them.
+        options: tables and columns, as ``add`` takes them: meta, key, media, text, image, id_column, path_column.
         columns: columns by media key; a column that the table lacks is ignored.
 
     Returns:
@@ -68,7 +67,10 @@ def read(
     place = str(Path(path).expanduser())
     names = open_table(os.path.abspath(place)).schema.names if any(columns.values()) and is_table(place) else ()
     here = {key: name for key, name in columns.items() if name in names}
-    table = tables.read(place, answer=answer, choice=choose(None, None, own_files.columns(media, here)))
+    named = {key: options.get(key) or here.get(key) for key in MEDIA}
+    plain = {name: value for name, value in options.items() if name not in (*MEDIA, "media")}
+    media = own_files.columns(options.get("media"), named)
+    table = tables.read(place, answer=answer, options={**plain, "media": media})
     if relevant:
         asked, notes = _judged(path, table, relevance.read(*relevant), relevant)
     elif table.answered:

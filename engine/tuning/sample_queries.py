@@ -17,7 +17,7 @@ from quiver.engine.core.sql import present
 from quiver.engine.core.vector_check import as_float32
 from quiver.engine.execution.session import Session
 from quiver.errors import BadSpec, SpaceMismatch
-from quiver.types import Floats, Rows, keys_of, sources_of
+from quiver.types import Floats, Query, Rows, keys_of, sources_of
 
 #: File types of ``--queries``: vectors, and one text per line.
 _ARRAYS, _LINES = (".npy", ".npz"), ".txt"
@@ -48,7 +48,8 @@ def draw(session: Session, column: Column | Derived, given: Any, *, count: int, 
     Args:
         session: the collection.
         column: the column to search.
-        given: (q, dim) vectors, a file of vectors, a file of texts, or media files; None for stored vectors.
+        given: (q, dim) vectors, queries with media, a file of vectors, a file of texts, or media files; None for
+            stored vectors.
         count: maximum number of queries.
         seed: random seed.
 
@@ -60,7 +61,7 @@ def draw(session: Session, column: Column | Derived, given: Any, *, count: int, 
     if given is not None:
         vectors = _given(session, column, given, count)
         chosen = rng.permutation(len(vectors))[:count]
-        name = "given" if isinstance(given, np.ndarray) else Path(given).name
+        name = Path(given).name if isinstance(given, str | Path) else "given"
         return SampleQueries(vectors[chosen], f"{len(chosen):,} queries ({name})")
     for other in session.graph.columns:
         if other.space == column.space and other.key != column.key:
@@ -82,8 +83,9 @@ def _some(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
 
 def _given(session: Session, column: Column | Derived, given: Any, count: int) -> Floats:
     """Return given queries as vectors; only the first media files are embedded."""
-    if isinstance(given, str | Path) and not str(given).lower().endswith(_ARRAYS):
-        parts = list(_embedded(session, column, str(given), count))
+    asked = isinstance(given, list | tuple) and bool(given) and isinstance(given[0], Query)
+    if asked or (isinstance(given, str | Path) and not str(given).lower().endswith(_ARRAYS)):
+        parts = list(_embedded(session, column, given if asked else str(given), count))
         vectors = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     elif isinstance(given, str | Path):
         from quiver.engine import source  # not needed to search, and slow to import
@@ -103,10 +105,10 @@ def _given(session: Session, column: Column | Derived, given: Any, count: int) -
     return np.ascontiguousarray(vectors, np.float32)
 
 
-def _embedded(session: Session, column: Column | Derived, path: str, count: int) -> Iterator[Floats]:
+def _embedded(session: Session, column: Column | Derived, given: str | Sequence[Query], count: int) -> Iterator[Floats]:
     """Embed texts or media with the first encoder that leads to the space of the column."""
     left = count
-    for records in _records(path):
+    for records in _records(given):
         some, left = records[:left], left - len(records)
         for key in sorted({_asked(session, column, record) for record in some}):
             arrow = next(a for a in session.graph.arrows if a.key == key and _leads(session, a.space, column))
@@ -139,7 +141,11 @@ def _asked(session: Session, column: Column | Derived, record: dict[str, Any]) -
     )
 
 
-def _records(path: str) -> Iterator[Sequence[dict[str, Any]]]:
+def _records(given: str | Sequence[Query]) -> Iterator[Sequence[dict[str, Any]]]:
+    if not isinstance(given, str):
+        yield from _media([query.media for query in given], "queries")
+        return
+    path = given
     if path.lower().endswith(_LINES):
         lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
         yield from ([{"text": line} for line in lines[at : at + _TOGETHER]] for at in range(0, len(lines), _TOGETHER))
@@ -148,9 +154,13 @@ def _records(path: str) -> Iterator[Sequence[dict[str, Any]]]:
     from quiver.engine.source import queries
 
     if source.is_table(path):  # of queries, as `bench recall`, `fit` and `threshold` read it
-        asked = [media for each in queries.read(path).queries if (media := each.given.get("media"))]
-        if not asked:
-            raise BadSpec(f"{path} has no queries with media to embed: give query vectors as .npy")
-        yield from (asked[at : at + _TOGETHER] for at in range(0, len(asked), _TOGETHER))
+        yield from _media([each.given.get("media") or {} for each in queries.read(path).queries], path)
         return
     yield from (batch.to_pylist() for batch in source.open([path]).batches(_TOGETHER))
+
+
+def _media(given: Sequence[Any], where: str) -> Iterator[Sequence[dict[str, Any]]]:
+    asked = [dict(media) for media in given if media]
+    if not asked:
+        raise BadSpec(f"{where} has no queries with media to embed: give query vectors as .npy")
+    yield from (asked[at : at + _TOGETHER] for at in range(0, len(asked), _TOGETHER))

@@ -70,6 +70,8 @@ def recall(
     media: table.Media = None,
     text: table.Text = None,
     image: table.Image = None,
+    id_column: table.IdColumn = None,
+    path_column: table.PathColumn = None,
     trust: show.Trust = False,
 ) -> None:
     """Measure encoders on a data set, or a collection on your own questions, beside random and classic baselines.
@@ -84,7 +86,9 @@ def recall(
     from quiver.benchmarks.recall.own_questions import Own
 
     options = Options(work=work, measures=tuple(measure or ()), baselines=baselines, seed=seed)
-    columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
+    columns = table.given(
+        meta=meta, key=key, media=media, text=text, image=image, id_column=id_column, path_column=path_column
+    )
     own = Own(
         relevant=tuple(map(str, relevant or ())),
         collection=collection,
@@ -123,7 +127,8 @@ def _asked(dataset: str | None, queries: str | None, own: Any) -> str:
     asked = str(dataset or queries)
     described = any(own.columns.values()) and not asked.lower().endswith(".toml")
     if described and not (own.items or own.collection):
-        raise BadSpec("--meta, --key, --media, --text and --image describe the files of --items: name these too")
+        first = f"--{next(name for name, value in own.columns.items() if value).replace('_', '-')}"
+        raise BadSpec(f"{first} describes the files of --items: name these too")
     return asked
 
 

@@ -14,7 +14,8 @@ def fit(
     questions: Annotated[
         Path,
         typer.Argument(
-            help="Table of queries (CSV, TSV, JSONL, Parquet): media, like, where ..., and the id of a right answer."
+            help="Table of queries (CSV, TSV, JSONL, Parquet): media, like, where ..., and the id of a right answer;"
+            " or a folder of media to search with, and --meta with their answers."
         ),
     ],
     answer: Annotated[
@@ -24,9 +25,13 @@ def fit(
         ),
     ] = "answer",
     relevant: table.Relevant = None,
+    meta: table.Meta = None,
+    key: table.Key = None,
     media: table.Media = None,
     text: table.Text = None,
     image: table.Image = None,
+    id_column: table.IdColumn = None,
+    path_column: table.PathColumn = None,
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Combine vector search and full-text search.")] = False,
     space: Annotated[
@@ -42,11 +47,12 @@ def fit(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Learn the weight of a reranker against recall, or of each fused list. Later searches use the learned weights."""
-    from quiver.engine.tasks import own_files
     from quiver.engine.tasks.labelled_queries import read
 
-    columns = own_files.columns(media, {"text": text, "image": image})
-    asked = read(questions, relevant=relevant or (), answer=answer, media=columns)
+    columns = table.given(
+        meta=meta, key=key, media=media, text=text, image=image, id_column=id_column, path_column=path_column
+    )
+    asked = read(questions, relevant=relevant or (), answer=answer, options=columns)
     for note in asked.notes:
         show.warn(note)
     queries = asked.queries(target=target, hybrid=hybrid, scorer=scorer, spaces=tuple(space or ()), fuse=fuse)

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from quiver.cli import place, show
+from quiver.cli import place, show, table
 from quiver.errors import BadSpec
 from quiver.records import CheckedIndex, RecallTarget
+from quiver.types import Query
 
 
 def index(
@@ -32,6 +33,13 @@ def index(
             help="Sample queries to tune on: vectors (npy), lines of text (txt), files, or a table of queries."
         ),
     ] = None,
+    meta: table.Meta = None,
+    key: table.Key = None,
+    media: table.Media = None,
+    text: table.Text = None,
+    image: table.Image = None,
+    id_column: table.IdColumn = None,
+    path_column: table.PathColumn = None,
     memory: Annotated[str | None, typer.Option(help="Memory limit, such as 8GB.")] = None,
     updates: Annotated[str, typer.Option(help="How often the vectors change: rare or often.")] = "rare",
     check: Annotated[
@@ -43,6 +51,9 @@ def index(
     """Build an index. Searches keep working meanwhile, and items added later are found too."""
     if updates not in ("rare", "often"):
         raise BadSpec(f"--updates is rare or often, not {updates!r}")
+    columns = table.given(
+        meta=meta, key=key, media=media, text=text, image=image, id_column=id_column, path_column=path_column
+    )
     opened, spaces = place.opened(collection, command="index", others=[spec] if spec else (), trust=trust), space or ()
     if check:
         found = opened.check(spaces=spaces)
@@ -53,7 +64,7 @@ def index(
         spaces=spaces,
         recall=recall,
         k=k,
-        queries=queries,
+        queries=_sample(queries, columns),
         memory=memory,
         updates="often" if updates == "often" else "rare",
     )
@@ -65,6 +76,21 @@ def index(
         print(f"{what}: {each.vectors:,} vectors ({each.column}) in {each.seconds} s; {each.why}")
         if each.promise is not None:
             show_promise(each.promise)
+
+
+def _sample(queries: Path | None, columns: dict[str, str | None]) -> Path | list[Query] | None:
+    """Return sample queries as ``Collection.index`` takes them; those whose columns are named are read here."""
+    if not columns:
+        return queries
+    if queries is None:
+        raise BadSpec(f"--{next(iter(columns)).replace('_', '-')} is for the table of --queries: name it too")
+    from quiver.engine.source import queries as tables
+    from quiver.engine.tasks.own_files import columns as media
+
+    named = {key: columns.get(key) for key in ("text", "image")}
+    plain = {name: value for name, value in columns.items() if name not in (*named, "media")}
+    asked = tables.read(queries, options={**plain, "media": media(columns.get("media"), named)})
+    return [Query(**each.given) for each in asked.queries]
 
 
 def show_promise(promise: RecallTarget) -> None:

@@ -1,4 +1,4 @@
-"""Options that name the columns of the user's own tables, shared by all commands that read tables."""
+"""Options that name the columns of the user's own tables: the same for all commands that read tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,8 @@ IdColumn = Annotated[
     ),
 ]
 PathColumn = Annotated[str | None, typer.Option(help="Column of file paths, of any medium.", metavar="COLUMN")]
-Text = Annotated[str | None, typer.Option(help="Column of the items' text.", metavar="COLUMN")]
-Image = Annotated[str | None, typer.Option(help="Column of the items' image files.", metavar="COLUMN")]
+Text = Annotated[str | None, typer.Option(help="Column of text.", metavar="COLUMN")]
+Image = Annotated[str | None, typer.Option(help="Column of image files.", metavar="COLUMN")]
 Relevant = Annotated[
     list[Path] | None,
     typer.Option(
@@ -27,3 +27,8 @@ Relevant = Annotated[
         " repeated, and a later file corrects the earlier ones. Default: the table's column of answers."
     ),
 ]
+
+
+def given(**named: str | None) -> dict[str, str | None]:
+    """Return the options of tables that were given, by name."""
+    return {name: value for name, value in named.items() if value is not None}

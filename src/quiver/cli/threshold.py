@@ -24,6 +24,13 @@ def threshold(
     ] = None,
     answer: Annotated[str, typer.Option(help="Column with the id of the right answer.")] = "answer",
     relevant: table.Relevant = None,
+    meta: table.Meta = None,
+    key: table.Key = None,
+    media: table.Media = None,
+    text: table.Text = None,
+    image: table.Image = None,
+    id_column: table.IdColumn = None,
+    path_column: table.PathColumn = None,
     target: Annotated[str | None, typer.Option(help="Medium to find: text, image, audio, video or pair.")] = None,
     rate: Annotated[
         float, typer.Option(help="Share of questions without an answer in the collection that may still have a hit.")
@@ -46,12 +53,19 @@ def threshold(
     from quiver.engine.tasks.labelled_queries import read
 
     opened = quiver.open(collection, trust=trust)
+    columns = table.given(
+        meta=meta, key=key, media=media, text=text, image=image, id_column=id_column, path_column=path_column
+    )
     if questions is None:
+        if columns:
+            raise BadSpec(
+                f"--{next(iter(columns)).replace('_', '-')} is for a table of questions: name it, or leave this out"
+            )
         found = opened.threshold(by=by, target=target, rate=rate, confidence=confidence)
     else:
         if by is not None:
             raise BadSpec("--by is for a collection that asks itself: leave it out, or leave out the table")
-        asked = read(questions, relevant=relevant or (), answer=answer)
+        asked = read(questions, relevant=relevant or (), answer=answer, options=columns)
         for note in asked.notes:
             show.warn(note)
         found = opened.threshold(

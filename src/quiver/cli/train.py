@@ -31,6 +31,8 @@ def train(
     media: table.Media = None,
     text: table.Text = None,
     image: table.Image = None,
+    id_column: table.IdColumn = None,
+    path_column: table.PathColumn = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run: checkpoints, log, learning curve and the model.")
     ] = None,
@@ -52,7 +54,9 @@ def train(
     if not data or out is None:
         raise BadSpec(_explain(school, model, lacks="--out DIR" if data else "--data SPEC"))
     try:
-        columns = {"meta": meta, "key": key, "media": media, "text": text, "image": image}
+        columns = table.given(
+            meta=meta, key=key, media=media, text=text, image=image, id_column=id_column, path_column=path_column
+        )
         command = [model, *(settings or ()), *([f"preset={preset}"] if preset != "cpu" else []), "--out", str(out)]
         outcome = _train(school, chosen, _specs(data, columns), out, command=command, fresh=fresh, json=json)
     except KeyboardInterrupt as stop:
