@@ -21,12 +21,16 @@ from quiver.engine.core.messages import receive, send
 from quiver.errors import MissingExtra, QuiverError
 from quiver.media import ImageReader, VideoReader, thumbnail
 from quiver.media.audio import Samples, sound
+from quiver.media.fetch import decoding
+from quiver.media.image import Picture
 from quiver.media.picture import allow, check_decoded, open_picture, quiet, scales
 
 #: Frames that stand for a video, and the shorter side to which they are scaled down.
 FRAMES, SIDE = 72, 256
 #: Most pixels that are decoded before they are scaled down.
 _DECODED = 64_000_000
+#: Times that a thumbnail may be longer than it is wide.
+_ELONGATED = 16
 #: Open files that decoding needs at most, besides those of the process.
 _FILES = 64
 
@@ -116,10 +120,22 @@ def _jpeg(request: dict[str, Any]) -> NDArray[np.uint8]:
     """Draw a stored item as a JPEG."""
     from PIL import Image
 
-    drawn = thumbnail(request["reference"], request["key"], size=request["side"])
+    drawn = _drawn(request["reference"], request["key"], request["side"])
     fresh = io.BytesIO()
     Image.fromarray(drawn if drawn is not None else np.full((8, 8, 3), 255, np.uint8)).save(fresh, "JPEG", quality=85)
     return np.frombuffer(fresh.getvalue(), np.uint8)
+
+
+def _drawn(reference: str, key: str, side: int) -> Picture | None:
+    """Draw an item: a picture or a frame without a border, so that it looks right on any background."""
+    if key not in ("image", "video"):
+        return thumbnail(reference, key, size=side)
+    with decoding(reference), quiet():
+        opened = open_picture(VideoReader(frames=1)(reference)[0] if key == "video" else reference)
+        short, long = sorted(opened.size)
+        if long > _ELONGATED * short:
+            return ImageReader(side, fit="pad", resample="bilinear").arrange(opened)
+        return ImageReader(shorter=max(1, round(side * short / long)), resample="bilinear").arrange(opened)
 
 
 __all__ = ["FRAMES", "SIDE", "confine", "film", "picture", "serve"]

@@ -135,7 +135,7 @@ function App() {
         </select></label>
         <button type="button" onClick=${act.help}>Keys</button>
       </div>
-      <${Bar} question=${question} change=${change} say=${say} />
+      <${Bar} question=${question} pairs=${info?.targets.includes("pair") && !info.targets.includes("image")} change=${change} say=${say} />
       <${Chips} question=${question} change=${change} crop=${setOpen} />
       <${Sliders} question=${question} change=${change} />
       ${info && html`<${Settings} question=${question} info=${info} columns=${info.columns} change=${change} />`}

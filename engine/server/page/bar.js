@@ -5,7 +5,11 @@ import { Recorder } from "./record.js";
 
 const ACCEPT = "image/*,audio/*,video/*";
 
-export function Bar({ question, change, say }) {
+/**
+ * @param {{question: object, pairs: boolean, change: Function, say: Function}} props pairs: whether the collection has
+ *   pairs of pictures and no single ones, so that two pictures are meant as a pair
+ */
+export function Bar({ question, pairs, change, say }) {
   const [words, setWords] = useState("");
   const [over, setOver] = useState(false);
   const field = useRef(null);
@@ -17,7 +21,9 @@ export function Bar({ question, change, say }) {
       if (key) inputs.push({ key, value: file, name: file.name || `pasted ${CALLED[key]}` });
       else say(`${file.name} is no picture, sound or film: choose another file.`);
     }
-    if (inputs.length) change({ ...question, inputs: [...question.inputs, ...inputs] });
+    const all = [...question.inputs, ...inputs];
+    const two = pairs && all.filter(({ key }) => key === "image").length === 2;
+    if (inputs.length) change({ ...question, inputs: two ? asPair(all) : all });
   }
 
   useEffect(() => {
@@ -73,6 +79,7 @@ export function Chips({ question, change, crop }) {
         (input, n) => html`
           <li key=${n} class=${`chip ${input.less ? "less" : ""}`}>
             <${Preview} input=${input} />
+            ${["before", "after"].includes(input.key) && html`<span class="tag">${input.key}</span>`}
             <span class="name">${input.less ? "less like " : ""}${input.key === "text" ? `“${input.name}”` : input.name}</span>
             <button class="plain" type="button" aria-pressed=${Boolean(input.less)}
               aria-label=${`Find less like ${input.name}`} onClick=${() => edit(n, { less: !input.less })}>±</button>

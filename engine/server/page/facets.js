@@ -68,6 +68,6 @@ function choices({ kind, items, missing, distinct, values, ranges }) {
   const rows =
     many && ranges.length
       ? ranges.map(({ low, high, count }) => ({ value: [low, high], said: `${low} to below ${high}`, count }))
-      : values.map(({ value, count }) => ({ value: listed ? { has: value } : value, said: String(value), count }));
+      : values.map(({ value, count }) => ({ value: listed ? { has: value } : value, said: value === "" ? "(empty)" : String(value), count }));
   return missing ? [...rows, { value: null, said: "(none)", count: missing }] : rows;
 }

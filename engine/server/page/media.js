@@ -7,8 +7,11 @@ export function Media({ hit, target, name }) {
   const pair = keys.includes("before") && keys.includes("after");
   if (pair && (!target || target === "pair")) {
     return html`<div class="pair">
-      <${Picture} hit=${hit} which="before" alt=${`${name}, before`} />
-      <${Picture} hit=${hit} which="after" alt=${`${name}, after`} />
+      ${["before", "after"].map((which) => html`
+        <figure key=${which}>
+          <${Picture} hit=${hit} which=${which} alt=${`${name}, ${which}`} />
+          <figcaption class="small quiet" aria-hidden="true">${which}</figcaption>
+        </figure>`)}
     </div>`;
   }
   const wanted = keys.includes(target) ? [target] : keys;
@@ -58,7 +61,7 @@ function Sound({ hit, name }) {
     ? html`<audio src=${sound} controls autoplay aria-label=${name} onError=${fail}></audio>`
     : html`<button type="button" data-play aria-label=${`Play ${name}`} onClick=${() => setWanted(true)}>▶ ${moment(sound) || "play"}</button>`;
   return html`
-    <img class="shown" src=${address.thumbnail(hit, "audio")} alt=${`waveform of ${name}`} loading="lazy" />
+    <div class="shown wave"><img src=${address.thumbnail(hit, "audio")} alt=${`waveform of ${name}`} loading="lazy" /></div>
     ${failed ? html`<p class="small quiet">This sound cannot be played.</p>` : player}`;
 }
 

@@ -51,14 +51,20 @@ async def read(service: Service, request: Request, form: Form) -> Asked:
     loop = asyncio.get_running_loop()
     given = form.json if form.json is not None else {}
     uploaded = media_of(form.files)
-    asked(given, limits, files={name: [b""] * len(each) for name, each in uploaded.items()})  # decode no bad query's
+    # A bad query is refused before its files are decoded.
+    asked(given, limits, files={name: _one_or_all([b""] * len(each)) for name, each in uploaded.items()})
     for name, uploads in uploaded.items():
         read = [
             await loop.run_in_executor(service.decoders.executor, service.decoders.decode, PARTS[name], data, shown)
             for shown, data in uploads
         ]
-        media[name] = read[0] if len(read) == 1 else read
+        media[name] = _one_or_all(read)
     return asked(given, limits, files=media, within=within)
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """Return the value of a list of one, which the parts of a pair must be; else the list."""
+    return values[0] if len(values) == 1 else values
 
 
 async def _planned(service: Service, request: Request, wanted: Asked) -> Response:

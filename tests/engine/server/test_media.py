@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import quiver
+from quiver.engine.server.upload_worker import _drawn
 from quiver.types import Item
 
 from .conftest import running
@@ -73,6 +74,20 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_picture(client):
     assert again.status_code == 304
     assert client.get(f"{RED}/thumbnail?size=9999").status_code == 422
     assert client.get(f"{RED}/thumbnail?key=video").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"), [((40, 20), (192, 96)), ((20, 40), (96, 192)), ((600, 400), (192, 128)), ((400, 4), (192, 192))]
+)
+def test_a_thumbnail_has_the_shape_of_its_picture_and_no_border(tmp_path, size, drawn):
+    Image.new("RGB", size, (200, 30, 30)).save(tmp_path / "a.png")
+    Image.new("RGB", size, (200, 30, 30)).save(
+        tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", size, (30, 30, 200))], duration=500
+    )
+    for name, key in (("a.png", "image"), ("a.gif", "video")):
+        picture = _drawn(str(tmp_path / name), key, 192)
+        assert picture.shape == (drawn[1], drawn[0], 3)
+        assert max(size) > 16 * min(size) or (picture[0, 0] == picture[-1, -1]).all()
 
 
 def test_what_an_item_does_not_have_is_not_found(client):

@@ -3,6 +3,7 @@
 Without Chromium these tests are skipped: see `browser.py`.
 """
 
+import io
 import json
 import re
 import shlex
@@ -294,6 +295,30 @@ def test_pairs_show_both_pictures(open_page):
     assert first.locator(".pair img").count() == 2
     assert "green" in first.inner_text()
     check(page)
+
+
+def test_two_pictures_in_a_collection_of_pairs_are_a_pair(open_page, site):
+    page = open_page("#in=pairs")
+    page.set_input_files("#files", [site.folder / "photos" / f"green{n}.png" for n in range(2)])
+    settled(page, 3)
+    assert [chip.split("\n")[0] for chip in page.locator(".chip").all_inner_texts()] == ["before", "after"]
+    first = page.locator(".card").first
+    assert "the green thing" in first.inner_text()
+    assert page.locator(".card").first.locator("figcaption").all_inner_texts() == ["before", "after"]
+    check(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_waveform_is_dark_on_light_or_light_on_dark(open_page, scheme):
+    page = open_page("#in=archive&item=sounds%2Flow0.wav&k=1", color_scheme=scheme)
+    settled(page, 1)
+    picture = page.locator(".card .wave img")
+    until(page, "document.querySelector('.card .wave img').naturalWidth > 0")
+    box = picture.bounding_box()
+    assert box["width"] > 2 * box["height"] - 20
+    shot = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"), int)
+    paper = shot[0, 0]
+    assert (paper > 230 and shot.min() < 90) if scheme == "light" else (paper < 50 and shot.max() > 170)
 
 
 def test_two_spaces_side_by_side(open_page):
