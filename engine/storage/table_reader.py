@@ -58,6 +58,11 @@ class Fragment:
     handle: Any
 
 
+#: Versions after which a dataset is opened anew. Lance's cache keeps the file of every full-text index that it has read
+#: open, one more for each commit of text; after 1,000 commits a process could open no file any more.
+MOVES = 64
+
+
 def _opened(uri: str, version: int | None) -> lance.LanceDataset:
     """Open a dataset; look again if another process created it between the failure and its diagnosis."""
     for last in (False, True):
@@ -86,6 +91,7 @@ class TableReader:
         self.pinned = version is not None
         self._watch = Watch(uri)
         self._newest: Sight | None = None
+        self._moves = 0
         self._scalar = True
         self._check_format()
         self._seal = Seal(uri)
@@ -147,12 +153,15 @@ class TableReader:
     def refresh(self) -> None:
         """Move to the newest version, unless a fixed version was chosen."""
         newest = self.newest()
-        self.dataset, self._newest = newest.dataset, newest._newest
+        self.dataset, self._newest, self._moves = newest.dataset, newest._newest, newest._moves
 
     def newest(self) -> Self:
         """Return the table at its newest version: itself if there is no newer one, else another object.
 
         Other threads cannot read a dataset object that moves, so this one stays where it is.
+
+        Raises:
+            BadCollection: the folder cannot be read.
         """
         if self.pinned:
             return self
@@ -160,11 +169,13 @@ class TableReader:
         sight = self._watch.look(version)
         if sight is not None and sight == self._newest:
             return self
-        if (latest := self.dataset.latest_version) == version:
-            self._newest = sight if self._watch.named(version) else None
-            return self
-        moved = copy.copy(self)
-        moved.dataset, moved._newest = self.dataset.checkout_version(latest), None
+        with self.reading(None):
+            if (latest := self.dataset.latest_version) == version:
+                self._newest = sight if self._watch.named(version) else None
+                return self
+            moved = copy.copy(self)
+            moved._newest, moved._moves = None, (self._moves + 1) % MOVES
+            moved.dataset = self.dataset.checkout_version(latest) if moved._moves else _opened(self.uri, latest)
         return moved
 
     def history(self) -> list[Version]:

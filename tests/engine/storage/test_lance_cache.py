@@ -1,9 +1,15 @@
 """Lance's caches stay bounded in a process that reads for days while others write."""
 
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
 import psutil
+import pytest
 
 import quiver
-from quiver.engine.storage import lance_cache
+from quiver.engine.storage import lance_cache, table_reader
 
 
 def test_the_cache_of_indexes_follows_their_size_on_disk(tmp_path):
@@ -31,3 +37,28 @@ def test_a_collection_is_opened_with_bounded_caches(tmp_path, monkeypatch):
         assert shop.count(f"id = 'i{n}' AND price = {n}") == 1
     size = shop._searcher.session().table.dataset.session().size_bytes()
     assert size < 64 * 1024
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted in /proc")
+def test_a_reader_does_not_hold_ever_more_files_open_while_others_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_reader, "MOVES", 3)
+    writer = quiver.open(tmp_path / "shop", catch_up=False)
+    vectors = np.ones((1, 4), np.float32)
+    writer.add_vectors(vectors, space="mine", ids=["first"], text="t", meta={"t": ["a thing"]}, progress=False)
+    writer.index()  # with it comes the index of words
+    reader = quiver.open(tmp_path / "shop", catch_up=False)
+    held = []
+    for n in range(10):
+        writer.add_vectors(vectors, space="mine", ids=[str(n)], text="t", meta={"t": ["a thing"]}, progress=False)
+        assert len(reader.search(text="thing", k=20)) == n + 2
+        held.append(indexes_open(tmp_path))
+    assert max(held) <= 4 and held[-1] >= 1
+    reader.close()
+
+
+def indexes_open(folder):
+    """The number of files of full-text indexes that this process has open."""
+    gc.collect()
+    names = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
+    links = [os.readlink(name) for name in names if name.is_symlink()]
+    return sum(link.startswith(str(folder)) and "_indices" in link for link in links)
