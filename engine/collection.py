@@ -331,7 +331,7 @@ class Collection(Searching, Learning, Adding, Browsing):
         return past
 
     def info(self) -> Summary:
-        """Describe the collection: items by key, spaces, encoders, metadata, indexes, quarantine."""
+        """Describe the collection: items by key, spaces, encoders, metadata, indexes, score thresholds, quarantine."""
         return summary(self.uri, self._session(), self._quarantine)
 
     def _session(self) -> Session:

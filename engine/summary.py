@@ -1,18 +1,21 @@
 """Summary of a collection."""
 
+from dataclasses import fields
+
 from quiver.engine.core.column import Column
 from quiver.engine.core.sql import Sql, both, present
 from quiver.engine.execution.session import Session
+from quiver.engine.statistics.score_thresholds import ScoreThreshold
 from quiver.engine.storage.quarantine import Quarantine
 from quiver.engine.storage.table_reader import TableReader
 from quiver.engine.tuning.index_build import brief
 from quiver.engine.tuning.maintenance import lag
-from quiver.records import ColumnSummary, IndexLag, Quarantined, Summary, Windows
+from quiver.records import ColumnSummary, IndexLag, Quarantined, Summary, ThresholdSummary, Windows
 from quiver.types import MEDIA
 
 
 def summary(uri: str, session: Session, quarantine: Quarantine) -> Summary:
-    """Describe items by key, windows, spaces, encoders, metadata, indexes with their recall targets, quarantine."""
+    """Describe items, windows, spaces, encoders, metadata, indexes with recall targets, thresholds and quarantine."""
     table = session.table
     media = {name: session.count(present(name)) for name in MEDIA}
     return Summary(
@@ -26,7 +29,13 @@ def summary(uri: str, session: Session, quarantine: Quarantine) -> Summary:
         scorers=[str(composition) for composition in session.graph.compositions],
         meta={name: str(table.schema.field(name).type) for name in table.meta},
         quarantine=[Quarantined(row["id"], row["uri"], row["reason"], str(row["at"])) for row in quarantine.rows()],
+        thresholds=sorted(map(_threshold, session.thresholds().values()), key=lambda each: each.kind),
     )
+
+
+def _threshold(found: ScoreThreshold) -> ThresholdSummary:
+    kept = (each.name for each in fields(ThresholdSummary) if each.name != "promise")
+    return ThresholdSummary(**{name: getattr(found, name) for name in kept}, promise=found.promise())
 
 
 def _windows(table: TableReader) -> Windows:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import quiver
-from quiver.records import Record, Version
+from quiver.record import Record
+from quiver.records import Version
 
 
 @pytest.fixture

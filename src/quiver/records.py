@@ -3,45 +3,11 @@
 They were dicts before: ``info()["items"]`` works for one more release; ``info().items`` is the way now.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-
-class Record:
-    """A dataclass whose fields can be read like those of a dict, for one more release."""
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self:
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Mapping):
-            return self.to_dict() == other
-        return isinstance(other, Record) and type(other) is type(self) and self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]  # mappings and lists have none either
-
-    def keys(self) -> list[str]:
-        """Return the names of the fields."""
-        return [each.name for each in fields(self)]  # type: ignore[arg-type]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field by name, or ``default`` if there is no such field."""
-        return getattr(self, name) if name in self else default
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as dicts, lists and plain values, for JSON."""
-        return asdict(self)  # type: ignore[call-overload]
+from quiver.record import Record
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -261,6 +227,37 @@ class Quarantined(Record):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ThresholdSummary(Record):
+    """A learned score threshold, which ``min_score="auto"`` uses.
+
+    Attributes:
+        kind: the kind of query, such as ``text -> image in clip``.
+        min_score: the threshold.
+        rate: largest share of questions without an answer that still have a hit.
+        confidence: probability that the rate holds for new questions.
+        kept: share of the questions whose best right answer reaches the threshold.
+        questions: number of questions that it was learned on.
+        source: origin of the questions.
+        at: time of learning, in UTC.
+        changed: share of the vectors that changed since.
+        stale: whether too many changed, so that it is not used any more.
+        promise: its meaning, in words.
+    """
+
+    kind: str
+    min_score: float
+    rate: float
+    confidence: float
+    kept: float
+    questions: int
+    source: str
+    at: str
+    changed: float
+    stale: bool
+    promise: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Summary(Record):
     """A collection.
 
@@ -275,6 +272,7 @@ class Summary(Record):
         scorers: names of composers and rerankers.
         meta: type of each metadata column.
         quarantine: items that could not be added.
+        thresholds: learned score thresholds, by kind of query.
     """
 
     uri: str
@@ -287,6 +285,7 @@ class Summary(Record):
     scorers: Sequence[str]
     meta: Mapping[str, str]
     quarantine: Sequence[Quarantined] = field(default_factory=tuple)
+    thresholds: Sequence[ThresholdSummary] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

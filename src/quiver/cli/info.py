@@ -7,14 +7,14 @@ import typer
 
 from quiver.cli import place, show
 from quiver.cli.index import show_promise
-from quiver.records import ColumnSummary, Quarantined
+from quiver.records import ColumnSummary, Quarantined, ThresholdSummary
 
 
 def info(
     collection: place.Place,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show item counts, spaces, encoders, metadata, indexes with recall targets, and quarantined items with reasons."""
+    """Show item counts, spaces, encoders, metadata, indexes, thresholds, and quarantined items with reasons."""
     found = place.opened(collection).info()
     if json:
         show.write_json(found)
@@ -31,6 +31,8 @@ def info(
         for kind, promise in column.promises.items():
             print(f"\n{kind} index of {column.key} in {column.space}")
             show_promise(promise)
+    for threshold in found.thresholds:
+        print(f"\n{_threshold(threshold)}")
     print("\nmetadata: " + (", ".join(f"{name} ({kind})" for name, kind in found.meta.items()) or "none"))
     print(f"quarantine: {len(found.quarantine)} items")
     for line in _quarantined(found.quarantine):
@@ -52,6 +54,12 @@ def _quarantined(rows: Sequence[Quarantined]) -> Iterator[str]:
             first, last = min(start for start, _ in spans), max(stop or start for start, stop in spans)
             said = f"{len(windows):,} windows from {clock(first)} to {clock(last)}"
             yield f"{film}: {said}: {min(windows, key=lambda row: times(row.id)[1]).reason}"
+
+
+def _threshold(found: ThresholdSummary) -> str:
+    late = f"; not used any more: {found.changed:.0%} of the vectors have changed" if found.stale else ""
+    learned = f"learned on {found.questions:,} questions ({found.source}, {found.at[:10]})"
+    return f"min_score {found.min_score:.4g} for {found.kind}: {found.promise}; {learned}{late}"
 
 
 def _column(column: ColumnSummary) -> tuple[Any, ...]:

@@ -60,6 +60,22 @@ def test_auto_uses_the_stored_threshold_and_says_what_it_means(circle):
     assert len(next(again.pages(replace(at(13), min_score="auto", k=2)))) == 2
 
 
+def test_the_description_of_a_collection_lists_its_thresholds(circle):
+    assert list(circle.info().thresholds) == []
+    learned = circle.threshold(*asked())
+    (told,) = circle.info().thresholds
+    assert (told.kind, told.min_score, told.questions) == ("vector -> image in mine", learned.min_score, 60)
+    assert told.promise == learned.promise() and not told.stale and told.changed == 0
+    assert circle.info().to_dict()["thresholds"][0]["source"] == "the user"
+    ids = [f"new{n}" for n in range(20)]
+    circle.add_vectors(np.tile(np.float32([1, 0]), (20, 1)), ids=ids, space="mine", meta={"group": ["new"] * 20})
+    (late,) = circle.info().thresholds
+    assert late.stale and late.changed == pytest.approx(20 / 180)
+    printed = CliRunner().invoke(app, ["info", circle.uri]).output
+    assert "min_score 0.9962 for vector -> image in mine: with 95% confidence" in " ".join(printed.split())
+    assert "not used any more: 11% of the vectors have changed" in " ".join(printed.split())
+
+
 def test_a_threshold_is_stale_after_many_changes_and_for_other_kinds(circle):
     there = replace(at(37), min_score="auto")
     with pytest.raises(BadSpec, match=r"no threshold is learned for vector -> image in mine: learn one with .* none"):
