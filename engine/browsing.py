@@ -55,6 +55,26 @@ class Browsing:
         """The version that a search reads now: the newest one, or the one checked out."""
         return self._searcher.session().table.version
 
+    @property
+    def looks(self) -> bool:
+        """Whether each search looks for a newer version, as by default; otherwise only ``refresh`` does.
+
+        A look costs microseconds in a folder, and a request to an object store.
+        """
+        return self._searcher.looks
+
+    @looks.setter
+    def looks(self, value: bool) -> None:
+        self._searcher.looks = value
+
+    def refresh(self) -> bool:
+        """Look for changes that other processes made: a newer version, indexes and learned figures.
+
+        Returns:
+            Whether there were any.
+        """
+        return self._searcher.look()
+
     def count(self, where: str | Condition | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Count all items, or the items that match an SQL condition; exact. ``params`` as in ``search``.
 

@@ -242,9 +242,9 @@ def measure(target: Target, args: argparse.Namespace, true: Sequence[set[str]]) 
     recall = np.mean([len(set(ids) & right) / K for ids, right in zip(found, true, strict=True)])
     asyncio.run(load(target, 1, min(2.0, args.seconds)))
     for clients in args.clients:
-        before = _processor(target.pid)
+        before = processor(target.pid)
         ms = asyncio.run(load(target, clients, args.seconds))
-        cpu = (_processor(target.pid) - before) * 1e3 / len(ms)
+        cpu = (processor(target.pid) - before) * 1e3 / len(ms)
         told = {
             "server": target.name,
             "clients": clients,
@@ -260,7 +260,7 @@ def _resident(pid: int) -> int:
     return int(psutil.Process(pid).memory_info().rss >> 20)
 
 
-def _processor(pid: int) -> float:
+def processor(pid: int) -> float:
     """Return the processor time of a process and its children, in seconds."""
     import psutil
 

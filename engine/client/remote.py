@@ -4,26 +4,34 @@
 a query or an item names are read here and sent. What names a model, an index or a folder of the server is done there.
 """
 
-import io
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from quiver.arguments import check_known
-from quiver.conditions import condition_of
-from quiver.engine.client.sending import check_encoder, condition_json, items_of, rows_of, sent
-from quiver.engine.client.told import facets_of, item_of, result_of, summary_of, target_of, version_of
-from quiver.engine.client.transport import SECONDS, Answer, Refused, Transport, error_of
+from quiver.engine.client.asking import condition
+from quiver.engine.client.browsing import RemoteBrowsing
+from quiver.engine.client.learning import RemoteLearning
+from quiver.engine.client.sending import (
+    check_encoder,
+    columns_of,
+    items_of,
+    rows_of,
+    sent,
+    shared_words,
+    stream,
+    vector_column,
+)
+from quiver.engine.client.told import result_of
+from quiver.engine.client.transport import ARROW, SECONDS, Transport, error_of
 from quiver.engine.execution.plan import Plan, Result
 from quiver.engine.execution.query_batch import many_of_both, one_of_both
 from quiver.engine.execution.results import Results
 from quiver.errors import BadSpec, QuiverError
-from quiver.records import BuiltIndex, CheckedIndex, Facets, MeasuredRecall, Summary, Version
 from quiver.types import Item, Query, strings
 
 if TYPE_CHECKING:
@@ -33,13 +41,24 @@ if TYPE_CHECKING:
 
 #: Queries that are sent in one request; items that are sent in one.
 _BATCH, _ITEMS = 256, 500
-#: Seconds between two looks at a job.
-_LOOK = 0.1
-#: What is done where the collection is.
-_THERE = (
-    "calibrate", "caption", "catch_up", "default", "differences", "drop", "duplicates", "export", "fit", "hidden",
-    "measure", "prune", "relocate", "threshold", "use",
-)  # fmt: skip
+#: Numbers of an array from which it is sent as an Arrow stream; rows and bytes of vectors of one stream.
+_LARGE, _ROWS, _BYTES = 2_048, 10_000, 32 << 20
+#: What works only where the collection is, and why.
+THERE: Mapping[str, str] = {
+    "caption": "it runs a model that the caller names",
+    "default": "it changes what every client finds",
+    "differences": "it runs a model on files that the caller names",
+    "drop": "it removes vectors for every client",
+    "export": "it writes a file there; scan reads the same over HTTP",
+    "hidden": "it tells of files of that machine",
+    "looks": "the server looks for changes by itself",
+    "named": "the server reads conditions itself",
+    "prune": "it removes versions for every client",
+    "refresh": "the server looks for changes by itself",
+    "relocate": "it changes paths of that machine",
+    "renew": "the server looks for changes by itself",
+    "use": "it takes objects of a program",
+}
 
 
 def connect(
@@ -79,7 +98,7 @@ def _connected(transport: Transport, url: str, collection: str | None, version: 
     return found
 
 
-class RemoteCollection:
+class RemoteCollection(RemoteBrowsing, RemoteLearning):
     """A collection on a server.
 
     Results are those of ``Collection``, except that media are addresses of the server instead of paths.
@@ -88,16 +107,8 @@ class RemoteCollection:
         uri: its address.
     """
 
-    def __init__(self, transport: Transport, name: str, *, version: int | None = None) -> None:
-        self.uri = f"{transport.base}/{name}"
-        self._transport, self._version = transport, version
-        self._path = f"/v1/collections/{quote(name, safe='')}"
-
     def __repr__(self) -> str:
         return f"RemoteCollection({self.uri!r})"
-
-    def __len__(self) -> int:
-        return self.count()
 
     def __enter__(self) -> Self:
         return self
@@ -108,9 +119,10 @@ class RemoteCollection:
         self.close()
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name in _THERE:
+        if name in THERE:
             raise BadSpec(
-                f"{name} is done where the collection is: open it there by quiver.open, or use the command line"
+                f"{name} works only where the collection is, since {THERE[name]}: open it there by quiver.open, or use"
+                " the command line"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -144,9 +156,20 @@ class RemoteCollection:
                 found[place] = error
         for at in range(0, len(plain), _BATCH):
             some = plain[at : at + _BATCH]
-            answers = self._ask("POST", "/search/batch", {"queries": [words for _, words in some]}).json["answers"]
+            answers = self._batch([words for _, words in some])
             found |= {place: self._told(told) for (place, _), told in zip(some, answers, strict=True)}
         return [found[place] for place in range(len(every))]
+
+    def _batch(self, queries: Sequence[dict[str, Any]]) -> Any:
+        """Return the answers of the server to a batch; many vectors are sent as an Arrow stream."""
+        alike = shared_words(queries)
+        if alike is None or alike[1].size < _LARGE:
+            return self._ask("POST", "/search/batch", {"queries": queries}).json["answers"]
+        import pyarrow as pa
+
+        words, vectors = alike
+        body = stream(pa.table({"vector": vector_column(vectors)}), words)
+        return self._ask("POST", "/search/batch", body, headers={"Content-Type": ARROW}).json["answers"]
 
     def _told(self, told: Mapping[str, Any]) -> Result | QuiverError:
         if "hits" in told:
@@ -189,67 +212,6 @@ class RemoteCollection:
         answer = self._ask("POST", "/search", {**sending.json, "explain": "plan"}, files=sending.files)
         return result_of(answer.json, self._transport.base).plan
 
-    def count(self, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> int:
-        """Count all items, or those that match a condition."""
-        count: int = self._ask("POST", "/items/count", _condition(where, params)).json["count"]
-        return count
-
-    @property
-    def version(self) -> int:
-        """The version that a search reads now."""
-        if self._version is not None:
-            return self._version
-        return int(self._transport.ask("GET", self._path).headers["quiver-version"])
-
-    def get(self, ids: str | Iterable[str], *, missing_ok: bool = True) -> list[Item]:
-        """Return the stored items among these ids, in the order of the ids."""
-        named = list(strings(ids, "get"))
-        told = self._ask("POST", "/items/get", {"ids": named}).json
-        found = [item_of(each, self._transport.base, told.get("types", {})) for each in told["items"]]
-        if not missing_ok and (absent := [id for id in named if id not in {item.id for item in found}]):
-            raise BadSpec(f"no item has the id {absent[0]!r}")
-        return found
-
-    def head(self, n: int = 5, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = ()) -> list[Item]:
-        """Return the first items, or the first that match a condition."""
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise BadSpec(f"head takes a positive number of items, not {n!r}")
-        told = self._ask("POST", "/items/head", {**_condition(where, params), "limit": n}).json
-        return [item_of(each, self._transport.base, told.get("types", {})) for each in told["items"]]
-
-    def scan(
-        self, columns: str | Sequence[str] | None = None, where: str | None = None,
-        params: Mapping[str, Any] | Sequence[Any] = (), *, spaces: str | Sequence[str] = (),
-    ) -> "Iterator[pa.RecordBatch]":  # fmt: skip
-        """Iterate over items as Arrow record batches, without their media."""
-        import pyarrow as pa
-
-        words: dict[str, Any] = {**_condition(where, params), "spaces": list(strings(spaces, "spaces"))}
-        if columns is not None:
-            words["columns"] = list(strings(columns, "columns"))
-        with pa.ipc.open_stream(io.BytesIO(self._ask("POST", "/items/scan", words).body)) as stream:
-            yield from stream
-
-    def facets(
-        self, column: str, where: str | None = None, params: Mapping[str, Any] | Sequence[Any] = (), *, limit: int = 20
-    ) -> Facets:
-        """Count the values of a metadata column, as ``Collection.facets``."""
-        words = {**_condition(where, params), "column": column, "limit": limit}
-        return facets_of(self._ask("POST", "/facets", words).json)
-
-    def info(self) -> Summary:
-        """Describe the collection."""
-        told = self._transport.ask("GET", self._path).json
-        try:
-            rows = self._transport.ask("GET", f"{self._path}/quarantine").json["quarantine"]
-        except Refused:  # a key with a condition
-            rows = []
-        return summary_of(told, rows, self.uri)
-
-    def versions(self) -> list[Version]:
-        """Return all versions: number, time and number of items."""
-        return [version_of(each) for each in self._transport.ask("GET", f"{self._path}/versions").json["versions"]]
-
     def checkout(self, version: int) -> "RemoteCollection":
         """Return the collection at a version, read-only.
 
@@ -260,10 +222,6 @@ class RemoteCollection:
         past.uri, past._path = self.uri, self._path
         past.count()
         return past
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Return True: a server updates its indexes by itself."""
-        return True
 
     def add(self, *sources: Any, encoder: Any = (), **options: Any) -> "Report":
         """Add Items, or rows as dicts with an ``id``; their files are read here and sent.
@@ -279,29 +237,34 @@ class RemoteCollection:
         if not sources:
             return _report(self._job("embed", {}))
         rows = items_of(sources)
-        parts = [self._put(*rows_of(rows[at : at + _ITEMS])) for at in range(0, len(rows), _ITEMS)]
-        whole = parts[0]
-        for each in parts[1:]:
-            whole = whole.plus(each)
-        return whole
+        return _sum([self._put(*rows_of(rows[at : at + _ITEMS])) for at in range(0, len(rows), _ITEMS)])
 
     def add_vectors(self, vectors: Any, *, space: str, ids: Sequence[str], meta: Any = None) -> "Report":
         """Add ready-made vectors: an array (n, dim), an id for each, and metadata as a mapping of columns or dicts."""
         array = np.asarray(vectors, np.float32)
         if array.ndim != 2 or len(array) != len(ids):
             raise BadSpec(f"vectors are (n, dim) numbers with n ids, not {array.shape} with {len(ids)} ids")
+        if not len(array):
+            raise BadSpec("add_vectors takes at least one vector")
+        table = columns_of(ids, meta) if array.size >= _LARGE else None
+        if table is not None:
+            return self._put_table(table.append_column("vector", vector_column(array)), space, array.shape[1])
         rows = [{} for _ in ids] if meta is None else meta
         if isinstance(meta, Mapping):
             rows = [dict(zip(meta, values, strict=True)) for values in zip(*meta.values(), strict=True)]
         items = [Item(id, {}, row) for id, row in zip(ids, rows, strict=True)]
-        whole = None
+        parts = []
         for at in range(0, len(items), _ITEMS):
-            ready = {"space": space, "vectors": array[at : at + _ITEMS].tolist()}
-            done = self._put(*rows_of(items[at : at + _ITEMS]), **ready)
-            whole = done if whole is None else whole.plus(done)
-        if whole is None:
-            raise BadSpec("add_vectors takes at least one vector")
-        return whole
+            ready = {"space": space, "vectors": array[at : at + _ITEMS]}
+            parts.append(self._put(*rows_of(items[at : at + _ITEMS]), **ready))
+        return _sum(parts)
+
+    def _put_table(self, table: "pa.Table", space: str, dim: int) -> "Report":
+        """Send items with vectors as Arrow streams."""
+        most = max(1, min(_ROWS, _BYTES // (4 * dim)))
+        streams = (stream(table.slice(at, most), {"space": space}) for at in range(0, len(table), most))
+        headers = {"Content-Type": ARROW}
+        return _sum([_report(self._ask("PUT", "/items", each, headers=headers).json) for each in streams])
 
     def _put(self, rows: list[dict[str, Any]], files: Any, **ready: Any) -> "Report":
         answer = self._ask("PUT", "/items", {"items": rows, **ready}, files=files, part="items")
@@ -333,46 +296,12 @@ class RemoteCollection:
         if ids is not None:
             words["ids"] = list(strings(ids, "delete"))
         else:
-            words |= _condition(where, params)
+            words |= condition(where, params)
             expect = self.count(where, params) if expect is None else expect
         if expect is not None:
             words["expect"] = expect
         deleted: int = self._ask("DELETE", "/items", words).json["deleted"]
         return deleted
-
-    def index(self, *, spaces: str | Sequence[str] = (), recall: float = 0.95, k: int = 10) -> list[BuiltIndex]:
-        """Build indexes with a recall target, as a job of the server; waits for it."""
-        report = self._job("index", {"spaces": list(strings(spaces, "spaces")), "recall": recall, "k": k})
-        return [
-            BuiltIndex(**{**each, "promise": None if each["promise"] is None else target_of(each["promise"])})
-            for each in report
-        ]
-
-    def check(self, *, spaces: str | Sequence[str] = ()) -> list[CheckedIndex]:
-        """Check whether indexes reach their recall targets, as a job of the server; waits for it."""
-        report = self._job("check", {"spaces": list(strings(spaces, "spaces"))})
-        return [
-            CheckedIndex(
-                **{
-                    **each,
-                    "found": [MeasuredRecall(**one) for one in each["found"]],
-                    "promise": target_of(each["promise"]),
-                }
-            )
-            for each in report
-        ]
-
-    def _job(self, kind: str, options: Mapping[str, Any]) -> Any:
-        job = self._ask("POST", "/jobs", {"kind": kind, **options}).json["id"]
-        while (told := self._transport.ask("GET", f"/v1/jobs/{job}").json)["state"] in ("waiting", "running"):
-            time.sleep(_LOOK)
-        if told["state"] != "done":
-            raise BadSpec(str(told.get("detail", f"the job was {told['state']}")))
-        return told["report"]
-
-    def _ask(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
-        headers = {} if self._version is None else {"Quiver-Version": str(self._version)}
-        return self._transport.ask(method, f"{self._path}{path}", body, headers=headers, **more)
 
 
 def _given(ask: Mapping[str, Any]) -> dict[str, Any]:
@@ -382,9 +311,11 @@ def _given(ask: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in ask.items() if value is not None}
 
 
-def _condition(where: Any, params: Any) -> dict[str, Any]:
-    condition = condition_of(where, params)
-    return {} if condition is None else condition_json(condition.text, condition.params.items)
+def _sum(parts: "Sequence[Report]") -> "Report":
+    whole = parts[0]
+    for each in parts[1:]:
+        whole = whole.plus(each)
+    return whole
 
 
 def _report(told: Mapping[str, Any]) -> "Report":

@@ -4,13 +4,17 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from quiver.errors import BadSpec, MissingEncoder
 from quiver.media import fetch
 from quiver.types import MEDIA, THE_SPACE, Item, Query, values_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Part of a form: its name, a file name, and bytes.
 File = tuple[str, str, bytes]
@@ -22,7 +26,7 @@ class Sent:
     """A query on its way.
 
     Attributes:
-        json: its words.
+        json: its words; vectors are arrays, which ``as_list`` turns into lists.
         files: its files.
     """
 
@@ -49,9 +53,10 @@ def sent(query: Query) -> Sent:
         words["unlike_text"] = query.unlike_media["text"]
     if files := sorted(set(query.unlike_media) - {"text"}):
         raise BadSpec(f"unlike_{files[0]} is not sent to a server: give unlike (ids of stored items) or unlike_text")
+    words = {name: value for name, value in words.items() if value not in ({}, [], None)}
     words |= _condition(query) | _vectors(query)
     parts = [(name, *_file(value, name)) for name in MEDIA if name != "text" for value in values_of(query.media, name)]
-    return Sent({name: value for name, value in words.items() if value not in ({}, [], None)}, parts)
+    return Sent(words, parts)
 
 
 def _condition(query: Query) -> dict[str, Any]:
@@ -69,6 +74,70 @@ def condition_json(text: str, items: Sequence[tuple[str | int, Any]]) -> dict[st
     return {"where": text, "params": dict(values) if named else [value for _, value in values]}
 
 
+def stream(table: "pa.Table", note: Mapping[str, Any]) -> bytes:
+    """Return a table as an Arrow stream, with a note of JSON in its schema."""
+    import pyarrow as pa
+
+    held = pa.BufferOutputStream()
+    noted = table.replace_schema_metadata({"quiver": msgspec.json.encode(note)})
+    with pa.ipc.new_stream(held, noted.schema) as writer:
+        writer.write_table(noted)
+    found: bytes = held.getvalue().to_pybytes()
+    return found
+
+
+def vector_column(vectors: Any) -> "pa.Array":
+    """Return vectors (n, dim) float32 as a fixed-size list."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), vectors.shape[1])
+
+
+def columns_of(ids: Sequence[str], meta: Any) -> "pa.Table | None":
+    """Return ids and metadata as a table; None if Arrow has no type for a column, or a name means something else."""
+    import pyarrow as pa
+
+    try:
+        named = {} if meta is None else dict(meta) if isinstance(meta, Mapping) else None
+        table = pa.Table.from_pylist([dict(row) for row in meta]) if named is None else pa.table(named)
+        if {"id", "vector", *MEDIA} & set(table.schema.names) or (table.num_columns and len(table) != len(ids)):
+            return None
+        return table.add_column(0, "id", pa.array(ids, pa.string())) if table.num_columns else pa.table({"id": ids})
+    except (pa.ArrowException, TypeError, ValueError):
+        return None
+
+
+def shared_words(queries: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Any] | None:
+    """Return the words that queries share, and their vectors (n, dim); None if they differ in more than one vector."""
+    found: list[Any] = []
+    shared: dict[str, Any] | None = None
+    for each in queries:
+        words = dict(each)
+        if len(named := words.pop("vectors", {})) > (0 if "vector" in words else 1):
+            return None
+        vector = words.pop("vector", None)
+        for space, only in named.items():
+            words["space"], vector = space, only
+        if np.ndim(vector) != 1 or (shared is not None and words != shared):
+            return None
+        shared = words
+        found.append(vector)
+    if shared is None or len({len(each) for each in found}) > 1:
+        return None
+    return shared, np.asarray(found, np.float32)
+
+
+def as_list(value: Any) -> Any:
+    """Return an array as a list, for JSON.
+
+    Raises:
+        NotImplementedError: it is something else.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
 def _plain(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, str | int | float | bool | None) else str(value)
@@ -77,7 +146,7 @@ def _plain(value: Any) -> Any:
 def _vectors(query: Query) -> dict[str, Any]:
     if not query.vectors:
         return {}
-    found = {name: np.asarray(value).tolist() for name, value in query.vectors.items()}
+    found = {name: np.asarray(value, np.float32) for name, value in query.vectors.items()}
     return {"vector": found[THE_SPACE]} if THE_SPACE in found else {"vectors": found}
 
 

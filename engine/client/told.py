@@ -19,6 +19,7 @@ from quiver.records import (
     Quarantined,
     RecallTarget,
     Summary,
+    ThresholdSummary,
     Version,
     Windows,
 )
@@ -165,7 +166,9 @@ def summary_of(told: Mapping[str, Any], quarantine: Sequence[Mapping[str, Any]],
     columns = [_column(each) for each in told["columns"]]
     kept = {each.name: told[each.name] for each in fields(Summary) if each.name in told}
     windows = Windows(**told["windows"]) if told["windows"] else Windows()
-    return Summary(**{**kept, "uri": uri, "columns": columns, "windows": windows, "quarantine": rows})
+    learned = [ThresholdSummary(**each) for each in told.get("thresholds", ())]
+    more = {"uri": uri, "columns": columns, "windows": windows, "quarantine": rows, "thresholds": learned}
+    return Summary(**{**kept, **more})
 
 
 def _column(told: Mapping[str, Any]) -> ColumnSummary:

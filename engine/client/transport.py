@@ -16,9 +16,10 @@ from uuid import uuid4
 import msgspec
 
 from quiver import errors
+from quiver.engine.client.sending import as_list
 from quiver.errors import BadCollection, BadSpec, NoRoute, QuiverError
 
-JSON = "application/json"
+JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
 #: Kinds of problems, and the errors that they were.
 _KINDS: dict[str, type[QuiverError]] = {
     "unexpected": errors.Unexpected,
@@ -102,7 +103,7 @@ class Transport:
         Args:
             method: GET, POST ...
             path: the path, quoted.
-            body: JSON-compatible values; None sends none.
+            body: JSON-compatible values, or bytes whose type ``headers`` tell; None sends none.
             headers: further headers.
             files: uploads: part, file name, bytes.
             part: the part of the form that is JSON, if there are files.
@@ -115,8 +116,10 @@ class Transport:
         data: bytes | None = None
         if files:
             data, sent["Content-Type"] = _form(body, files, part)
+        elif isinstance(body, bytes):
+            data = body
         elif body is not None:
-            data, sent["Content-Type"] = msgspec.json.encode(body), JSON
+            data, sent["Content-Type"] = msgspec.json.encode(body, enc_hook=as_list), JSON
         status, answer = self._exchange(method, path, data, sent)
         if status >= 400:
             _fail(status, answer)
@@ -175,7 +178,7 @@ class Transport:
 def _form(body: Any, files: Sequence[tuple[str, str, bytes]], part: str) -> tuple[bytes, str]:
     """Return a form of several parts, and its content type."""
     mark = uuid4().hex
-    parts = [(f'name="{part}"\r\nContent-Type: {JSON}', msgspec.json.encode(body))]
+    parts = [(f'name="{part}"\r\nContent-Type: {JSON}', msgspec.json.encode(body, enc_hook=as_list))]
     for key, name, data in files:
         quoted = name.replace("\\", "/").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
         parts.append((f'name="{key}"; filename="{quoted}"\r\nContent-Type: application/octet-stream', data))

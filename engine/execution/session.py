@@ -101,8 +101,15 @@ class Session:
         The two share indexes, vectors and metadata that both versions have. This one stays at its version, so that
         answers that began on it are not disturbed.
         """
-        table = self.table.newest()
+        return self.at(self.table.newest())
+
+    def at(self, table: Table) -> "Session":
+        """Return a session at a table that ``newest`` of this one's table has returned."""
         return self if table is self.table else self._at(table)
+
+    def reread(self) -> "Session":
+        """Return a session at the same version that reads statistics anew; open indexes stay."""
+        return self._at(self.table)
 
     def renewed(self) -> "Session":
         """Return a session at the same version that reads statistics and index files anew."""

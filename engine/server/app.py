@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,11 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 import quiver
+from quiver.engine.server.direct import Direct, Handler
 from quiver.engine.server.problems import Problem, problem_of
 from quiver.engine.server.resources import (
     changes,
     collections,
     docs,
+    duplicates,
     facets,
     health,
     items,
@@ -35,7 +37,7 @@ from quiver.errors import QuiverError, explained
 _LOG = logging.getLogger("quiver.server")
 #: Order matters only where a path could be matched twice.
 _RESOURCES = (
-    search, pages, versions, facets, collections, media, changes, items, jobs, health, docs, page,
+    search, pages, versions, facets, duplicates, collections, media, changes, items, jobs, health, docs, page,
 )  # fmt: skip
 _ABOUT = """Find anything with anything: text, pictures, sounds and videos in typed vector spaces.
 
@@ -59,12 +61,9 @@ def app_of(service: Service) -> App:
     for resource in _RESOURCES:
         api.include_router(resource.router)
     _add_tools(api, service)
-    api.add_exception_handler(Problem, _problem)
-    api.add_exception_handler(QuiverError, _error)
-    api.add_exception_handler(HTTPException, _http)
-    api.add_exception_handler(RequestValidationError, _invalid)
-    api.add_exception_handler(Exception, _fault)
-    return Shield(api, settings=service.settings, keys=service.keys, tokens=service.tokens)
+    for kind, handler in _HANDLERS.items():
+        api.add_exception_handler(kind, handler)
+    return Shield(Direct(api, _failed), settings=service.settings, keys=service.keys, tokens=service.tokens)
 
 
 def _add_tools(api: FastAPI, service: Service) -> None:
@@ -84,7 +83,7 @@ def _add_tools(api: FastAPI, service: Service) -> None:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Load what searches need, compare answers with exact searches in idle time, and release all parts at the end."""
+    """Load what searches need, compare answers, look for changes, and release all parts at the end."""
     service: Service = api.state.service
     async with AsyncExitStack() as stack:
         stack.callback(service.close)
@@ -92,16 +91,18 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(service.jobs.stop)
         if api.state.tools is not None:
             await stack.enter_async_context(api.state.tools.session_manager.run())
-        warming = asyncio.create_task(service.warm())
-        comparing = asyncio.create_task(service.watching.compare(lambda: service.gate.idle, service.off))
+        beside = [
+            asyncio.create_task(service.warm()),
+            asyncio.create_task(service.watching.compare(lambda: service.gate.idle, service.off)),
+            asyncio.create_task(service.follow()),
+        ]
         try:
             yield
         finally:
             service.ready = False
-            for task in (warming, comparing):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            for each in beside:
+                each.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _problem(request: Request, error: Any) -> Response:
@@ -129,9 +130,24 @@ async def _invalid(request: Request, error: Any) -> Response:
     return Problem(422, f"{place}: {first['msg']}", kind="bad-parameter").response()
 
 
+async def _failed(request: Request, error: Exception) -> Response:
+    """Answer an error by the handler of its kind, as FastAPI does."""
+    handler = next(_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS)
+    return await handler(request, error)
+
+
 async def _fault(request: Request, error: Exception) -> Response:
     told = explained(error)
     if isinstance(told, QuiverError):
         return await _error(request, told)
     _LOG.error("a request failed: %s %s", request.method, request.url.path, exc_info=error)
     return Problem(500, "Quiver failed to answer: its log has the reason").response()
+
+
+_HANDLERS: dict[type[Exception], Handler] = {
+    Problem: _problem,
+    QuiverError: _error,
+    HTTPException: _http,
+    RequestValidationError: _invalid,
+    Exception: _fault,
+}

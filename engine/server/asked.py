@@ -99,7 +99,7 @@ def asked(
         if word not in KEYWORDS:
             raise UnknownKeyword(unknown("a query", word, (*_WORDS, *WANTED), hints=_HINTS.items()))
     _check_media(words)
-    _check_names(words)
+    check_names(words)
     for name in ("vector", "vectors"):
         if words.get(name) is not None:
             words[name] = _vectors(words[name], name)
@@ -133,7 +133,12 @@ def _check_media(words: Mapping[str, Any]) -> None:
             )
 
 
-def _check_names(words: Mapping[str, Any]) -> None:
+def check_names(words: Mapping[str, Any]) -> None:
+    """Refuse kinds of index and scorers that are more than names.
+
+    Raises:
+        BadSpec: one is a path or has options.
+    """
     for name, form in (("index", _KIND), ("scorer", _NAME), ("recall", _NAME)):
         value = words.get(name)
         if isinstance(value, str) and (not form.fullmatch(value) or ".." in value):

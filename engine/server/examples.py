@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from quiver.engine.server.asked import PARTS
-from quiver.engine.server.forms import FORM, JSON
+from quiver.engine.server.forms import ARROW, FORM, JSON
 from quiver.types import KEYS, Query
 
 _TEXT = {"type": "string"}
@@ -88,7 +88,8 @@ _BATCH = {
     "additionalProperties": False,
 }
 _TWO = {"queries": [{"text": "red dress"}, {"like": ["a.jpg"], "k": 3}]}
-BATCH = {"requestBody": {"required": True, "content": {JSON: {"schema": _BATCH, "example": _TWO}}}}
+_STREAM = {"schema": {"type": "string", "format": "binary"}}
+BATCH = {"requestBody": {"required": True, "content": {JSON: {"schema": _BATCH, "example": _TWO}, ARROW: _STREAM}}}
 _HIT = {
     "id": "photos/red0.png",
     "score": 0.9,
@@ -100,6 +101,13 @@ _FOUND = {"hits": [_HIT], "version": 3, "items": 24, "partial": False, "notes": 
 ANSWER = {
     "description": "The answer, best hits first",
     "content": {JSON: {"schema": {"type": "object"}, "example": _FOUND}},
+}
+BATCH_ANSWER = {
+    "description": "The answers, in the order of the queries",
+    "content": {
+        JSON: {"schema": {"type": "object"}, "example": {"answers": [_FOUND]}},
+        ARROW: _STREAM,
+    },
 }
 _PROBLEM = {
     "type": "urn:quiver:unknown-option",
@@ -138,7 +146,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": text, "content": content} for status, text in sorted(said.items())}
 
 
-def body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
-    """Return the description of a JSON body."""
-    content = {JSON: {"schema": schema, "example": example}}
+def body(schema: dict[str, Any], example: Any, *, arrow: bool = False) -> dict[str, Any]:
+    """Return the description of a JSON body, or of one that may be an Arrow stream too."""
+    content = {JSON: {"schema": schema, "example": example}, **({ARROW: _STREAM} if arrow else {})}
     return {"requestBody": {"required": True, "content": content}}

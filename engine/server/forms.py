@@ -13,7 +13,7 @@ from quiver.engine.server.settings import Limits
 
 #: Bytes of a part that is no file.
 _PART = 8 << 20
-FORM, JSON = "multipart/form-data", "application/json"
+FORM, JSON, ARROW = "multipart/form-data", "application/json", "application/vnd.apache.arrow.stream"
 
 
 @dataclass(slots=True)
@@ -29,6 +29,11 @@ class Form:
     files: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
+def type_of(request: Request) -> str:
+    """Return the type of a request's body; JSON if it names none."""
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
 async def body_of(request: Request, limits: Limits, *, part: str, files: int, forms: bool = True) -> Form:
     """Read a body.
 
@@ -42,7 +47,7 @@ async def body_of(request: Request, limits: Limits, *, part: str, files: int, fo
     Raises:
         Problem: it is of another kind, has too many parts, or is no JSON.
     """
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = type_of(request)
     if kind == JSON:
         return Form(decoded(await request.body()))
     if kind != FORM or not forms:

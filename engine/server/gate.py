@@ -10,13 +10,14 @@ import asyncio
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from quiver.engine.execution.plan import Result
 from quiver.engine.server.problems import Problem
+from quiver.engine.server.threads import Threads
 from quiver.engine.serving.batcher import WIDTH, lane_of
 from quiver.errors import QuiverError
 from quiver.types import Query
@@ -82,7 +83,7 @@ class Gate:
         self._lanes: dict[Hashable, _Lane] = {}
         self._costs: OrderedDict[Hashable, float] = OrderedDict()
         self._count = self._busy = 0
-        self._pools = [ThreadPoolExecutor(max(1, WIDTH), thread_name_prefix=f"quiver-search-{n}") for n in range(3)]
+        self._pools = [Threads(max(1, WIDTH), f"quiver-search-{n}") for n in range(3)]
 
     @property
     def idle(self) -> bool:
@@ -92,7 +93,7 @@ class Gate:
     def close(self) -> None:
         """End the threads, after what they are doing."""
         for pool in self._pools:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.close()
 
     async def ask(self, on: Searched, query: Query, finish: Callable[[Result], Any], *, deadline: float) -> Any:
         """Answer a query, together with others that wait.
@@ -160,8 +161,7 @@ class Gate:
         self._busy += 1
         now = perf_counter()
         self._watcher.batch(len(batch), [now - each.arrived for each in batch])
-        work = loop.run_in_executor(self._pools[lane.cost], _work, lane.on, batch)
-        work.add_done_callback(lambda done: self._end(name, lane, batch, done))
+        self._pools[lane.cost].submit(loop, partial(_work, lane.on, batch), partial(self._end, name, lane, batch, loop))
 
     def _next(self, name: Hashable, lane: _Lane) -> list[Ticket]:
         """Take the next batch: as many as the class of the lane allows and as can end before the first deadline."""
@@ -179,28 +179,30 @@ class Gate:
                 batch.append(ticket)
         return batch
 
-    def _end(self, name: Hashable, lane: _Lane, batch: Sequence[Ticket], done: "asyncio.Future[Any]") -> None:
+    def _end(
+        self, name: Hashable, lane: _Lane, batch: Sequence[Ticket], loop: asyncio.AbstractEventLoop,
+        found: "tuple[list[Any], float] | None", error: BaseException | None,
+    ) -> None:  # fmt: skip
+        """Tell the waiting requests of a batch what it has found, and begin the next batch of the lane."""
         lane.running -= 1
         self._busy -= 1
-        if done.cancelled():
+        if isinstance(error, asyncio.CancelledError):
             for ticket in batch:
                 ticket.future.cancel()
-        elif (error := done.exception()) is not None:
-            for ticket in batch:
-                if not ticket.future.done():
-                    ticket.future.set_exception(error)
+            return
+        if found is None:
+            ended: Sequence[Any] = [error] * len(batch)
         else:
-            ended, ms = done.result()
+            ended, ms = found
             self._learn(name, ms / len(batch))
-            for ticket, answer in zip(batch, ended, strict=True):
-                if ticket.future.done():
-                    continue
-                if isinstance(answer, BaseException):
-                    ticket.future.set_exception(answer)
-                else:
-                    ticket.future.set_result(answer)
-        if not done.cancelled():
-            self._start(name, lane, done.get_loop())
+        for ticket, answer in zip(batch, ended, strict=True):
+            if ticket.future.done():
+                continue
+            if isinstance(answer, BaseException):
+                ticket.future.set_exception(answer)
+            else:
+                ticket.future.set_result(answer)
+        self._start(name, lane, loop)
 
     def _learn(self, name: Hashable, ms: float) -> None:
         lane = name[1] if isinstance(name, tuple) else name

@@ -8,11 +8,16 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 import quiver
 from quiver.engine.execution.plan import plain
 from quiver.engine.ingest.progress import listening
+from quiver.engine.server.asked import asked
+from quiver.engine.server.settings import Limits
 from quiver.errors import QuiverError, explained
 from quiver.types import Item
 
@@ -64,11 +69,19 @@ def work(order: dict[str, Any]) -> Any:
             return _counts(collection.add(items, progress=False))
         case "embed":
             return _counts(collection.add(progress=False))
-        case "index":
-            return [each.to_dict() for each in collection.index(**options)]
-        case "check":
-            return [each.to_dict() for each in collection.check(**options)]
+        case "index" | "check" | "catch_up" | "check_vectors" as kind:
+            return [each.to_dict() for each in getattr(collection, kind)(**options)]
+        case "threshold" | "measure" | "fit" as kind:
+            return _learned(getattr(collection, kind), options)
     raise QuiverError(f"there is no work called {order['kind']!r}")
+
+
+def _learned(learn: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Learn from queries that the service has checked; the sample of vectors of a threshold stays here."""
+    if "queries" in options:
+        options = {**options, "queries": [asked(each, Limits()).query for each in options["queries"]]}
+    told: dict[str, Any] = msgspec.to_builtins(learn(**options))
+    return {name: value for name, value in told.items() if name != "sample"}
 
 
 def _counts(report: Any) -> dict[str, Any]:

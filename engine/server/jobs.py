@@ -193,6 +193,7 @@ class Jobs:
             if last not in ("done", "failed"):
                 await self._note(job, {"event": "failed", "detail": "its process was killed: start it again to go on"})
         served.collection.renew()
+        await asyncio.to_thread(served.look)
         self._keep(served, job)
         async with self._changed:
             self._changed.notify_all()

@@ -6,7 +6,8 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 
 from quiver.engine.server.app import app_of
 from quiver.engine.server.keys import Keys
@@ -15,13 +16,16 @@ from quiver.engine.server.service import Service
 from quiver.engine.server.settings import Settings
 from quiver.errors import BadSpec, optional
 
+if TYPE_CHECKING:
+    import uvicorn
+
 #: Seconds in which running requests may end after the service was told to stop.
 GRACE = 20
 
 
 def run(
     places: Sequence[str], settings: Settings, *, trust: bool = False, browser: bool = False,
-    started: Callable[[str], None] = print,
+    started: Callable[[str, str | None], None] = print,
 ) -> None:  # fmt: skip
     """Serve collections until the process is told to stop (SIGINT, SIGTERM).
 
@@ -30,7 +34,7 @@ def run(
         settings: how to serve them.
         trust: see ``quiver.open``.
         browser: open the page in a browser.
-        started: called with the address once the service listens.
+        started: called once the service listens, with its address, and the one of its metrics or None.
 
     Raises:
         BadSpec: it may not listen at this address, or cannot.
@@ -41,69 +45,104 @@ def run(
 
     keys = Keys()
     settings.check(keys=bool(keys.all()))
-    bound = _listening(settings)
-    _one_thread_each()
-    service = Service(Catalogue(places, trust=trust), settings, keys=keys, trust=trust)
-    _log_to_stderr()
-    config = uvicorn.Config(
+    with ExitStack() as stack:
+        bound = stack.enter_context(_listening(settings.host, settings.port, "--host or --port"))
+        watched = None
+        if settings.metrics_port is not None:
+            where = settings.metrics_host, settings.metrics_port
+            watched = stack.enter_context(_listening(*where, "--metrics-host or --metrics-port"))
+        _one_thread_each()
+        service = Service(Catalogue(places, trust=trust), settings, keys=keys, trust=trust)
+        _log_to_stderr()
+        server = uvicorn.Server(_config(service))
+
+        def told(metrics: str | None) -> None:
+            address = address_of(server)
+            started(address, metrics)
+            if browser:
+                webbrowser.open(address)
+
+        with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(_serve(service, server, bound, watched, told))
+
+
+def _config(service: Service) -> "uvicorn.Config":
+    import uvicorn
+
+    return uvicorn.Config(
         app_of(service),
-        host=settings.host,
-        port=settings.port,
         log_level="critical",  # what a user can mend is one line of ours; what strangers send is no news
         access_log=False,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACE,
-        limit_concurrency=4 * settings.limits.waiting,
+        limit_concurrency=4 * service.settings.limits.waiting,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
 
-    async def serve() -> None:
-        serving = asyncio.create_task(server.serve(sockets=[bound]))
+
+async def _serve(
+    service: Service, server: "uvicorn.Server", bound: socket.socket, watched: socket.socket | None,
+    told: Callable[[str | None], None],
+) -> None:  # fmt: skip
+    """Serve until the process is told to stop; the metrics are answered until the last search has ended."""
+    from quiver.engine.server.metrics_port import beside
+
+    serving, metrics = asyncio.create_task(server.serve(sockets=[bound])), None
+    other = None if watched is None else beside(service, watched)
+    try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
+        if other is not None and server.started:
+            while not other[0].started and not other[1].done():
+                await asyncio.sleep(0.01)
+            metrics = f"{address_of(other[0])}/metrics"
         if server.started:
-            address = address_of(server)
-            started(address)
-            if browser:
-                webbrowser.open(address)
+            told(metrics)
         await serving
+    finally:
+        if other is not None:
+            other[0].should_exit = True
+            await other[1]
 
-    with suppress(KeyboardInterrupt):
-        asyncio.run(serve())
 
-
-def _listening(settings: Settings) -> socket.socket:
-    """Return a socket that is bound to the address of the service.
+def _listening(host: str, port: int, options: str) -> socket.socket:
+    """Return a socket that is bound to an address.
 
     Raises:
-        BadSpec: it cannot be.
+        BadSpec: it cannot be; the message names the options to change.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sends what is written at once; without, a client waits 40 ms for the second half.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((settings.host, settings.port))
+        made.bind((host, port))
     except OSError as error:
         made.close()
-        place = f"{settings.host}:{settings.port}"
-        raise BadSpec(f"cannot listen at {place}: {error.strerror or error}; choose another --host or --port") from None
+        raise BadSpec(f"cannot listen at {host}:{port}: {error.strerror or error}; choose another {options}") from None
     return made
 
 
-def run_tools(places: Sequence[str], *, trust: bool = False) -> None:
+def run_tools(places: Sequence[str], *, roots: Sequence[str] = (), trust: bool = False) -> None:
     """Serve the tools for assistants over standard input and output, until it ends.
+
+    Args:
+        places: folders or URIs of the collections.
+        roots: folders from which the assistant may name pictures.
+        trust: see ``quiver.open``.
 
     Raises:
         MissingExtra: the extra ``mcp`` is not installed.
+        BadSpec: a root is no folder.
     """
+    from quiver.engine.server.mcp_media import roots_of
     from quiver.engine.server.mcp_tools import tools_of
 
+    allowed = roots_of(roots)
     service = Service(Catalogue(places, trust=trust), Settings(shadow=0), trust=trust)
     try:
-        tools_of(service).run("stdio")
+        tools_of(service, roots=allowed).run("stdio")
     finally:
         service.close()
 

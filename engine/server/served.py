@@ -29,6 +29,8 @@ class Served:
 
     def __init__(self, name: str, collection: Collection) -> None:
         self.name, self.collection = name, collection
+        #: A look at an object store is a request over the network, which no search should wait for.
+        collection.looks = "://" not in collection.uri
         self._pins: OrderedDict[int, Collection] = OrderedDict()
         self._lock = Lock()
 
@@ -47,7 +49,7 @@ class Served:
         try:
             past = self.collection.checkout(version)
         except BadCollection:
-            newest = self.version
+            newest = self.look()
             if version > newest:
                 raise Problem(
                     404, f"there is no version {version} of {self.name} yet: its newest is {newest}"
@@ -61,8 +63,18 @@ class Served:
 
     @property
     def version(self) -> int:
-        """Its newest version."""
+        """The newest version that was seen."""
         return self.collection.version
+
+    def look(self) -> int:
+        """Look for changes that other processes, or a write of this one, have made; returns the newest version."""
+        self.collection.refresh()
+        return self.version
+
+    def wrote(self) -> None:
+        """See a write of this process at once, where searches do not look by themselves."""
+        if not self.collection.looks:
+            self.look()
 
     def item(self, id: str, key: Key, *, version: int | None = None) -> Item:
         """Return an item that exists for a key.

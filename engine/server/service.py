@@ -1,6 +1,7 @@
 """The parts of a running service, which every resource uses."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
@@ -25,9 +26,11 @@ from quiver.engine.server.thumbnails import Thumbnails
 from quiver.engine.server.uploads import Decoders
 from quiver.engine.server.warming import warm
 from quiver.engine.server.watching import Watching
+from quiver.errors import QuiverError
 from quiver.trust import Reach
 
 T = TypeVar("T")
+_LOG = logging.getLogger("quiver.server")
 #: Seconds that a request waits for a version which the service has not seen yet.
 _PATIENCE = 2.0
 _DIGITS = 18
@@ -147,7 +150,7 @@ class Service:
         least, pinned = request.headers.get("quiver-at-least"), request.headers.get("quiver-version")
         if least is not None:
             wanted, until = whole(least, "Quiver-At-Least"), monotonic() + _PATIENCE
-            while (newest := await run_in_threadpool(lambda: served.version)) < wanted:
+            while (newest := await run_in_threadpool(served.look)) < wanted:
                 if monotonic() > until:
                     detail = f"{served.name} is at version {newest} here, and {wanted} is asked for: try again"
                     raise Problem(503, detail, headers={"Retry-After": "1"}, kind="behind")
@@ -171,6 +174,20 @@ class Service:
                 return await run_in_threadpool(work, *args)
         finally:
             self._waiting -= 1
+
+    async def follow(self) -> None:
+        """Look for changes that other processes make to the collections, every so often, until it is cancelled."""
+        failed: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(self.settings.refresh)
+            for served in self.catalogue.all():
+                try:
+                    await run_in_threadpool(served.look)
+                    failed.pop(served.name, None)
+                except QuiverError as error:  # it cannot be read now; searches say so too
+                    if failed.get(served.name) != str(error):
+                        _LOG.warning("%s", error)
+                    failed[served.name] = str(error)
 
     async def off(self, work: Callable[..., T], *args: Any) -> T:
         """Run a function in a thread, so that others are answered meanwhile."""

@@ -1,6 +1,7 @@
 """Settings of the service: its limits, and who may reach it."""
 
 import ipaddress
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ class Limits:
         waiting: queries that may wait; more are refused with the time after which to try again.
         decoders: processes that decode uploads.
         columns: values that facets list.
+        compared: items among which near-duplicates are sought.
     """
 
     body: int = 64 << 20
@@ -51,6 +53,7 @@ class Limits:
     waiting: int = 256
     decoders: int = 1
     columns: int = 1_000
+    compared: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ class Settings:
         slow_ms: milliseconds from which a search is logged as slow.
         shadow: one answer in so many is compared with an exact search in idle time; 0 compares none.
         warm: load collections at once, rather than when somebody searches them first.
+        refresh: seconds between two looks for changes that other processes made: new versions, indexes, figures.
+        metrics_port: a port at which metrics and health are answered without a key; 0 takes a free one, None none.
+        metrics_host: the address of that port.
     """
 
     host: str = "127.0.0.1"
@@ -74,6 +80,9 @@ class Settings:
     slow_ms: float = 1_000.0
     shadow: int = 1_000
     warm: bool = False
+    refresh: float = 2.0
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
 
     @property
     def local(self) -> bool:
@@ -84,8 +93,10 @@ class Settings:
         """Refuse to listen to others while there are no keys.
 
         Raises:
-            BadSpec: it would.
+            BadSpec: it would, or ``refresh`` is no positive number.
         """
+        if not 0 < self.refresh < math.inf:
+            raise BadSpec(f"--refresh takes a positive number of seconds, not {self.refresh:g}")
         if not self.local and not keys:
             raise BadSpec(
                 f"--host {self.host} lets others reach the collections, and there is no key: make one first by"

@@ -68,10 +68,10 @@ class Shield:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        sender = _Sender(send)
+        sender = Sender(send)
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            self._check_host(headers)
+            check_host(self._settings, headers.get(b"host", ""))
             self._check_origin(headers, scope["method"])
             scope["path"] = _path(scope)
             scope["caller"] = self._caller(scope, headers)
@@ -82,15 +82,6 @@ class Shield:
             if sender.begun:
                 raise
             await problem.response()(scope, receive, sender)
-
-    def _check_host(self, headers: Mapping[bytes, str]) -> None:
-        host = headers.get(b"host", "")
-        if not self._settings.knows(host):
-            raise Problem(
-                421,
-                f"this service is not called {host[:100]!r}: start it with --name {host.split(':')[0][:100]} if it is",
-                kind="unknown-host",
-            )
 
     def _check_origin(self, headers: Mapping[bytes, str], method: str) -> None:
         """Refuse requests that a page of another site makes; following a link to the page is allowed."""
@@ -146,7 +137,19 @@ class Shield:
         self._rates[key.id] = left - 1, now
 
 
-class _Sender:
+def check_host(settings: Settings, host: str) -> None:
+    """Refuse a request that is addressed to another host.
+
+    Raises:
+        Problem: it is.
+    """
+    if not settings.knows(host):
+        name = host.partition(":")[0][:100]
+        detail = f"this service is not called {host[:100]!r}: start it with --name {name} if it is"
+        raise Problem(421, detail, kind="unknown-host")
+
+
+class Sender:
     """Adds the headers of every answer."""
 
     def __init__(self, send: Send) -> None:
@@ -154,6 +157,7 @@ class _Sender:
         self._send = send
 
     async def __call__(self, message: Message) -> None:
+        """Send a message of an answer."""
         if message["type"] == "http.response.start":
             self.begun = True
             present = {name for name, _ in message["headers"]}

@@ -68,9 +68,19 @@ class Decoders:
         if not data:
             raise BadMedia(f"{name} is empty")
         kind, limits = _KINDS[medium], self._limits
-        seconds = limits.audio if kind == "audio" else limits.video
-        found = self._ask({"do": kind, "pixels": limits.pixels, "seconds": seconds}, data, name)
-        return _wav(*found) if kind == "audio" else found
+        if kind == "audio":
+            return _wav(*self.sound(data, name, seconds=limits.audio))
+        return self._ask({"do": kind, "pixels": limits.pixels, "seconds": limits.video}, data, name)
+
+    def sound(self, data: bytes, name: str, *, seconds: float) -> tuple[Samples, int]:
+        """Return the first seconds of a sound: its samples (n,) float32, mono, and their rate (Hz).
+
+        Raises:
+            BadMedia: it cannot be decoded, or not within the limits.
+        """
+        asked = {"do": "audio", "pixels": self._limits.pixels, "seconds": min(seconds, self._limits.audio)}
+        samples, rate = self._ask(asked, data, name)
+        return samples, rate
 
     def thumbnail(self, reference: str, key: str, side: int, name: str) -> bytes:
         """Return a JPEG of a stored medium, ``side`` pixels high.

@@ -25,13 +25,16 @@ class Searcher:
         uri: URI of the collection.
         version: the fixed version; None for the newest.
         trusted: whether to use encoders and files that only the collection names.
+        looks: whether every session is at the newest version; otherwise only ``look`` moves to a newer one.
     """
 
     def __init__(self, uri: str, *, version: int | None = None, trusted: bool = False) -> None:
         self.uri = uri
         self.trusted = trusted
         self.version = version
+        self.looks = True
         self._opened: Session | None = None
+        self._marks: tuple[tuple[str, int, int], ...] | None = None
         self._closed = False
         self._moving = Lock()
 
@@ -56,8 +59,32 @@ class Searcher:
         with self._moving:
             if self._closed:
                 raise BadSpec(f"{self.uri} was closed: quiver.open({self.uri!r}) opens it again")
-            self._opened = self._open() if self._opened is None else self._opened.newest()
+            if self._opened is None:
+                self._opened = self._open()
+            elif self.looks:
+                self._opened = self._opened.newest()
             return self._opened
+
+    def look(self) -> bool:
+        """Look for changes that other processes made: a newer version, indexes, recall targets and learned figures.
+
+        Searches go on meanwhile, since an object store takes its time to answer.
+
+        Returns:
+            Whether there were any.
+        """
+        before = self.session()
+        table, marks = before.table.newest(), before.cache.marks()
+        with self._moving:
+            known, self._marks = self._marks, marks
+            changed = table is not before.table
+            if self._opened is not before:  # another thread has moved already
+                return True
+            if changed:
+                self._opened = before.at(table)
+            elif known is not None and known != marks:
+                changed, self._opened = True, before.reread()
+            return changed
 
     def _open(self) -> Session:
         if (folder := local_path(self.uri)) is not None:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,16 @@ class Cache:
         except OSError:
             return None
         return f"{state.st_ino} {state.st_mtime_ns}"
+
+    def marks(self) -> tuple[tuple[str, int, int], ...]:
+        """Return the identity of every index, recall target and learned figure: a change of one changes the result."""
+        found = []
+        for pattern in ("*/*/built.json", "*/*/promise.json", "measured/*.json"):
+            for path in sorted(self.root.glob(pattern)):
+                with suppress(OSError):  # it was replaced just now
+                    state = path.stat()
+                    found.append((str(path.relative_to(self.root)), state.st_ino, state.st_mtime_ns))
+        return tuple(found)
 
     @contextmanager
     def lock(self, column: Column | Derived, kind: str, name: str, *, wait: bool) -> Iterator[bool]:

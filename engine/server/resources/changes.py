@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from quiver.engine.server.arrow import VECTOR, vectors
+from quiver.engine.server.arrow import read as read_arrow
 from quiver.engine.server.asked import FILES, decoded, joined
 from quiver.engine.server.examples import body, errors
-from quiver.engine.server.forms import body_of
+from quiver.engine.server.forms import ARROW, body_of, type_of
 from quiver.engine.server.keys import Key
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.resources.items import checked, ids_of
@@ -84,7 +87,7 @@ class Upsert:
 @router.put(
     "",
     summary="Add or replace items",
-    openapi_extra=body(_UPSERT, _TWO),
+    openapi_extra=body(_UPSERT, _TWO, arrow=True),
     responses=errors(400, 404, 413, 415, 422, 507),
 )
 async def upsert(request: Request, collection: Name) -> Response:
@@ -93,13 +96,55 @@ async def upsert(request: Request, collection: Name) -> Response:
     Send JSON, or `multipart/form-data` with a part `items` (this JSON) and the files that the items name, each as a
     part called `file` with that file name. The collection's encoders embed the items; with `space` and `vectors`, the
     vectors are taken as they are. Many items are better added by a job.
+
+    Many ready-made vectors are better sent as an Arrow stream: columns `id`, `vector` (a fixed-size list of float32),
+    perhaps `text`, and metadata; the metadata of its schema has the JSON `{"space": "mine"}` under `quiver`.
     """
     service = service_of(request)
     served, key = service.collection(request, "write"), caller(request)
+    if type_of(request) == ARROW:
+        return await _upsert_table(request, service, served)
     wanted = await read_upsert(service, request, key)
     report = await service.heavy(add, served, wanted)
     audit(key.id, "upsert", served.name, items=len(wanted.items), added=report["added"], updated=report["updated"])
     return answered(report, version=served.version)
+
+
+async def _upsert_table(request: Request, service: Service, served: Served) -> Response:
+    """Add ready-made vectors that come as an Arrow stream."""
+    key = caller(request)
+    _check_adds(key)
+    table, note = read_arrow(await request.body(), service.settings.limits.ids)
+    space = checked(note, ("space",)).get("space")
+    if not isinstance(space, str):
+        raise Problem(422, 'the schema needs the name of the space, as {"space": "mine"} under quiver', kind="bad-body")
+    if "id" not in table.schema.names:
+        raise Problem(422, "the stream needs a column id, of texts", kind="bad-body")
+    if files := [name for name in FILES if name in table.schema.names]:
+        detail = f"the column {files[0]} would name files: the service opens no path; send such items as a form"
+        raise Problem(422, detail, kind="file-needed")
+    report = await service.heavy(_add_table, served, table, space)
+    audit(key.id, "upsert", served.name, items=len(table), added=report["added"], updated=report["updated"])
+    return answered(report, version=served.version)
+
+
+def _add_table(served: Served, table: pa.Table, space: str) -> dict[str, Any]:
+    ready, meta = vectors(table), table.drop_columns(["id", VECTOR])
+    ids, text = table["id"].to_pylist(), "text" if "text" in meta.schema.names else None
+    columns = meta if meta.num_columns else None
+    report = served.collection.add_vectors(ready, space=space, ids=ids, meta=columns, text=text, progress=False)
+    served.wrote()
+    return report_json(served, report)
+
+
+def _check_adds(key: Key) -> None:
+    """Refuse additions by a key whose condition new items could not meet.
+
+    Raises:
+        Problem: the key has a condition.
+    """
+    if key.where is not None:
+        raise Problem(403, "this key has a condition on items, so it cannot add any: use a key without one")
 
 
 async def read_upsert(service: Service, request: Request, key: Key) -> Upsert:
@@ -108,8 +153,7 @@ async def read_upsert(service: Service, request: Request, key: Key) -> Upsert:
     Raises:
         Problem: an item is no item, or a file is missing; or the key has a condition, which new items could not meet.
     """
-    if key.where is not None:
-        raise Problem(403, "this key has a condition on items, so it cannot add any: use a key without one")
+    _check_adds(key)
     limits = service.settings.limits
     form = await body_of(request, limits, part="items", files=1_000)
     given = form.json if not isinstance(form.json, list) else {"items": form.json}
@@ -171,6 +215,7 @@ def add(served: Served, wanted: Upsert, **options: Any) -> dict[str, Any]:
         )
     else:
         report = collection.add(list(items), progress=False, **options)
+    served.wrote()
     return report_json(served, report)
 
 
@@ -245,7 +290,9 @@ def _patch(served: Served, key: Key, values: Mapping[str, Mapping[str, Any]]) ->
         if named := served.columns(key.condition) & columns:
             raise Problem(403, f"this key is bound to values of {min(named)!r}, so it cannot change them")
         served.check_examples(values, key)
-    return served.collection.update_meta(values)
+    changed = served.collection.update_meta(values)
+    served.wrote()
+    return changed
 
 
 @router.delete(
@@ -274,6 +321,13 @@ def _delete(served: Served, key: Key, given: Mapping[str, Any], limits: Limits) 
         raise Problem(422, "expect is a whole number, and missing_ok is true or false", kind="bad-body")
     if ("ids" in given) == ("where" in given):
         raise Problem(422, "delete takes either ids or where", kind="bad-body")
+    count = _deleted(served, key, given, limits)
+    served.wrote()
+    return count
+
+
+def _deleted(served: Served, key: Key, given: Mapping[str, Any], limits: Limits) -> int:
+    expect, missing_ok = given.get("expect"), given.get("missing_ok", False)
     if "ids" in given:
         named = ids_of(given["ids"], limits.ids)
         if missing_ok and key.condition is not None:

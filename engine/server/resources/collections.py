@@ -49,8 +49,10 @@ def describe(served: Served, key: Key) -> dict[str, Any]:
     info["encoders"] = {_PATH.sub("", spec): keys for spec, keys in info["encoders"].items()}
     for column in info["columns"]:
         column["encoder"] = None if column["encoder"] is None else _PATH.sub("", column["encoder"])
+    for threshold in info["thresholds"]:  # its questions may come from a file
+        threshold["source"] = threshold["source"].replace("\\", "/").rpartition("/")[2]
     info["scorers"] = [_PATH.sub("", each) for each in info["scorers"]]
     if key.condition is not None:
         info["items"], info["media"], info["windows"] = served.collection.count(key.condition), {}, {}
-        info["quarantine"] = 0
+        info["quarantine"], info["thresholds"] = 0, []
     return {"name": served.name, **info}

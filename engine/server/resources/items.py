@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from quiver.engine.server.answers import item as item_json
 from quiver.engine.server.asked import decoded, joined
 from quiver.engine.server.examples import body, errors
+from quiver.engine.server.forms import ARROW
 from quiver.engine.server.keys import Key
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.resources.media import Id, id_of
@@ -21,10 +22,15 @@ from quiver.errors import BadSpec
 from quiver.types import MEDIA, Item
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["items"])
-ARROW = "application/vnd.apache.arrow.stream"
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _CONDITION = {"where": {"type": "string"}, "params": {"anyOf": [{"type": "object"}, {"type": "array"}]}}
 _GET = {"type": "object", "properties": {"ids": _STRINGS}, "required": ["ids"], "additionalProperties": False}
+_STORED = {
+    "type": "object",
+    "properties": {"ids": _STRINGS, **_CONDITION},
+    "required": ["ids"],
+    "additionalProperties": False,
+}
 _COUNT = {"type": "object", "properties": _CONDITION, "additionalProperties": False}
 _HEAD = {
     "type": "object",
@@ -106,6 +112,24 @@ async def get(request: Request, collection: Name) -> Response:
     version = await service.version(request, served)
     found = await service.off(lambda: served.visible(named, key, version=version))
     return _several(service, served, key, found, version)
+
+
+@router.post(
+    "/items/stored",
+    summary="Which ids are stored",
+    openapi_extra=body(_STORED, {"ids": ["a.jpg"], "where": "price < 5"}),
+    responses=errors(400, 422),
+)
+async def stored(request: Request, collection: Name) -> Response:
+    """Return those of some ids that are stored, and match a condition, in the order given."""
+    service, key = service_of(request), caller(request)
+    served = service.collection(request)
+    given = checked(decoded(await request.body()), ("ids", "where", "params"))
+    named = ids_of(given.get("ids"), service.settings.limits.ids)
+    condition = joined(given.get("where"), given.get("params"), key.condition)
+    version = await service.version(request, served)
+    found = await service.off(lambda: served.at(version).stored(named, where=condition))
+    return answered({"ids": found}, version=version)
 
 
 @router.post(

@@ -1,14 +1,15 @@
 """Long work: adds, embedding, indexes and checks as jobs, with their progress as server-sent events."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from quiver.engine.server.asked import decoded
-from quiver.engine.server.examples import errors
+from quiver.engine.server.asked import check_names, decoded, many
+from quiver.engine.server.examples import QUERY, errors
 from quiver.engine.server.forms import FORM, JSON
 from quiver.engine.server.jobs import Job
 from quiver.engine.server.problems import Problem
@@ -16,7 +17,9 @@ from quiver.engine.server.resources.changes import read_upsert, stored
 from quiver.engine.server.resources.items import checked, ids_of
 from quiver.engine.server.resources.search import Name
 from quiver.engine.server.service import Service, answered, caller, service_of, whole, without_paths
+from quiver.engine.server.settings import Limits
 from quiver.engine.server.watching import audit
+from quiver.types import KEYS
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 EVENTS = "text/event-stream"
@@ -25,8 +28,17 @@ _OPTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "embed": {},
     "index": {"spaces": list, "recall": (int, float), "k": int, "updates": str},
     "check": {"spaces": list},
-}
+    "catch_up": {},
+    "check_vectors": {"sample": int, "again": int},
+    "threshold": {"queries": list, "answers": list, "by": str, "target": str, "rate": (int, float),
+                  "confidence": (int, float), "source": str},
+    "measure": {"queries": list, "scorer": str, "k": int},
+    "fit": {"queries": list, "answers": list, "scorer": str, "depth": int, "source": str},
+}  # fmt: skip
 _KINDS = ("add", *_OPTIONS)
+_NEEDED = {"measure": ("queries",), "fit": ("queries", "answers")}
+#: Kinds that look at all items.
+_LEARNED = ("check_vectors", "threshold", "measure", "fit")
 _BODY = {
     "requestBody": {
         "required": True,
@@ -41,6 +53,17 @@ _BODY = {
                         "recall": {"type": "number", "minimum": 0.5, "maximum": 1},
                         "k": {"type": "integer", "minimum": 1, "maximum": 1000},
                         "updates": {"enum": ["rare", "often"]},
+                        "queries": {"type": "array", "items": QUERY},
+                        "answers": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
+                        "by": {"type": "string"},
+                        "target": {"enum": list(KEYS)},
+                        "rate": {"type": "number"},
+                        "confidence": {"type": "number"},
+                        "source": {"type": "string"},
+                        "scorer": {"type": "string"},
+                        "depth": {"type": "integer", "minimum": 1},
+                        "sample": {"type": "integer", "minimum": 1},
+                        "again": {"type": "integer", "minimum": 0},
                     },
                 },
                 "example": {"kind": "index", "recall": 0.95},
@@ -62,7 +85,9 @@ async def start(request: Request, collection: Name) -> Response:
     """Start long work; one job runs at a time, and searches go on meanwhile.
 
     `embed` embeds stored items that an encoder of the collection has not embedded yet; `index` builds indexes with a
-    recall target; `check` checks the targets. A form of several parts, as for adding items, adds them as a job.
+    recall target, `check` checks the targets, and `catch_up` updates stale indexes; `check_vectors` looks for signs
+    that an encoder is not well; `threshold`, `measure` and `fit` learn from labelled queries, as the methods of
+    `Collection` do. A form of several parts, as for adding items, adds them as a job.
     """
     service = service_of(request)
     form = request.headers.get("content-type", "").startswith(FORM)
@@ -78,6 +103,10 @@ async def start(request: Request, collection: Name) -> Response:
         }
     else:
         kind, options = _read(decoded(await request.body()), service)
+        if key.where is not None and kind in _LEARNED:
+            raise Problem(
+                403, "this key has a condition on items, and learning looks at all of them: use a key without one"
+            )
     job = service.jobs.submit(served, kind, options, key=key.id)
     audit(key.id, "job", served.name, kind=kind, job=job.id)
     answer = answered(job.to_dict(), status=202)
@@ -91,14 +120,32 @@ def _read(given: Any, service: Service) -> tuple[str, dict[str, Any]]:
         said = "add takes a form with items and files" if kind == "add" else f"kind is {', '.join(_OPTIONS)}"
         raise Problem(422, said, kind="bad-body")
     types = _OPTIONS[kind]
-    options = {name: value for name, value in checked(given, ("kind", *types)).items() if name != "kind"}
+    told = checked(given, ("kind", *types)).items()
+    options = {name: value for name, value in told if name != "kind" and value is not None}
     for name, value in options.items():
         if not isinstance(value, types[name]) or isinstance(value, bool):
             raise Problem(422, f"{name} has a value of a wrong type: {str(value)[:50]!r}", kind="bad-body")
     ids_of(options.get("spaces", []), service.settings.limits.ids)
     if options.get("updates", "rare") not in ("rare", "often"):
         raise Problem(422, "updates is 'rare' or 'often'", kind="bad-body")
+    if missing := [name for name in _NEEDED.get(kind, ()) if name not in options]:
+        raise Problem(422, f"{kind} needs {missing[0]}", kind="bad-body")
+    _check_labelled(options, service.settings.limits)
     return kind, options
+
+
+def _check_labelled(options: dict[str, Any], limits: Limits) -> None:
+    """Check labelled queries, and the name of a scorer, before the job is taken.
+
+    Raises:
+        Problem, BadSpec: one is invalid.
+    """
+    check_names(options)
+    if "queries" in options:
+        many({"queries": options["queries"]}, replace(limits, batch=limits.ids))
+    for place, each in enumerate(options.get("answers", ())):
+        if not isinstance(each, list) or not all(isinstance(id, str) for id in each):
+            raise Problem(422, f"answers[{place}] is a list of ids", kind="bad-body")
 
 
 @router.get("/jobs", summary="List jobs", responses=errors())

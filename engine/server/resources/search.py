@@ -1,15 +1,19 @@
 """Searches: one query, with files of query media or without, and batches of queries."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from quiver.engine.execution.plan import plain
+from quiver.engine.execution.plan import Result, plain
+from quiver.engine.server.answers import Links
+from quiver.engine.server.arrow import VECTOR, answer, vectors
+from quiver.engine.server.arrow import read as read_arrow
 from quiver.engine.server.asked import PARTS, Asked, asked, many
-from quiver.engine.server.examples import ANSWER, BATCH, SEARCH_BODY, errors
-from quiver.engine.server.forms import Form, body_of, media_of
+from quiver.engine.server.examples import ANSWER, BATCH, BATCH_ANSWER, SEARCH_BODY, errors
+from quiver.engine.server.forms import ARROW, Form, body_of, media_of, type_of
 from quiver.engine.server.problems import Problem, problem_of
 from quiver.engine.server.service import Service, answered, caller, service_of
 from quiver.errors import QuiverError
@@ -81,25 +85,35 @@ async def _planned(service: Service, request: Request, wanted: Asked) -> Respons
 
 
 @router.post(
-    "/batch", summary="Search many", openapi_extra=BATCH, responses={200: ANSWER, **errors(400, 404, 413, 422, 503)}
+    "/batch",
+    summary="Search many",
+    openapi_extra=BATCH,
+    responses={200: BATCH_ANSWER, **errors(400, 404, 413, 415, 422, 503)},
 )
 async def batch(request: Request, collection: Name) -> Response:
-    """Answer up to 256 queries; a bad one has its problem in its place, and the others have their answers."""
+    """Answer up to 256 queries; a bad one has its problem in its place, and the others have their answers.
+
+    Vectors may be sent without JSON, as an Arrow stream with a column `vector`, one row for each query; the words that
+    the queries share are JSON in the metadata of its schema, under `quiver`, with `space` for the space of the vectors.
+    With `Accept: application/vnd.apache.arrow.stream` the hits of all queries are one Arrow stream with a column
+    `query`; a bad query then is the problem of the whole request.
+    """
     service = service_of(request)
     served = service.collection(request)
-    limits = service.settings.limits
-    form = await body_of(request, limits, part="query", files=0, forms=False)
-    wanted = many(form.json, limits, within=caller(request).condition)
+    wanted = await _many(request, service)
     if any(each.explain == "plan" for each in wanted):
         raise Problem(422, "explain is 'analyze' or false in a batch: search with 'plan' plans one query")
     version = await service.version(request, served)
     key, links = caller(request), service.links(served, caller(request))
+    arrow = ARROW in request.headers.get("accept", "")
 
     def work() -> Any:
         at = served.at(version)
         for each in wanted:
             served.check_examples(each.query.examples, key)
         found = at.search_each([each.query for each in wanted])
+        if arrow:
+            return _table(found, wanted, links)
         return [
             problem_of(result).to_dict()
             if isinstance(result, QuiverError)
@@ -108,5 +122,39 @@ async def batch(request: Request, collection: Name) -> Response:
         ]
 
     answers = await service.heavy(work)
+    if arrow:
+        body, newest = answers
+        return Response(body, headers={"Quiver-Version": str(newest)}, media_type=ARROW)
     versions = [each["version"] for each in answers if "version" in each]
     return answered({"answers": answers}, version=max(versions, default=None))
+
+
+async def _many(request: Request, service: Service) -> Sequence[Asked]:
+    """Read the queries of a batch: JSON, or vectors as an Arrow stream."""
+    limits, within = service.settings.limits, caller(request).condition
+    if type_of(request) != ARROW:
+        form = await body_of(request, limits, part="query", files=0, forms=False)
+        return many(form.json, limits, within=within)
+    table, shared = read_arrow(await request.body(), limits.batch)
+    if odd := [name for name in table.schema.names if name != VECTOR]:
+        raise Problem(422, f"there is no column {odd[0][:50]!r} here: there is {VECTOR}", kind="bad-body")
+    space, rows = shared.pop("space", None), vectors(table)
+    if not isinstance(space, str | None):
+        raise Problem(422, "space is the name of a space", kind="bad-body")
+    given = ({"vector": row} if space is None else {"vectors": {space: row}} for row in rows)
+    return many({"queries": [{**shared, **each} for each in given]}, limits, within=within)
+
+
+def _table(found: Sequence[Result | QuiverError], wanted: Sequence[Asked], links: Links) -> tuple[bytes, int]:
+    """Return the answers as an Arrow stream, and their version.
+
+    Raises:
+        QuiverError: the error of the first bad query, with its place.
+    """
+    results = []
+    for place, each in enumerate(found):
+        if isinstance(each, QuiverError):
+            each.args = (f"queries[{place}]: {each}",)
+            raise each
+        results.append(each)
+    return answer(results, wanted, links), max(each.plan.version for each in results)

@@ -12,6 +12,9 @@ def mcp(
         list[str],
         typer.Argument(metavar="COLLECTION...", help="Folders or URIs; NAME=FOLDER serves one under another name."),
     ],
+    root: Annotated[
+        list[str] | None, typer.Option(help="A folder from which the assistant may name pictures; may be repeated.")
+    ] = None,
     trust: show.Trust = False,
 ) -> None:
     """Let an assistant search collections, by the Model Context Protocol over standard input and output.
@@ -23,4 +26,4 @@ def mcp(
     with optional():
         from quiver.engine.server.running import run_tools
 
-        run_tools(collections, trust=trust)
+        run_tools(collections, roots=root or (), trust=trust)

@@ -27,6 +27,17 @@ def serve(
     warm: Annotated[
         bool, typer.Option(help="Load indexes and encoders at once; /readyz says when. Else the first searches do.")
     ] = True,
+    refresh: Annotated[
+        float,
+        typer.Option(
+            help="Look for changes by other programs every so many seconds. New versions of a folder are seen at once."
+        ),
+    ] = 2.0,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Answer /metrics, /livez and /readyz at this port too, without a key.", min=0, max=65_535),
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address of the metrics port.")] = "127.0.0.1",
     trust: show.Trust = False,
 ) -> None:
     """Serve collections over HTTP: a page to search with, and an interface for programs (/docs).
@@ -38,9 +49,14 @@ def serve(
     from quiver.errors import optional
 
     with optional():
-        settings = Settings(host=host, port=port, names=tuple(name or ()), slow_ms=slow_ms, shadow=shadow, warm=warm)
+        settings = Settings(
+            host=host, port=port, names=tuple(name or ()), slow_ms=slow_ms, shadow=shadow, warm=warm, refresh=refresh,
+            metrics_port=metrics_port, metrics_host=metrics_host,
+        )  # fmt: skip
         run(collections, settings, trust=trust, browser=open, started=_say)
 
 
-def _say(address: str) -> None:
+def _say(address: str, metrics: str | None) -> None:
     print(f"serving at {address} (the interface: {address}/docs); Ctrl-C ends it", flush=True)
+    if metrics is not None:
+        print(f"metrics at {metrics}", flush=True)

@@ -1,11 +1,14 @@
 """A program moves from a folder to a server by one line: every call gives the same results, and the same errors."""
 
+import inspect
 import socket
 
 import numpy as np
 import pytest
 
 import quiver
+from quiver.engine.client.remote import THERE, RemoteCollection
+from quiver.engine.server.settings import Limits, Settings
 from quiver.errors import BadCollection, BadSpec, MissingEncoder, NoRoute, QuiverError, Unexpected
 from quiver.types import Item, Query
 
@@ -184,8 +187,8 @@ def test_what_a_server_does_not_take_from_clients_is_one_line(both):
         remote.add({"id": "x", "text": "y"}, encoder="classic")
     with pytest.raises(BadSpec, match="a folder is added where the collection is"):
         remote.add(str(place / "photos"))
-    with pytest.raises(BadSpec, match="fit is done where the collection is"):
-        remote.fit([], [])
+    with pytest.raises(BadSpec, match="use works only where the collection is, since it takes objects of a program"):
+        remote.use()
     assert not hasattr(remote, "nothing_of_the_kind")
 
 
@@ -207,3 +210,76 @@ def test_a_connection_that_the_server_closed_is_opened_again(both):
     assert remote.count() >= 24
     remote._transport._held.line.sock.shutdown(socket.SHUT_RDWR)
     assert remote.count() >= 24
+
+
+def public(kind):
+    """The names that a program may use of a class, and of the objects of it."""
+    return {name for name in dir(kind) if not name.startswith("_")} | {"uri"}
+
+
+def test_every_method_is_there_or_named_as_one_that_works_elsewhere():
+    folder, remote = public(quiver.Collection), public(RemoteCollection)
+    assert set(THERE) == folder - remote
+    assert remote - folder == set()
+    assert all(reason and reason[0].islower() and not reason.endswith(".") for reason in THERE.values())
+
+
+def test_a_method_takes_the_same_arguments_or_fewer():
+    for name in public(quiver.Collection) - set(THERE) - {"uri"}:
+        one, other = getattr(quiver.Collection, name), getattr(RemoteCollection, name)
+        if isinstance(one, property):
+            assert isinstance(other, property), name
+            continue
+        left, right = (inspect.signature(each).parameters for each in (one, other))
+        extra = {each.name for each in right.values() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+        assert extra <= set(left), name
+
+
+@pytest.mark.parametrize("name", sorted(THERE))
+def test_what_works_elsewhere_says_why(both, name):
+    with pytest.raises(BadSpec, match=f"{name} works only where the collection is, since "):
+        getattr(both[1], name)
+
+
+def test_near_duplicates_ids_and_types_are_the_same(both):
+    folder, remote, *_ = both
+    assert folder.duplicates(threshold=0.9) == remote.duplicates(threshold=0.9)
+    words = {"where": "colour = :c", "params": {"c": "red"}, "target": "image", "threshold": 0.5}
+    assert folder.duplicates(**words) == remote.duplicates(**words) and remote.duplicates(**words).groups
+    ids = ["photos/red1.png", "nobody", "photos/blue1.png", "photos/red0.png"]
+    assert remote.stored(ids) == folder.stored(ids)
+    assert remote.stored(ids, where="colour = 'red'") == ["photos/red1.png", "photos/red0.png"]
+    assert remote.types == folder.types
+    for each in (folder, remote):
+        with pytest.raises(BadSpec, match="must be a cosine similarity above 0"):
+            each.duplicates(threshold=2.0)
+
+
+def test_near_duplicates_are_sought_among_a_bounded_number_of_items(tmp_path, no_keys):
+    make_shop(tmp_path)
+    limits = Limits(compared=10)
+    settings = Settings(port=0, limits=limits)
+    with running([tmp_path / "shop"], settings, keys=no_keys) as found, quiver.connect(found.address) as shop:
+        with pytest.raises(BadSpec, match="at most 10 items here, and 24 match: add a condition"):
+            shop.duplicates()
+        assert shop.duplicates("price < 5").items == 5
+
+
+def test_thresholds_and_checks_are_jobs_of_the_server(both):
+    folder, remote, *_ = both
+    one, other = (each.threshold(by="colour", target="image", rate=0.2) for each in (folder, remote))
+    assert (one.min_score, one.kept, one.kind) == pytest.approx((other.min_score, other.kept, other.kind))
+    assert str(one) == str(other)
+    (told,) = remote.info().thresholds
+    assert told.min_score == other.min_score and told.promise == other.promise() and not told.stale
+    assert (
+        remote.search(like="photos/red0.png", min_score="auto").ids
+        == folder.search(like="photos/red0.png", min_score="auto").ids
+    )
+    with pytest.raises(QuiverError, match="needs at least 29 questions"):
+        remote.threshold([Query(like="photos/red0.png")], [["photos/red1.png"]])
+    with pytest.raises(BadSpec, match="has a file"):
+        remote.threshold([Query({"image": b"x"})], [["photos/red1.png"]])
+    health = remote.check_vectors(again=0)
+    assert health == folder.check_vectors(again=0) and health[0].sampled
+    assert remote.catch_up() == folder.catch_up()

@@ -117,6 +117,36 @@ def test_an_item_that_does_not_exist_for_a_key_is_no_example_for_it(locked):
     assert batch.status_code == 422 or batch.json()["answers"][0]["status"] == 422
 
 
+def test_near_duplicates_stored_ids_and_learning_keep_to_the_condition_of_a_key(locked):
+    found = search(locked, "tenant", {"threshold": 0.1, "where": "1 = 1"}, f"{SHOP}/duplicates").json()
+    assert found["items"] == 12
+    mine, theirs = "photos/red0.png", "photos/red1.png"
+    stored = search(locked, "tenant", {"ids": [theirs, mine], "where": "1 = 1"}, f"{SHOP}/items/stored").json()
+    assert stored["ids"] == [mine]
+    key = locked.keys.add("bound", scopes=["admin"], where="tenant IS NOT NULL")
+    bound = {"Authorization": f"Bearer {key}"}
+    for kind in ("threshold", "check_vectors"):
+        answer = locked.client.post(f"{SHOP}/jobs", json={"kind": kind}, headers=bound)
+        assert answer.status_code == 403 and "learning looks at all" in answer.json()["detail"]
+        assert search(locked, "write", {"kind": kind}, f"{SHOP}/jobs").status_code == 403
+    assert locked.client.get(SHOP, headers=bound).json()["thresholds"] == []
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"kind": "fit", "queries": [{"n_results": 3}], "answers": [["a"]]}, {"kind": "measure", "queries": []},
+        {"kind": "fit", "queries": [{"text": "a"}], "answers": ["a"]}, {"kind": "threshold", "rate": "much"},
+        {"kind": "fit", "queries": [{"text": "a"}], "answers": [["a"]], "scorer": "../x"}, {"kind": "forget"},
+        {"kind": "threshold", "queries": [{"image": "/etc/passwd"}], "answers": [["a"]]},
+        {"kind": "check_vectors", "n": 1}, {"kind": "measure"}, {"kind": "fit", "queries": [{"text": "a"}]},
+    ],
+)  # fmt: skip
+def test_a_bad_job_is_refused_before_it_is_taken(locked, job):
+    answer = locked.client.post(f"{SHOP}/jobs", json=job, headers=locked.headers["admin"])
+    assert answer.status_code == 422 and answer.json()["detail"]
+
+
 def test_a_key_with_a_condition_changes_its_own_items_only(locked):
     headers = locked.headers["tenant"]
 
