@@ -18,7 +18,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 EXAMPLES, COLUMNS = 12, 3
 _SIDE, _LINE, _GAP, _FONT = 160, 16, 12, 13
 #: Letters of a line, and lines of a caption and of a sentence.
-_LETTERS, _LINES = 50, 2
+_LETTERS, _LINES = 54, 2
 _RIGHT, _WRONG, _GREY = (20, 120, 50), (150, 30, 20), (90, 90, 90)
 
 Said = Sequence[tuple[str, bool]]
@@ -41,7 +41,7 @@ def save(path: Path, key: str, things: Sequence[Thing], said: Sequence[Said]) ->
     for place, card in enumerate(cards):
         row, column = divmod(place, columns)
         sheet.paste(card, (_GAP + column * (width + _GAP), _GAP + row * (height + _GAP)))
-    sheet.save(path)
+    sheet.save(path, quality=85)  # of the suffixes that have one; no palette, which would change colours
 
 
 def _card(key: str, thing: Thing, said: Said) -> Image.Image:
