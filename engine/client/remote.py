@@ -255,7 +255,7 @@ class RemoteCollection(RemoteBrowsing, RemoteLearning):
         items = [Item(id, {}, row) for id, row in zip(ids, rows, strict=True)]
         parts = []
         for at in range(0, len(items), _ITEMS):
-            ready = {"space": space, "vectors": array[at : at + _ITEMS]}
+            ready: dict[str, Any] = {"space": space, "vectors": array[at : at + _ITEMS]}
             parts.append(self._put(*rows_of(items[at : at + _ITEMS]), **ready))
         return _sum(parts)
 

@@ -43,14 +43,19 @@ def test_a_collection_is_opened_with_bounded_caches(tmp_path, monkeypatch):
 def test_a_reader_does_not_hold_ever_more_files_open_while_others_write(tmp_path, monkeypatch):
     monkeypatch.setattr(table_reader, "MOVES", 3)
     writer = quiver.open(tmp_path / "shop", catch_up=False)
-    vectors = np.ones((1, 4), np.float32)
-    writer.add_vectors(vectors, space="mine", ids=["first"], text="t", meta={"t": ["a thing"]}, progress=False)
+    vectors = np.eye(200, 4, dtype=np.float32) + 1
+    first = {
+        "space": "mine",
+        "ids": [f"first{n}" for n in range(200)],
+        "meta": {"t": [f"thing {n}" for n in range(200)]},
+    }
+    writer.add_vectors(vectors, **first, text="t", progress=False)
     writer.index()  # with it comes the index of words
     reader = quiver.open(tmp_path / "shop", catch_up=False)
     held = []
-    for n in range(10):
-        writer.add_vectors(vectors, space="mine", ids=[str(n)], text="t", meta={"t": ["a thing"]}, progress=False)
-        assert len(reader.search(text="thing", k=20)) == n + 2
+    for n in range(7):
+        writer.add_vectors(vectors[:1], space="mine", ids=[str(n)], text="t", meta={"t": ["new"]}, progress=False)
+        assert len(reader.search(text="new", k=20)) == n + 1
         held.append(indexes_open(tmp_path))
     assert max(held) <= 4 and held[-1] >= 1
     reader.close()
