@@ -3,27 +3,28 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from quiver.encoders import _fingerprint
 from quiver.encoders._packed import SIDES, Small, pack_pictures, pack_texts
+from quiver.encoders._reranking import StoredInputs
 from quiver.encoders.cross_encoder.reranker import Pairs, Reranker
-from quiver.errors import BadSpec, SpaceMismatch
-from quiver.media import TextReader
 from quiver.protocols import Reader
-from quiver.types import KEYS, Floats, Space
+from quiver.types import Floats, Space
 
 _LOG = logging.getLogger("quiver")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Readings:
+class Readings(StoredInputs):
     """An encoder of texts into the numbers of their characters, and of pictures into those of their pixels.
 
     Attributes:
         columns: the space of each key.
         scorers: what reads them: one for each medium of a query and each that is found.
     """
+
+    called: ClassVar[str] = "cross_encoder"
 
     columns: dict[str, Space]
     scorers: tuple[Reranker, ...] = ()
@@ -46,46 +47,18 @@ class Readings:
         """The space of texts."""
         return self.columns["text"]
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Texts, and pictures if the model reads them."""
-        return tuple(key for key in KEYS if key in self.columns)
+    def _pictures(self) -> Reader:
+        return Small(self.columns["image"].dim - SIDES)
 
-    def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the space of a key; () for a foreign key."""
-        return (self.columns[key],) if key in self.columns else ()
-
-    @property
-    def features(self) -> tuple[Space, ...]:
-        """All of its spaces: in none of them anything is near to anything."""
-        return tuple(self.columns.values())
-
-    def reader(self, key: str) -> Reader:
-        """Return the reader of a key: of a text, or of a picture within the limit of pixels."""
-        self._check(key)
-        return TextReader() if key == "text" else Small(self.columns[key].dim - SIDES)
-
-    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
-        """Return (n, dim) float32: see ``quiver.encoders._packed``.
-
-        Raises:
-            BadSpec: the key is foreign.
-            SpaceMismatch: the space is foreign.
-        """
-        self._check(key)
-        if space != self.columns[key]:
-            raise SpaceMismatch(f"{self.columns[key]} does not embed into {space}")
+    def _rows(self, key: str, batch: Sequence[Any], dim: int) -> Floats:
+        """Return the rows of ``quiver.encoders._packed``."""
         if key == "image":
-            return pack_pictures(batch, space.dim - SIDES)
-        longer = sum(len(text) > space.dim for text in batch)
+            return pack_pictures(batch, dim - SIDES)
+        longer = sum(len(text) > dim for text in batch)
         if longer:
             _LOG.warning(
                 "%d of %d texts have more than %d characters, and only their beginnings are reranked:"
                 " cross_encoder characters=%d reads all of them",
-                *(longer, len(batch), space.dim, max(map(len, batch))),
+                *(longer, len(batch), dim, max(map(len, batch))),
             )
-        return pack_texts(batch, space.dim)
-
-    def _check(self, key: str) -> None:
-        if key not in self.columns:
-            raise BadSpec(f"cross_encoder reads {', '.join(self.keys)}, not {key}")
+        return pack_texts(batch, dim)

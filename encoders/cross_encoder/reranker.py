@@ -5,21 +5,22 @@ Shapes: q queries, n candidates, L characters.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from quiver.encoders._packed import SIDES, pack_pictures, pack_texts, unpack_pictures, unpack_texts
+from quiver.encoders._reranking import Reranks
 from quiver.errors import BadSpec
 from quiver.protocols import Held, Reader, ScorerInput
-from quiver.types import Floats, Probe, Space
+from quiver.types import Floats, Space
 
 #: Scores pairs of a query and an item, each a text or a PIL image: one number for each.
 Pairs = Callable[[Sequence[tuple[Any, Any]]], Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reranker:
+class Reranker(Reranks):
     """The scorer of one direction.
 
     Attributes:
@@ -31,17 +32,14 @@ class Reranker:
         reader: returns the reader of a key.
     """
 
+    called: ClassVar[str] = "cross_encoder"
+
     columns: Mapping[str, Space]
     held: str
     finds: str
     pairs: Pairs
     device: str
     reader: Callable[[str], Reader]
-
-    @property
-    def name(self) -> str:
-        """One name for all directions; the query's inputs select the direction."""
-        return "cross_encoder"
 
     @property
     def holds(self) -> tuple[str, ...]:
@@ -52,16 +50,6 @@ class Reranker:
     def reads(self) -> tuple[Space, ...]:
         """The items themselves, as numbers."""
         return (self.columns[self.finds],)
-
-    @property
-    def recalls(self) -> Mapping[str, tuple[Space, ...]]:
-        """None: it can only rerank."""
-        return {}
-
-    @property
-    def exact(self) -> bool:
-        """False: no recall method replaces its score."""
-        return False
 
     def hold(self, asked: Sequence[ScorerInput]) -> Held:
         """Keep the text (q, L) or the picture of each query, as it would be stored; several texts of one are joined.
@@ -85,14 +73,6 @@ class Reranker:
         rows = [*(pack_pictures(media, space.dim - SIDES) if media else np.stack(stored) for media, stored in given)]
         return {"image": np.concatenate([np.empty((0, space.dim), np.float32), *rows])}
 
-    def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
-        """Refuse.
-
-        Raises:
-            BadSpec: always; something else has to recall candidates.
-        """
-        raise BadSpec(f"cross_encoder only reranks candidates; it has no recall method {recall!r}")
-
     def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
         """Return the model's logit of every pair, before any sigmoid: (q, n) float32."""
         (space,) = self.reads
@@ -101,10 +81,6 @@ class Reranker:
         if not pairs:
             return np.empty((len(asking), len(items)), np.float32)
         return np.asarray(self.pairs(pairs), np.float32).reshape(len(asking), len(items))
-
-    def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
-        """Return the one thing that scores are made of: ``match``."""
-        return {"match": self.score(held, columns)}
 
 
 def _opened(key: str, rows: Floats) -> list[Any]:

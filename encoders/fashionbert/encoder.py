@@ -9,7 +9,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from torch import nn
 from quiver.encoders import _fingerprint
 from quiver.encoders._patch.extract import Extractor, Source, open
 from quiver.encoders._pieces import Pieces
+from quiver.encoders._reranking import StoredInputs
 from quiver.encoders._tower import chunks
 from quiver.encoders.fashionbert.model import FashionBert
 from quiver.encoders.fashionbert.scorer import Matcher
-from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
-from quiver.media import TextReader
+from quiver.errors import MissingWeights
 from quiver.protocols import Reader, Scorer
 from quiver.types import Floats, Space
 
@@ -32,7 +32,7 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stock:
+class Stock(StoredInputs):
     """An encoder of pictures and texts into the columns that matching reads.
 
     Attributes:
@@ -43,44 +43,22 @@ class Stock:
         scorers: one for each direction.
     """
 
+    called: ClassVar[str] = "fashionbert"
+
     source: Source
     patches: nn.Module
     pieces: Pieces
     columns: dict[str, Space]
     scorers: tuple[Scorer, ...] = ()
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Texts and pictures."""
-        return ("text", "image")
+    def _pictures(self) -> Reader:
+        return self.source.read
 
-    def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the space of a key; () for a foreign key."""
-        return (self.columns[key],) if key in self.columns else ()
-
-    @property
-    def features(self) -> tuple[Space, ...]:
-        """All of its spaces: only the matcher makes sense of them."""
-        return tuple(self.columns.values())
-
-    def reader(self, key: str) -> Reader:
-        """Return the decoder of one key."""
-        self._check(key)
-        return TextReader() if key == "text" else self.source.read
-
-    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
-        """Return (n, P H) float32 of pictures, or (n, L) float32 of texts: ids, the rest padding.
-
-        Raises:
-            BadSpec: the key is foreign.
-            SpaceMismatch: the space is not the key's.
-        """
-        self._check(key)
-        if space != self.columns[key]:
-            raise SpaceMismatch(f"{self.columns[key]} does not embed into {space}")
-        rows = np.full((len(batch), space.dim), self.pieces.id("[PAD]"), np.float32)
+    def _rows(self, key: str, batch: Sequence[Any], dim: int) -> Floats:
+        """Return (n, P H) of pictures, or (n, L) of texts: ids, the rest padding."""
+        rows = np.full((len(batch), dim), self.pieces.id("[PAD]"), np.float32)
         if key == "text" and len(batch):
-            ids = self.pieces.encode(batch, limit=space.dim)
+            ids = self.pieces.encode(batch, limit=dim)
             rows[:, : ids.shape[1]] = ids
         elif len(batch):
             rows[:] = np.concatenate([self._embed(part) for part in chunks(batch, AT_ONCE)])
@@ -91,10 +69,6 @@ class Stock:
         with torch.inference_mode():
             found = self.patches(torch.from_numpy(self.source.look(pictures)).to(place))
         return cast(Floats, found.flatten(1).float().cpu().numpy())
-
-    def _check(self, key: str) -> None:
-        if key not in self.columns:
-            raise BadSpec(f"fashionbert embeds text, image, not {key}")
 
 
 def build(checkpoint: Path, *, device: torch.device, precision: Precision) -> Stock:

@@ -9,30 +9,30 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from quiver.encoders import _fingerprint
 from quiver.encoders._pieces import Pieces
+from quiver.encoders._reranking import PairMatcher, StoredInputs
 from quiver.encoders._tower import chunks
 from quiver.encoders.fashionbert import bert
 from quiver.encoders.fashionbert.encoder import Precision, fast_bf16
 from quiver.encoders.fashionbert.oscar import Config, Oscar
 from quiver.encoders.fashionbert.region import Found, RegionReader
-from quiver.encoders.fashionbert.scorer import Direction
-from quiver.errors import BadSpec, MissingWeights, SpaceMismatch
-from quiver.media import TextReader
-from quiver.protocols import Held, Reader, Scorer, ScorerInput
-from quiver.types import Floats, Probe, Space
+from quiver.errors import BadSpec, MissingWeights
+from quiver.protocols import Reader, Scorer
+from quiver.types import Floats, Space
 
 #: Pairs that are read together.
 AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Regions:
+class Regions(StoredInputs):
     """An encoder of pictures and texts into the columns that Oscar reads.
 
     Attributes:
@@ -43,43 +43,21 @@ class Regions:
         scorers: one for each direction.
     """
 
+    called: ClassVar[str] = "oscar"
+
     model: Oscar
     read: RegionReader
     pieces: Pieces
     columns: Mapping[str, Space]
     scorers: tuple[Scorer, ...] = field(default=())
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Texts and pictures."""
-        return ("text", "image")
+    def _pictures(self) -> Reader:
+        return self.read
 
-    def spaces(self, key: str) -> tuple[Space, ...]:
-        """Return the space of a key; () for a foreign key."""
-        return (self.columns[key],) if key in self.columns else ()
-
-    @property
-    def features(self) -> tuple[Space, ...]:
-        """All of its spaces: only the matcher makes sense of them."""
-        return tuple(self.columns.values())
-
-    def reader(self, key: str) -> Reader:
-        """Return the decoder of one key."""
-        self._check(key)
-        return TextReader() if key == "text" else self.read
-
-    def embed(self, key: str, batch: Sequence[Any], space: Space) -> Floats:
-        """Return (n, R H + 1 + L) float32 of pictures, or (n, L) float32 of texts: ids, the rest padding.
-
-        Raises:
-            BadSpec: the key is foreign.
-            SpaceMismatch: the space is not the key's.
-        """
-        self._check(key)
-        if space != self.columns[key]:
-            raise SpaceMismatch(f"{self.columns[key]} does not embed into {space}")
+    def _rows(self, key: str, batch: Sequence[Any], dim: int) -> Floats:
+        """Return (n, R H + 1 + L) of pictures, or (n, L) of texts: ids, the rest padding."""
         if not len(batch):
-            return np.empty((0, space.dim), np.float32)
+            return np.empty((0, dim), np.float32)
         longest = self.model.config.max_text
         if key == "text":
             return self._ids(self.pieces.split(batch), longest)
@@ -104,13 +82,9 @@ class Regions:
                 row[: len(regions)] = self.model.embed_regions(given)[0].float().cpu().numpy()
         return out.reshape(len(batch), -1)
 
-    def _check(self, key: str) -> None:
-        if key not in self.columns:
-            raise BadSpec(f"oscar embeds text, image, not {key}")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OscarMatcher(Direction):
+class OscarMatcher(PairMatcher):
     """The scorer of one direction.
 
     Attributes:
@@ -119,76 +93,26 @@ class OscarMatcher(Direction):
         finds: ``image`` or ``text``.
     """
 
+    called: ClassVar[str] = "oscar"
+
     model: Oscar
     stock: Regions
     finds: str
-
-    @property
-    def name(self) -> str:
-        """One name for both directions; the query's inputs select the direction."""
-        return "oscar"
-
-    @property
-    def reads(self) -> tuple[Space, ...]:
-        """Regions and tags of pictures, or pieces of texts."""
-        return self.stock.spaces(self.finds)
 
     @property
     def device(self) -> str:
         """Its device."""
         return str(self.model.pooler.weight.device)
 
-    def hold(self, asked: Sequence[ScorerInput]) -> Held:
-        """Prepare the inputs of q queries, as they are stored.
-
-        Several texts of a query are one, joined; a weight has no meaning where one thing is held.
-
-        Raises:
-            BadMedia: a picture has no regions, or a text cannot be read.
-            BadSpec: a query holds nothing to compare, or several pictures.
-        """
-        (key,) = self.holds
-        (space,) = self.stock.spaces(key)
-        rows = np.empty((len(asked), space.dim), np.float32)
-        read = self.stock.reader(key)
-        for row, each in zip(rows, asked, strict=True):
-            given = [read(source) for source in each.media.get(key, ())]
-            given = [" ".join(given)] if key == "text" and given else given
-            found = [*(self.stock.embed(key, given, space) if given else ()), *each.examples.get(space, ())]
-            if len(found) != 1:
-                raise BadSpec(f"oscar compares one {key} at a time, not {len(found)}")
-            row[:] = found[0]
-        return {key: rows}
-
-    def probes(self, held: Held, recall: str, moments: Mapping[Space, Floats]) -> tuple[Probe, ...]:
-        """Refuse.
-
-        Raises:
-            BadSpec: always; something else has to recall candidates.
-        """
-        raise BadSpec(f"oscar only reranks candidates; it has no recall method {recall!r}")
-
-    def score(self, held: Held, columns: Mapping[Space, Floats]) -> Floats:
-        """Return the margin of every candidate for every query, (q, n) float32, independent of the others."""
-        (key,) = self.holds
-        (space,) = self.reads
-        asking, candidates = held[key], columns[space]
-        q, n = len(asking), len(candidates)
-        first, second = np.divmod(np.arange(q * n), max(n, 1))
-        texts, pictures = (asking, candidates) if key == "text" else (candidates, asking)
-        pairs = np.stack([first, second] if key == "text" else [second, first], axis=1)
-        out = np.empty(q * n, np.float32)
+    def _margins(self, texts: Floats, pictures: Floats, pairs_P2: NDArray[np.int64]) -> Floats:
+        out = np.empty(len(pairs_P2), np.float32)
         with torch.inference_mode():
-            for start in range(0, q * n, AT_ONCE):
-                rows = pairs[start : start + AT_ONCE]
-                out[start : start + len(rows)] = self._margins(texts[rows[:, 0]], pictures[rows[:, 1]])
-        return out.reshape(q, n)
+            for start in range(0, len(out), AT_ONCE):
+                rows = pairs_P2[start : start + AT_ONCE]
+                out[start : start + len(rows)] = self._compared(texts[rows[:, 0]], pictures[rows[:, 1]])
+        return out
 
-    def terms(self, held: Held, columns: Mapping[Space, Floats]) -> Mapping[str, Floats]:
-        """Return the one thing that scores are made of: ``match``."""
-        return {"match": self.score(held, columns)}
-
-    def _margins(self, texts: Floats, pictures: Floats) -> Floats:
+    def _compared(self, texts: Floats, pictures: Floats) -> Floats:
         config, most = self.model.config, self.stock.read.most
         width = most * config.hidden
         joined = [self._joined(text, picture[width + 1 :]) for text, picture in zip(texts, pictures, strict=True)]
