@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from quiver.benchmarks.ann.report import name
-from quiver.benchmarks.recall.plot import COLOURS, FORMATS, render
-from quiver.errors import BadSpec
+from quiver.benchmarks.recall.plot import COLOURS, render, save
 
 Report = Mapping[str, Any]
 _LOWEST = 0.7  # lowest recall of practical use
@@ -19,14 +18,8 @@ def draw(report: Report, folder: Path, *, format: str = "svg") -> list[Path]:
         BadSpec: the format is not one of FORMATS.
         MissingExtra: matplotlib is not installed.
     """
-    if format not in FORMATS:
-        raise BadSpec(f"plot format must be one of {', '.join(FORMATS)}, not {format}")
-    if not (content := rendered(report, format=format)):
-        return []
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{report['dataset']['name'].split()[0]}.{format}"
-    path.write_bytes(content)
-    return [path]
+    content = rendered(report, format=format)
+    return save({report["dataset"]["name"].split()[0]: content} if content else {}, folder, format=format)
 
 
 def rendered(report: Report, *, format: str = "svg") -> bytes:

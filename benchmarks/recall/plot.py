@@ -26,13 +26,15 @@ def draw(report: Report, folder: Path, *, format: str = "svg") -> list[Path]:
         BadSpec: the format is not one of FORMATS.
         MissingExtra: matplotlib is not installed.
     """
-    if format not in FORMATS:
-        raise BadSpec(f"plot format must be one of {', '.join(FORMATS)}, not {format}")
+    return save(rendered(report, format=format), folder, format=format)
+
+
+def save(plots: Mapping[str, bytes], folder: Path, *, format: str) -> list[Path]:
+    """Write plots to files of their names; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, content in rendered(report, format=format).items():
-        paths.append(folder / f"{name}.{format}")
-        paths[-1].write_bytes(content)
+    paths = [folder / f"{name}.{format}" for name in plots]
+    for path, content in zip(paths, plots.values(), strict=True):
+        path.write_bytes(content)
     return paths
 
 
@@ -55,8 +57,11 @@ def render(plot: Callable[[Any, Report], bool], report: Report, format: str) -> 
     """Render the axes that a function draws as the bytes of a file; empty if it reports no data.
 
     Raises:
+        BadSpec: the format is not one of FORMATS.
         MissingExtra: matplotlib is not installed.
     """
+    if format not in FORMATS:
+        raise BadSpec(f"plot format must be one of {', '.join(FORMATS)}, not {format}")
     with optional():
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg

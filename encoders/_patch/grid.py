@@ -70,8 +70,8 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cells:
-    """Patches are the features that a CNN extracts from each cell separately, as in the reference.
+class Extracted:
+    """Patches are features of a CNN.
 
     Attributes:
         network: in eval mode, frozen.
@@ -81,7 +81,7 @@ class Cells:
         mean: of each channel, for values from 0 to 1.
         std: likewise.
         device: of the network.
-        at_once: cells that go through it together.
+        at_once: inputs that go through it together.
     """
 
     network: Network
@@ -92,6 +92,12 @@ class Cells:
     std: Channels = STD
     device: str | torch.device = "cpu"
     at_once: int = 16
+
+
+class Cells(Extracted):
+    """Patches are the features that a CNN extracts from each cell separately, as in the reference."""
+
+    __slots__ = ()
 
     def __call__(self, pictures: Sequence[Picture]) -> Floats:
         """Return (n, P, F) float32 of pictures (H, W, 3) uint8."""
@@ -107,27 +113,15 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Averaged:
+class Averaged(Extracted):
     """Patches are averages of a CNN's feature map of the whole picture: a deviation that runs it once, not 64 times.
 
     Attributes:
-        network: in eval mode, frozen.
         size: the picture is squashed to this square, in pixels; a CNN of stride 32 has 8 x 8 places at 256.
-        rows: of the grid.
-        columns: likewise.
-        mean: of each channel, for values from 0 to 1.
-        std: likewise.
-        device: of the network.
         at_once: pictures that go through it together.
     """
 
-    network: Network
     size: int = 256
-    rows: int = 8
-    columns: int = 8
-    mean: Channels = MEAN
-    std: Channels = STD
-    device: str | torch.device = "cpu"
     at_once: int = 8
 
     def __call__(self, pictures: Sequence[Picture]) -> Floats:

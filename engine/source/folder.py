@@ -8,13 +8,13 @@ document the data, so they are items only if ``media`` names text.
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from quiver.engine.source.meta import Join
 from quiver.engine.source.place import read_text
-from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, rebatch
+from quiver.engine.source.record import FileSource, Gate, LeftOut, Problem, Tally, assemble
 from quiver.engine.source.roots import Sample
 from quiver.engine.source.table import SUFFIXES
 from quiver.engine.source.value import is_utf8
@@ -112,7 +112,7 @@ def advice(*suffixes: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class Files(FileSource):
     """The media files below some roots.
 
     Attributes:
@@ -132,25 +132,14 @@ class Files:
     schema: "pa.Schema"
     notes: tuple[str, ...]
     unused: tuple[LeftOut, ...]
-    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
-    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Files that are not items, and files that were named twice."""
         return (*self.unused, *self._twice.left_out())
 
-    def problems(self) -> list[Problem]:
-        """Return the problems of the latest iteration."""
-        return list(self._problems)
-
-    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
-        """Yield the records of the files, walking lazily."""
-        self._problems[:] = self.join.problems if self.join else ()
-        self._twice.clear()
-        yield from rebatch(self._records(), size)
-
-    def _records(self) -> Iterator["pa.RecordBatch"]:
+    def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
+        self._problems.extend(self.join.problems if self.join else ())
         # A path is unique below its root: ids can only repeat across roots, along links, or come from a table.
         gate = Gate(self._problems, self._twice) if len(self.roots) > 1 or self.join or self.roots[0].pattern else None
         for root in self.roots:

@@ -3,12 +3,12 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quiver.engine.source import column
 from quiver.engine.source.place import read_text
-from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, first_reference, rebatch
+from quiver.engine.source.record import FileSource, Gate, Problem, assemble, first_reference
 from quiver.engine.source.references import plain
 from quiver.engine.source.role import Choice, Roles, assign
 from quiver.engine.source.roots import Roots, Sample, Used, real
@@ -27,7 +27,7 @@ _SAMPLED = 100  # rows at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(FileSource):
     """The rows of a table.
 
     Attributes:
@@ -41,35 +41,21 @@ class Manifest:
     roles: Roles
     schema: "pa.Schema"
     notes: tuple[str, ...]
-    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
-    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def total(self) -> int | None:
         """The number of well-formed rows."""
         return self.table.rows
 
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """Rows that repeat an item."""
-        return self._twice.left_out()
-
-    def problems(self) -> list[Problem]:
-        """Return the problems of the latest iteration."""
-        return list(self._problems)
-
-    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
-        """Yield the records of the table."""
-        self._problems.clear()
-        self._twice.clear()
-        yield from rebatch(self._records(), size)
-
     def rows(self) -> Iterator["pa.RecordBatch"]:
         """Yield the records of all readable rows, including rows with a repeated id."""
         self._problems.clear()
-        yield from self._records(unique=False)
+        yield from self._checked(unique=False)
 
-    def _records(self, *, unique: bool = True) -> Iterator["pa.RecordBatch"]:
+    def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
+        return self._checked(unique=True)
+
+    def _checked(self, *, unique: bool) -> Iterator["pa.RecordBatch"]:
         import pyarrow as pa
 
         path = self.table.path

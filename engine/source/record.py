@@ -6,7 +6,7 @@ A record has the columns ``id`` (string, never null), the six media columns of `
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from quiver.types import MEDIA
@@ -115,6 +115,36 @@ class Source(Protocol):
     def problems(self) -> list[Problem]:
         """Return the problems of the latest iteration."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """What sources of files have in common: the problems of the latest iteration, and items that were named twice.
+
+    A subclass yields its records by ``_records``.
+    """
+
+    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False, kw_only=True)
+    _twice: Tally = field(default_factory=Tally, repr=False, compare=False, kw_only=True)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Items that were named twice."""
+        return self._twice.left_out()
+
+    def problems(self) -> list[Problem]:
+        """Return the problems of the latest iteration."""
+        return list(self._problems)
+
+    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
+        """Yield the records, read as they are needed."""
+        self._problems.clear()
+        self._twice.clear()
+        yield from rebatch(self._records(size), size)
+
+    def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
+        """Yield batches of any length; ``size`` is the length that is wanted."""
+        raise NotImplementedError
 
 
 def columns(schema: "pa.Schema") -> "pa.Schema":

@@ -7,7 +7,7 @@ https://github.com/rom1504/clip-retrieval) and as Hugging Face data sets are (Pa
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from glob import escape, glob
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from quiver.engine.source.array import Array, open_array
 from quiver.engine.source.manifest import to_records, turn_away
-from quiver.engine.source.record import Gate, Problem, Tally, assemble, columns, rebatch
+from quiver.engine.source.record import FileSource, Gate, assemble, columns, rebatch
 from quiver.engine.source.role import Choice, Roles, assign
 from quiver.engine.source.table import Table, open_table
 from quiver.errors import BadData
@@ -30,7 +30,7 @@ _SUFFIXES = (".npy", ".npz", ".parquet", ".pq")
 
 
 @dataclass(frozen=True, slots=True)
-class VectorSource:
+class VectorSource(FileSource):
     """Vectors with their metadata.
 
     Its batches have one more column at the end, ``vector``: fixed-size lists of ``dim`` float32.
@@ -50,23 +50,11 @@ class VectorSource:
     dim: int
     schema: "pa.Schema"
     notes: tuple[str, ...]
-    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
-    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def total(self) -> int | None:
         """The number of vectors."""
         return sum(array.rows for array in self.arrays)
-
-    def problems(self) -> list[Problem]:
-        """Return the problems of the latest iteration."""
-        return list(self._problems)
-
-    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
-        """Yield the records and their vectors."""
-        self._problems.clear()
-        self._twice.clear()
-        yield from rebatch(self._records(size), size)
 
     def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
         import pyarrow as pa

@@ -6,11 +6,11 @@ Format: https://github.com/webdataset/webdataset (README).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quiver.engine.source import column, jsonl
-from quiver.engine.source.record import Gate, LeftOut, Problem, Tally, assemble, rebatch
+from quiver.engine.source.record import FileSource, Gate, LeftOut, Problem, Tally, assemble
 from quiver.engine.source.role import Choice
 from quiver.engine.source.roots import Roots
 from quiver.engine.source.tar import Report, Sample, repeated, samples
@@ -50,7 +50,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
+class Shards(FileSource):
     """Tars of samples.
 
     Attributes:
@@ -70,25 +70,13 @@ class Shards:
     total: int | None
     notes: tuple[str, ...]
     unused: tuple[LeftOut, ...]
-    _problems: list[Problem] = field(default_factory=list, repr=False, compare=False)
-    _twice: Tally = field(default_factory=Tally, repr=False, compare=False)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Members that belong to no sample, and repeated samples."""
         return (*self.unused, *self._twice.left_out())
 
-    def problems(self) -> list[Problem]:
-        """Return the problems of the latest iteration."""
-        return list(self._problems)
-
-    def batches(self, size: int) -> Iterator["pa.RecordBatch"]:
-        """Yield the records of all shards, one shard after the other."""
-        self._problems.clear()
-        self._twice.clear()
-        yield from rebatch(self._records(), size)
-
-    def _records(self) -> Iterator["pa.RecordBatch"]:
+    def _records(self, size: int) -> Iterator["pa.RecordBatch"]:
         gate = Gate(self._problems, self._twice)
         for shard in self.shards:
 
