@@ -17,14 +17,14 @@ def _pictures(folder: Path, side: int) -> list[str]:
     """Return the paths of ``MADE`` pictures of noise in blocks."""
     from PIL import Image
 
-    folder.mkdir(parents=True, exist_ok=True)
+    paths = [str(folder / f"{number}.jpg") for number in range(MADE)]
+    if folder.is_dir():  # they were made before
+        return paths
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    paths = []
-    for number in range(MADE):
-        path = folder / f"{number}.jpg"
+    for path in paths:
         blocks = rng.integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(np.kron(blocks, np.ones((side // 8, side // 8, 1), np.uint8))).save(path)
-        paths.append(str(path))
     return paths
 
 
@@ -32,12 +32,13 @@ def _films(folder: Path, side: int) -> list[str]:
     """Return the paths of ``MADE`` films of four seconds with a tone."""
     import av
 
-    folder.mkdir(parents=True, exist_ok=True)
+    paths = [str(folder / f"{number}.mp4") for number in range(MADE)]
+    if folder.is_dir():  # they were made before
+        return paths
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
-    paths = []
-    for number in range(MADE):
-        path = folder / f"{number}.mp4"
-        with av.open(str(path), "w") as container:
+    for number, path in enumerate(paths):
+        with av.open(path, "w") as container:
             stream = container.add_stream("mpeg4", rate=10)
             stream.width, stream.height, stream.pix_fmt = 2 * side, 2 * side, "yuv420p"
             voice = container.add_stream("aac", rate=48_000, layout="mono")
@@ -50,7 +51,6 @@ def _films(folder: Path, side: int) -> list[str]:
             container.mux(voice.encode(frame))
             container.mux(voice.encode(None))
             container.mux(stream.encode(None))
-        paths.append(str(path))
     return paths
 
 

@@ -127,7 +127,7 @@ CASES: tuple[Case, ...] = (
 )  # fmt: skip
 
 
-def run(case: Case, folder: Path, *, small: bool, steps: int) -> dict[str, Any]:
+def run(case: Case, folder: Path, *, small: bool, steps: int, media: Path | None = None) -> dict[str, Any]:
     """Train a preset for a few steps.
 
     Args:
@@ -135,6 +135,8 @@ def run(case: Case, folder: Path, *, small: bool, steps: int) -> dict[str, Any]:
         folder: for media, weights and the run; the run is in ``folder/run``.
         small: whether sizes are reduced by ``Case.small``.
         steps: of every phase.
+        media: a folder with media of an earlier run of the same size, or where they are to be; in ``folder`` by
+            default.
 
     Returns:
         ``rows_per_second``, the median over the steps of the last phase but the first one, ``gpu_mib``, the peak of
@@ -146,7 +148,7 @@ def run(case: Case, folder: Path, *, small: bool, steps: int) -> dict[str, Any]:
     recipe = changed(school.PRESETS[case.preset], _settings(case, folder, small=small, steps=steps))
     recipe = changed(recipe, _counted(recipe, steps))
     rows = max(2 * recipe.loop.batch, MADE)
-    task = TASKS[case.task](folder / "media", rows, 32 if small else 256)
+    task = TASKS[case.task](media or folder / "media", rows, 32 if small else 256)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     held = task if small else None

@@ -42,9 +42,15 @@ def test_no_preset_is_left_out():
     assert {(case.model, case.preset) for case in CASES} == known
 
 
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """A folder for the media, which are the same for all presets."""
+    return tmp_path_factory.mktemp("made") / "media"
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_step_leaves_a_whole_model(case, tmp_path):
-    found = run(case, tmp_path, small=True, steps=1)
+def test_a_step_leaves_a_whole_model(case, tmp_path, media):
+    found = run(case, tmp_path, small=True, steps=1, media=media)
     assert found["rows_per_second"] > 0 and found["rss_mib"] > 0
     out = tmp_path / "run"
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
