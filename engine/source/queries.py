@@ -152,7 +152,7 @@ def _told(
     return QueryTable(queries, layout.answer is not None, tuple(names), (*kept, *idle, *lost, *found))
 
 
-def _of_media(path: str, answer: str, options: Mapping[str, str]) -> QueryTable:
+def _of_media(path: str, answer: str, options: Mapping[str, Any]) -> QueryTable:
     """Read media files as queries; the columns of a table that is joined to them are used as those of queries."""
     from quiver.engine import source
 

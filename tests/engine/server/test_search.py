@@ -2,12 +2,16 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import quiver
 from quiver.types import Query
+
+from .conftest import running
 
 SHOP = "/v1/collections/shop"
 
@@ -77,6 +81,22 @@ def test_several_pictures_and_words_join_in_one_query(served):
     answer = served.client.post(f"{SHOP}/search", files=parts)
     true = served.shop.search(image=[str(path) for path in paths], k=3, weights={"image": 2})
     assert [hit["id"] for hit in answer.json()["hits"]] == list(true.ids)
+
+
+def test_a_pair_is_sent_as_two_files(shop, no_keys, tmp_path):
+    photos = shop.folder / "photos"
+    pairs = quiver.open(tmp_path / "pairs", catch_up=False)
+    made = [{"before": str(photos / f"{name}0.png"), "after": str(photos / f"{name}1.png")} for name in ("red", "blue")]
+    rows = [{"id": str(n), **each} for n, each in enumerate(made)]
+    pairs.add(rows, encoder="classic", workers=0, progress=False)
+    with running([pairs.uri], keys=no_keys) as served:
+        parts = {name: (name, Path(path).read_bytes()) for name, path in made[1].items()}
+        answer = served.client.post("/v1/collections/pairs/search", files=parts)
+        assert answer.status_code == 200, answer.text
+        assert [hit["id"] for hit in answer.json()["hits"]] == list(pairs.search(**made[1]).ids) == ["1", "0"]
+        twice = [*parts.items(), ("before", parts["after"])]
+        refused = served.client.post("/v1/collections/pairs/search", files=twice)
+        assert refused.status_code == 422 and "before must be one image, not a list" in refused.json()["detail"]
 
 
 def test_a_large_picture_is_scaled_down_while_it_is_decoded(served):
