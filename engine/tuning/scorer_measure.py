@@ -4,6 +4,7 @@ Of one that recalls: what an exact scan costs, and what each way to recall candi
 what pairs cost, and from questions with known answers how much it counts against recall.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -37,6 +38,7 @@ from quiver.engine.statistics.scorer_recall import Measured, RecipeRecall
 from quiver.engine.storage.dataset import Example
 from quiver.errors import BadSpec
 from quiver.types import Query, Rows, keys_of
+from quiver.wording import option
 
 #: How much a reranker counts, or each of several lists.
 Learnt = Blend | Balance
@@ -149,9 +151,30 @@ def _plain(queries: Sequence[Query]) -> list[Query]:
     Raises:
         BadSpec: there are none, or they hold different things.
     """
-    if len({(keys_of(query.media), bool(query.like)) for query in queries}) != 1:
-        raise BadSpec("a scorer is measured on queries that all hold the same kinds of thing, one at least")
+    kinds = Counter(_contents(query) for query in queries)
+    if not kinds:
+        raise BadSpec("there are no queries: give some")
+    if len(kinds) > 1:
+        counted = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common())
+        raise BadSpec(f"the queries are of several kinds ({counted}), but figures hold for one kind: give them apart")
     return [replace(query, where=None, params=(), index=None, budget_ms=None) for query in queries]
+
+
+def _contents(query: Query) -> str:
+    """Return in words what a query holds, such as ``image + text``."""
+    others = [name for name in ("like", "vectors") if getattr(query, name)]
+    return " + ".join([*keys_of(query.media), *others]) or "nothing"
+
+
+def _no_scorer(query: Query) -> str:
+    """Return the message for queries that no composer or reranker of the collection takes."""
+    told = f"no reranker or composer of this collection takes queries of {_contents(query)}"
+    if query.hybrid or query.fuse or len(query.spaces) > 1:
+        return (
+            f"{told}, and they have one list of results, so there is nothing to fuse: add an encoder that embeds them"
+        )
+    lists = f"{option('hybrid', True)} or {option('fuse', True)}"
+    return f"{told}: add an encoder that has one, or search several lists at once, by {lists}, to weigh these"
 
 
 def _examples(session: Session, queries: Sequence[Query]) -> Mapping[str, Example]:
@@ -181,7 +204,7 @@ class ScorerSample:
         facts = session.facts(asked[0], examples)
         found = scorer_choice.choose(asked[0], PlanBuilder(facts))
         if found is None:
-            raise BadSpec(f"no scorer here composes {' + '.join(keys_of(asked[0].media))}")
+            raise BadSpec(_no_scorer(asked[0]))
         return cls(session, asked, examples, facts, found)
 
     def match(self, depth: int) -> tuple[tuple[str, ...], Reranked]:

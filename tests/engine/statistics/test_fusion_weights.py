@@ -127,3 +127,26 @@ def test_hybrid_searches_go_by_what_was_learnt_unless_weights_are_asked_for(shop
     )
     told = shop.search(text="item7", k=1, hybrid=True, weights={"words": 2}).plan
     assert [stage.weights for stage in told.stages if isinstance(stage, Fuse)] == [{"words": 2}]
+
+
+def test_what_cannot_be_fitted_is_refused_with_what_to_do(shop, tmp_path):
+    texts, like = [Query({"text": f"item{n}"}) for n in range(3)], Query(like=("1",))
+    for queries, told in (
+        (texts, r"takes queries of text: add an encoder .* by hybrid=True or fuse=True"),
+        ([like], r"takes queries of like: add an encoder"),
+        ([Query(vectors={"chance": [1.0] * 8})], r"takes queries of vectors: add an encoder"),
+        ([*texts, like], r"several kinds \(3 of text, 1 of like\), but figures hold for one kind: give them apart"),
+        ([], "there are no queries: give some"),
+    ):
+        with pytest.raises(BadSpec, match=told):
+            shop.fit(queries, [["0"]] * len(queries))
+        with pytest.raises(BadSpec, match=told):
+            shop.measure(queries)
+    plane = quiver.open(tmp_path / "plane")
+    plane.add(vectors=[[1.0, 0.0], [0.0, 1.0]], ids=["a", "b"], space="plane", meta={"name": ["hat", "coat"]})
+    (tmp_path / "asked.csv").write_text("text,answer\nhat,a\ncoat,b\n")
+    done = CliRunner().invoke(app, ["fit", plane.uri, str(tmp_path / "asked.csv"), "--hybrid"])
+    assert isinstance(done.exception, BadSpec)
+    assert "they have one list of results, so there is nothing to fuse: add an encoder that embeds" in str(
+        done.exception
+    )
