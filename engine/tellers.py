@@ -108,6 +108,8 @@ def caption(
     """
     given = {"image": image, "video": video, "audio": audio, "before": before, "after": after}
     media = {name: value for name, value in given.items() if value is not None}
+    _check_widths(beams, most)
+    _check_media(media)
     loaded = named(encoder) if isinstance(encoder, str) else _describing(Loaded(type(encoder).__name__, encoder))
     return tell(loaded, [media], beams=beams, most=most)[0]
 
@@ -125,11 +127,7 @@ def tell(loaded: Loaded, items: Iterable[Mapping[str, Any]], *, beams: int = 1, 
         BadMedia: a file cannot be decoded.
         BadSpec: the model does not describe the media of an item, or an option is invalid.
     """
-    beam_width(beams)
-    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= beams:
-        raise BadSpec(
-            f"{option('most')} must be a whole number from 1 to {option('beams')}, which is {beams}, not {most!r}"
-        )
+    _check_widths(beams, most)
     keys = [_key(loaded, media) for media in items]
     read = [
         (key, loaded.tellers[key].reader(key)(source_of(media, key))) for key, media in zip(keys, items, strict=True)
@@ -144,12 +142,24 @@ def tell(loaded: Loaded, items: Iterable[Mapping[str, Any]], *, beams: int = 1, 
     return found
 
 
-def _key(loaded: Loaded, media: Mapping[str, Any]) -> str:
+def _check_widths(beams: int, most: int) -> None:
+    beam_width(beams)
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= beams:
+        raise BadSpec(
+            f"{option('most')} must be a whole number from 1 to {option('beams')}, which is {beams}, not {most!r}"
+        )
+
+
+def _check_media(media: Mapping[str, Any]) -> None:
     if ("before" in media) != ("after" in media):
-        raise BadSpec("a pair needs both before and after")
-    held = keys_of(media)
-    if not held:
+        raise BadSpec(f"a pair needs both {option('before')} and {option('after')}")
+    if not keys_of(media):
         raise BadSpec("nothing to describe: give an image, a video, or before and after")
+
+
+def _key(loaded: Loaded, media: Mapping[str, Any]) -> str:
+    _check_media(media)
+    held = keys_of(media)
     key = next((key for key in _order(loaded.tellers) if key in held), None)
     if key is None:
         raise BadSpec(f"{loaded.spec!r} describes {' and '.join(loaded.tellers)}, not {' or '.join(held)}")

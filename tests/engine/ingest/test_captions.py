@@ -278,6 +278,20 @@ def test_a_bad_request_is_one_clear_line(media, problem, colours):
         quiver.caption(encoder=colours, **media)
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"before": "a.png"}, "a pair needs both before and after"),
+        ({}, "nothing to describe"),
+        ({"image": "a.png", "beams": 0}, "beams must be"),
+        ({"image": "a.png", "most": 2}, "most must be"),
+    ],
+)
+def test_a_bad_request_is_refused_before_a_model_is_loaded(given, problem):
+    with pytest.raises(BadSpec, match=problem):
+        quiver.caption(encoder="lab.nowhere", **given)
+
+
 def test_a_missing_file_is_named(colours):
     with pytest.raises(BadMedia, match=r"absent\.png"):
         quiver.caption(image="absent.png", encoder=colours)
