@@ -18,7 +18,7 @@ from quiver.engine.source.references import plain
 from quiver.errors import BadData, BadSpec
 from quiver.media import kind, times
 from quiver.types import MEDIA
-from quiver.wording import option
+from quiver.wording import nearest, option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,10 +176,13 @@ def assign(table: Described, choice: Choice, *, vectors: bool = False) -> tuple[
         vectors: whether its rows describe ready-made vectors: then media are optional, and ``key`` may be the id.
 
     Raises:
-        BadData: a named column is missing, there is no column of media, or none of the named files exists.
+        BadData: a named column is missing, there is no column of media or of the other picture of a pair, or none of
+            the named files exists.
     """
     names = table.schema.names
     media = media_columns(table, choice)
+    if not vectors:
+        check_pair(table, media)
     path = path_column(table, choice, media)
     notes = []
     caption = next((name for name in CAPTIONS if name in names and name not in media.values()), None)
@@ -210,6 +213,26 @@ def media_columns(table: Described, choice: Choice) -> dict[str, str]:
         if key in names and key not in media.values() and (not choice.only or key in choice.only):
             media.setdefault(key, key)
     return media
+
+
+def check_pair(table: Described, media: Mapping[str, str]) -> None:
+    """See that a table with a column of one picture of a pair has the other picture's column too.
+
+    Raises:
+        BadData: it has not; no row could be an item.
+    """
+    halves = [key for key in ("before", "after") if key in media]
+    if len(halves) != 1:
+        return
+    lacking = "after" if halves == ["before"] else "before"
+    names = table.schema.names
+    near = nearest(lacking, [name for name in names if name not in media.values()])
+    hint = f"did you mean {near!r}? Name" if near else "name"
+    raise BadData(
+        f"{table.path}: a pair needs both before and after, and there is a column {media[halves[0]]!r} but no column"
+        f" {lacking!r}: {hint} it, as in {option('media', f'{lacking}=COLUMN')}, or name the media to take, as in"
+        f" {option('media', 'image')}; its columns are {', '.join(names)}"
+    )
 
 
 def path_column(table: Described, choice: Choice, media: Mapping[str, str]) -> str | None:

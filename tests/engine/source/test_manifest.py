@@ -179,6 +179,25 @@ def test_columns_named_as_media_are_media(tmp_path):
     assert [found.reason for found in stream.problems()] == ["a pair needs both before and after"]
 
 
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("before,aftre,text", "no column 'after': did you mean 'aftre'[?] Name it, as in media='after=COLUMN'"),
+        ("image,after,text", "no column 'before': name it, as in media='before=COLUMN', or name the media to take"),
+    ],
+)
+def test_a_table_with_half_a_pair_is_refused_unless_media_say_which_columns(header, told, tmp_path):
+    path = table(tmp_path / "p", f"{header}\na.jpg,b.jpg,longer sleeves\n")
+    with pytest.raises(BadData, match=f"list.csv: a pair needs both before and after, .*{told}"):
+        source.open([path])
+    (tmp_path / "p/b.jpg").write_bytes(b"x")
+    (one,) = rows(source.open([path], media="text"))
+    assert one["text"] == "longer sleeves"
+    if "aftre" in header:
+        (pair,) = rows(source.open([path], media="after=aftre"))
+        assert (pair["before"], pair["after"]) == (str(tmp_path / "p/a.jpg"), str(tmp_path / "p/b.jpg"))
+
+
 def test_a_text_column_goes_with_a_path_column(tmp_path):
     (found,) = rows(source.open([table(tmp_path / "p", "text,file\nhello,a.jpg\n")]))
     assert (found["text"], found["image"]) == ("hello", str(tmp_path / "p/a.jpg"))
