@@ -17,7 +17,7 @@ from quiver.engine.execution.plan import Result
 from quiver.engine.server.answers import Links
 from quiver.engine.server.asked import Asked
 from quiver.engine.server.problems import Problem
-from quiver.types import Floats
+from quiver.types import Floats, Hit
 
 #: Where a schema has the words that its rows share, and the column of vectors.
 NOTE, VECTOR = b"quiver", "vector"
@@ -85,26 +85,30 @@ def answer(results: Sequence[Result], asked: Sequence[Asked], links: Links) -> b
 
     The note of the schema has ``version`` and ``partial`` of each query.
     """
-    tables = [_hits(result, one, links) for result, one in zip(results, asked, strict=True)]
+    hits: list[Hit] = []
+    places: list[int] = []
+    types: dict[str, pa.DataType] = {}
+    for place, (result, one) in enumerate(zip(results, asked, strict=True)):
+        known = getattr(result.hits, "types", {})
+        types |= {name: kind for name, kind in known.items() if _wanted(name, one)}
+        found = [_shown(hit, one, links) for hit in result.hits]
+        hits += found
+        places += [place] * len(found)
+    table = output.to_arrow(hits, types)  # one for all: a table for each answer takes longer than the search
+    names = ["meta_query" if name == "query" else name for name in table.schema.names]
+    table = table.rename_columns(names).add_column(0, "query", pa.array(places, pa.int64()))
     told = [{"version": each.plan.version, "partial": each.partial, "notes": each.plan.notes} for each in results]
-    table = output.joined(tables)
     return write(table, {"queries": told})
 
 
-def _hits(result: Result, asked: Asked, links: Links) -> pa.Table:
-    types: Mapping[str, Any] = getattr(result.hits, "types", {})
-    if asked.meta is not True:
-        chosen = asked.meta or ()
-        types = {name: kind for name, kind in types.items() if name in chosen}
-    hits = [
-        replace(
-            hit,
-            media=links.media(hit.id, hit.media),
-            meta={name: value for name, value in hit.meta.items() if asked.meta is True or name in types},
-        )
-        for hit in result.hits
-    ]
-    return output.to_arrow(hits, types)
+def _wanted(column: str, asked: Asked) -> bool:
+    return asked.meta is True or (asked.meta is not False and column in asked.meta)
+
+
+def _shown(hit: Hit, asked: Asked, links: Links) -> Hit:
+    """Return a hit with links instead of paths, and the metadata that were asked for."""
+    meta = hit.meta if asked.meta is True else {name: hit.meta[name] for name in hit.meta if _wanted(name, asked)}
+    return replace(hit, media=links.media(hit.id, hit.media), meta=meta)
 
 
 def write(table: pa.Table, note: Mapping[str, Any]) -> bytes:
