@@ -269,6 +269,16 @@ def describe(study: Study, method: str, runs: Sequence[Mapping[str, Any]], secon
     return found
 
 
+def compared(found: Mapping[str, Mapping[str, Scores]], first: str) -> list[dict[str, Any]]:
+    """Return what sets each method apart from the first, both ways and at every cut, with intervals over pairs."""
+    names = [f"Success@{k}" for k in CUTS]
+    return [
+        {"way": way, **asdict(each)}
+        for way in ("words", "pair")
+        for each in compare({m: one[way] for m, one in found.items()}, names, against=first, resamples=_RESAMPLES)
+    ]
+
+
 def table(systems: Sequence[Mapping[str, Any]]) -> str:
     """Return the figures as Markdown."""
     lines = []
@@ -319,17 +329,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hits = " ".join(f"R@{k} {(runs[-1][0]['words'] <= k).mean():.3f}" for k in CUTS)
             print(f"{method} seed {seed}: {hits}, {runs[-1][1]:.0f} CPU seconds", file=sys.stderr, flush=True)
     systems = [describe(study, m, [each for each, _ in runs], [s for _, s in runs]) for m, runs in done.items()]
-    words = {m: scored(study, [each for each, _ in runs])["words"] for m, runs in done.items()}
+    found = {m: scored(study, [each for each, _ in runs]) for m, runs in done.items()}
     report = {
         "data": [study.parts.learn.name, study.parts.test.name],
         "learn": study.captions["learn"].describe(),
         "test": study.captions["test"].describe(),
         "systems": systems,
-        "compared": [
-            asdict(each) for each in compare(words, ["Success@1"], against=given.methods[0], resamples=_RESAMPLES)
-        ]
-        if len(words) > 1
-        else [],
+        "compared": compared(found, given.methods[0]) if len(found) > 1 else [],
         "machine": machine(),
         "versions": versions(),
         "commit": commit(),

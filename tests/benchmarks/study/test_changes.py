@@ -27,6 +27,7 @@ def test_every_method_is_trained_and_measured_once_with_every_seed(tmp_path, cap
     report = json.loads((tmp_path / "report.json").read_text())
     assert [each["name"] for each in report["systems"]] == list(methods)
     assert {(each["a"], each["b"]) for each in report["compared"]} == {("clip4idc", other) for other in methods[1:]}
+    assert len(report["compared"]) == 2 * 3 * 3  # both ways, three methods, three cuts
     tables = capsys.readouterr().out
     for system in report["systems"]:
         for part in ("words", "pair", "reversed"):
