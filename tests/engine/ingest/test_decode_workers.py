@@ -8,6 +8,7 @@ import subprocess
 import sys
 import wave
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -209,6 +210,12 @@ def test_all_kinds_of_media_and_errors_come_back_as_they_are_decoded_here(tmp_pa
         file.writeframes(rng.integers(-9000, 9000, 16_000, dtype=np.int16).tobytes())
     frames = [Image.open(path) for path in paths[:5]]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], duration=200)
+    with av.open(tmp_path / "memo.mp4", "w") as container:  # a sound that is named like a film
+        stream = container.add_stream("aac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(rng.normal(0, 0.1, (1, 24_000)).astype(np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = 48_000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     sound, film, bad = (str(tmp_path / name) for name in ("sound.wav", "film.gif", "bad.png"))
     image = ImageReader(9)
@@ -227,6 +234,7 @@ def test_all_kinds_of_media_and_errors_come_back_as_they_are_decoded_here(tmp_pa
           for n in range(3)),
         Job("stored", known := {"image": paths[2], "text": "a"}, known=content_hash(known), missing=(4,)),
         Job("hashed", {"audio": sound}, hashed=Hashed("", stamps({"audio": sound}))),
+        Job("memo", {"video": str(tmp_path / "memo.mp4")}),
         Job("bad", {"image": bad}),
         Job("gone", {"image": str(tmp_path / "gone.png")}),
         Job("half", {"image": paths[3], "audio": bad}),
@@ -240,6 +248,7 @@ def test_all_kinds_of_media_and_errors_come_back_as_they_are_decoded_here(tmp_pa
         assert written(one) == written(other), one.id
     assert {each.id for each in here if each.reason} == {"bad", "gone", "half", "late"}
     assert [len(each.media) for each in here if not each.reason][:4] == [4, 1, 2, 2]
+    assert next(each for each in there if each.id == "memo").found == {"audio": str(tmp_path / "memo.mp4")}
     assert next(each for each in here if each.id == "no text").failed.keys() == {4, 8}
 
 
