@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from quiver.arguments import check_known
+from quiver.arguments import check_known, checked_methods
 from quiver.engine.client.asking import condition
 from quiver.engine.client.browsing import RemoteBrowsing
 from quiver.engine.client.learning import RemoteLearning
@@ -61,6 +61,10 @@ THERE: Mapping[str, str] = {
 }
 
 
+class OnlyThere(BadSpec, AttributeError):
+    """A method works only where the collection is; ``hasattr`` says that it is not here."""
+
+
 def connect(
     url: str, collection: str | None = None, *, key: str | None = None, version: int | None = None,
     seconds: float = SECONDS,
@@ -98,6 +102,7 @@ def _connected(transport: Transport, url: str, collection: str | None, version: 
     return found
 
 
+@checked_methods
 class RemoteCollection(RemoteBrowsing, RemoteLearning):
     """A collection on a server.
 
@@ -120,7 +125,7 @@ class RemoteCollection(RemoteBrowsing, RemoteLearning):
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in THERE:
-            raise BadSpec(
+            raise OnlyThere(
                 f"{name} works only where the collection is, since {THERE[name]}: open it there by quiver.open, or use"
                 " the command line"
             )

@@ -4,6 +4,8 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,11 +53,14 @@ def sent(query: Query) -> Sent:
         words["text"] = query.media["text"]
     if "text" in query.unlike_media:
         words["unlike_text"] = query.unlike_media["text"]
-    if files := sorted(set(query.unlike_media) - {"text"}):
-        raise BadSpec(f"unlike_{files[0]} is not sent to a server: give unlike (ids of stored items) or unlike_text")
-    words = {name: value for name, value in words.items() if value not in ({}, [], None)}
+    # No candidates are none of the items; an empty list of anything else says nothing.
+    words = {name: value for name, value in words.items() if name == "candidates" or value not in ({}, [], None)}
     words |= _condition(query) | _vectors(query)
-    parts = [(name, *_file(value, name)) for name in MEDIA if name != "text" for value in values_of(query.media, name)]
+    files = [name for name in MEDIA if name != "text"]
+    parts = [(name, *_file(value, name)) for name in files for value in values_of(query.media, name)]
+    parts += [
+        (f"unlike_{name}", *_file(value, name)) for name in files for value in values_of(query.unlike_media, name)
+    ]
     return Sent(words, parts)
 
 
@@ -64,11 +69,15 @@ def _condition(query: Query) -> dict[str, Any]:
 
 
 def condition_json(text: str, items: Sequence[tuple[str | int, Any]]) -> dict[str, Any]:
-    """Return a condition with its parameters as JSON-compatible values."""
+    """Return a condition with its parameters as JSON-compatible values.
+
+    Raises:
+        BadSpec: a parameter is of a type that no condition compares.
+    """
     if not items:
         return {"where": text}
     values = [
-        (name, [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)) for name, value in items
+        (name, [_param(each) for each in value] if isinstance(value, tuple) else _param(value)) for name, value in items
     ]
     named = isinstance(items[0][0], str)
     return {"where": text, "params": dict(values) if named else [value for _, value in values]}
@@ -138,7 +147,18 @@ def as_list(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
 
 
+def _param(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool | Decimal | date | time | np.generic | None):
+        raise BadSpec(
+            f"a parameter is {str(value)[:40]!r}, a {type(value).__name__}: it must be None, a bool, a number, a"
+            " string, a date, a datetime or a time; several in a list, for IN"
+        )
+    return _plain(value)
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.datetime64):  # of nanoseconds it would be a number
+        value = value.astype("datetime64[us]")
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
@@ -146,8 +166,36 @@ def _plain(value: Any) -> Any:
 def _vectors(query: Query) -> dict[str, Any]:
     if not query.vectors:
         return {}
-    found = {name: np.asarray(value, np.float32) for name, value in query.vectors.items()}
+    found = {name: _numbers(value, name) for name, value in query.vectors.items()}
     return {"vector": found[THE_SPACE]} if THE_SPACE in found else {"vectors": found}
+
+
+def _numbers(value: Any, space: str) -> Any:
+    """Return a vector as float32.
+
+    Raises:
+        BadSpec: it is none.
+    """
+    try:
+        with np.errstate(over="ignore"):  # an infinite number is refused by its space
+            return np.asarray(value, np.float32)
+    except (TypeError, ValueError) as error:
+        named = "" if space == THE_SPACE else f" for the space {space!r}"
+        raise BadSpec(f"the query vector{named} must be numbers: {str(error)[:200]}") from None
+
+
+def as_json(body: Any) -> bytes:
+    """Return JSON-compatible values, with arrays among them, as JSON.
+
+    Raises:
+        BadSpec: one has no form in JSON.
+    """
+    try:
+        return msgspec.json.encode(body, enc_hook=as_list)
+    except UnicodeEncodeError:
+        raise BadSpec("a text ends in half a character (a lone surrogate), which no stored text holds") from None
+    except (NotImplementedError, OverflowError, TypeError, ValueError) as error:
+        raise BadSpec(f"this cannot be sent to a server: {str(error)[:200]}") from None
 
 
 def _file(value: Any, name: str) -> tuple[str, bytes]:

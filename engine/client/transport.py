@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from quiver import errors
-from quiver.engine.client.sending import as_list
+from quiver.engine.client.sending import as_json
 from quiver.errors import BadCollection, BadSpec, NoRoute, QuiverError
 
 JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
@@ -119,7 +119,7 @@ class Transport:
         elif isinstance(body, bytes):
             data = body
         elif body is not None:
-            data, sent["Content-Type"] = msgspec.json.encode(body, enc_hook=as_list), JSON
+            data, sent["Content-Type"] = as_json(body), JSON
         status, answer = self._exchange(method, path, data, sent)
         if status >= 400:
             _fail(status, answer)
@@ -178,7 +178,7 @@ class Transport:
 def _form(body: Any, files: Sequence[tuple[str, str, bytes]], part: str) -> tuple[bytes, str]:
     """Return a form of several parts, and its content type."""
     mark = uuid4().hex
-    parts = [(f'name="{part}"\r\nContent-Type: {JSON}', msgspec.json.encode(body, enc_hook=as_list))]
+    parts = [(f'name="{part}"\r\nContent-Type: {JSON}', as_json(body))]
     for key, name, data in files:
         quoted = name.replace("\\", "/").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
         parts.append((f'name="{key}"; filename="{quoted}"\r\nContent-Type: application/octet-stream', data))

@@ -9,6 +9,7 @@ import msgspec
 
 from quiver.engine.execution.plan import Plan, Result, plain
 from quiver.engine.server.asked import Asked
+from quiver.engine.server.own import items_for, plan_for, reason_for
 from quiver.media import moment, times
 from quiver.types import Item
 
@@ -69,17 +70,18 @@ class Answers:
         found = {
             "hits": hits,
             "version": plan.version,
-            "items": plan.items,
+            "items": items_for(plan) if asked.bound else plan.items,
             "partial": result.partial,
             "notes": list(plan.notes),
         }
         if asked.explain is not None:
-            found["plan"] = self.plan(plan)
+            found["plan"] = plan_for(plan) if asked.bound else self.plan(plan)
             found["actual"] = [{"label": each.label, "rows": each.rows, "ms": each.ms} for each in result.actual]
         if not hits:
             from quiver.engine.serving.no_hits import reason
 
-            found["reason"] = reason(result, offset=asked.query.offset)
+            why = reason_for if asked.bound else reason
+            found["reason"] = why(result, offset=asked.query.offset)
         if asked.types:
             types: Mapping[str, Any] = getattr(result.hits, "types", {})
             found["types"] = {name: str(kind) for name, kind in types.items()}

@@ -38,7 +38,7 @@ def read(body: bytes, most: int) -> tuple[pa.Table, dict[str, Any]]:
             table = _table(stream, most)
             table.validate(full=True)
         note = msgspec.json.decode((table.schema.metadata or {}).get(NOTE, b"{}"))
-    except (pa.ArrowException, OSError, msgspec.DecodeError, UnicodeError) as error:
+    except (pa.ArrowException, OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise Problem(400, f"the body is no Arrow stream: {str(error)[:200]}", kind="bad-arrow") from None
     if not isinstance(note, dict):
         raise Problem(422, "the note of the schema is a JSON object", kind="bad-body")

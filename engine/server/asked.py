@@ -55,6 +55,7 @@ class Asked:
         explain: ``plan`` returns the plan without searching, ``analyze`` the plan with measurements.
         trace: whether hits tell what each stage gave them.
         types: whether to tell the Arrow types of metadata columns.
+        bound: whether the key has a condition, so that the answer tells of its own items only.
     """
 
     query: Query
@@ -62,6 +63,7 @@ class Asked:
     explain: str | None = None
     trace: bool = False
     types: bool = False
+    bound: bool = False
 
 
 def decoded(body: bytes) -> Any:
@@ -109,7 +111,7 @@ def asked(
     condition = joined(where, params, within)
     query = query_of({**words, **(files or {}), **({} if condition is None else {"where": condition})})
     _check_limits(query, limits)
-    return Asked(query, **_wanted(wanted))
+    return Asked(query, **_wanted(wanted), bound=within is not None)
 
 
 def joined(where: Any, params: Any, within: Condition | None) -> Condition | None:

@@ -17,6 +17,7 @@ from quiver.engine.server import mcp_media
 from quiver.engine.server.answers import item
 from quiver.engine.server.asked import asked
 from quiver.engine.server.keys import ANYONE, Key
+from quiver.engine.server.own import text_for
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.resources.collections import describe as describe_collection
 from quiver.engine.server.served import Served
@@ -219,7 +220,7 @@ class _Tools:
             result = served.collection.search(wanted.query)
             told = service.answers.answer(result, wanted, service.links(served, key))
             if explain:
-                told["plan"] = str(result.plan)
+                told["plan"] = text_for(result.plan) if wanted.bound else str(result.plan)
             items = [Item(hit.id, hit.media) for hit in result.hits[:_SHOWN]]
             return told, self._pictures(served, items)
 

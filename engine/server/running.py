@@ -15,6 +15,7 @@ from quiver.engine.server.served import Catalogue
 from quiver.engine.server.service import Service
 from quiver.engine.server.settings import Settings
 from quiver.errors import BadSpec, optional
+from quiver.wording import programs
 
 if TYPE_CHECKING:
     import uvicorn
@@ -62,7 +63,11 @@ def run(
             if browser:
                 webbrowser.open(address)
 
-        with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        with (
+            programs(),
+            suppress(KeyboardInterrupt),
+            asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner,
+        ):
             runner.run(_serve(service, server, bound, watched, told))
 
 

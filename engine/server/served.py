@@ -50,6 +50,8 @@ class Served:
             past = self.collection.checkout(version)
         except BadCollection:
             newest = self.look()
+            if version < 1:
+                raise Problem(404, f"there is no version {version} of {self.name}: the first is 1") from None
             if version > newest:
                 raise Problem(
                     404, f"there is no version {version} of {self.name} yet: its newest is {newest}"
@@ -102,7 +104,7 @@ class Served:
         """Return the columns that a condition names."""
         return self.collection.named(condition)
 
-    def check_examples(self, ids: Iterable[str], key: Key) -> None:
+    def check_examples(self, ids: Iterable[str], key: Key, *, version: int | None = None) -> None:
         """Refuse examples that do not exist for a key, in the words for ids that are not stored.
 
         Raises:
@@ -111,7 +113,7 @@ class Served:
         named = list(dict.fromkeys(ids))
         if key.condition is None or not named:
             return
-        present = set(self.collection.stored(named, where=key.condition))
+        present = set(self.at(version).stored(named, where=key.condition))
         if absent := [id for id in named if id not in present]:
             raise BadSpec(f"no item has the id {absent[0]!r}")
 

@@ -128,7 +128,7 @@ class Service:
         return answer
 
     def _checked(self, served: Served, version: int | None, wanted: Asked, key: Key) -> Any:
-        served.check_examples(wanted.query.examples, key)
+        served.check_examples(wanted.query.examples, key, version=version)
         return served.at(version)
 
     def deadline(self, request: Request) -> float:

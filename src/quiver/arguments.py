@@ -153,6 +153,21 @@ def _check_flags(call: str, flags: Iterable[str], given: Mapping[str, Any]) -> N
             raise WrongType(f"{call} takes {option(name)} as True or False, not {value!r:.80}")
 
 
+def _names(parameters: Iterable[inspect.Parameter]) -> list[str] | None:
+    """Return the keywords that a call takes; None if it takes any, and checks them itself."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = []
+    for each in parameters:
+        if each.kind in kinds and each.name != "self":
+            names.append(each.name)
+        elif each.kind is inspect.Parameter.VAR_KEYWORD:
+            options = get_args(each.annotation)
+            if not options:  # **ask: Any
+                return None
+            names += options[0].__annotations__  # **options: Unpack[SomeTypedDict]
+    return names
+
+
 def checked(call: Call) -> Call:
     """Decorator: an unknown keyword raises ``UnknownKeyword``, and a value of a wrong type ``WrongType``.
 
@@ -160,17 +175,13 @@ def checked(call: Call) -> Call:
     and before the call in ``_FIRST``.
     """
     parameters = inspect.signature(call).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
-    for each in parameters:
-        if each.kind is inspect.Parameter.VAR_KEYWORD:  # **options: Unpack[SomeTypedDict]
-            names += get_args(each.annotation)[0].__annotations__
-    known, early = frozenset(names), call.__name__ in _FIRST
+    names = _names(parameters)
+    known, early = frozenset(names or ()), call.__name__ in _FIRST
     flags = frozenset(each.name for each in parameters if set(_union(each.annotation)) - {type(None)} == {bool})
 
     @functools.wraps(call)
     def checking(*args: Any, **given: Any) -> Any:
-        if not known.issuperset(given):
+        if names is not None and not known.issuperset(given):
             check_known(call.__name__, given, names)
         if not flags.isdisjoint(given):
             _check_flags(call.__name__, flags, given)

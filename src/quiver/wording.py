@@ -31,6 +31,16 @@ def command_line() -> Iterator[None]:
         _reader["command line"] = before
 
 
+@contextmanager
+def programs() -> Iterator[None]:
+    """Word messages for programs in this block, whatever started it: a service answers them."""
+    before, _reader["command line"] = _reader["command line"], False
+    try:
+        yield
+    finally:
+        _reader["command line"] = before
+
+
 def option(name: str, value: str | bool | None = None) -> str:
     """Return an option, with a value if given, as the reader would type it.
 

@@ -55,4 +55,6 @@ def describe(served: Served, key: Key) -> dict[str, Any]:
     if key.condition is not None:
         info["items"], info["media"], info["windows"] = served.collection.count(key.condition), {}, {}
         info["quarantine"], info["thresholds"] = 0, []
+        for column in info["columns"]:  # both count all items
+            column["behind"], column["promises"] = {}, {}
     return {"name": served.name, **info}

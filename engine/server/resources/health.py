@@ -47,7 +47,10 @@ async def metrics(request: Request) -> Response:
     """Return metrics in the text format of Prometheus. Where keys exist, this needs the scope `admin`."""
     if not caller(request).may("admin"):
         raise Problem(403, "metrics need a key with the scope admin", scope="admin")
-    return await metrics_of(service_of(request))
+    service, key = service_of(request), caller(request)
+    if key.where is not None or not all(key.reaches(each.name) for each in service.catalogue.all()):
+        raise Problem(403, "metrics tell of all items of all collections: use a key that is bound to none")
+    return await metrics_of(service)
 
 
 async def metrics_of(service: Service) -> Response:

@@ -12,6 +12,7 @@ from quiver.engine.server.asked import check_names, decoded, many
 from quiver.engine.server.examples import QUERY, errors
 from quiver.engine.server.forms import FORM, JSON
 from quiver.engine.server.jobs import Job
+from quiver.engine.server.keys import Key
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.resources.changes import read_upsert, stored
 from quiver.engine.server.resources.items import checked, ids_of
@@ -37,8 +38,6 @@ _OPTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
 }  # fmt: skip
 _KINDS = ("add", *_OPTIONS)
 _NEEDED = {"measure": ("queries",), "fit": ("queries", "answers")}
-#: Kinds that look at all items.
-_LEARNED = ("check_vectors", "threshold", "measure", "fit")
 _BODY = {
     "requestBody": {
         "required": True,
@@ -102,11 +101,11 @@ async def start(request: Request, collection: Name) -> Response:
             "items": [{"id": each.id, "media": dict(each.media), "meta": dict(each.meta)} for each in items]
         }
     else:
-        kind, options = _read(decoded(await request.body()), service)
-        if key.where is not None and kind in _LEARNED:
+        if key.where is not None:
             raise Problem(
-                403, "this key has a condition on items, and learning looks at all of them: use a key without one"
+                403, "this key has a condition on items, and a job works on all of them: use a key without one"
             )
+        kind, options = _read(decoded(await request.body()), service)
     job = service.jobs.submit(served, kind, options, key=key.id)
     audit(key.id, "job", served.name, kind=kind, job=job.id)
     answer = answered(job.to_dict(), status=202)
@@ -150,11 +149,11 @@ def _check_labelled(options: dict[str, Any], limits: Limits) -> None:
 
 @router.get("/jobs", summary="List jobs", responses=errors())
 async def jobs(request: Request) -> Response:
-    """Return the jobs of collections that this key may change, oldest first."""
+    """Return the jobs of collections that this key may change, oldest first; none for a key with a condition."""
     service, key = service_of(request), caller(request)
     if not key.may("write"):
         raise Problem(403, "jobs need the scope write", scope="write")
-    found = [_told(request, job) for job in service.jobs.all() if key.reaches(job.collection)]
+    found = [_told(request, job) for job in service.jobs.all() if _sees(key, job)]
     return answered({"jobs": found})
 
 
@@ -189,9 +188,14 @@ async def stop(request: Request, job: str) -> Response:
 def _find(request: Request, id: str) -> Job:
     service, key = service_of(request), caller(request)
     found = service.jobs.get(id)
-    if found is None or not key.reaches(found.collection) or not key.may("write"):
+    if found is None or not _sees(key, found):
         raise Problem(404, f"there is no job {id[:50]!r}, or this key may not see it")
     return found
+
+
+def _sees(key: Key, job: Job) -> bool:
+    """Whether a job exists for a key; jobs work on all items, and their reports count and name them."""
+    return key.may("write") and key.where is None and key.reaches(job.collection)
 
 
 def _told(request: Request, job: Job) -> dict[str, Any]:

@@ -67,7 +67,7 @@ async def _page(
     links = service.links(served, key)
 
     def work() -> tuple[dict[str, Any], bool]:
-        served.check_examples(wanted.query.examples, key)
+        served.check_examples(wanted.query.examples, key, version=version)
         on = served.at(version)
         found = list(islice(pages(on, wanted.query), number, number + 2))
         shown = found[0] if found else replace(on.search(wanted.query), hits=())

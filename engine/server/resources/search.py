@@ -14,9 +14,12 @@ from quiver.engine.server.arrow import read as read_arrow
 from quiver.engine.server.asked import PARTS, Asked, asked, many
 from quiver.engine.server.examples import ANSWER, BATCH, BATCH_ANSWER, SEARCH_BODY, errors
 from quiver.engine.server.forms import ARROW, Form, body_of, media_of, type_of
+from quiver.engine.server.keys import Key
+from quiver.engine.server.own import plan_for
 from quiver.engine.server.problems import Problem, problem_of
+from quiver.engine.server.served import Served
 from quiver.engine.server.service import Service, answered, caller, service_of
-from quiver.errors import QuiverError
+from quiver.errors import BadSpec, QuiverError
 
 router = APIRouter(prefix="/v1/collections/{collection}/search", tags=["search"])
 Name = Annotated[str, Path(description="Name of a collection.", examples=["shop"])]
@@ -77,11 +80,14 @@ async def _planned(service: Service, request: Request, wanted: Asked) -> Respons
     key = caller(request)
 
     def explain() -> Any:
-        served.check_examples(wanted.query.examples, key)
+        served.check_examples(wanted.query.examples, key, version=version)
         return served.at(version).explain(wanted.query)
 
     plan = await service.heavy(explain)
-    return answered({"hits": [], "plan": plain(plan.to_dict()), "partial": False}, version=plan.version)
+    return answered(
+        {"hits": [], "plan": plan_for(plan) if wanted.bound else plain(plan.to_dict()), "partial": False},
+        version=plan.version,
+    )
 
 
 @router.post(
@@ -108,10 +114,7 @@ async def batch(request: Request, collection: Name) -> Response:
     arrow = ARROW in request.headers.get("accept", "")
 
     def work() -> Any:
-        at = served.at(version)
-        for each in wanted:
-            served.check_examples(each.query.examples, key)
-        found = at.search_each([each.query for each in wanted])
+        found = _each(served, version, wanted, key)
         if arrow:
             return _table(found, wanted, links)
         return [
@@ -127,6 +130,19 @@ async def batch(request: Request, collection: Name) -> Response:
         return Response(body, headers={"Quiver-Version": str(newest)}, media_type=ARROW)
     versions = [each["version"] for each in answers if "version" in each]
     return answered({"answers": answers}, version=max(versions, default=None))
+
+
+def _each(served: Served, version: int | None, wanted: Sequence[Asked], key: Key) -> list[Result | QuiverError]:
+    """Answer the queries of a batch; one whose examples do not exist for the key has that error in its place."""
+    errors: dict[int, QuiverError] = {}
+    for place, each in enumerate(wanted):
+        try:
+            served.check_examples(each.query.examples, key, version=version)
+        except BadSpec as error:
+            errors[place] = error
+    rest = [each.query for place, each in enumerate(wanted) if place not in errors]
+    answers = iter(served.at(version).search_each(rest) if rest else ())
+    return [errors[place] if place in errors else next(answers) for place in range(len(wanted))]
 
 
 async def _many(request: Request, service: Service) -> Sequence[Asked]:

@@ -37,6 +37,15 @@ def body(vectors, **note):
     return stream(pa.table({"vector": vector_column(np.asarray(vectors, "float32"))}), note)
 
 
+def deep():
+    """A stream whose note is lists in lists, deeper than Python goes."""
+    held = pa.BufferOutputStream()
+    table = pa.table({"vector": ones(DIM)}).replace_schema_metadata({"quiver": "[" * 100_000})
+    with pa.ipc.new_stream(held, table.schema) as writer:
+        writer.write_table(table)
+    return held.getvalue().to_pybytes()
+
+
 def post(arrow, data, accept="*/*"):
     return arrow.client.post(f"{PATH}/search/batch", content=data, headers={"Content-Type": ARROW, "Accept": accept})
 
@@ -87,6 +96,7 @@ def test_columns_of_metadata_are_chosen_in_a_table_too(arrow):
     [
         (b"", 400, "no Arrow stream"),
         (b"nonsense" * 9, 400, "no Arrow stream"),
+        (deep(), 400, "recursion"),
         (body(np.eye(DIM))[:-70], 400, "no Arrow stream"),
         (stream(pa.table({"vector": [[1.0] * DIM]}), {}), 422, "fixed-size list of float32"),
         (stream(pa.table({"text": ["a"]}), {}), 422, "there is no column 'text' here"),

@@ -9,7 +9,7 @@ import pytest
 import quiver
 from quiver.engine.client.remote import THERE, RemoteCollection
 from quiver.engine.server.settings import Limits, Settings
-from quiver.errors import BadCollection, BadSpec, MissingEncoder, NoRoute, QuiverError, Unexpected
+from quiver.errors import BadCollection, BadSpec, MissingEncoder, NoRoute, QuiverError, Unexpected, UnknownKeyword
 from quiver.types import Item, Query
 
 from .conftest import make_shop, running
@@ -283,3 +283,42 @@ def test_thresholds_and_checks_are_jobs_of_the_server(both):
     health = remote.check_vectors(again=0)
     assert health == folder.check_vectors(again=0) and health[0].sampled
     assert remote.catch_up() == folder.catch_up()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"text": "red", "candidates": []}, {"text": "red", "exclude": []}, {"like": [], "text": "red"},
+        {"like": "photos/red0.png", "unlike_image": np.full((9, 9, 3), (30, 40, 200), np.uint8)},
+        {"text": "red", "where": "price < ?", "params": [np.float32(9.5)]},
+    ],
+)  # fmt: skip
+def test_empty_lists_and_negative_files_mean_the_same_to_a_server(both, words):
+    folder, remote, *_ = both
+    assert remote.search(**words).ids == folder.search(**words).ids
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"like": "\ud800"}, {"vector": "abc"}, {"vector": ["a"]},
+        {"text": "red", "where": "colour = ?", "params": [b"x"]},
+        {"text": "red", "where": "colour = :c", "params": {"c": [object()]}}, {"text": "red", "exclude": ["\ud800"]},
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_sent_is_refused_as_in_a_folder(both, words):
+    for shop in both[:2]:
+        with pytest.raises(QuiverError):
+            shop.search(**words)
+
+
+def test_methods_of_a_server_tell_unknown_words_and_what_is_not_there(both):
+    folder, remote, *_ = both
+    for shop in (folder, remote):
+        with pytest.raises(UnknownKeyword, match="stored has no option 'params'"):
+            shop.stored(["a"], params=[1])
+    assert not hasattr(remote, "drop") and hasattr(remote, "search")
+    with pytest.raises(BadSpec, match="drop works only where the collection is"):
+        remote.drop("x")
+    with pytest.raises(BadCollection, match="there is no version 0 of shop: the first is 1"):
+        remote.checkout(0)

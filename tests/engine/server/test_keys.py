@@ -125,11 +125,74 @@ def test_near_duplicates_stored_ids_and_learning_keep_to_the_condition_of_a_key(
     assert stored["ids"] == [mine]
     key = locked.keys.add("bound", scopes=["admin"], where="tenant IS NOT NULL")
     bound = {"Authorization": f"Bearer {key}"}
-    for kind in ("threshold", "check_vectors"):
+    for kind in ("threshold", "check_vectors", "embed", "index", "check", "catch_up"):
         answer = locked.client.post(f"{SHOP}/jobs", json={"kind": kind}, headers=bound)
-        assert answer.status_code == 403 and "learning looks at all" in answer.json()["detail"]
+        assert answer.status_code == 403 and "a job works on all" in answer.json()["detail"]
         assert search(locked, "write", {"kind": kind}, f"{SHOP}/jobs").status_code == 403
     assert locked.client.get(SHOP, headers=bound).json()["thresholds"] == []
+
+
+def test_no_answer_and_no_plan_counts_items_that_do_not_exist_for_a_key(locked):
+    """The collection has 24 items, of which 12 exist for the tenant, and 4 of these are red."""
+    for query in ({"like": "photos/red0.png"}, {"text": "thing"}, {"like": "photos/red0.png", "text": "thing"}):
+        for explain in ("plan", "analyze"):
+            told = search(locked, "tenant", {**query, "k": 3, "explain": explain}).json()
+            assert told["plan"]["items"] == 12 and told.get("items", 12) == 12 and told["plan"]["refused"] == []
+            assert "24" not in json.dumps(told["plan"])
+            assert [set(each) for each in told["plan"]["stages"]] == [{"stage", "label", "reason"}] * len(
+                told["plan"]["stages"]
+            )
+        whole = search(locked, "search", {**query, "k": 3, "explain": "analyze"}).json()
+        assert whole["items"] == whole["plan"]["items"] == 24
+        assert [each["label"] for each in told["plan"]["stages"] if each["stage"] != "filter"] == [
+            each["label"] for each in whole["plan"]["stages"]
+        ]
+    few = {"like": "photos/red0.png", "where": "colour = 'red'"}
+    assert search(locked, "tenant", few).json()["items"] == 4
+    nothing = search(locked, "tenant", {"like": "photos/red0.png", "where": "tenant = 'b'"}).json()
+    assert nothing["hits"] == [] and nothing["reason"] == "no item matches the condition" and nothing["items"] == 0
+    batch = search(locked, "tenant", {"queries": [few]}, f"{SHOP}/search/batch").json()["answers"]
+    page = search(locked, "tenant", few, f"{SHOP}/pages").json()
+    assert batch[0]["items"] == page["items"] == 4
+    for column in locked.client.get(SHOP, headers=locked.headers["tenant"]).json()["columns"]:
+        assert column["behind"] == column["promises"] == {}
+
+
+def test_a_bad_example_in_a_batch_has_its_problem_in_its_place(locked):
+    queries = [{"like": "photos/red1.png"}, {"like": "photos/red0.png", "k": 1}, {"like": "photos/nobody.png"}]
+    for who in ("tenant", "search"):
+        first, second, third = search(locked, who, {"queries": queries}, f"{SHOP}/search/batch").json()["answers"]
+        assert len(second["hits"]) == 1 and third["status"] == 422
+        assert ("hits" in first) == (who == "search")
+
+
+def test_examples_are_looked_up_in_the_version_that_is_searched(tmp_path):
+    shop = make_shop(tmp_path)
+    keys = Keys(tmp_path / "keys")
+    key = keys.add("a", where="tenant = 'a'")
+    head = {"Authorization": f"Bearer {key}"}
+    before = shop.version
+    shop.update_meta({"photos/red1.png": {"tenant": "a"}, "photos/red0.png": {"tenant": "b"}})
+    with running([tmp_path / "shop"], keys=keys) as server:
+        for id, then, now in (("photos/red0.png", 200, 422), ("photos/red1.png", 422, 200)):
+            old = {**head, "Quiver-Version": str(before)}
+            for path in ("search", "pages"):
+                asked = [server.client.post(f"{SHOP}/{path}", json={"like": id}, headers=each) for each in (old, head)]
+                assert [each.status_code for each in asked] == [then, now]
+
+
+def test_jobs_and_metrics_do_not_exist_for_a_key_with_a_condition(locked):
+    """Their reports count and name all items."""
+    job = locked.client.post(f"{SHOP}/jobs", json={"kind": "check"}, headers=locked.headers["admin"]).json()["id"]
+    assert locked.client.get(f"/v1/jobs/{job}", headers=locked.headers["write"]).is_success
+    assert locked.client.get("/v1/jobs", headers=locked.headers["tenant"]).json() == {"jobs": []}
+    for method in ("GET", "DELETE"):
+        answer = locked.client.request(method, f"/v1/jobs/{job}", headers=locked.headers["tenant"])
+        assert answer.status_code == 404
+    for limits in ({"where": "tenant = 'a'"}, {"collections": ["shop"]}):
+        head = {"Authorization": f"Bearer {locked.keys.add('narrow', scopes=['admin'], **limits)}"}
+        assert locked.client.get("/metrics", headers=head).status_code == 403
+    assert locked.client.get("/metrics", headers=locked.headers["admin"]).status_code == 200
 
 
 @pytest.mark.parametrize(
