@@ -123,6 +123,7 @@ def _listening(host: str, port: int, options: str) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen()  # two sockets may be bound to one port, but only one may listen
     except OSError as error:
         made.close()
         raise BadSpec(f"cannot listen at {host}:{port}: {error.strerror or error}; choose another {options}") from None

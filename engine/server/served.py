@@ -136,9 +136,9 @@ class Catalogue:
             name, _, rest = place.partition("=")
             name, uri = (name, rest) if rest and "/" not in name else (PurePath(place.rstrip("/")).name, place)
             if not _NAME.fullmatch(name):
-                raise BadSpec(f"{place} needs a name of letters and digits: give NAME={place}")
+                raise BadSpec(f"{place} needs a name of letters and digits: give NAME={uri}")
             if name in self._served:
-                raise BadSpec(f"two collections are called {name}: give one another name, as in other={place}")
+                raise BadSpec(f"two collections are called {name}: give one another name, as in other={uri}")
             collection = open_collection(uri, trust=trust)
             collection.count()  # it opens, or says why not
             self._served[name] = Served(name, collection)

@@ -65,3 +65,10 @@ def test_a_metrics_port_that_is_taken_is_one_line(shop):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode and "choose another --metrics-host or --metrics-port" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_one_port_for_the_service_and_its_metrics_is_refused_before_it_starts():
+    """Two sockets can be bound to a port; that only one may listen was a traceback, after everything was loaded."""
+    with _listening("127.0.0.1", 0, "--host or --port") as first:
+        with pytest.raises(BadSpec, match="choose another --metrics-host or --metrics-port"):
+            _listening("127.0.0.1", first.getsockname()[1], "--metrics-host or --metrics-port")
