@@ -18,6 +18,7 @@ from quiver.engine.server.asked import FILES, decoded, joined
 from quiver.engine.server.examples import body, errors
 from quiver.engine.server.forms import ARROW, body_of, type_of
 from quiver.engine.server.keys import Key
+from quiver.engine.server.own import check_kept
 from quiver.engine.server.problems import Problem
 from quiver.engine.server.resources.items import checked, ids_of
 from quiver.engine.server.resources.search import Name
@@ -290,6 +291,7 @@ def _patch(served: Served, key: Key, values: Mapping[str, Mapping[str, Any]]) ->
         if named := served.columns(key.condition) & columns:
             raise Problem(403, f"this key is bound to values of {min(named)!r}, so it cannot change them")
         served.check_examples(values, key)
+        check_kept(served.types(), values)
     changed = served.collection.update_meta(values)
     served.wrote()
     return changed

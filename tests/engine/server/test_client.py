@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import quiver
+from quiver.arguments import UnknownKeyword
 from quiver.engine.client.remote import THERE, RemoteCollection
 from quiver.engine.server.settings import Limits, Settings
-from quiver.errors import BadCollection, BadSpec, MissingEncoder, NoRoute, QuiverError, Unexpected, UnknownKeyword
+from quiver.errors import BadCollection, BadSpec, MissingEncoder, NoRoute, QuiverError, Unexpected
 from quiver.types import Item, Query
 
 from .conftest import make_shop, running

@@ -181,6 +181,16 @@ def test_examples_are_looked_up_in_the_version_that_is_searched(tmp_path):
                 assert [each.status_code for each in asked] == [then, now]
 
 
+@pytest.mark.parametrize("meta", [{"price": "much"}, {"price": 1.5}, {"price": True}, {"price": 2**70}, {"new": 1}])
+def test_a_key_with_a_condition_changes_no_column_of_others(locked, meta):
+    """A text in a column of numbers makes all its numbers texts, also those of other tenants."""
+    before = locked.client.get(f"{SHOP}/columns", headers=locked.headers["search"]).json()
+    body = {"values": {"photos/red0.png": meta}}
+    answer = locked.client.patch(f"{SHOP}/items", json=body, headers=locked.headers["tenant"])
+    assert answer.status_code == 403 and "condition" in answer.json()["detail"]
+    assert locked.client.get(f"{SHOP}/columns", headers=locked.headers["search"]).json() == before
+
+
 def test_jobs_and_metrics_do_not_exist_for_a_key_with_a_condition(locked):
     """Their reports count and name all items."""
     job = locked.client.post(f"{SHOP}/jobs", json={"kind": "check"}, headers=locked.headers["admin"]).json()["id"]

@@ -69,6 +69,6 @@ def test_a_metrics_port_that_is_taken_is_one_line(shop):
 
 def test_one_port_for_the_service_and_its_metrics_is_refused_before_it_starts():
     """Two sockets can be bound to a port; that only one may listen was a traceback, after everything was loaded."""
-    with _listening("127.0.0.1", 0, "--host or --port") as first:
-        with pytest.raises(BadSpec, match="choose another --metrics-host or --metrics-port"):
-            _listening("127.0.0.1", first.getsockname()[1], "--metrics-host or --metrics-port")
+    first = _listening("127.0.0.1", 0, "--host or --port")
+    with first, pytest.raises(BadSpec, match="choose another --metrics-host or --metrics-port"):
+        _listening("127.0.0.1", first.getsockname()[1], "--metrics-host or --metrics-port")
