@@ -5,6 +5,7 @@ import os
 import stat
 import wave
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -94,6 +95,13 @@ def roots_of(folders: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _places(roots: Sequence[str], path: str) -> list[str]:
+    """Return where a path may lead below the roots: from a root, or with the name of the root before it, as in ids."""
+    bases = [base for root in roots for base in (root, os.path.dirname(root))]
+    found = [os.path.realpath(os.path.join(base, path)) for base in bases]
+    return [place for place in found if any(place.startswith(os.path.join(root, "")) for root in roots)]
+
+
 def named(roots: Sequence[str], path: str) -> bytes:
     """Return the bytes of a picture that an assistant names, if it is below a root, also after links are followed.
 
@@ -105,14 +113,12 @@ def named(roots: Sequence[str], path: str) -> bytes:
     refused = BadSpec("image_path names no picture below the folders of --root")
     if "\0" in path:
         raise refused
-    place = os.path.realpath(os.path.join(roots[0], os.path.expanduser(path)))
-    if not any(place.startswith(os.path.join(root, "")) for root in roots):
-        raise refused
-    try:
-        state = os.stat(place)
-    except OSError:
-        raise refused from None
-    if not stat.S_ISREG(state.st_mode):
+    for place in _places(roots, os.path.expanduser(path)):
+        with suppress(OSError):
+            state = os.stat(place)
+            if stat.S_ISREG(state.st_mode):
+                break
+    else:
         raise refused
     if state.st_size > _LARGEST:
         raise BadSpec(f"the picture of image_path has {state.st_size:,} bytes, and at most {_LARGEST:,} are read")

@@ -148,7 +148,8 @@ def run_tools(places: Sequence[str], *, roots: Sequence[str] = (), trust: bool =
     allowed = roots_of(roots)
     service = Service(Catalogue(places, trust=trust), Settings(shadow=0), trust=trust)
     try:
-        tools_of(service, roots=allowed).run("stdio")
+        with programs():
+            tools_of(service, roots=allowed).run("stdio")
     finally:
         service.close()
 

@@ -208,6 +208,11 @@ def test_a_picture_is_named_only_below_the_folders_that_the_user_allows(served, 
     for path in ("../outside.png", "link.png", str(tmp_path / "outside.png"), "none.png", ".", "a\0b", "/etc/passwd"):
         refused = call(tools, "search", collection="shop", image_path=path, k=1)
         assert refused.is_error and "names no picture below the folders of --root" in refused.content[0].text
+    several = tools_of(served.service, roots=roots_of([root, served.folder / "photos"]))
+    for path in ("in.png", "green2.png", "photos/green2.png", "root/in.png"):
+        found = call(several, "search", collection="shop", image_path=path, k=1).structured_content
+        assert found["hits"][0]["id"] == "photos/green2.png"
+    assert call(several, "search", collection="shop", image_path="photos.csv", k=1).is_error
     both = call(tools, "search", collection="shop", image_path="in.png", image_base64="AAAA", k=1)
     assert both.is_error and "either" in both.content[0].text
     with pytest.raises(BadSpec, match="--root takes a folder"):

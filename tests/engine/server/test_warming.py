@@ -42,3 +42,14 @@ def test_what_cannot_be_loaded_is_logged_and_keeps_nobody_from_the_rest(shop, tm
     assert caplog.records and all(each.getMessage().startswith("broken: ") for each in caplog.records)
     assert all(each._loaded for each in catalogue._served["shop"].collection._session()._residents.values())
     catalogue.close()
+
+
+def test_what_fails_because_the_service_has_ended_is_no_news(shop, caplog):
+    """Ctrl-C while collections are loaded said that they were closed, and to open them again."""
+    catalogue = Catalogue([str(shop.uri)])
+    served = catalogue.all()
+    catalogue.close()
+    warm(served, going=lambda: False)
+    assert not caplog.records
+    warm(served)
+    assert caplog.records
