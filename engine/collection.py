@@ -27,7 +27,7 @@ from quiver.engine.tuning.index_build import Order, each, fill
 from quiver.engine.tuning.index_choice import Updates
 from quiver.engine.tuning.index_tuning import Want
 from quiver.engine.tuning.maintenance import Upkeep, catch_up
-from quiver.engine.tuning.recall_check import check
+from quiver.engine.tuning.recall_check import check, promised
 from quiver.errors import BadSpec
 from quiver.protocols import Encoder, Told
 from quiver.records import BuiltIndex, CheckedIndex, Summary, UpdatedIndex, Version
@@ -215,7 +215,12 @@ class Collection(Searching, Learning, Adding, Browsing):
             reached, and the recall target now.
         """
         named = strings(spaces, "spaces")
-        return self._changes.upkeep(lambda session: each(session, named, check))
+
+        def checked(session: Session) -> list[CheckedIndex]:
+            names = named or promised(session)
+            return each(session, names, check) if names else []
+
+        return self._changes.upkeep(checked)
 
     def catch_up(self) -> list[UpdatedIndex]:
         """Update stale indexes; returns column, kind, how, vectors and seconds of each.

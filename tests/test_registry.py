@@ -45,7 +45,7 @@ def test_options_take_the_types_the_module_declares(tmp_path, monkeypatch):
         convert(load, {}, name="t")
     with pytest.raises(BadSpec, match="no option 'm'; it takes n, x, on, file"):
         convert(load, {"n": "1", "m": "1"}, name="t")
-    with pytest.raises(BadSpec, match="t n must be a int, not 'three'"):
+    with pytest.raises(BadSpec, match="t n must be a whole number, not 'three'"):
         convert(load, {"n": "three"}, name="t")
 
 

@@ -216,7 +216,7 @@ def _weights(text: str, path: Path) -> Weights:
 
 def _one(plan: Mapping[str, Any], key: str, kind: type, path: Path) -> Any:
     if not isinstance(plan[key], kind):
-        raise BadSpec(f"{path}: {key} must be a {kind.__name__}, not {plan[key]!r}")
+        raise BadSpec(f"{path}: {key} must be {registry.in_words(kind)}, not {plan[key]!r}")
     return plan[key]
 
 
@@ -226,7 +226,7 @@ def _many(value: Any, kind: type, key: str, path: Path) -> Sequence[Any]:
     values = value if isinstance(value, list) else [value]
     for each in values:
         if not isinstance(each, (int, float) if kind is float else kind) or isinstance(each, bool):
-            raise BadSpec(f"{path}: {key} must be a {kind.__name__} or a list of them, not {each!r}")
+            raise BadSpec(f"{path}: {key} must be {registry.in_words(kind)} or a list of them, not {each!r}")
     return values
 
 

@@ -281,6 +281,9 @@ class Graph:
     def _nothing(self, key: str, target: str | None) -> str:
         """Explain that a target has no stored vectors, with a command that works here."""
         stored = listed({column.key for column in self._ends(None)})
+        if not stored and self.compositions:
+            scorers = listed({str(each) for each in self.compositions})
+            return f"no vectors are stored here that {key} is compared with by itself: only {scorers} searches here"
         if target is None or not stored:
             return "no vectors are stored here yet: embed the items with `quiver add COLLECTION --encoder classic`"
         text = f"no {target} vectors are stored here (stored: {stored}): "

@@ -29,6 +29,12 @@ def check(session: Session, column: Column | Derived, *, kinds: Sequence[str] = 
     return [_check(session, column, promise) for promise in promises if not kinds or promise.kind in kinds]
 
 
+def promised(session: Session) -> list[str]:
+    """Return the names of the spaces, stored or computed, whose indexes have recall targets."""
+    columns = (*session.graph.searched(), *session.graph.derived)
+    return sorted({column.space.name for column in columns if session.promises(column)})
+
+
 def questioned(session: Session) -> list[Column]:
     """Return the columns whose index absorbed so many rows that its recall target is in doubt."""
     kept = ((column, session.promises(column).get(TAKES_IN)) for column in session.graph.columns)

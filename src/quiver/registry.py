@@ -20,6 +20,18 @@ from typing import Any
 
 from quiver.errors import BadSpec, optional
 
+#: Types of values, in words.
+_WORDS: typing.Mapping[Any, str] = {str: "a string", int: "a whole number", float: "a number", Path: "a path"}
+
+
+def in_words(kind: Any) -> str:
+    """Return what a value of a type is, in words for a message.
+
+    >>> in_words(int), in_words(Path)
+    ('a whole number', 'a path')
+    """
+    return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")
+
 
 def names(kind: str) -> list[str]:
     """List the modules of a folder, such as ``encoders`` or ``benchmarks.datasets``, without importing them."""
@@ -160,4 +172,4 @@ def value(text: str, annotation: Any, where: str) -> Any:
     try:
         return Path(text).expanduser() if kind is Path else kind(text)
     except (TypeError, ValueError) as error:
-        raise BadSpec(f"{where} must be a {getattr(kind, '__name__', kind)}, not {text!r}") from error
+        raise BadSpec(f"{where} must be {in_words(kind)}, not {text!r}") from error

@@ -55,6 +55,11 @@ def test_a_hit_is_one_line_in_a_pipe_and_nothing_is_cut(shop):
     assert len(run("get", shop, "a").splitlines()) == 1 + len(ODD)
 
 
+def test_the_text_of_an_item_is_printed_once(tmp_path):
+    quiver.open(tmp_path / "texts").add([{"id": "a", "text": "a hat", "n": 1}], encoder="classic", workers=0)
+    assert run("get", tmp_path / "texts", "a").splitlines() == ["a", "  text: a hat", "  n: 1"]
+
+
 @pytest.mark.parametrize("letter", [*"\t\n\r\v\f", "\x85", "\u2028", "\u2029", "\x1c"])
 def test_nothing_that_ends_a_line_or_column_is_printed_in_a_pipe(letter):
     assert len(show.escaped(f"a{letter}b").splitlines()) == 1 and letter not in show.escaped(f"a{letter}b")

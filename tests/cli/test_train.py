@@ -205,7 +205,7 @@ def test_missing_and_unknown_settings_are_explained(lengths, tmp_path):
     assert says in refused(*whole, "rate=3")
     assert "loop.steps is given twice" in refused(*whole, "steps=3", "loop.steps=4")
     assert "has no preset 'huge'; its presets are paper, cpu" in refused(*whole, "preset=huge")
-    assert "loop.steps must be a int, not 'many'" in refused(*whole, "steps=many")
+    assert "loop.steps must be a whole number, not 'many'" in refused(*whole, "steps=many")
     assert not (tmp_path / "run").exists()
 
 

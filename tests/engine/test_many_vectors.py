@@ -12,7 +12,7 @@ from quiver.cli import app
 from quiver.engine.execution.stages.recall import Recall
 from quiver.engine.execution.stages.rescore import Rescore
 from quiver.engine.execution.stages.score import Score
-from quiver.errors import BadSpec
+from quiver.errors import BadSpec, NoRoute
 from quiver.types import Query
 
 PAGES = 30
@@ -129,6 +129,19 @@ def test_another_encoder_can_find_the_candidates(collection, spec, pages, tmp_pa
 def test_an_index_needs_the_name_of_the_space(collection):
     with pytest.raises(BadSpec, match=r"there are no vectors to index; .* recall by the computed space .*muvera"):
         collection.index("faiss factory=Flat")
+
+
+def test_recall_targets_of_a_computed_space_are_checked_without_its_name(collection, spec):
+    assert collection.check() == []
+    (muvera,) = [each.space.name for each in collection._session().graph.derived if each.space.name.endswith("muvera")]
+    collection.index("faiss factory=Flat", spaces=[muvera], recall=0.9)
+    assert [each.kind for each in collection.check()] == [each.kind for each in collection.check(spaces=[muvera])] != []
+
+
+def test_what_the_only_scorer_cannot_search_is_refused_with_its_name(collection, pages):
+    told = r"no vectors are stored here that image is compared with by itself: only multi_vector \(text -> image\)"
+    with pytest.raises(NoRoute, match=told):
+        collection.search(image=str(pages[0]), k=3)
 
 
 def test_the_command_line_adds_and_finds_pages(tmp_path, pages, spec):

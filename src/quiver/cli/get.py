@@ -19,5 +19,6 @@ def get(
         return
     for item in items:
         print(show.escaped(item.id))
-        for name, value in (*item.media.items(), *item.meta.items()):
+        # The text of an item is read as a metadata column too: it is one thing to the reader.
+        for name, value in {**item.media, **item.meta}.items():
             print(f"  {show.escaped(name)}: {show.escaped(value)}")

@@ -88,8 +88,8 @@ def test_json_says_the_same_as_toml(tmp_path):
         ("[[plan]]\nindx = 'exact'", BadSpec, "unknown option indx in a plan"),
         ("[[plan]]\nindex = 'hnsw'", BadSpec, "must be auto or one of exact, faiss, lance, not 'hnsw'"),
         ("[[plan]]\ndepth = 0", BadSpec, "depth must be at least 1"),
-        ("[[plan]]\ndepth = 'deep'", BadSpec, "depth must be a int or a list of them, not 'deep'"),
-        ("[[plan]]\ndepth = true", BadSpec, "depth must be a int"),
+        ("[[plan]]\ndepth = 'deep'", BadSpec, "depth must be a whole number or a list of them, not 'deep'"),
+        ("[[plan]]\ndepth = true", BadSpec, "depth must be a whole number"),
         ("[[plan]]\nweights = 'image:2'", BadSpec, "weights are written as 'image=1,text=2', not 'image:2'"),
         (
             "[[plan]]\nweights = 'smell=2'",
