@@ -77,9 +77,12 @@ class Service:
         """Load what the first searches need, if the settings say so; the service answers meanwhile."""
         if self.warming:
             try:
-                await to_thread.run_sync(warm, list(self.catalogue.all()), lambda: self.warming, abandon_on_cancel=True)
+                await to_thread.run_sync(warm, list(self.catalogue.all()), self._is_warming, abandon_on_cancel=True)
             finally:
                 self.warming = False
+
+    def _is_warming(self) -> bool:
+        return self.warming
 
     def close(self) -> None:
         """Release threads, processes and collections."""
