@@ -91,8 +91,8 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(service.jobs.stop)
         if api.state.tools is not None:
             await stack.enter_async_context(api.state.tools.session_manager.run())
+        service.warm()
         beside = [
-            asyncio.create_task(service.warm()),
             asyncio.create_task(service.watching.compare(lambda: service.gate.idle, service.off)),
             asyncio.create_task(service.follow()),
         ]

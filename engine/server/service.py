@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from threading import Thread
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 import msgspec
-from anyio import to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -73,16 +73,19 @@ class Service:
         self.ready = True
         self._heavy, self._waiting = asyncio.Semaphore(_HEAVY), 0
 
-    async def warm(self) -> None:
-        """Load what the first searches need, if the settings say so; the service answers meanwhile."""
+    def warm(self) -> None:
+        """Load what the first searches need, if the settings say so, in a thread that the end does not wait for."""
         if self.warming:
-            try:
-                await to_thread.run_sync(warm, list(self.catalogue.all()), self._is_warming, abandon_on_cancel=True)
-            finally:
-                self.warming = False
+            Thread(target=self._warm, name="quiver-warm", daemon=True).start()
 
-    def _is_warming(self) -> bool:
-        return self.warming
+    def _warm(self) -> None:
+        try:
+            warm(list(self.catalogue.all()), self._is_ready)
+        finally:
+            self.warming = False
+
+    def _is_ready(self) -> bool:
+        return self.ready
 
     def close(self) -> None:
         """Release threads, processes and collections."""
