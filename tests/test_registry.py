@@ -45,6 +45,10 @@ def test_options_take_the_types_the_module_declares(tmp_path, monkeypatch):
         convert(load, {}, name="t")
     with pytest.raises(BadSpec, match="no option 'm'; it takes n, x, on, file"):
         convert(load, {"n": "1", "m": "1"}, name="t")
+    with pytest.raises(BadSpec, match=r"'mine/q\.csv' is a file, but a data set is wanted: `quiver bench list`"):
+        registry.module("benchmarks.datasets", "mine/q.csv")
+    with pytest.raises(BadSpec, match="no data set is called 'clohting': did you mean clothing"):
+        registry.module("benchmarks.datasets", "clohting")
     with pytest.raises(BadSpec, match="t n must be a whole number, not 'three'"):
         convert(load, {"n": "three"}, name="t")
 

@@ -81,9 +81,10 @@ def load(path: str, own: Own) -> Task:
         BadSpec: no items are named, or an option does not fit.
     """
     queries, relevant, items, notes = _sources(path, own)
-    named = {key: own.columns.get(key) for key in MEDIA}
-    others = {} if own.items else {name: value for name, value in own.columns.items() if name not in MEDIA}
-    asked = labelled_queries.read(queries, relevant=relevant, answer=own.answer, options=others, columns=named)
+    # Columns of tables of items may be lacking in the questions; otherwise all are of questions, and none may be.
+    shared = {key: own.columns.get(key) for key in MEDIA} if any(map(_has_columns, own.items)) else {}
+    others = {} if shared else own.columns
+    asked = labelled_queries.read(queries, relevant=relevant, answer=own.answer, options=others, columns=shared)
     target = _target(items, asked.asked, own)
     lacking = set() if own.collection is not None else _lacking(items, target)
     questions, absent, told = _questions(asked.asked, items, target, lacking, path=path)
@@ -131,9 +132,14 @@ def _sources(path: str, own: Own) -> tuple[str, Sequence[str], list[Item], tuple
 
 def _described(spec: str, columns: Mapping[str, str | None]) -> str:
     """Add the names of tables and columns to a spec of files; a collection has none."""
-    if not any(columns.values()) or is_collection(os.path.expanduser(own_files.split(spec)[0])):
+    if not any(columns.values()) or not _has_columns(spec):
         return spec
     return own_files.with_options(spec, columns)
+
+
+def _has_columns(spec: str) -> bool:
+    """Whether a spec of items names files, whose tables have columns, and no collection."""
+    return not is_collection(os.path.expanduser(own_files.split(spec)[0]))
 
 
 def _items(specs: Sequence[str], *, trust: bool) -> tuple[list[Item], tuple[str, ...]]:

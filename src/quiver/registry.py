@@ -23,6 +23,15 @@ from quiver.errors import BadSpec, optional
 #: Types of values, in words.
 _WORDS: typing.Mapping[Any, str] = {str: "a string", int: "a whole number", float: "a number", Path: "a path"}
 
+#: What the modules of a folder are, in words; others are called modules.
+_KINDS: typing.Mapping[str, str] = {
+    "encoders": "encoder",
+    "benchmarks.datasets": "data set",
+    "indexers": "kind of index",
+}
+#: Endings of files of queries and items, which are easily taken for data sets.
+_TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".npy", ".toml"}
+
 
 def in_words(kind: Any) -> str:
     """Return what a value of a type is, in words for a message.
@@ -46,6 +55,8 @@ def module(kind: str, name: str) -> types.ModuleType:
         BadSpec: no such module; the message lists the existing ones.
         MissingExtra: a package that the module imports is not installed.
     """
+    if kind == "benchmarks.datasets" and Path(name).suffix in _TABLES:
+        raise BadSpec(f"{name!r} is a file, but a data set is wanted: `quiver bench list` lists them")
     if "/" in name or "\\" in name or name.startswith(".") or name.endswith(".") or ".." in name:
         raise BadSpec(
             f"{name!r} is a path, but {kind} have names: write a trained model as 'NAME checkpoint={name}', with NAME"
@@ -55,7 +66,7 @@ def module(kind: str, name: str) -> types.ModuleType:
     if "." not in name and name not in names(kind):
         near = get_close_matches(name, names(kind), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names(kind))}"
-        raise BadSpec(f"no {kind} module is called {name!r}: {hint}")
+        raise BadSpec(f"no {_KINDS.get(kind, f'{kind} module')} is called {name!r}: {hint}")
     try:
         with optional():
             return importlib.import_module(path)

@@ -244,10 +244,12 @@ def test_folders_of_beir_and_mteb_are_measured(tmp_path, photos, monkeypatch):
     [
         ({"items": ["photos"]}, "give --collection, which is searched as it is, or --items"),
         ({"target": "audio"}, "--target audio: the items have image"),
+        ({"columns": {"image": "imgae"}}, r"q\.jsonl has no column 'imgae': did you mean 'image'"),
+        ({"columns": {"text": "words"}}, r"q\.jsonl has no column 'words'"),
     ],
 )
-def test_contradictions_are_one_line(shop, more, says):
-    with pytest.raises(BadSpec, match=says):
+def test_contradictions_and_misspelt_columns_are_one_line(shop, more, says):
+    with pytest.raises((BadData, BadSpec), match=says):
         measure(str(shop / "q.jsonl"), own=own(shop, **more))
 
 

@@ -94,6 +94,16 @@ def test_answers_that_name_no_item_count_as_not_found_and_none_is_refused(photos
         load(table(tmp_path / "r.csv", rows[1:]), Own(items=[str(photos)]))
 
 
+def test_a_column_of_no_table_is_refused_also_if_the_items_are_a_collection(photos, tmp_path):
+    path = table(tmp_path / "q.csv", [{"text": "red", "answer": "photos/red1.png"}])
+    shop = quiver.open(tmp_path / "shop", catch_up=False)
+    shop.add(photos, encoder="classic", workers=0)
+    for own in (Own(items=[shop.uri]), Own(collection=shop.uri)):
+        with pytest.raises(BadData, match=r"q\.csv has no column 'words'"):
+            load(path, replace(own, columns={"text": "words"}))
+        assert [question.id for question in load(path, own).questions] == ["q1"]
+
+
 @pytest.mark.parametrize(
     ("own", "says"),
     [
