@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,34 +98,47 @@ def load(  # noqa: PLR0913 - options of a spec, each of them named where it is g
     """
     further = _further(also)
     model = _model(file, input, output, layout, feed, further, _onnx.session(file, device=device, providers=providers))
-    if input != "text":
-        model = replace(model, pool="mean" if pool == "auto" else pool)
+    chosen = pool if pool != "auto" else _pooling(file) if input == "text" else "mean"
+    model = replace(model, pool=chosen)
+    if input == "text":
+        words = Words.open(model, tokenizer or _beside_tokenizer(file), length)
+        made = _of_texts(words, prompt, prompt if query is None else query)
+    elif input == "waveform":
+        made = _of_sounds(model, AudioReader(rate, seconds=seconds), rate, min_samples)
+    else:
+        made = _of_pictures(model, size, _pixel.scale(mean, std), frames)
+    dim = _width(next(iter(made.towers.values())), made.trial)
     settings = ["onnx 1", input, model.output, model.pool, layout]
     dtypes = [*(f"{name}={value}" for name, value in sorted(further.items())), *([feed] if feed else [])]
+    revision = _fingerprint.of_file(file, *settings, made.recipe, *dtypes, *_beside(file))
+    return Towers(Space(f"onnx/{file.stem}", dim, "cosine", revision), made.towers)
+
+
+class _Made(NamedTuple):
+    """Towers by key, what their vectors depend on beside the file, and an input to try them with."""
+
+    towers: dict[str, Tower]
+    recipe: str
     trial: Any
-    if input == "text":
-        model = replace(model, pool=_pooling(file) if pool == "auto" else pool)
-        words = Words.open(model, tokenizer or _beside_tokenizer(file), length)
-        asked = prompt if query is None else query
-        ask = None if asked == prompt else lambda batch: words([asked + text for text in batch])
-        towers = {"text": Tower(TextReader(), lambda batch: words([prompt + text for text in batch]), ask)}
-        settings[3] = model.pool
-        recipe, trial = f"{words.length} {prompt!r} {_fingerprint.of_parts(words.tokenizer.to_str())}", "a text"
-    elif input == "waveform":
-        ear, sound = Ear(model, min_samples), AudioReader(rate, seconds=seconds)
-        towers = {"audio": Tower(sound, ear)}
-        recipe = f"{sound} {min_samples} samples"
-        trial = np.zeros(model.length or max(min_samples, rate), np.float32)
-    else:
-        scale = _pixel.scale(mean, std)
-        eye, picture = Eye(model, *scale), ImageReader(size)
-        video = Tower(VideoReader(frames=frames, image=picture), averaged(eye, at_once=64))
-        towers = {"image": Tower(picture, eye), "video": video}
-        recipe = f"{picture} {scale} {frames} frames"
-        trial = np.zeros((size, size, 3), np.uint8)
-    dim = _width(next(iter(towers.values())), trial)
-    revision = _fingerprint.of_file(file, *settings, recipe, *dtypes, *_beside(file))
-    return Towers(Space(f"onnx/{file.stem}", dim, "cosine", revision), towers)
+
+
+def _of_texts(words: "Words", prompt: str, asked: str) -> _Made:
+    ask = None if asked == prompt else lambda batch: words([asked + text for text in batch])
+    tower = Tower(TextReader(), lambda batch: words([prompt + text for text in batch]), ask)
+    recipe = f"{words.length} {prompt!r} {_fingerprint.of_parts(words.tokenizer.to_str())}"
+    return _Made({"text": tower}, recipe, "a text")
+
+
+def _of_sounds(model: Model, sound: AudioReader, rate: int, min_samples: int) -> _Made:
+    trial = np.zeros(model.length or max(min_samples, rate), np.float32)
+    return _Made({"audio": Tower(sound, Ear(model, min_samples))}, f"{sound} {min_samples} samples", trial)
+
+
+def _of_pictures(model: Model, size: int, scale: tuple[Any, Any], frames: int) -> _Made:
+    eye, picture = Eye(model, *scale), ImageReader(size)
+    video = Tower(VideoReader(frames=frames, image=picture), averaged(eye, at_once=64))
+    recipe = f"{picture} {scale} {frames} frames"
+    return _Made({"image": Tower(picture, eye), "video": video}, recipe, np.zeros((size, size, 3), np.uint8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ counted; 11 val questions stand twice; test targets are not published, so that s
 and toptee share 1,180 training photos, and 393 of toptee's test photos are training photos of shirt.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,18 +96,8 @@ def load(
             items.setdefault(id, Item(id, {"image": str(images / f"{id}.jpg")}, {"category": name}))
         for number, row in enumerate(rows):
             for order, text in enumerate(_texts(row["captions"], captions)):
-                photo = str(images / f"{row['candidate']}.jpg")
-                questions.append(
-                    Question(
-                        id=f"{name}-{number}-{order}",
-                        query=Query(media={"image": photo, "text": text} if text else {"image": photo}, target="image"),
-                        relevant={row["target"]: 1} if "target" in row else {},
-                        exclude=(row["candidate"],) if reference == "removed" else (),
-                        candidates=gallery if category == "all" else None,
-                        group=name,
-                        source=row["candidate"],
-                    )
-                )
+                asked = _question(row, text, images, f"{name}-{number}-{order}", kept=reference == "kept")
+                questions.append(replace(asked, candidates=gallery if category == "all" else None, group=name))
     if split == "test":
         source.notes.append("targets of the test split are not published: it can be ranked, not scored")
     options = {"category": category, "protocol": protocol, "captions": captions, "reference": reference}
@@ -118,6 +109,17 @@ def load(
         target="image",
         protocol=f"{PROTOCOLS[protocol]}, within its category; captions: {captions}; reference {reference}; "
         "figures are means over categories, the score is the mean of R@10 and R@50",
+    )
+
+
+def _question(row: dict[str, Any], text: str, images: Path, id: str, *, kept: bool) -> Question:
+    media = {"image": str(images / f"{row['candidate']}.jpg")}
+    return Question(
+        id=id,
+        query=Query(media={**media, "text": text} if text else media, target="image"),
+        relevant={row["target"]: 1} if "target" in row else {},
+        exclude=() if kept else (row["candidate"],),
+        source=row["candidate"],
     )
 
 
