@@ -16,7 +16,7 @@ from torch import Tensor
 from quiver.encoders._train.damage import Decoder, replaced
 from quiver.encoders.two_tower.pairs import Pairs, Ragged, Things, matrix
 from quiver.encoders.two_tower.table import gather_table
-from quiver.encoders.two_tower.word import pad
+from quiver.encoders.two_tower.word import Grams
 from quiver.errors import BadData
 from quiver.task import Question, Task
 from quiver.types import Floats, Item, Rows, keys_of, source_of, sources_of
@@ -149,17 +149,17 @@ class Features:
 
     Attributes:
         rows: (t, F) float32; None where the tower has words alone.
-        grams: of each thing its n-grams; None where the tower has none.
+        grams: of the things; None where the tower has none.
     """
 
     rows: Floats | None
-    grams: Sequence[Rows] | None
+    grams: Grams | None
 
     def __call__(self, rows: Rows) -> dict[str, Tensor]:
         """Return ``features`` and ``grams`` of some things."""
         given = {} if self.rows is None else {"features": torch.from_numpy(self.rows[rows])}
         if self.grams is not None:
-            given["grams"] = torch.from_numpy(pad([self.grams[row] for row in rows]))
+            given["grams"] = torch.from_numpy(self.grams(rows))
         return given
 
 
@@ -200,8 +200,10 @@ class Fetch:
 
         Rows whose media cannot be read any more give way to others.
         """
-        media: dict[int, Any] = {}
         raw = {key: column for key, column in self.columns.items() if isinstance(column, ReadColumn)}
+        if not raw:
+            return self._made(self.pairs.ask[rows], self.pairs.answers.draw(rows, rng), {})
+        media: dict[int, Any] = {}
 
         def read(some: Rows) -> list[tuple[int, int] | None]:
             drawn = [(int(self.pairs.ask[row]), int(rng.choice(self.pairs.answers[row]))) for row in some]
@@ -212,8 +214,11 @@ class Fetch:
                 media.update(zip(own, column.read(places) if own else (), strict=True))
             return [None if any(media.get(thing, thing) is None for thing in both) else both for both in drawn]
 
-        where = next((column.decode.damage.where for column in raw.values()), "")
+        where = next(iter(raw.values())).decode.damage.where
         _, drawn = replaced(rows, rng, read, count=len(self.pairs), damage=where)
         ask, answer = np.array(drawn, np.int64).reshape(-1, 2).T
+        return self._made(ask, answer, media)
+
+    def _made(self, ask: Rows, answer: Rows, media: Mapping[int, Any]) -> dict[str, Any]:
         sides = tuple(side(self.pairs.things, self.columns, each, media) for each in (ask, answer))
         return {"sides": sides, "things": torch.from_numpy(np.stack([ask, answer], axis=1))}

@@ -9,7 +9,7 @@ Shapes: B rows, F features of a tower, N n-grams of a text, D width of the space
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from quiver.encoders._saved import Saved
 from quiver.encoders.two_tower.config import Base, Config
+from quiver.encoders.two_tower.word import Grams
 from quiver.errors import BadSpec
-from quiver.types import Rows
 
 #: What a tower is given of some rows: ``features`` (B, F) float32, ``grams`` (B, N) int64.
 Given = Mapping[str, Tensor]
@@ -74,9 +74,9 @@ class Bag(nn.Module):
         self.leave_out = config.word_dropout
         nn.init.zeros_(self.table.weight)
 
-    def measure(self, texts: Sequence[Rows]) -> None:
+    def measure(self, texts: Grams) -> None:
         """Weight rows by inverse document frequency in the training set: log((1 + texts) / texts with it)."""
-        found = np.bincount(np.concatenate([*texts, np.empty(0, np.int64)]), minlength=len(self.rarity))
+        found = np.bincount(texts.flat, minlength=len(self.rarity))
         self.rarity[1:] = torch.from_numpy(np.log((1 + len(texts)) / found.clip(1)))[1:]
 
     def forward(self, grams: Tensor) -> Tensor:

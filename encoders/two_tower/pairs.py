@@ -89,6 +89,10 @@ class Ragged(Sequence[Rows]):
         """Return some rows."""
         return Ragged(self.start[rows], self.stop[rows], self.flat)
 
+    def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
+        """Draw one number of each of some rows, (b,): the same as ``rng.choice`` of one row after the other."""
+        return self.flat[self.start[rows] + rng.integers(0, self.stop[rows] - self.start[rows])]
+
     def where(self, kept: NDArray[np.bool_]) -> "Ragged":
         """Leave out the numbers where ``kept`` (as long as ``flat``) is False."""
         before = np.concatenate([[0], kept.cumsum()]).astype(np.int64)

@@ -26,8 +26,8 @@ from quiver.encoders.two_tower.model import TwoTower
 from quiver.encoders.two_tower.pairs import Pairs
 from quiver.encoders.two_tower.recipe import PRESETS, Recipe
 from quiver.encoders.two_tower.validate import Measured, recalls
-from quiver.encoders.two_tower.word import GramReader
-from quiver.errors import BadMedia, BadSpec
+from quiver.encoders.two_tower.word import GramReader, Grams
+from quiver.errors import BadSpec
 from quiver.task import Task
 
 __all__ = ["PRESETS", "Recipe", "train"]
@@ -125,14 +125,8 @@ def _column(
     rows = None if not parts else parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     if not words:
         return Features(rows, None), readable
-    grams = []
-    for place, ref in enumerate(refs):
-        try:
-            grams.append(GramReader(buckets)(ref))
-        except BadMedia:
-            grams.append(np.empty(0, np.int64))
-            readable[place] = False
-    return Features(rows, grams), readable
+    grams, told = Grams.read(GramReader(buckets), refs)
+    return Features(rows, grams), readable & told
 
 
 def _build(lesson: _Lesson, specs: Mapping[str, str], recipe: Recipe, name: str) -> TwoTower:

@@ -5,7 +5,8 @@ import pytest
 from tests.encoders.two_tower.shop import task_of
 
 from quiver.encoders.two_tower.data import Features, Fetch, gather
-from quiver.encoders.two_tower.word import GramReader, pad, split
+from quiver.encoders.two_tower.pairs import Ragged
+from quiver.encoders.two_tower.word import GramReader, Grams, pad, split
 from quiver.errors import BadData, BadMedia
 from quiver.task import Question
 from quiver.types import Item, Query
@@ -121,3 +122,23 @@ def test_ngrams_of_a_text_are_rows_of_the_table_each_once_and_0_is_for_padding()
     assert pad([np.array([3, 4]), np.array([5])]).tolist() == [[3, 4], [5, 0]]
     with pytest.raises(BadMedia, match="empty"):
         GramReader(50)("  ")
+
+
+def test_ngrams_of_many_texts_are_those_of_each_and_empty_texts_are_told() -> None:
+    reader, texts = GramReader(500), ["a red bag", "  ", "hat", "two red hats"]
+    grams, readable = Grams.read(reader, texts)
+    assert readable.tolist() == [True, False, True, True] and len(grams) == 4 and grams.flat.dtype == np.int32
+    rows = np.array([3, 0, 0, 1, 2])
+    one_by_one = [reader(texts[row]) if readable[row] else np.empty(0, np.int64) for row in rows]
+    assert np.array_equal(grams(rows), pad(one_by_one)) and grams(rows).dtype == np.int64
+    assert grams(rows[:0]).shape == (0, 0) and grams(np.array([1, 1])).shape == (2, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_answers_drawn_together_are_those_drawn_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    answers = Ragged.of([rng.integers(0, 99, size) for size in rng.integers(1, 6, 40)]).take(rng.permutation(40))
+    rows = rng.integers(0, 40, 64)
+    first, second = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 1])
+    assert answers.draw(rows, first).tolist() == [int(second.choice(answers[row])) for row in rows]
+    assert first.random() == second.random()

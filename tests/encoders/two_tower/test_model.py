@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from quiver.encoders.two_tower import load
 from quiver.encoders.two_tower.config import Base, Config
 from quiver.encoders.two_tower.model import Bag, Head, Tower, TwoTower
+from quiver.encoders.two_tower.word import Grams
 from quiver.errors import BadSpec, MissingWeights
 
 
@@ -42,7 +43,7 @@ def test_bag_is_the_sum_over_the_root_of_the_count_and_unseen_ngrams_say_nothing
 
 def test_ngrams_count_by_their_rarity_and_long_texts_as_much_as_short_ones() -> None:
     bag = Bag(Config(dim=2, buckets=4)).eval()
-    bag.measure([np.array([1, 2]), np.array([1, 3]), np.array([1])])
+    bag.measure(Grams(np.array([0, 2, 4, 5]), np.array([1, 2, 1, 3, 1], np.int32)))
     assert bag.rarity.tolist() == pytest.approx([0, math.log(4 / 3), math.log(4), math.log(4), math.log(4)])
     with torch.no_grad():
         bag.table.weight[1:] = torch.eye(4)[:, :2]
