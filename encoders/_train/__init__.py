@@ -1,8 +1,9 @@
 """Training: a loop that any model can use, and its parts. Functions; models stay plain ``torch`` modules.
 
 ``fit`` optimises, resumes, logs and keeps the best state; ``gathered`` gives a contrastive loss the rows of all ranks,
-and ``Contrast`` those of all parts of a batch; ``extract`` turns references into features of a frozen encoder;
-``Progress`` shows how far long work is; ``write_recipe`` refuses to resume with other settings.
+``Contrast`` those of all parts of a batch, and ``synced`` batch normalisation those of all ranks; ``extract`` turns
+references into features of a frozen encoder; ``Progress`` shows how far long work is; ``write_recipe`` refuses to
+resume with other settings.
 
 A trainable model's folder has a ``train.py`` with ``Recipe`` (groups of settings, see ``_settings``), ``PRESETS`` by
 name and ``train(learn, validation, out, *, recipe) -> Outcome``, which writes ``out/model`` for the folder's own
@@ -15,6 +16,7 @@ from quiver.encoders._train.feature import extract
 from quiver.encoders._train.fitting import fit
 from quiver.encoders._train.interrupt import Stopped, stoppable
 from quiver.encoders._train.loop import Loop, Outcome, Phase
+from quiver.encoders._train.norms import synced
 from quiver.encoders._train.progress import Progress
 from quiver.encoders._train.rank import first, gathered, leave
 from quiver.encoders._train.recipe import forget, write_recipe
@@ -33,5 +35,6 @@ __all__ = [
     "gathered",
     "leave",
     "stoppable",
+    "synced",
     "write_recipe",
 ]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from quiver.encoders._train import optimiser
+from quiver.encoders._train import optimiser, sharding
 from quiver.encoders._train.interrupt import uninterrupted
 
 
@@ -23,7 +23,7 @@ class Average:
         decay: the largest weight of the mean in an update.
 
     Attributes:
-        values: the mean of each trained parameter, by name.
+        values: the mean of each trained parameter, by name; divided among ranks as the parameter is.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -33,13 +33,15 @@ class Average:
     def restore(self, values: dict[str, Tensor]) -> None:
         """Continue from the mean of an earlier process."""
         for name, value in values.items():
-            self.values[name].copy_(value)
+            mean = self.values[name]
+            sharding.own(mean).copy_(sharding.own(sharding.like(value, mean)))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Add the current weights, after ``step`` updates."""
         mix = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))
-        mix(list(self.values.values()), [weight.detach() for _, weight in optimiser.named(self._model)], None)
+        weights = [sharding.own(weight.detach()) for _, weight in optimiser.named(self._model)]
+        mix([sharding.own(mean) for mean in self.values.values()], weights, None)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -55,8 +57,12 @@ class Average:
         """Give the model the mean as its weights for good."""
         self._exchange()
 
+    @torch.no_grad()
     def _exchange(self) -> None:
         with uninterrupted():  # half of each would be saved as the state of the run
             for name, weight in optimiser.named(self._model):
-                weight.data, self.values[name] = self.values[name], weight.data
+                mine, mean = sharding.own(weight.detach()), sharding.own(self.values[name])
+                kept = mine.clone()
+                mine.copy_(mean)
+                mean.copy_(kept)
             self._exchanged = not self._exchanged

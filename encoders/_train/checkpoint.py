@@ -7,16 +7,16 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from quiver.encoders._train.recipe import differing
+from quiver.encoders._train import sharding
+from quiver.encoders._train.recipe import RANKED, differing
 from quiver.errors import BadSpec
 
 _FORMAT = 1
@@ -37,7 +37,7 @@ class Point:
         ends: last steps of earlier plans, where the schedule began anew; see ``schedule.rate``.
         weights: the model's state at that update, on the CPU; None before the first validation.
         optimiser: state of the optimiser while a run resumes; empty otherwise.
-        average: running mean of the weights, while a run resumes or is saved; empty otherwise, and where there is none.
+        average: running mean of the weights while a run resumes; empty otherwise, and where there is none.
         scaler: loss scale of fp16 while a run resumes; empty otherwise.
     """
 
@@ -53,34 +53,31 @@ class Point:
     scaler: Mapping[str, float] = field(default_factory=dict)
 
 
-def snapshot(model: nn.Module) -> State:
-    """Copy a model's state to the CPU."""
-    return {name: _copy(tensor) for name, tensor in model.state_dict().items()}
+def snapshot(model: nn.Module, *, keep: bool = True) -> State:
+    """Copy a model's state to the CPU; where it is divided among ranks, all of them must call, see ``whole``."""
+    return sharding.whole(model.state_dict(), keep=keep)
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-def save(place: Path, point: Point, *, model: nn.Module, optimiser: State, terms: Mapping[str, Any]) -> None:
+def save(place: Path, point: Point, *, parts: Iterable[tuple[str, State]], terms: Mapping[str, Any]) -> None:
     """Write a checkpoint, then remove older ones; one of the same step is left as it is.
 
     Args:
         place: the folder of the checkpoints.
         point: progress of the run.
-        model: the model with its current weights.
-        optimiser: its tensors by name.
+        parts: names of files, and their tensors on the CPU: ``model``, ``optimiser``, ``average``. They are made one
+            after the other, all of them even where nothing is written: other ranks may give slices.
         terms: settings that a run which resumes from here must share, JSON values.
     """
     whole = place / f"step-{point.step:08d}-{point.validated:08d}"
     part = place / f"{whole.name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    if not whole.exists():
+    new = not whole.exists()
+    if new:
         part.mkdir(parents=True)
-        save_file(snapshot(model), part / "model.safetensors")
-        save_file({name: _copy(tensor) for name, tensor in optimiser.items()}, part / "optimiser.safetensors")
-        if point.average:
-            save_file({name: _copy(tensor) for name, tensor in point.average.items()}, part / "average.safetensors")
+    for name, tensors in parts:
+        if new:
+            save_file(tensors, part / f"{name}.safetensors")
+    if new:
         if point.weights is not None:
             save_file(point.weights, part / "best.safetensors")
         stand = {
@@ -105,7 +102,8 @@ def resume(place: Path, model: nn.Module, *, terms: Mapping[str, Any]) -> Point:
     """Read the newest checkpoint into a model; without one, return the progress of a new run.
 
     Raises:
-        BadSpec: it is of a run with other settings, further than asked for, or of another model.
+        BadSpec: it is of a run with other settings, further than asked for, or of another model. Another number of
+            ranks is none, if an update has as many rows.
     """
     folder, stand = _newest(place)
     if folder is None:
@@ -143,6 +141,9 @@ def _refuse(folder: Path, stand: Mapping[str, Any], terms: Mapping[str, Any]) ->
     begun = dict(stand["terms"])
     if begun.get("decay") == terms.get("decay") == 0:  # without decay Adam and AdamW are one
         begun.pop("optimiser", None)
+    if begun.get("rows") == terms.get("rows") is not None and begun["ranks"] != terms["ranks"]:
+        # The rows of an update are the same, however many ranks share them.
+        begun = {name: value for name, value in begun.items() if name not in RANKED}
     for name, old, new in differing(begun, terms):
         raise BadSpec(
             f"{folder} is of a run with {name}={old}, not {new}: give the old value, or start over with --fresh"

@@ -5,7 +5,7 @@ On the CPU, a run that was stopped and resumed ends with bit-identical weights t
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quiver.encoders._train import checkpoint, curve, device, optimiser
+from quiver.encoders._train import checkpoint, curve, device, optimiser, sharding
 from quiver.encoders._train.average import Average
 from quiver.encoders._train.batches import ahead
 from quiver.encoders._train.checkpoint import Point
@@ -39,8 +39,13 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Parts of a run that do not change from step to step."""
+    """Parts of a run that do not change from step to step.
 
+    Attributes:
+        model: as ``fit`` was given it. That of ``updates`` is the same, or its copy that is divided among ranks.
+    """
+
+    model: nn.Module
     updates: Updates
     validate: Validate | None
     signals: Signals
@@ -48,10 +53,6 @@ class _Run:
     place: Path
     journal: Journal
     terms: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def model(self) -> nn.Module:
-        return self.updates.model
 
     @property
     def order(self) -> Order:
@@ -114,46 +115,21 @@ def fit(
         Stopped: Ctrl-C or SIGTERM ended the run; it is a KeyboardInterrupt.
     """
     started = time.perf_counter()
-    loop.check_steps()
-    loop = device.settled(loop)
-    accelerator = device.start(loop)
-    rank, ranks = accelerator.process_index, accelerator.num_processes
-    order = Order.of(count, loop.batch, seed=loop.seed, rank=rank, ranks=ranks, split=loop.accumulate)
-    _check_norms(model, order)
-    place = out / "resume" / (phase or "main")
-    begun = checkpoint.begun(place)
-    loop, ends = extended(lasting(loop, loop.counted(order.steps), begun), begun)
-    terms = {**asdict(loop), "count": count, "ranks": ranks}
-    point = checkpoint.resume(place, model, terms=terms)
-    point.ends = ends
-    raw = optimiser.build(model, loop)
-    wrapped, stepper = accelerator.prepare(model, raw)
-    average = Average(model, loop.ema) if loop.ema else None
-    _restore(point, raw, model, accelerator, average)
+    run, point = _begin(model, loss, validate, count=count, out=out, loop=loop, phase=phase)
     resumed = point.step
-    journal = Journal(
-        out, phase, step=resumed, validated=point.validated, loop=loop, silent=not accelerator.is_main_process
-    )
-    updates = Updates(model, wrapped, loss, stepper, order, loop, accelerator)
-    run = _Run(updates, validate, Signals(together=ranks > 1), average, place, journal, terms)
     _greet(run, point)
     losses = dict[str, float]()
     try:
         with run.signals.caught():
             losses = _learn(run, point, fetch)
     except KeyboardInterrupt as stop:
-        with shielded():
-            _save(run, point)
-            by = f" by {stop}" if isinstance(stop, Stopped) else ""
-            journal.say(f"stopped{by} after step {point.step}; the same command resumes from there")
-            if isinstance(stop, Stopped) and stop.together:
-                wait()  # for the first rank's files: launchers kill the others as soon as one has ended
+        _put_away(run, point, stop)
         raise
     finally:
-        journal.close()
+        run.journal.close()
     _leave_best(run, point)
-    if accelerator.is_main_process and (why := curve.draw(out)):
-        journal.say(why)
+    if run.accelerator.is_main_process and (why := curve.draw(out)):
+        run.journal.say(why)
     return Outcome(
         step=point.step,
         best=point.best,
@@ -164,6 +140,59 @@ def fit(
     )
 
 
+def _begin(
+    model: nn.Module, loss: Loss, validate: Validate | None, *, count: int, out: Path, loop: Loop, phase: str
+) -> tuple[_Run, Point]:
+    """Place a model on its device or devices, and read the state of a run that was stopped."""
+    loop.check_steps()
+    loop = device.settled(loop)
+    accelerator = device.start(loop)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    sharding.refuse(loop, ranks)
+    order = Order.of(count, loop.batch, seed=loop.seed, rank=rank, ranks=ranks, split=loop.accumulate)
+    _check_norms(model, order)
+    place = out / "resume" / (phase or "main")
+    begun = checkpoint.begun(place)
+    loop, ends = extended(lasting(loop, loop.counted(order.steps), begun), begun)
+    terms = {**asdict(loop), "count": count, "ranks": ranks, "rows": order.batch * ranks}
+    point = checkpoint.resume(place, model, terms=terms)
+    point.ends = ends
+    updates = _updates(model, loss, order, loop, accelerator)
+    average = Average(updates.model, loop.ema) if loop.ema else None
+    _restore(point, updates, average)
+    journal = Journal(
+        out, phase, step=point.step, validated=point.validated, loop=loop, silent=not accelerator.is_main_process
+    )
+    return _Run(model, updates, validate, Signals(together=ranks > 1), average, place, journal, terms), point
+
+
+def _updates(model: nn.Module, loss: Loss, order: Order, loop: Loop, accelerator: "Accelerator") -> Updates:
+    """Wrap a model for several ranks and precision, or divide a copy of it among the ranks."""
+    if not loop.shard:
+        raw = optimiser.build(model, loop)
+        wrapped, stepper = accelerator.prepare(model, raw)
+        return Updates(model, wrapped, loss, stepper, order, loop, accelerator)
+    level(model, accelerator.device)
+    sharded = sharding.Sharded(model, accelerator.device)
+    stepper = accelerator.prepare_optimizer(optimiser.build(sharded.model, loop))
+    wrapped = accelerator.prepare_model(sharded.model, evaluation_mode=True)  # precision alone
+    return Updates(sharded.model, wrapped, loss, stepper, order, loop, accelerator, sharded)
+
+
+def _put_away(run: _Run, point: Point, stop: KeyboardInterrupt) -> None:
+    """Save the state of a run that a signal ended."""
+    together = isinstance(stop, Stopped) and stop.together
+    with shielded():
+        by = f" by {stop}" if isinstance(stop, Stopped) else ""
+        if run.updates.sharded is not None and not together:
+            run.journal.say(f"stopped{by} at once: the same command resumes from the last checkpoint that was saved")
+            return
+        _save(run, point)
+        run.journal.say(f"stopped{by} after step {point.step}; the same command resumes from there")
+        if together:
+            wait()  # for the first rank's files: launchers kill the others as soon as one has ended
+
+
 def _check_norms(model: nn.Module, order: Order) -> None:
     if min(order.parts) < 2 and any(isinstance(each, _BatchNorm) for each in model.modules()):
         fewer = ", or lower accumulate" if order.split > 1 else ""
@@ -172,25 +201,26 @@ def _check_norms(model: nn.Module, order: Order) -> None:
 
 def _restore(
     point: Point,
-    raw: torch.optim.Optimizer,
-    model: nn.Module,
-    accelerator: "Accelerator",
+    updates: Updates,
     average: Average | None,
 ) -> None:
     if average is not None and point.average:
         average.restore(point.average)
         point.average = {}
     if point.optimiser:
-        optimiser.restore(raw, model, point.optimiser)
+        optimiser.restore(updates.stepper.optimizer, updates.model, point.optimiser)
         point.optimiser = {}
-    if point.scaler and accelerator.scaler is not None:
-        accelerator.scaler.load_state_dict(dict(point.scaler))
+    if point.scaler and updates.accelerator.scaler is not None:
+        updates.accelerator.scaler.load_state_dict(dict(point.scaler))
 
 
 def _greet(run: _Run, point: Point) -> None:
     order, loop = run.order, run.loop
     learned = sum(parameter.numel() for _, parameter in optimiser.named(run.model))
-    where = f"{run.accelerator.device}, {loop.precision}" + (f", {order.ranks} ranks" if order.ranks > 1 else "")
+    divided = ", divided weights" if run.loop.shard else ""
+    where = f"{run.accelerator.device}, {loop.precision}" + (
+        f", {order.ranks} ranks{divided}" if order.ranks > 1 else ""
+    )
     run.journal.say(f"training {learned:,} weights on {order.count:,} rows, {loop.steps:,} steps on {where}")
     if order.batch < loop.batch:
         run.journal.say(f"batch reduced from {loop.batch} to {order.batch}, the number of rows")
@@ -264,8 +294,11 @@ def _assess(run: _Run, point: Point, validate: Validate) -> None:
 
 
 def _measure(run: _Run, point: Point, validate: Validate) -> None:
+    main = run.accelerator.is_main_process
+    weights = checkpoint.snapshot(run.updates.model, keep=main) if run.loop.shard else {}
     figures: dict[str, float] = {}
-    if run.accelerator.is_main_process:
+    if main:
+        _fill(run, weights)
         run.model.eval()
         torch.manual_seed(run.loop.seed)
         with torch.no_grad(), alone():
@@ -280,30 +313,53 @@ def _measure(run: _Run, point: Point, validate: Validate) -> None:
     point.stale += 1
     if not point.best or first[1] > next(iter(point.figures.values())):
         point.best, point.figures, point.stale = point.step, figures, 0
-        point.weights = checkpoint.snapshot(run.model) if run.accelerator.is_main_process else None
+        point.weights = (weights or checkpoint.snapshot(run.model)) if main else None
+    if run.loop.shard:
+        run.model.to("cpu")
     point.validated = point.step
 
 
+def _fill(run: _Run, weights: checkpoint.State) -> None:
+    """Give the whole model its weights, where it is a copy of it that is trained."""
+    if weights:
+        run.model.load_state_dict(weights)
+        run.model.to(run.accelerator.device)
+
+
 def _save(run: _Run, point: Point) -> None:
-    if not run.accelerator.is_main_process:
-        return
-    scaler = run.accelerator.scaler
-    point.scaler = scaler.state_dict() if scaler is not None else {}
-    state = optimiser.tensors(run.updates.stepper.optimizer, run.model)
-    point.average = run.average.values if run.average is not None else {}
-    checkpoint.save(run.place, point, model=run.model, optimiser=state, terms=run.terms)
-    point.average = {}
+    if run.accelerator.is_main_process:
+        scaler = run.accelerator.scaler
+        point.scaler = scaler.state_dict() if scaler is not None else {}
+        checkpoint.save(run.place, point, parts=_parts(run, keep=True), terms=run.terms)
+    elif run.loop.shard:
+        for _ in _parts(run, keep=False):
+            pass
+
+
+def _parts(run: _Run, *, keep: bool) -> Iterator[tuple[str, checkpoint.State]]:
+    """Yield the tensors of a run's state by file, on the CPU."""
+    model = run.updates.model
+    yield "model", checkpoint.snapshot(model, keep=keep)
+    yield "optimiser", sharding.whole(optimiser.tensors(run.updates.stepper.optimizer, model), keep=keep)
+    if run.average is not None:
+        yield "average", sharding.whole(run.average.values, keep=keep)
 
 
 def _leave_best(run: _Run, point: Point) -> None:
     """Give every rank the best state of the first, in a model without accelerate's wrapping."""
-    run.accelerator.unwrap_model(run.updates.wrapped, keep_fp32_wrapper=False)
     if run.average is not None:
         run.average.leave()
+    if run.loop.shard:
+        _fill(run, checkpoint.snapshot(run.updates.model, keep=run.accelerator.is_main_process))
+        run.model.to(run.accelerator.device)
+    else:
+        run.accelerator.unwrap_model(run.updates.wrapped, keep_fp32_wrapper=False)
     if not point.best:
         point.best = point.step
     elif point.weights is not None:
         run.model.load_state_dict(point.weights)
-    level(run.model)  # the first rank alone has the best state, and running statistics are each one's own
+    level(
+        run.model, run.accelerator.device
+    )  # the first rank alone has the best state, and running statistics are each one's own
     run.model.eval()
     run.accelerator.free_memory()

@@ -80,8 +80,11 @@ class Journal:
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+        told = {f"{kind}/{name}": value for name, value in figures.items()}
         for each in self._trackers:
-            each.log({f"{kind}/{name}": value for name, value in figures.items()}, step=step)
+            if why := each.log(told, step):
+                self._trackers = tuple(other for other in self._trackers if other is not each)
+                self.say(f"{each.name} takes no more figures, the training goes on without it: {why}")
         words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(f"step {step}/{self.steps}  {'' if kind == 'train' else f'{kind}  '}{words}")
 

@@ -41,6 +41,7 @@ class Loop:
             fast: after n updates the decay is at most (1 + n) / (10 + n).
         patience: validations in a row without a better figure after which the training ends; 0 for no such end.
         compile: backend of torch.compile for the model, such as inductor; or none.
+        shard: divide weights, gradients and optimiser among the ranks (FSDP2), for models that fill a GPU's memory.
         precision: of the model's forward pass; weights and optimiser stay fp32. ``auto`` is bf16 if the processor
             supports it, else fp32; ``tf32`` rounds the inputs of matrix products on a GPU to 10 bits.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; under torchrun each rank takes its own GPU.
@@ -80,6 +81,7 @@ class Loop:
     ema: float = 0.0
     patience: int = 0
     compile: str | None = None
+    shard: bool = False
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
     seed: int = 0
@@ -104,6 +106,9 @@ class Loop:
         _ = self.factors, tracker.names(self.tracker)  # which check scales and tracker
         if not self.rate > 0 or (self.clip is not None and not self.clip > 0):
             raise BadSpec(f"rate and clip must be positive, not {self.rate} and {self.clip}")
+        if self.shard and (self.compile is not None or self.precision == "fp16"):
+            other = "compile" if self.compile is not None else "precision=fp16"
+            raise BadSpec(f"shard=true does not go with {other}: leave one of them out, or take precision=bf16")
         if self.schedule == "halve" and not (self.halve_every or self.halve_epochs):
             raise BadSpec("schedule=halve needs halve_every or halve_epochs, the interval of halving")
         for name, known in _WORDS.items():

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quiver.encoders._train import sharding
 from quiver.encoders._train.loop import Loop
 from quiver.errors import BadData, BadSpec
 
@@ -62,6 +63,9 @@ def restore(optimiser: torch.optim.Optimizer, model: nn.Module, state: Mapping[s
         name, _, entry = key.rpartition("/")
         by_name.setdefault(name, {})[entry] = value
     names = {id(parameter): name for name, parameter in named(model)}
+    for name, parameter in named(model):
+        if name in by_name:
+            by_name[name] = {entry: sharding.like(value, parameter) for entry, value in by_name[name].items()}
     ordered = [names[id(parameter)] for group in optimiser.param_groups for parameter in group["params"]]
     whole: dict[str, Any] = optimiser.state_dict()
     whole["state"] = {number: by_name[name] for number, name in enumerate(ordered) if name in by_name}

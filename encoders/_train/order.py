@@ -1,6 +1,7 @@
 """The rows of each step: a seeded permutation per epoch, cut into batches, divided among ranks.
 
-The order depends only on (seed, step, rank), so that a run can resume at any step without a difference.
+The order depends only on (seed, step, rank), so that a run can resume at any step without a difference. The rows of
+all ranks together depend on (seed, step, batch * ranks) alone, so that it can resume on another number of ranks too.
 """
 
 from dataclasses import dataclass

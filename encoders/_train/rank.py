@@ -92,6 +92,8 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         if each.grad is None:
             each.grad = torch.zeros_like(each)
     gradients = [each.grad for each in used if each.grad is not None]
+    if not gradients:
+        return
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     sizes = [gradient.numel() for gradient in gradients]
@@ -99,10 +101,17 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def level(model: nn.Module) -> None:
-    """Give every rank the first one's parameters and buffers."""
+def level(model: nn.Module, place: torch.device) -> None:
+    """Give every rank the first one's parameters and buffers.
+
+    Args:
+        model: on any device.
+        place: the device that ranks exchange tensors on.
+    """
     for tensor in model.state_dict().values() if _several() else ():
-        dist.broadcast(tensor, 0)
+        sent = tensor.to(place)
+        dist.broadcast(sent, 0)
+        tensor.copy_(sent)
 
 
 def gathered(x: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from quiver.encoders._train import device, optimiser
+from quiver.encoders._train import device, optimiser, sharding
 from quiver.encoders._train.cached import Contrast, joined, surrogate
 from quiver.encoders._train.loop import Loop
 from quiver.encoders._train.order import Order
 from quiver.encoders._train.rank import anywhere, average_gradients
+from quiver.encoders._train.sharding import Sharded
 from quiver.errors import BadData
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ class Updates:
     """Updates of a model.
 
     Attributes:
-        model: the plain model.
+        model: the plain model, or its copy that is divided among ranks.
         wrapped: as accelerate wraps it for several ranks and precision.
         loss: of a batch, or of a part of it; a ``Contrast`` is computed over all parts.
         stepper: accelerate's optimiser.
         order: rows and random numbers of each step.
         loop: settings.
         accelerator: scales and reduces gradients.
+        sharded: reduces them where weights are divided; None where they are not.
     """
 
     model: nn.Module
@@ -45,6 +47,7 @@ class Updates:
     order: Order
     loop: Loop
     accelerator: "Accelerator"
+    sharded: Sharded | None = None
 
     def advance(self, step: int, parts: Sequence[Batch], *, rate: float) -> dict[str, Tensor]:
         """Update the weights once.
@@ -64,11 +67,16 @@ class Updates:
         for group in self.stepper.param_groups:
             group["lr"] = rate * group["scale"]
         contrast = self.loss if isinstance(self.loss, Contrast) and len(parts) > 1 else None
-        scalars = self._summed(step, parts) if contrast is None else self._compared(contrast, step, parts)
+        with sharding.explained() if self.sharded is not None else nullcontext():
+            scalars = self._summed(step, parts) if contrast is None else self._compared(contrast, step, parts)
         learned = [parameter for _, parameter in optimiser.named(self.model)]
-        if len(parts) > 1:
-            average_gradients(learned)
-        norm = self.accelerator.clip_grad_norm_(learned, self.loop.clip or math.inf)
+        if self.sharded is not None:
+            self.sharded.finish()
+            norm = sharding.clip(learned, self.loop.clip or math.inf)
+        else:
+            if len(parts) > 1:
+                average_gradients(learned)
+            norm = self.accelerator.clip_grad_norm_(learned, self.loop.clip or math.inf)
         # fp16 overflows now and then: its scaler leaves such a step out and lowers the scale.
         if self.loop.precision != "fp16" and not math.isfinite(norm.item()):
             raise diverged("norm of the gradient", norm.item(), step, self.loop)
@@ -114,8 +122,12 @@ class Updates:
         return device.move(part, self.accelerator.device)
 
     def _apart(self, parts: Sequence[Batch]) -> Any:
-        """Let ranks exchange gradients by themselves where there is one part, and after the last of several."""
-        return self.accelerator.no_sync(self.wrapped) if len(parts) > 1 else nullcontext()
+        """Let ranks exchange gradients by themselves where there is one part, and after the last of several.
+
+        Divided weights exchange those of every part: to keep them whole would take the memory that is to be saved.
+        """
+        held = len(parts) > 1 and self.sharded is None
+        return self.accelerator.no_sync(self.wrapped) if held else nullcontext()
 
     def _check(self, loss: Tensor, step: int) -> None:
         """Refuse a loss that is not finite, on all ranks at once: one alone would leave the others waiting."""

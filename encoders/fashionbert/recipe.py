@@ -158,6 +158,11 @@ class Recipe:
             raise BadSpec("model.align, loop.steps and rank.steps must be at least 0, and one of them above it")
         if self.model.align and not self.align.steps:
             raise BadSpec("align.steps must be at least 1; model.align=0 leaves the phase out")
+        if self.loop.shard and self.losses.rule is not None and (self.loop.steps or self.loop.epochs):
+            raise BadSpec(
+                f"loop.shard=true does not go with losses.adaptive={self.losses.adaptive}, which compares whole"
+                " gradients: set losses.adaptive=uniform"
+            )
 
 
 #: The paper's recipe as far as secondary sources tell: rate, warmup, decay, negatives, masking; batch and steps are

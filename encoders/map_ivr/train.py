@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _frozen
-from quiver.encoders._train import Outcome, extract, first, fit
+from quiver.encoders._train import Outcome, extract, first, fit, synced
 from quiver.encoders.map_ivr.config import Config, Features
 from quiver.encoders.map_ivr.data import UNNAMED, Fetch, Pairs, gather
 from quiver.encoders.map_ivr.feature import Cut, confidences, extract_clips, learn_confidence
@@ -52,6 +52,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
     videos = cut.pooled(recipe.model.keep, confidences(model))
     exam = None if validation is None else _exam(validation, pairs, videos, model, recipe, out)
     _announce(pairs, exam)
+    model = cast(MapIvr, synced(model))
     outcome = fit(
         model,
         _loss(model.config),

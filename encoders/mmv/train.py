@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quiver.encoders import _device, _frozen
-from quiver.encoders._train import Contrast, Outcome, first, fit
-from quiver.encoders._train.rank import share
+from quiver.encoders._train import Contrast, Outcome, first, fit, synced
 from quiver.encoders._train.recompute import recompute
 from quiver.encoders.mmv.config import SPECS, Config
 from quiver.encoders.mmv.data import Clips, Serving, gather, hear, leading, seen
@@ -73,8 +72,7 @@ def train(learn: Task, validation: Task | None, out: Path, *, recipe: Recipe) ->
         validate = _validate(held, recipe.loop.batch)
     if recipe.recompute and "video" in model.towers:
         recompute(_layers(model.towers["video"]))
-    if share()[1] > 1 and torch.cuda.is_available():
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = cast(MMV, synced(model))
     outcome = fit(
         model, _loss(config), fetch=clips.fetch, count=len(clips), out=out, loop=recipe.loop, validate=validate
     )

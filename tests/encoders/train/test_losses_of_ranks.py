@@ -20,7 +20,7 @@ from scipy import sparse
 from torch import nn
 
 from quiver.encoders import _contrast
-from quiver.encoders._train import Contrast, Loop, fit, leave
+from quiver.encoders._train import Contrast, Loop, fit, leave, synced
 from quiver.encoders._train.rank import share
 from quiver.encoders.fashionbert import loss as fashion, phase
 from quiver.encoders.map_ivr.loss import triplet
@@ -119,6 +119,16 @@ loop = Loop(steps=3, batch=8 // ranks, rate=0.05, device="cpu", accumulate=int(s
 rows = torch.arange(16)[:, None].expand(-1, 2)
 fit(model, contrast, fetch=lambda at, rng: {"x": x[at], "rows": rows[at]}, count=16, out=Path(sys.argv[1]), loop=loop)
 found["parts"] = {"loss": 0.0, "gradient": model.weight.tolist()}
+torch.manual_seed(2)
+model = synced(nn.Sequential(nn.Linear(D, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 3)))
+x = torch.randn(16, 2, D)
+embed = lambda network, batch: {"ask": network(batch[:, 0]), "answer": batch[:, 1, :3]}
+gap = lambda rows: {"loss": (rows["ask"] - rows["answer"]).square().mean()}
+fit(model, Contrast(embed, gap), fetch=lambda at, rng: x[at], count=16, out=Path(sys.argv[1]), phase="norm",
+    loop=Loop(steps=4, batch=8 // ranks, rate=0.05, device="cpu"))
+found["norm"] = {"loss": float(model[1].num_batches_tracked), "gradient": [
+    torch.cat([model[0].weight.flatten(), model[1].running_mean, model[1].running_var]).tolist()]}
+found["norm"]["loss"] += model.eval()(x[:2, 0]).square().sum().item()
 if rank == 0:
     print("FOUND" + json.dumps(found))
 leave()
@@ -136,7 +146,7 @@ def runs(tmp_path_factory):
     return [json.loads(ended[n][0].partition("FOUND")[2]) for n in (0, 1)]
 
 
-NAMES = ["softmax", "sigmoid", "aligned", "disjoint", "shared", "triplet", "words", "parts"]
+NAMES = ["softmax", "sigmoid", "aligned", "disjoint", "shared", "triplet", "words", "parts", "norm"]
 
 
 @pytest.mark.parametrize("name", NAMES)

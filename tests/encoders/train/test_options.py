@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -11,12 +12,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from torch import nn
 
 from quiver.encoders._train import Contrast, Loop, Progress, Stopped, fit
 from quiver.encoders._train import progress as progress_module
 from quiver.encoders._train.batches import ahead
 from quiver.encoders._train.order import Order
+from quiver.encoders._train.tracker import KNOWN
 from quiver.errors import BadData, BadSpec, MissingExtra
 
 
@@ -229,6 +232,48 @@ def test_a_tracker_without_its_package_is_one_line(tmp_path, bench):
     except ModuleNotFoundError:
         with pytest.raises(MissingExtra, match=r"^swanlab is not installed: pip install swanlab$"):
             bench().fit(tmp_path, tracker="swanlab")
+
+
+def test_a_service_gets_the_log_under_names_that_it_takes_and_never_ends_a_training(
+    tmp_path, bench, capsys, monkeypatch
+):
+    sent, refused = [], []
+
+    class Service(GeneralTracker):
+        """As strict as MLflow about names; it fails after four lines."""
+
+        name, requires_logging_directory, main_process_only = "mlflow", False, False
+        tracker = None
+
+        def __init__(self, project):
+            super().__init__()
+            sent.append(project)
+
+        def start(self):
+            if sent[-1] == "down":
+                raise ConnectionError("no route\nto host")
+
+        def store_init_configuration(self, values):
+            assert values["batch"] == 16
+
+        def log(self, values, step=None):
+            refused.extend(name for name in values if not re.fullmatch(r"[\w\-. :/]+", name))
+            if len(sent) == 5:
+                raise ConnectionError("gone")
+            sent.append((step, values))
+
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "mlflow", Service)
+    monkeypatch.setitem(KNOWN, "mlflow", "torch")
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    outcome = bench().fit(tmp_path / "run", tracker="mlflow", phase="p", validate=lambda model: {"R@1": 0.5})
+    assert outcome.step == 20 and not refused and sent[0] == "run-p"
+    assert [step for step, _ in sent[1:]] == [5, 5, 10, 10] and sent[2][1] == {"validation/R_at_1": 0.5}
+    out = capsys.readouterr().out
+    assert out.count("mlflow takes no more figures, the training goes on without it: ConnectionError: gone") == 1
+    with pytest.raises(
+        BadSpec, match=r"loop.tracker=mlflow cannot start: ConnectionError: no route to host. Leave it out"
+    ):
+        bench().fit(tmp_path / "down", tracker="mlflow")
 
 
 def test_a_pipe_gets_a_line_a_minute_with_rows_rate_and_time_left(capsys, monkeypatch):

@@ -47,6 +47,36 @@ class Grouped:
     align: Phase = field(default_factory=lambda: Phase(steps=0, batch=1, rate=0.1))
 
 
+def test_another_number_of_ranks_goes_on_with_as_many_rows_an_update(tmp_path, monkeypatch):
+    def recipe(batch, align, **changes):
+        loop = Loop(steps=4, batch=batch, rate=0.1, **changes)
+        return Grouped(loop=loop, align=Phase(steps=1, batch=align, rate=0.1))
+
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    write_recipe(tmp_path, recipe(6, 2, shard=True))
+    (tmp_path / "resume").mkdir()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        BadSpec, match=r"started on 4 rank.* loop.batch=6, 24 rows an update: .* with 2, give loop.batch=12"
+    ):
+        write_recipe(tmp_path, recipe(6, 4))
+    with pytest.raises(
+        BadSpec, match=r"align.batch=2, 8 rows an update: to go on with 2, give align.batch=4, or --fresh"
+    ):
+        write_recipe(tmp_path, recipe(12, 3))
+    with pytest.raises(BadSpec, match=r"started with loop.rate=0.1, not 0.2"):
+        write_recipe(tmp_path, replace(recipe(12, 4), loop=Loop(steps=4, batch=12, rate=0.2)))
+    write_recipe(tmp_path, recipe(12, 4, accumulate=2))
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    with pytest.raises(
+        BadSpec, match=r"on 2 rank\(s\) with .* to go on with 5, take a number of ranks that divides 24"
+    ):
+        write_recipe(tmp_path, recipe(4, 1))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadSpec, match=r"started with loop.batch=12, not 6"):
+        write_recipe(tmp_path, recipe(6, 4, accumulate=2))
+
+
 @pytest.mark.parametrize("unit", ["steps", "epochs"])
 def test_a_run_with_a_cosine_is_extended_only_by_a_restart(tmp_path, unit):
     def recipe(count, **changes):
