@@ -189,7 +189,8 @@ def test_a_warmup_may_be_a_share_of_all_updates():
 def test_without_decay_adam_and_adamw_are_one_and_the_same_run(tmp_path, decay, same):
     model, point = nn.Linear(1, 1), checkpoint.Point(step=3)
     said = {"decay": decay, "optimiser": "adam"}
-    checkpoint.save(tmp_path, point, model=model, optimiser={"weight/step": torch.zeros(1)}, terms=said)
+    parts = [("model", checkpoint.snapshot(model)), ("optimiser", {"weight/step": torch.zeros(1)})]
+    checkpoint.save(tmp_path, point, parts=parts, terms=said)
     terms = {"decay": decay, "optimiser": "adamw"}
     if same:
         assert checkpoint.resume(tmp_path, model, terms=terms).step == 3
