@@ -358,8 +358,7 @@ def _leave_best(run: _Run, point: Point) -> None:
         point.best = point.step
     elif point.weights is not None:
         run.model.load_state_dict(point.weights)
-    level(
-        run.model, run.accelerator.device
-    )  # the first rank alone has the best state, and running statistics are each one's own
+    # The first rank alone has the best state, and running statistics are each one's own.
+    level(run.model, run.accelerator.device)
     run.model.eval()
     run.accelerator.free_memory()
