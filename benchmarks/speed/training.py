@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help=f"rows of each case; default {ROWS['pixels']} and {ROWS['pairs']:,}")
     parser.add_argument("--steps", type=int, default=24, help="updates of the weights")
     parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)  # a case in this process, files in this folder
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     settings = [word for word in given.cases if "=" in word]
     names = [word for word in given.cases if "=" not in word] or list(CASES)
     if unknown := [name for name in names if name not in CASES]:
