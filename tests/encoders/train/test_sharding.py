@@ -131,7 +131,8 @@ def test_a_run_with_divided_weights_resumes_without_a_difference_and_alone(tmp_p
 
     one, two = together(work, tmp_path)
     for rank in two:
-        assert rank["resumed"] == rank["whole"] and rank["half"]["state"] != rank["whole"]["state"]
+        for part in ("state", "figures"):
+            assert rank["resumed"][part] == rank["whole"][part] != rank["half"][part]
     close(learn(1, tmp_path / "alone", **both)["state"], one["state"])  # on one rank, with the joined batch
 
 
