@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -8,10 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from quiver.encoders._train import Loop, fit, gathered
-from quiver.errors import BadSpec
+from quiver.encoders._train import gathered
 
 #: What every rank runs: gradients of two losses through gathered rows, then a training with both.
 PROGRAM = """
@@ -61,18 +58,6 @@ found["rows"] = gathered(torch.tensor([[rank]])).tolist()
 passes = Loop(epochs=3, batch=int(sys.argv[2]) // 2, rate=0.05, device="cpu")  # two steps an epoch, on all ranks
 found["steps"] = fit(model, loss, fetch=lambda rows, rng: data[rows], count=8, out=Path(sys.argv[1]), loop=passes,
                      phase="passes").step
-same = dict(fetch=lambda rows, rng: data[rows], count=8, out=Path(sys.argv[1]), phase="moved")
-moved = dict(batch=int(sys.argv[2]) // 2, rate=0.05, device="cpu", schedule="constant", ema=0.5, clip=0.3)
-found["moved"] = []
-for steps in (3, 6) if dist.is_initialized() else (6,):
-    if dist.is_initialized() and steps == 6:
-        import shutil
-        if rank == 0:
-            shutil.copytree(Path(sys.argv[1]) / "resume/moved", Path(sys.argv[1]) / "kept")
-    torch.manual_seed(1)
-    model = nn.Linear(5, 3, bias=False)
-    fit(model, loss, loop=Loop(steps=steps, **moved), **same)
-    found["moved"].append(model.weight.tolist())
 print("FOUND" + json.dumps(found))
 leave()
 """
@@ -134,31 +119,6 @@ def test_rows_are_joined_in_the_order_of_ranks_and_the_first_alone_writes(runs):
     assert [rank["rows"] for rank in two] == [[[0], [1]], [[0], [1]]]
     logged = [json.loads(line) for line in (folder / "two/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged if line["kind"] == "train" and not line["phase"]] == [2, 4, 6]
-
-
-def test_a_run_of_two_ranks_goes_on_in_one_process_with_the_joined_batch(runs, tmp_path):
-    one, two, folder = runs
-    shutil.copytree(folder / "two/kept", tmp_path / "resume/moved")
-    torch.manual_seed(0)
-    _, data = nn.Linear(5, 3, bias=False), torch.randn(8, 2, 5)
-    model = nn.Linear(5, 3, bias=False)
-
-    def loss(network, pairs):
-        left, right = network(pairs).unbind(1)
-        return {"loss": nn.functional.cross_entropy(left @ right.T, torch.arange(len(left)))}
-
-    def go_on(**settings):
-        usual = {"steps": 6, "batch": 4, "rate": 0.05, "device": "cpu", "schedule": "constant", "ema": 0.5, "clip": 0.3}
-        loop = Loop(**{**usual, **settings})
-        return fit(model, loss, fetch=lambda rows, _: data[rows], count=8, out=tmp_path, loop=loop, phase="moved")
-
-    with pytest.raises(BadSpec, match=r"is of a run with batch=2, not 8"):
-        go_on(batch=8)
-    assert go_on(accumulate=1).resumed == 3
-    (whole,), (half, other) = one["moved"], two[0]["moved"]
-    torch.testing.assert_close(model.weight, torch.tensor(whole), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(torch.tensor(other), torch.tensor(whole), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(torch.tensor(half), torch.tensor(whole), atol=1e-3)
 
 
 def test_one_rank_keeps_its_rows_as_they_are():

@@ -122,6 +122,7 @@ def test_a_run_with_divided_weights_resumes_without_a_difference_and_alone(tmp_p
         found["half"] = learn(ranks, tmp_path / "parts", **both, steps=2)
         found["resumed"] = learn(ranks, tmp_path / "parts", **both)
         learn(ranks, tmp_path / "alone", **both, steps=2)
+        learn(ranks, tmp_path / "plain", **both, steps=2, shard=False)
         rows = nn.Sequential(*(nn.Sequential(nn.Sequential(nn.Linear(D, D))) for _ in range(2)))
         with pytest.raises(
             BadSpec, match=r"uses weights of a block outside of the block's forward: leave loop.shard out"
@@ -133,7 +134,10 @@ def test_a_run_with_divided_weights_resumes_without_a_difference_and_alone(tmp_p
     for rank in two:
         for part in ("state", "figures"):
             assert rank["resumed"][part] == rank["whole"][part] != rank["half"][part]
-    close(learn(1, tmp_path / "alone", **both)["state"], one["state"])  # on one rank, with the joined batch
+    with pytest.raises(BadSpec, match=r"is of a run with batch=4, not 16"):
+        learn(1, tmp_path / "plain", **both, batch=16)
+    for name in ("alone", "plain"):  # go on in one process, with the joined batch
+        close(learn(1, tmp_path / name, **both)["state"], one["state"])
 
 
 def test_blocks_are_the_innermost_composites_of_a_row_that_every_rank_goes_through():
