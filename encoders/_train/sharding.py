@@ -11,6 +11,7 @@ first rank does alone, and all files get whole weights, so that a checkpoint doe
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -145,14 +146,22 @@ def _sliced(module: nn.Module) -> bool:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(model: nn.Module) -> Iterator[None]:
     """Within the block, say in one line that a model uses slices of weights as if they were whole.
+
+    Torch warns of models that return views, which must not be changed in place: losses never do that.
+
+    Args:
+        model: of ``Sharded``.
 
     Raises:
         BadSpec: it does.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            said = rf"FSDP2-wrapped module \({type(model).__name__}\) returned a view"
+            warnings.filterwarnings("ignore", message=said, category=UserWarning)
+            yield
     except RuntimeError as error:
         if "DTensor" not in str(error):
             raise

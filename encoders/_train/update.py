@@ -67,7 +67,7 @@ class Updates:
         for group in self.stepper.param_groups:
             group["lr"] = rate * group["scale"]
         contrast = self.loss if isinstance(self.loss, Contrast) and len(parts) > 1 else None
-        with sharding.explained() if self.sharded is not None else nullcontext():
+        with sharding.explained(self.model) if self.sharded is not None else nullcontext():
             scalars = self._summed(step, parts) if contrast is None else self._compared(contrast, step, parts)
         learned = [parameter for _, parameter in optimiser.named(self.model)]
         if self.sharded is not None:
