@@ -67,16 +67,17 @@ class Sharded:
 
         made = copy.deepcopy(model)
         self._scalars = [each for each in made.parameters() if not each.ndim]  # which cannot be cut
-        for each in self._scalars:
-            each.data = each.data.to(place)
+        for scalar in self._scalars:
+            scalar.data = scalar.data.to(place)
         mesh = init_device_mesh(place.type, (dist.get_world_size(),))
         for part in (*blocks(made), made):
             fully_shard(part, mesh=mesh, ignored_params=set(self._scalars))
-        for name, part in made.named_modules():
-            if isinstance(part, FSDPModule):
-                part.set_reduce_scatter_unused_params(True)  # the batches of two ranks may use different towers
-                part.set_force_sum_reduction_for_comms(place.type == "cpu")  # gloo has no mean
-                part.register_forward_pre_hook(_Noting(self, name))
+        for name, each in made.named_modules():
+            divided: Any = each
+            if isinstance(each, FSDPModule):
+                divided.set_reduce_scatter_unused_params(True)  # the batches of two ranks may use different towers
+                divided.set_force_sum_reduction_for_comms(place.type == "cpu")  # gloo has no mean
+                divided.register_forward_pre_hook(_Noting(self, name))
         self.model: nn.Module = made
         self._noted: set[Tensor] = set()
         self._used: set[str] = set()
@@ -173,7 +174,8 @@ def explained(model: nn.Module) -> Iterator[None]:
 
 def own(tensor: Tensor) -> Tensor:
     """Return this rank's slice of a divided tensor, without a copy; another tensor as it is."""
-    local: Tensor = tensor.to_local() if _divided(tensor) else tensor  # type: ignore[operator]
+    value: Any = tensor
+    local: Tensor = value.to_local() if _divided(tensor) else value
     return local
 
 
@@ -199,7 +201,8 @@ def whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
     """
     found = {}
     for name, tensor in tensors.items():
-        full = tensor.full_tensor() if _divided(tensor) else tensor  # type: ignore[operator]
+        value: Any = tensor
+        full: Tensor = value.full_tensor() if _divided(tensor) else value
         if keep:
             found[name] = full.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     return found
