@@ -28,8 +28,8 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
     Settings called ``steps``, or whose name ends in ``_steps``, and ``loop.epochs`` may be raised, with a cosine only
     where ``loop.extend=restart``; those of FREE may be anything. Another number of ranks goes on with another batch, so
     that updates have as many rows as before: order of rows and schedule are the same, draws such as dropout are others.
-    Files of older versions are read by the names that settings had then, see ``Recipe.FORMER``. On several ranks the
-    first writes and checks for all.
+    Files of older versions are read by the names that settings had then, see ``Recipe.FORMER``; settings that they lack
+    had the values of ``Recipe.EARLIER``. On several ranks the first writes and checks for all.
 
     Args:
         out: the folder of the run.
@@ -50,7 +50,8 @@ def write_recipe(out: Path, recipe: Any, *, model: str | None = None, data: Sequ
     said = {"model": model or before.get("model"), "data": list(data) or before.get("data", [])}
     ranks = {"ranks": share()[1]}
     resumed = before if (out / "resume").is_dir() else {}
-    begun = _settings.former_names(recipe, resumed.get("recipe", {})) | _known(resumed)
+    earlier = getattr(type(recipe), "EARLIER", {}) if resumed else {}
+    begun = {**earlier, **_settings.former_names(recipe, resumed.get("recipe", {})), **_known(resumed)}
     if "ranks" in resumed and resumed["ranks"] != ranks["ranks"]:
         begun = _as_shared(begun, settings, resumed["ranks"], ranks["ranks"], out)
     for name, old, new in differing(begun, {**settings, **_known(said)}):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from quiver.encoders._patch.extract import Extractor
 from quiver.encoders._train import Loop
@@ -100,6 +100,9 @@ class Recipe:
     Raises:
         BadSpec: a value makes no sense; the message names it.
     """
+
+    #: Values of settings that older versions did not have, by which their runs go on.
+    EARLIER: ClassVar[Mapping[str, Any]] = {"model.vision.change": 0, "model.vision.relative": False}
 
     name: str | None = None
     image: str = "open_clip model=ViT-B-32 pretrained=openai"

@@ -1,5 +1,6 @@
 """The CPU route's own additions: patches relative to both pictures, and the change past the blocks."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from tests.encoders.clip4idc.pairs import small, write
 
 from quiver import registry
+from quiver.encoders._settings import changed
+from quiver.encoders._train import write_recipe
 from quiver.encoders.clip4idc.config import Config, Vision
 from quiver.encoders.clip4idc.encoder import revision
 from quiver.encoders.clip4idc.model import Clip4Idc
@@ -107,6 +110,24 @@ def test_pixels_are_refused(own):
 def test_hidden_units_are_not_negative():
     with pytest.raises(BadSpec, match=r"vision\.change must be at least 0, not -1"):
         replace(PLAIN, change=-1)
+
+
+def test_a_run_that_was_begun_without_goes_on_without(tmp_path):
+    """A stopped run of an older version, whose recipe.json does not have the settings."""
+    recipe = PRESETS["cpu"]
+    write_recipe(tmp_path, recipe, model="clip4idc")
+    path = tmp_path / "recipe.json"
+    told = json.loads(path.read_text())
+    for name in ("change", "relative"):
+        del told["recipe"]["model"]["vision"][name]
+    path.write_text(json.dumps(told))
+    (tmp_path / "resume").mkdir()
+    with pytest.raises(BadSpec, match=r"was started with model\.vision\.change=0, not 512"):
+        write_recipe(tmp_path, recipe, model="clip4idc")
+    assert "change" not in json.loads(path.read_text())["recipe"]["model"]["vision"]
+    off = {"model.vision.change": 0, "model.vision.relative": False}
+    write_recipe(tmp_path, changed(recipe, off), model="clip4idc")
+    assert json.loads(path.read_text())["recipe"]["model"]["vision"]["change"] == 0
 
 
 def test_it_is_trained_saved_and_opened_again(tmp_path):
