@@ -9,10 +9,10 @@ from quiver.engine.core.caption import check_column
 from quiver.engine.core.encoder import Loaded, load
 from quiver.engine.core.sql import among
 from quiver.engine.ingest.captions import Captions, Order
+from quiver.engine.ingest.known import items_of
 from quiver.engine.ingest.options import Options, Tell, beam_width
 from quiver.engine.ingest.progress import track
 from quiver.engine.ingest.report import Report
-from quiver.engine.ingest.row_batch import items_of
 from quiver.engine.source.given import Stored
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine

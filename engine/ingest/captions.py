@@ -18,9 +18,9 @@ from quiver.engine.core.caption import Provenance, State
 from quiver.engine.core.sql import among
 from quiver.engine.ingest.decode import Decoded, Job, Slot
 from quiver.engine.ingest.decode_workers import Workers
+from quiver.engine.ingest.known import items_of
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, grouped, merged
-from quiver.engine.ingest.row_batch import items_of
 from quiver.engine.ingest.words import words
 from quiver.engine.source.given import Stored
 from quiver.engine.storage.dataset import Table

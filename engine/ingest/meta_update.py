@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from quiver.engine.ingest.known import Known
 from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.pipeline import commit
 from quiver.engine.ingest.report import Report
-from quiver.engine.ingest.row_batch import Block, Known
+from quiver.engine.ingest.row_batch import Block
 from quiver.engine.source.given import Given
 from quiver.engine.source.record import Problem
 from quiver.engine.storage.dataset import Table

@@ -16,11 +16,12 @@ from quiver.engine.core.encoder import Loaded
 from quiver.engine.core.vector_check import as_float32, faults
 from quiver.engine.ingest.decode import Decoded, Hashed, Job, Slot, unexcused
 from quiver.engine.ingest.decode_workers import Workers
+from quiver.engine.ingest.known import Known
 from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.old_windows import also_whole, said_whole
 from quiver.engine.ingest.options import Options
 from quiver.engine.ingest.report import Report, changes, grouped, merged, without
-from quiver.engine.ingest.row_batch import Block, Changes, Filled, Known
+from quiver.engine.ingest.row_batch import Block, Changes, Filled
 from quiver.engine.ingest.same_files import SameFiles
 from quiver.engine.ingest.sync import Seen
 from quiver.engine.ingest.watch import Watch

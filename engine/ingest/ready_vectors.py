@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from quiver.engine.core.column import Column
 from quiver.engine.core.sql import among
 from quiver.engine.core.vector_check import faults
+from quiver.engine.ingest.known import Known
 from quiver.engine.ingest.meta_columns import admit, agree
 from quiver.engine.ingest.pipeline import COMMIT_ROWS, commit
 from quiver.engine.ingest.report import Report, grouped, merged
-from quiver.engine.ingest.row_batch import Block, Filled, Known
+from quiver.engine.ingest.row_batch import Block, Filled
 from quiver.engine.ingest.vector_health import Health
 from quiver.engine.source import GivenVectors, Problem, Rows, VectorSource
 from quiver.engine.storage.dataset import Table
@@ -39,7 +40,7 @@ def take_vectors(
     started = time.perf_counter()
     table.check_fields([column.field()])
     report.notes += agree(table, source.schema)
-    block, replaced, health = Block(), 0, Health(str(column))
+    block, replaced, kept, health = Block(), 0, 0, Health(str(column))
     for batch in source.batches(COMMIT_ROWS * 4):
         rows, problems = _comparable(*admit(batch, table.schema), column.space.metric)
         if len(rows) and column.name not in table.schema.names:
@@ -47,6 +48,7 @@ def take_vectors(
         known = Known.look_up(table, rows, (column,))
         if reach is not None and any(rows[name].null_count < len(rows) for name in MEDIA if name != "text"):
             reach.add(folders_of(known.items))
+        kept += int((known.other_media & known.stored["sha256"].is_valid().to_numpy()).sum())
         data = _matrix(rows)
         news = _unlike_stored(table, known, column, data)
         replaced += int(known.has(column.name)[news].sum())
@@ -63,6 +65,9 @@ def take_vectors(
     if replaced:
         many = "1 item has a new vector" if replaced == 1 else f"{replaced:,} items have new vectors"
         report.notes += (f"{many} in {column.space.name}, in place of the stored: ids decide which items are the same",)
+    if kept:
+        many = "1 item was" if kept == 1 else f"{kept:,} items were"
+        report.notes += (f"{many} added from files or texts before and keeps that content; `add` changes it",)
     report.seconds = time.perf_counter() - started
 
 

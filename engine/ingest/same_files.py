@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from quiver.engine.core.sql import among, either
-from quiver.engine.ingest.row_batch import Known
+from quiver.engine.ingest.known import Known
 from quiver.engine.source import Source, is_one_per_file
 from quiver.engine.source.given import Stored
 from quiver.engine.source.roots import real_file

@@ -9,7 +9,7 @@ from quiver.engine.core.column import Column
 from quiver.engine.core.encoder import Loaded
 from quiver.engine.core.sql import present
 from quiver.engine.ingest.decode import Decoded, Job
-from quiver.engine.ingest.row_batch import items_of
+from quiver.engine.ingest.known import items_of
 from quiver.engine.ingest.vector_health import AGAIN, Health, cosines
 from quiver.engine.storage.table_reader import TableReader
 from quiver.trust import Reach

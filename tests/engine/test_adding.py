@@ -196,6 +196,32 @@ def test_vectors_take_ids_and_media_from_their_metadata(shop, photos):
     assert (hit.id, hit.uri) == ("z", files[2]) and shop.hidden(hit.uri) is None
 
 
+def test_texts_and_files_beside_vectors_that_are_stored_already_take_the_place_of_those_before(shop, photos):
+    first, second, third = sorted(map(str, photos.iterdir()))[:3]
+    columns = {"image": "photo", "text": "words", "space": "mine"}
+
+    def add(ids, photos, words):
+        table = pa.table({"id": ids, "photo": photos, "words": pa.array(words, pa.string())})
+        return shop.add(vectors=np.eye(len(ids), 3), meta=table, **columns)
+
+    add(["x", "y"], [first, second], ["one", "two"])
+    assert add(["x", "y"], [third, second], [None, "new"]).updated == 2
+    assert [item.media for item in shop.get(["x", "y"])] == [
+        {"image": third, "text": "one"},
+        {"image": second, "text": "new"},
+    ]
+    assert shop.search(text="new", k=1).ids == ("y",) and not shop.search(text="two", k=1)
+    assert add(["x", "y"], [third, second], ["one", "new"]).unchanged == 2
+
+
+def test_an_item_that_was_added_from_a_file_keeps_it_and_the_report_says_so(shop, photos):
+    shop.add(photos, encoder="classic", workers=0)
+    (item,) = shop.head(1)
+    report = shop.add(vectors=np.eye(1, 3), ids=[item.id], meta={"words": ["other"]}, text="words", space="mine")
+    assert report.embedded == 1 and shop.get(item.id)[0].media == item.media
+    assert any("1 item was added from files or texts before" in note for note in report.notes)
+
+
 @pytest.mark.parametrize("form", ["list", "arrow", "frame", "batches", "generator"])
 def test_rows_may_have_a_column_of_vectors(shop, form):
     rows = [{"id": f"v{n}", "vector": np.eye(3)[n].tolist(), "price": n, "image": f"{n}.png"} for n in range(3)]

@@ -13,8 +13,9 @@ import pytest
 import quiver
 from quiver import Item
 from quiver.engine.core.encoder import load
+from quiver.engine.ingest.known import Known
 from quiver.engine.ingest.pipeline import Ingest, Report, commit
-from quiver.engine.ingest.row_batch import Block, Known
+from quiver.engine.ingest.row_batch import Block
 from quiver.engine.source.given import Given
 from quiver.engine.storage.dataset import Table
 from quiver.engine.storage.quarantine import Quarantine
