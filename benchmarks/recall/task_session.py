@@ -61,16 +61,16 @@ class TaskSession(Session):
     Plans over the user's own collection use what it has learned, as its searches do.
 
     Attributes:
-        at: row number by id, for all items.
+        row_of: row number by id, for all items.
         own: whether this is the user's own collection; otherwise, the benchmark created it.
         blends: weights of rerankers against recall.
     """
 
     def __init__(
-        self, table: Table, *, cache: Cache, at: Mapping[str, int], own: bool = False, trusted: bool = True
+        self, table: Table, *, cache: Cache, row_of: Mapping[str, int], own: bool = False, trusted: bool = True
     ) -> None:
         super().__init__(table, cache=cache, trusted=trusted)
-        self.at = at
+        self.row_of = row_of
         self.own = own
         self.blends: Mapping[Composition, Blend] = {}
 
@@ -82,7 +82,7 @@ class TaskSession(Session):
 
     def numbers(self, ids: Iterable[str]) -> Mapping[str, int]:
         """Return the row numbers of items by id; ids that are not stored are left out."""
-        return {id: self.at[id] for id in ids if id in self.at}
+        return {id: self.row_of[id] for id in ids if id in self.row_of}
 
     def facts(self, query: Query, examples: Mapping[str, Example], *, queries: int = 1) -> Facts:
         """Gather the statistics that the planner uses."""

@@ -91,7 +91,7 @@ class Stock:
     def fresh(self) -> "Stock":
         """Return the same stock with empty caches, so that a newly built index is seen."""
         table = Table(f"{self.uri}/{DATASET}")
-        return replace(self, session=TaskSession(table, cache=Cache(self.uri), at=self.at))
+        return replace(self, session=TaskSession(table, cache=Cache(self.uri), row_of=self.at))
 
     def numbers(self, ids: Iterable[str]) -> Rows:
         """Return the row numbers of items in the given order; missing items are skipped."""
@@ -133,7 +133,7 @@ def fill(task: Task, specs: Sequence[str], *, folder: Path, progress: bool | Non
     if not wanted:
         why = f", such as {min(reasons)}: {reasons[min(reasons)]}" if reasons else ""
         raise BadData(f"{task.name}: not one {task.target} of its {len(task.items)} items could be embedded{why}")
-    session = TaskSession(table, cache=Cache(collection.uri), at=_numbers(table, wanted))
+    session = TaskSession(table, cache=Cache(collection.uri), row_of=_numbers(table, wanted))
     stock = _look_up(task, collection.uri, session, reasons)
     return replace(stock, specs=tuple(specs), seconds=perf_counter() - started)
 
@@ -153,7 +153,7 @@ def stored(task: Task, place: str, *, trust: bool = False) -> Stock:
     if not wanted:
         raise NoRoute(f"{place} stores no vectors of {task.target}")
     at = _numbers(opened.table, wanted)
-    session = TaskSession(opened.table, cache=Cache(collection.uri), at=at, own=True, trusted=trust)
+    session = TaskSession(opened.table, cache=Cache(collection.uri), row_of=at, own=True, trusted=trust)
     stock = _look_up(task, collection.uri, session, reasons)
     wordy = full_text.any_words(opened.table)  # its searches read metadata, too
     return replace(stock, specs=tuple(opened.table.encoders), wordy=wordy, own=True)
@@ -166,7 +166,7 @@ def _numbers(table: Table, columns: Sequence[str]) -> dict[str, int]:
 
 
 def _look_up(task: Task, uri: str, session: TaskSession, bad: Mapping[str, str]) -> Stock:
-    at = session.at
+    at = session.row_of
     places = {at[item.id]: place for place, item in enumerate(task.items) if item.id in at}
     ordered = np.array(sorted(places), np.int64)
     reasons = {item.id: bad.get(item.id) or _absence(item, task) for item in task.items if item.id not in at}
