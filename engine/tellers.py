@@ -69,7 +69,10 @@ def chosen(table: Table | None, encoders: Sequence[Loaded] = (), *, column: str 
 
 def _describing(loaded: Loaded) -> Loaded:
     if not loaded.tellers:
-        raise BadSpec(f"the encoder {loaded.spec!r} does not describe media: {_NAME_ONE}")
+        raise BadSpec(
+            f"the encoder {loaded.spec!r} does not describe media (a trained model does if captions were part of its"
+            f" training: see its README): {_NAME_ONE}"
+        )
     return loaded
 
 

@@ -79,6 +79,7 @@ class Ingest:
         self._windows: Windows | None = None
         self._failed: set[str] = set()
         self._partial: dict[tuple[str, str], dict[str, str]] = {}
+        self._met: set[int] = set()
         self._watch = Watch(table, self.fills, reach)
         self._chunk = chunk_of(encoders)
 
@@ -146,6 +147,7 @@ class Ingest:
             *source.notes,
             *self.same.notes(),
             *without(self._partial),
+            *self._idle(),
             *workers.notes,
             *self._watch.notes(),
             *changes(self._renewed, self._replaced, self.report),
@@ -191,6 +193,8 @@ class Ingest:
         known = known.with_media({n: each.found for n, each in enumerate(decoded) if each.found is not None})
         filled: dict[str, tuple[Sequence[int], Floats]] = {}
         failed = [dict(each.failed) for each in decoded]
+        self._met.update(slot for each in decoded for slot in each.media)
+        self._met.update(slot for slots in failed for slot in slots)
         for slot, (loaded, key) in enumerate(self.fills):
             rows = [n for n, each in enumerate(decoded) if slot in each.media]
             for name, space in _targets(loaded, key) if rows else ():
@@ -225,6 +229,14 @@ class Ingest:
                 spec, id = self.fills[slot][0].spec, known.items[n].id
                 self._partial.setdefault((spec, keys[slot]), {})[id] = why.removeprefix(f"{spec}: ")
         return reasons
+
+    def _idle(self) -> Iterator[str]:
+        """Yield a note for each encoder that had nothing to embed, if items were added."""
+        met = {self.fills[slot][0].spec for slot in self._met}
+        for loaded in self.encoders if self.report.added else ():
+            if loaded.encoder.keys and loaded.spec not in met:
+                keys = " and ".join(loaded.encoder.keys)
+                yield f"{loaded.spec} embedded nothing: it embeds {keys}, and no item of this add has such media"
 
     def _make_room(self, filled: Filled) -> None:
         """Create the columns that get their first vectors; the planner would take an empty column for a route."""

@@ -51,6 +51,13 @@ def test_an_object_embeds_items_and_queries(shop):
     assert shop.search(text="cccd", k=1).ids == ("e",)
 
 
+def test_an_encoder_that_had_nothing_to_embed_is_noted(tmp_path, photos):
+    collection = quiver.open(tmp_path / "other", catch_up=False)
+    said = "object name=letters revision=1 embedded nothing: it embeds text, and no item of this add has such media"
+    assert said in collection.add(photos, encoder=["classic", Letters()], workers=0).notes
+    assert said not in collection.add([{"id": "z", "text": "abc"}], encoder=Letters(), workers=0).notes
+
+
 def test_another_process_asks_for_it_by_name_and_takes_it(shop, tmp_path):
     given_encoder._GIVEN.clear()
     asks = r"'letters', revision '1', was given as an object, and has to be given again: shop\.use\(model\)"

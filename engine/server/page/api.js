@@ -7,6 +7,7 @@ export class Problem extends Error {
   constructor(status, said) {
     super(said.detail ?? said.title ?? `the service answers ${status}`);
     this.status = status;
+    this.kind = (said.type ?? "").split(":").pop();
     this.missingArrow = said.missing_arrow ?? null;
   }
 }

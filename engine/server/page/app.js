@@ -144,7 +144,7 @@ function App() {
       ${info ? html`<${Facets} question=${question} columns=${info.columns} change=${change} say=${say} />` : html`<div></div>`}
       <main id="hits" tabindex="-1" aria-label="Hits">
         <div aria-live="polite">
-          ${problem && html`<${Told} problem=${problem} />`}
+          ${problem && html`<${Told} problem=${problem} question=${question} change=${change} />`}
           ${notice && html`<p class="notice wrong">${notice}</p>`}
           ${(answer.notes ?? []).map((note) => html`<p key=${note} class="notice">${note}</p>`)}
           ${answer.partial && html`<p class="notice">This answer is partial: see the notes.</p>`}
@@ -165,7 +165,7 @@ function Hits({ question, answer, busy, info, more, act, selected, marks, show }
   if (!askable(question)) {
     return html`<p class="quiet">${info ? `${info.items.toLocaleString("en")} items. ` : ""}Type words, drop a file, or choose a filter.</p>`;
   }
-  const count = busy ? "Searching" : `${hits.length.toLocaleString("en")} ${hits.length === 1 ? "hit" : "hits"}`;
+  const count = busy ? "Searching" : !done ? "" : `${hits.length.toLocaleString("en")} ${hits.length === 1 ? "hit" : "hits"}`;
   return html`
     <div class="row top">
       <p role="status" class=${busy ? "busy" : ""}>${count}</p>
@@ -186,13 +186,16 @@ function Hits({ question, answer, busy, info, more, act, selected, marks, show }
     ${done && !busy && !hits.length && html`<p>Nothing found${answer.reason ? `: ${answer.reason}` : "."}</p>`}`;
 }
 
-/** A problem in the service's words; where a key is missing, a field for it. */
-function Told({ problem }) {
+/** A problem in the service's words, and a way out: a field for a missing key, a button for each file that cannot be read. */
+function Told({ problem, question, change }) {
+  const files = problem.kind === "bad-media" ? question.inputs.filter(({ value }) => value instanceof Blob) : [];
+  const without = (file) => change({ ...question, inputs: question.inputs.filter((each) => each !== file) });
   const enter = (event) => (event.preventDefault(), useKey(event.currentTarget.elements.key.value), location.reload());
   return html`
     <div class="notice wrong" role="alert">
       <p>${problem.message}</p>
       ${problem.missingArrow && html`<p>Missing: <b>${problem.missingArrow}</b></p>`}
+      ${files.map((file) => html`<button key=${file.name} type="button" onClick=${() => without(file)}>Ask without ${file.name}</button>`)}
       ${problem.status === 401 && html`
         <form class="row" onSubmit=${enter}>
           <label>API key <input name="key" type="text" autocomplete="off" spellcheck=${false} /></label>

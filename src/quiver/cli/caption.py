@@ -1,12 +1,15 @@
 """``quiver caption``: describe media or stored items in words."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from quiver.cli import place, show
-from quiver.errors import BadSpec
+from quiver.errors import BadMedia, BadSpec
 
 
 def caption(
@@ -43,26 +46,37 @@ def caption(
         raise BadSpec("files are described by a model: give --encoder SPEC, and no collection")
     if not wanted and not (collection is not None and ids):
         raise BadSpec("nothing to describe: give --image, --video, --before and --after, or a collection and ids")
-    told: list[dict[str, Any]] = []
+    asked: list[tuple[dict[str, Any], Callable[[], list[Any]]]]
     if wanted:
-        for media in wanted:
-            captions = quiver.caption(encoder=encoder, beams=beams, most=most, **media)
-            told.append({**media, "captions": [asdict(each) for each in captions]})
+        write = partial(quiver.caption, encoder=encoder, beams=beams, most=most)
+        asked = [(media, partial(write, **media)) for media in wanted]
     else:
         target = place.opened(str(collection), command="caption", others=ids or (), trust=trust)
-        for id in ids or ():
-            captions = target.caption(id, encoder=encoder, beams=beams, most=most)
-            told.append({"id": id, "captions": [asdict(each) for each in captions]})
+        asked = [({"id": id}, partial(target.caption, id, encoder=encoder, beams=beams, most=most)) for id in ids or ()]
+    told = [{**named, **_told(ask, alone=len(asked) == 1)} for named, ask in asked]
     if json:
         show.write_json(told)
-        return
-    for each in told:
-        _print(each, alone=len(told) == 1)
+    else:
+        for each in told:
+            _print(each, alone=len(told) == 1)
+    if any("problem" in each for each in told):
+        raise typer.Exit(1)
+
+
+def _told(ask: Callable[[], list[Any]], *, alone: bool) -> dict[str, Any]:
+    """Return captions, or the problem of a file that is one of several: the others are described all the same."""
+    try:
+        return {"captions": [asdict(each) for each in ask()]}
+    except BadMedia as error:
+        if alone:
+            raise
+        return {"captions": [], "problem": str(error)}
 
 
 def _print(told: dict[str, Any], *, alone: bool) -> None:
-    captions = told.pop("captions")
-    if not alone:
-        print(show.escaped(" ".join(map(str, told.values()))))
-    for each in captions:
+    if "problem" in told:
+        print(f"quiver: {told['problem']}", file=sys.stderr)
+    elif not alone:
+        print(show.escaped(" ".join(str(value) for name, value in told.items() if name != "captions")))
+    for each in told["captions"]:
         print(f"{'' if alone else '  '}{each['score']:.3f}  {show.escaped(each['text'])}")

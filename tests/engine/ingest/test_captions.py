@@ -1,5 +1,6 @@
 """Captions: written in batches, current ones kept, a user's own never replaced, old ones not searched."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,8 +8,10 @@ import sys
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import quiver
+from quiver.cli import app
 from quiver.errors import BadData, BadMedia, BadSpec, Untrusted
 
 #: A model of a third party: it names the strongest colour of a picture; text options make it fail.
@@ -295,6 +298,21 @@ def test_a_bad_request_is_refused_before_a_model_is_loaded(given, problem):
 def test_a_missing_file_is_named(colours):
     with pytest.raises(BadMedia, match=r"absent\.png"):
         quiver.caption(image="absent.png", encoder=colours)
+
+
+def test_one_bad_file_of_several_keeps_no_other_from_being_described(colours, photos, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    good = next(photos.glob("*.png"))
+    words = ["caption", "--image", str(good), "--image", str(tmp_path / "bad.png"), "--encoder", colours]
+    done = CliRunner().invoke(app, words)
+    assert (
+        done.exit_code == 1
+        and " tile" in done.stdout
+        and "bad.png" in done.stderr
+        and len(done.stderr.splitlines()) == 1
+    )
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [bool(each["captions"]) for each in found] == [True, False] and "bad.png" in found[1]["problem"]
 
 
 @pytest.mark.parametrize(

@@ -257,8 +257,15 @@ def test_a_damaged_file_and_a_file_of_another_kind(open_page, tmp_path):
     page = open_page("#in=shop", expected=["422"])
     page.set_input_files("#files", tmp_path / "bad.png")
     page.wait_for_selector("[role=alert]")
+    assert page.text_content("[role=status]") == ""  # nothing was searched, so there are not 0 hits
+    check(page)
     page.set_input_files("#files", tmp_path / "notes.txt")
     page.wait_for_selector("text=notes.txt is no picture, sound or film")
+    page.fill("#words", "red")
+    page.press("#words", "Enter")
+    page.click("text=Ask without bad.png")
+    settled(page)
+    assert page.locator("[role=alert]").count() == 0 and page.locator(".chip").count() == 1
 
 
 def test_a_moment_of_a_film_plays_from_its_second(open_page, site, tmp_path):
