@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,17 @@ def together(work: Callable[[int], Any], folder: Path) -> tuple[Any, list[Any]]:
 
     def run(rank: int) -> None:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(RANKS)}
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         torch.set_num_threads(1)
         (folder / f"rank{rank}.json").write_text(json.dumps(work(RANKS)))
         leave()
 
     context = multiprocessing.get_context("fork")
     running = [context.Process(target=run, args=(rank,)) for rank in range(RANKS)]
-    for each in running:
-        each.start()
+    with warnings.catch_warnings():  # another test of this process may have loaded Lance; ranks never use it
+        warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
+        for each in running:
+            each.start()
     here = json.loads(json.dumps(work(1)))
     for each in running:
         each.join(timeout=240)
