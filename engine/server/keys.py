@@ -26,8 +26,8 @@ _FORM = re.compile(r"qv_([0-9a-f]{8})_([\w-]{43})", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{8}")
 #: Compared with if there is no such key, so that the time to answer does not tell.
 _NOBODY = hashlib.sha256(b"").hexdigest()
-#: Seconds after which the folder of keys is looked at again.
-_FRESH = 1.0
+#: Nanoseconds that file systems and clocks may differ by.
+_STEP = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Keys:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or trust.home() / "keys"
         self._known: dict[str, Key] = {}
-        self._seen = (-1, 0.0)
+        self._seen = -1
 
     def add(
         self,
@@ -120,7 +120,7 @@ class Keys:
         key = Key(id, name, _hash(secret), known, patterns, where, expires, rate, now)
         write_json(self.folder / f"{id}.json", asdict(key))
         (self.folder / f"{id}.json").chmod(0o600)
-        self._seen = (-1, 0.0)
+        self._seen = -1
         return f"qv_{id}_{secret}"
 
     def revoke(self, id: str) -> None:
@@ -133,7 +133,7 @@ class Keys:
         if not _ID.fullmatch(id) or not path.exists():
             raise BadSpec(f"there is no key {id!r}: `quiver key list` shows their ids")
         remove(path)
-        self._seen = (-1, 0.0)
+        self._seen = -1
 
     def all(self) -> Sequence[Key]:
         """Return the keys, oldest first."""
@@ -155,16 +155,17 @@ class Keys:
         return None if key is None or key.expired(time.time()) else key
 
     def _read(self) -> None:
-        if time.monotonic() - self._seen[1] < _FRESH and self._seen[0] >= 0:
-            return
+        """Read the keys anew if their folder has changed; a look at its time is no matter beside a request."""
         try:
             changed = self.folder.stat().st_mtime_ns
         except OSError:
             changed = 0
-        if changed != self._seen[0]:
-            found = (_stored(path) for path in self.folder.glob("*.json"))
-            self._known = {key.id: key for key in found if key is not None}
-        self._seen = (changed, time.monotonic())
+        if changed == self._seen:
+            return
+        found = (_stored(path) for path in self.folder.glob("*.json"))
+        self._known = {key.id: key for key in found if key is not None}
+        # File systems count time in steps: a key that is made within the same one would not be seen.
+        self._seen = changed if time.time_ns() - changed > _STEP else -1
 
 
 def _stored(path: Path) -> Key | None:

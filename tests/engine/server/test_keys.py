@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from quiver.engine.server import keys as module
 from quiver.engine.server.keys import Keys
 from quiver.engine.server.media_tokens import Tokens
 from quiver.errors import BadSpec
@@ -273,8 +272,7 @@ def test_a_page_token_belongs_to_its_key(locked):
         assert locked.client.get(f"{SHOP}/pages/{token}", headers=locked.headers[who]).status_code == 404
 
 
-def test_a_key_that_is_revoked_is_refused_and_revoking_the_last_one_opens_nothing(locked, monkeypatch):
-    monkeypatch.setattr(module, "_FRESH", 0.0)
+def test_a_key_that_is_revoked_is_refused_and_revoking_the_last_one_opens_nothing(locked):
     made = locked.keys.add("short")
     headers = {"api-key": made}
     assert locked.client.get("/v1/collections", headers=headers).status_code == 200
@@ -286,6 +284,17 @@ def test_a_key_that_is_revoked_is_refused_and_revoking_the_last_one_opens_nothin
     assert locked.client.get("/v1/collections").status_code == 401
     for path, content in kept.items():
         path.write_bytes(content)
+
+
+def test_another_process_sees_a_key_at_once_when_it_is_made_and_when_it_ends(tmp_path):
+    ours, theirs = Keys(tmp_path / "keys"), Keys(tmp_path / "keys")
+    assert not theirs.all()
+    for name in ("ann", "bob", "eve"):
+        key = ours.add(name)
+        assert theirs.find(key) is not None and len(theirs.all()) == len(ours.all())
+        if name == "bob":
+            ours.revoke(key.split("_")[1])
+            assert theirs.find(key) is None
 
 
 def test_a_rate_is_kept(tmp_path):

@@ -12,15 +12,19 @@ from quiver.engine.server.settings import Settings
 
 from .conftest import running
 
+ITEMS = 30_000
+
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory):
     """A collection of vectors with an index that has a recall target."""
     folder = tmp_path_factory.mktemp("indexed")
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(3_000, 16)).astype("float32")
+    rng = np.random.default_rng(
+        0
+    )  # clusters: one list of an index of lists has the answer, whatever the machine's load
+    vectors = (10 * rng.normal(size=(32, 32))[np.arange(ITEMS) % 32] + rng.normal(size=(ITEMS, 32))).astype("float32")
     shop = quiver.open(folder / "shop", catch_up=False)
-    shop.add_vectors(vectors, space="mine", ids=[str(n) for n in range(3_000)], meta={"price": list(range(3_000))})
+    shop.add_vectors(vectors, space="mine", ids=[str(n) for n in range(ITEMS)], meta={"price": list(range(ITEMS))})
     shop.index("faiss factory=IVF32,Flat", recall=0.9, queries=vectors[:100])
     return folder, vectors
 
@@ -47,7 +51,7 @@ def test_recall_found_stands_beside_recall_promised(indexed, no_keys):
     assert compared >= 19  # the last one may still run
     assert 0.7 <= values(text, "quiver_recall_found")[label] <= 1
     assert values(text, "quiver_recall_promised")[label] >= 0.9
-    assert values(text, "quiver_items") == {'collection="shop"': 3_000}
+    assert values(text, "quiver_items") == {'collection="shop"': ITEMS}
     assert values(text, "quiver_search_seconds_count") == {'collection="shop",route="faiss"': 20}
     assert values(text, "quiver_batch_size_sum")[""] == 20 and values(text, "quiver_queue_seconds_count")[""] == 20
     assert 'quiver_index_behind_share{collection="shop",index="faiss",space="mine"}' in text
