@@ -117,8 +117,7 @@ class Known:
         """Mask of the items that name a text or a file which is not the stored one."""
         other = np.zeros(len(self.batch), dtype=bool)
         for name in MEDIA:
-            new, old = self.batch[name], self.stored[name]
-            other |= pc.and_(new.is_valid(), pc.invert(pc.fill_null(pc.equal(new, old), False))).to_numpy()
+            other |= _changed(self.batch[name], self.stored[name])
         return other
 
     def _stays(self, row: int) -> bool:
@@ -130,11 +129,9 @@ class Known:
         """Mask of the items with metadata that differs from the stored metadata."""
         differs = np.zeros(len(self.batch), dtype=bool)
         for name in self.meta:
-            new, old = self.batch[name], self.stored[name]
-            same = _equal(new, old)
-            differs |= pc.and_(new.is_valid(), pc.invert(pc.fill_null(same, False))).to_numpy()
+            differs |= _changed(self.batch[name], self.stored[name])
             if name in self.cleared:
-                differs |= pc.and_(old.is_valid(), self.cleared[name]).to_numpy()
+                differs |= pc.and_(self.stored[name].is_valid(), self.cleared[name]).to_numpy()
         return differs
 
 
@@ -163,6 +160,11 @@ def items_of(batch: pa.Table | pa.RecordBatch) -> list[Item]:
         Item(id, {name: values[n] for name, values in media.items() if values[n] is not None})
         for n, id in enumerate(ids)
     ]
+
+
+def _changed(new: pa.ChunkedArray, old: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Return a mask of the rows with a new value that is not the stored one."""
+    return pc.and_(new.is_valid(), pc.invert(pc.fill_null(_equal(new, old), False))).to_numpy()
 
 
 def _equal(new: pa.ChunkedArray, old: pa.ChunkedArray) -> pa.ChunkedArray:
